@@ -1,0 +1,70 @@
+"""nlptl: train exactly as much of a pretrained language model as a task needs.
+
+The names below are loaded when they are first used, so that ``import nlptl`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nlptl.config import PretrainConfig, SentimentConfig
+    from nlptl.engine.setup import start_accelerator
+    from nlptl.finetuning import FineTuned, Settings, finetune
+    from nlptl.models.layer_map import layer_map
+    from nlptl.models.loading import load_with_head
+    from nlptl.modes import apply_mode, freeze_lower, full, head_only, lora, parse_mode
+    from nlptl.runs import save_run
+    from nlptl.tasks.base import Features, Task
+    from nlptl.tasks.sentiment import Sentiment
+
+_HOME = {
+    "Features": "nlptl.tasks.base",
+    "FineTuned": "nlptl.finetuning",
+    "PretrainConfig": "nlptl.config",
+    "Sentiment": "nlptl.tasks.sentiment",
+    "SentimentConfig": "nlptl.config",
+    "Settings": "nlptl.finetuning",
+    "Task": "nlptl.tasks.base",
+    "apply_mode": "nlptl.modes",
+    "finetune": "nlptl.finetuning",
+    "freeze_lower": "nlptl.modes",
+    "full": "nlptl.modes",
+    "head_only": "nlptl.modes",
+    "layer_map": "nlptl.models.layer_map",
+    "load_with_head": "nlptl.models.loading",
+    "lora": "nlptl.modes",
+    "parse_mode": "nlptl.modes",
+    "save_run": "nlptl.runs",
+    "start_accelerator": "nlptl.engine.setup",
+}
+
+__all__ = [
+    "Features",
+    "FineTuned",
+    "PretrainConfig",
+    "Sentiment",
+    "SentimentConfig",
+    "Settings",
+    "Task",
+    "apply_mode",
+    "finetune",
+    "freeze_lower",
+    "full",
+    "head_only",
+    "layer_map",
+    "load_with_head",
+    "lora",
+    "parse_mode",
+    "save_run",
+    "start_accelerator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'nlptl' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

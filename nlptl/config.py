@@ -1,0 +1,229 @@
+"""The command line, the YAML file and the saved run record: one dataclass a recipe.
+
+A field's text stands once, under the field; ``--help`` prints it. Configuration stops at the
+recipe: what lies below takes plain arguments.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
+from nlptl.terminal import is_main_process
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What every recipe that trains has in common."""
+
+    mode: str = "full"
+    """What trains: head-only, freeze-lower-N, full, lora, lora-rN."""
+    batch_size: int = 16
+    """Examples a batch, over all processes."""
+    gradient_accumulation_steps: int = 1
+    """Batches an optimizer update; k of them equal one batch k times as large."""
+    learning_rate: float | None = None
+    """Peak rate; by default the mode's and the family's own (see the README)."""
+    warmup: float = 0.1
+    """Updates of rising rate: a share of all below 1, a count from 1 on."""
+    weight_decay: float = 0.01
+    """AdamW's decay; never on biases and norms."""
+    max_grad_norm: float = 1.0
+    """Gradient clipping by global norm; 0 for none."""
+    max_length: int | None = None
+    """Tokens a text at most; longer ones are cut. By default what the model takes, at most 512."""
+    seed: int = 0
+    """Of the head, the order, dropout, and every split."""
+    lora_rank: int | None = None
+    """Rank of LoRA's update, 8 by default."""
+    lora_alpha: float | None = None
+    """Numerator of LoRA's scale alpha / rank, twice the rank by default."""
+    lora_targets: tuple[str, ...] = ()
+    """Linear layers that get an adapter, such as query value, or all-linear; by default the query and
+    value projections."""
+    tracker: str | None = None
+    """Where to log besides the terminal: tensorboard, wandb, … (any tracker of Accelerate)."""
+    resume: bool = False
+    """Go on from the newest whole checkpoint in --output-dir."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedConfig(TrainingConfig):
+    """What the recipes of labelled tasks have in common."""
+
+    model: str = "bundled/bert"
+    """Checkpoint: bundled/bert, a local directory, or a hub name."""
+    train_file: Path | None = None
+    """Training data: csv, tsv, jsonl, json or parquet."""
+    validation_file: Path | None = None
+    """Data that chooses the best epoch; without it a tenth of the training set is taken."""
+    test_file: Path | None = None
+    """Data that is reported, and never chosen on; without it a fifth of the training set is taken."""
+    epochs: float | None = None
+    """Passes over the training set; by default 3, or as many as 500 updates take (head-only: 5 and
+    1000), at most 20 (40)."""
+    patience: int | None = None
+    """Stop after so many epochs without a better validation score."""
+    seeds: int = 1
+    """Runs, with seeds seed, seed + 1, …; the spread is reported."""
+    max_train_examples: int | None = None
+    """Train on a stratified, seeded subset of so many examples."""
+    max_eval_examples: int | None = None
+    """Validate and test on such subsets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentimentConfig(SupervisedConfig):
+    """Classify single texts into any number of classes."""
+
+    dataset: str | None = "bundled/reviews"
+    """Data set: bundled/reviews, a local file or folder, or a hub name (name or name:config)."""
+    text_column: str | None = None
+    """Column of the texts; found by name where it is called sentence, text, review, …"""
+    label_column: str | None = None
+    """Column of the labels; found by name where it is called label, sentiment, class, …"""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight the loss so that all classes count alike."""
+    output_dir: Path = Path("runs/sentiment")
+    """Where the run goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(TrainingConfig):
+    """Pretrain from scratch, or go on from a checkpoint."""
+
+    corpus: tuple[str, ...] = ()
+    """Files of unlabelled text, path[:weight]; parquet, jsonl, json, csv, or txt (a document a line)."""
+    text_column: str = "text"
+    """The column that holds a document."""
+    model: str | None = None
+    """Checkpoint to go on from; none means from scratch."""
+    architecture: str = "bert"
+    """Family of a model from scratch."""
+    depth: int = 12
+    """Blocks. With --model, more than it has: it grows, and computes the same at first."""
+    width: int = 128
+    """Hidden size of a model from scratch, a multiple of 32."""
+    positions: int = 256
+    """Longest input of a model from scratch, in tokens."""
+    vocab_size: int = 8192
+    """Entries of a vocabulary trained from scratch."""
+    warm_start: bool = False
+    """Start a model from scratch from token and pair counts instead of random embeddings."""
+    updates: int = 10_000
+    """Optimizer updates in all."""
+    mask_share: float = 0.15
+    """Share of the tokens to predict."""
+    dropout: float = 0.0
+    """Dropout while pretraining; the saved configuration keeps the family's usual rate."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Decay of the rate after warm-up."""
+    held_out: int = 2000
+    """Documents set aside to measure the held-out loss."""
+    eval_every: int = 1000
+    """Updates between held-out losses."""
+    save_every: int = 500
+    """Updates between checkpoints."""
+    output_dir: Path = Path("runs/pretrain")
+    """Where model/, log.jsonl and checkpoints/ go."""
+
+
+def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: str = "") -> C:
+    """Read flags, and the YAML file behind ``--config``; flags on the line win.
+
+    Both spellings, ``--output-dir`` and ``--output_dir``, work.
+
+    Raises:
+        ConfigError: If the YAML file is missing, damaged, or has unknown keys.
+        SystemExit: With code 2 for a flag that does not exist or a value of the wrong type.
+    """
+    import tyro
+
+    argv = list(sys.argv[1:] if argv is None else argv)
+    argv, path = _take_config(argv)
+    default: Any = cls(**load_yaml(cls, path)) if path else None
+    parsed: Any = tyro.cli(cls, args=argv, default=default, description=description)
+    return parsed
+
+
+def _take_config(argv: list[str]) -> tuple[list[str], Path | None]:
+    for position, word in enumerate(argv):
+        if word == "--config":
+            if position + 1 == len(argv):
+                raise ConfigError("--config needs the path of a YAML file.")
+            return argv[:position] + argv[position + 2 :], Path(argv[position + 1])
+        if word.startswith("--config="):
+            return argv[:position] + argv[position + 1 :], Path(word.removeprefix("--config="))
+    return argv, None
+
+
+def load_yaml(cls: type, path: Path) -> dict[str, Any]:
+    """Read a YAML file as keyword arguments of a configuration.
+
+    Raises:
+        ConfigError: Naming all unknown keys at once, with suggestions.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise ConfigError(f"--config: there is no file {path}.")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config {path} is no valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"--config {path}: expected 'flag: value' lines, found a {type(values).__name__}."
+        )
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    problems = Problems()
+    for key in values.keys() - fields.keys():
+        problems.add(
+            f"--config {path} has the unknown key '{key}'.{suggest(key, list(fields))} "
+            f"Known: {listed(sorted(fields))}."
+        )
+    problems.raise_if_any()
+    return {key: _as_declared(value, fields[key].type) for key, value in values.items()}
+
+
+def _as_declared(value: Any, declared: Any) -> Any:
+    """YAML has neither tuples, nor paths, nor floats written like 1e-4."""
+    text = str(declared)
+    if isinstance(value, list):
+        return tuple(value)
+    if "Path" in text and isinstance(value, str):
+        return Path(value)
+    if "float" in text and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def to_yaml(config: Any) -> str:
+    """Write a configuration so that ``--config`` takes it back."""
+    import yaml
+
+    values = dataclasses.asdict(config)
+    plain = {
+        k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v
+        for k, v in values.items()
+    }
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
+def run_recipe(main: Callable[[C], Any], cls: type[C], description: str | None) -> None:
+    """Parse the command line, run a recipe, and turn user errors into one paragraph and code 2."""
+    try:
+        main(parse_args(cls, description=description or ""))
+    except UserError as error:
+        if is_main_process():  # all processes find the same mistake
+            print(f"\nerror: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None

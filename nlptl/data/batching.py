@@ -1,0 +1,101 @@
+"""Batches of similar length, in an order that depends on the seed and the epoch alone."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nlptl.records import Batch
+
+#: Shuffled examples are sorted by length inside windows of this many batches: little padding, and
+#: still another mix in every epoch.
+WINDOW = 16
+
+Collate = Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]
+
+
+def batch_indices(
+    lengths: Sequence[int] | np.ndarray, batch_size: int, *, rng: np.random.Generator | None
+) -> list[np.ndarray]:
+    """Cut examples into batches of similar length.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_size: Examples a batch; only the last one made may be smaller.
+        rng: Shuffles; None sorts everything by falling length (for evaluation: least padding, and
+            the largest batch comes first, so memory runs out early or not at all).
+
+    Returns:
+        Index arrays; every example is in exactly one of them.
+    """
+    lengths = np.asarray(lengths)
+    if rng is None:
+        order = np.argsort(-lengths, kind="stable")
+        return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    order, window = rng.permutation(len(lengths)), batch_size * WINDOW
+    batches = []
+    for start in range(0, len(order), window):
+        part = order[start : start + window]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class LengthBatches:
+    """Batches of features, each dealt out over the processes.
+
+    Process ``r`` of ``n`` takes rows ``r, r + n, …`` of every batch, so that an update sees the same
+    examples whatever ``n`` is. Where a batch has fewer rows than there are processes, the others
+    get a filler (:class:`nlptl.records.Batch`), because all must run the same number of passes.
+
+    Args:
+        features: Token lists and labels; random access by index.
+        lengths: Tokens of each feature.
+        collate: Pads a list of features to tensors; gets a generator for what it draws at random.
+        batch_size: Features a batch over all processes.
+        seed: Order of the training set; None for evaluation (sorted by length).
+        process: This process' rank and the number of processes.
+    """
+
+    def __init__(
+        self,
+        features: Any,
+        lengths: Sequence[int] | np.ndarray,
+        collate: Collate,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        process: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.features, self.lengths, self.collate = features, np.asarray(lengths), collate
+        self.batch_size, self.seed = batch_size, seed
+        self.rank, self.processes = process
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        whole, rest = divmod(len(self.lengths), self.batch_size)
+        return whole + (rest > 0)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield this process' share of the batches of one epoch.
+
+        Args:
+            number: The epoch; another epoch is another order. Evaluation ignores it.
+            start: Position to go on from; the batches before it are skipped without being read.
+        """
+        shuffled = self.seed is not None
+        rng = None if self.seed is None else np.random.default_rng([self.seed, number])
+        plan = batch_indices(self.lengths, self.batch_size, rng=rng)
+        for position in range(start, len(plan)):
+            rows = plan[position]
+            mine = rows[self.rank :: self.processes]
+            indices = tuple(int(i) for i in mine)
+            used = mine if len(mine) else rows[:1]
+            draws = np.random.default_rng(
+                [self.seed or 0, number if shuffled else 0, position, self.rank]
+            )
+            inputs = self.collate([self.features[int(i)] for i in used], draws)
+            longest = int(self.lengths[used].max())
+            padding = 1.0 - float(self.lengths[used].sum()) / max(1, longest * len(used))
+            yield Batch(inputs, indices, len(rows), padding)

@@ -1,0 +1,66 @@
+"""Splits and subsets: stratified, seeded, and written down."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+#: Shares of the training set that become a missing split.
+CARVED = {"test": 0.2, "validation": 0.1}
+
+
+def stratified_order(labels: Sequence[Any], seed: int) -> np.ndarray:
+    """Order examples at random so that every prefix holds the classes in nearly equal shares.
+
+    Within a class the order is random; example j of a class with n examples is placed at
+    (j + u) / n with u uniform in [0, 1). So subsets of growing size are nested.
+
+    Args:
+        labels: A label an example (or a group: anything hashable).
+        seed: Of the order.
+
+    Returns:
+        A permutation of ``range(len(labels))``.
+    """
+    rng = np.random.default_rng([seed, 1])
+    codes = np.unique(np.asarray([str(label) for label in labels]), return_inverse=True)[1]
+    places = np.empty(len(codes))
+    for code in range(codes.max() + 1):
+        members = np.flatnonzero(codes == code)
+        members = members[rng.permutation(len(members))]
+        places[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(places, kind="stable")
+
+
+def carve_missing(splits: Mapping[str, Any], labels: Sequence[Any], seed: int) -> tuple[dict, dict]:
+    """Take validation and test sets out of the training set where there are none.
+
+    The model is chosen on ``validation`` and reported on ``test``; both must exist, or one set
+    would do both and flatter the result.
+
+    Args:
+        splits: Split name to dataset, with at least ``train``.
+        labels: Strata of the training set's rows.
+        seed: The same seed carves the same rows.
+
+    Returns:
+        All three splits, and a record ``{split: rows carved}`` of those that were missing.
+    """
+    made, carved = dict(splits), {}
+    order = stratified_order(labels, seed)
+    for name, share in CARVED.items():
+        if name not in made:
+            count = max(1, round(share * len(labels)))
+            rows, order = order[:count], order[count:]
+            made[name] = splits["train"].select(np.sort(rows))
+            carved[name] = count
+    if carved:
+        made["train"] = splits["train"].select(np.sort(order))
+    return made, carved
+
+
+def subset(table: Any, labels: Sequence[Any], most: int | None, seed: int) -> Any:
+    """Take at most ``most`` rows, stratified and seeded; a larger subset contains the smaller."""
+    if most is None or most >= len(table):
+        return table
+    return table.select(np.sort(stratified_order(labels, seed)[:most]))

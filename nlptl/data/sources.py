@@ -1,0 +1,154 @@
+"""Labelled data from the bundled sets, local files, or the hub, as one dataset a split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, suggest
+
+BUNDLED = Path(__file__).parent.parent / "bundled"
+#: Builder of the datasets library, and its options, for each file ending.
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    # "NA" and "null" are words, not missing values. Tab-separated files of the field (GLUE) quote
+    # nothing, and their texts hold lone quotation marks.
+    ".csv": ("csv", {"keep_default_na": False}),
+    ".tsv": ("csv", {"sep": "\t", "quoting": 3, "keep_default_na": False}),
+    ".jsonl": ("json", {}),
+    ".json": ("json", {}),
+    ".parquet": ("parquet", {}),
+}
+#: What a split may be called, as a file's stem or on the hub.
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+def read_table(path: Path, flag: str) -> Any:
+    """Read one local file.
+
+    Args:
+        path: A csv, tsv, jsonl, json or parquet file.
+        flag: The flag that named it, for messages.
+
+    Returns:
+        A :class:`datasets.Dataset`, memory-mapped from the library's cache.
+
+    Raises:
+        DataError: If the file is missing, of another kind, empty, or cannot be parsed.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    if not path.is_file():
+        near = suggest(path.name, [p.name for p in path.parent.glob("*") if p.is_file()])
+        raise DataError(f"{flag} {path}: there is no such file.{near}")
+    if path.suffix not in READERS:
+        raise DataError(f"{flag} {path}: expected a file ending in {', '.join(READERS)}.")
+    if not path.stat().st_size or (
+        path.suffix != ".parquet" and not path.read_text("utf-8", "replace").strip()
+    ):
+        raise DataError(f"{flag} {path}: the file is empty.")
+    builder, options = READERS[path.suffix]
+    try:
+        table = load_dataset(builder, data_files=str(path), split="train", **options)
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        if "corresponds to no data" in str(error):
+            raise DataError(f"{flag} {path}: the file has a header and no rows.") from error
+        cause = error.__cause__ or error
+        raise DataError(
+            f"{flag} {path}: could not be read as {path.suffix[1:]}: {str(cause).splitlines()[0]}"
+        ) from error
+    if not len(table):
+        raise DataError(f"{flag} {path}: the file has a header and no rows.")
+    return table
+
+
+def load_splits(dataset: str | None, files: Mapping[str, Path | None]) -> dict[str, Any]:
+    """Find and read the splits that there are.
+
+    Args:
+        dataset: ``bundled/…``, a local file or folder, or a hub name (``name`` or ``name:config``);
+            a folder's files are told apart by their names (train, validation or dev, test).
+        files: ``train``, ``validation`` and ``test`` to a path or None; a path there wins over the
+            data set's own split.
+
+    Returns:
+        Split name to dataset; ``train`` is always there.
+
+    Raises:
+        UserError: If files cannot be read (all are named), or there is no training set.
+        DataError: If one cannot be read.
+    """
+    splits: dict[str, Any] = {}
+    problems = Problems()
+    given = {name: path for name, path in files.items() if path is not None}
+    if dataset is not None and "train" not in given:
+        with problems.collect():
+            splits |= _load_dataset(dataset)
+    for name, path in given.items():
+        with problems.collect():
+            splits[name] = read_table(path, f"--{name}-file")
+    problems.raise_if_any()
+    if "train" not in splits:
+        raise ConfigError(
+            "There is no training set: give --dataset, or --train-file "
+            f"(found: {listed(sorted(splits)) or 'nothing'})."
+        )
+    return splits
+
+
+def _load_dataset(name: str) -> dict[str, Any]:
+    path = Path(name)
+    if name.startswith("bundled/"):
+        path = BUNDLED / name.removeprefix("bundled/")
+        if not path.is_dir():
+            known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/train.jsonl"))
+            raise DataError(
+                f"--dataset {name}: there is no such bundled set. There are: {listed(known)}."
+            )
+    if path.is_dir():
+        return _load_folder(path, name)
+    if path.suffix in READERS or path.is_file():
+        return {"train": read_table(path, "--dataset")}
+    return _load_hub(name)
+
+
+def _load_folder(path: Path, name: str) -> dict[str, Any]:
+    tables = [p for p in sorted(path.iterdir()) if p.suffix in READERS]
+    found = {
+        split: next((p for p in tables if p.stem.lower() in names), None)
+        for split, names in SPLIT_NAMES.items()
+    }
+    if found["train"] is None:
+        raise DataError(
+            f"--dataset {name}: the folder has no train{{{','.join(READERS)}}}; it holds "
+            f"{listed([p.name for p in sorted(path.iterdir())]) or 'nothing'}."
+        )
+    return {split: read_table(p, "--dataset") for split, p in found.items() if p is not None}
+
+
+def _load_hub(name: str) -> dict[str, Any]:
+    from datasets import load_dataset
+
+    repository, _, config = name.partition(":")
+    try:
+        loaded = load_dataset(repository, config or None)
+    except UserError:
+        raise
+    except Exception as error:  # the hub client raises a dozen kinds
+        raise DataError(
+            f"--dataset {name}: is no local file or folder, and could not be had from the hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). Check the name and the network, "
+            "or give a local file, or bundled/reviews."
+        ) from error
+    splits = {
+        split: next((loaded[n] for n in names if n in loaded), None)
+        for split, names in SPLIT_NAMES.items()
+    }
+    if splits["train"] is None:
+        raise DataError(
+            f"--dataset {name}: no split is called train; there are {listed([str(n) for n in loaded])}."
+        )
+    return {split: table for split, table in splits.items() if table is not None}

@@ -1,0 +1,1 @@
+"""The loop and what stands around it; knows neither tasks nor modes."""

@@ -1,0 +1,186 @@
+"""Checkpoints that ``--resume`` goes on from: trainable weights, optimizer, randomness, position.
+
+Everything is safetensors or JSON. A checkpoint is written under another name and renamed when it is
+whole, so that a run killed at any moment leaves only whole ones behind.
+"""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nlptl.errors import RunError
+from nlptl.records import FitState, Sums
+
+POSITION = ("update", "epoch", "batch", "examples", "loss", "trace")
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of the trainable parameters and of all buffers, by name, on the CPU."""
+    tensors = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    tensors |= dict(model.named_buffers())
+    return {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+
+
+def load_trainable_state(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Copy tensors from :func:`trainable_state` back into ``model``, in place.
+
+    Raises:
+        RunError: If the names differ from what is trainable now (another mode or model).
+    """
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    own |= dict(model.named_buffers())
+    if set(own) != set(tensors):
+        odd = sorted(set(own) ^ set(tensors))
+        raise RunError(
+            f"The checkpoint does not fit the model: {len(odd)} tensors differ ({odd[0]}, …). "
+            "It was written by another mode or model; use another --output-dir."
+        )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+
+def save(directory: Path, *, state: FitState, accelerator: Any, schedule: Any, extra: dict) -> Path:
+    """Write one checkpoint below ``directory`` and drop all but the newest two.
+
+    Args:
+        directory: The run's ``checkpoints/``.
+        state: Position in the run; ``state.model`` and ``state.optimizer`` are written too.
+        accelerator: Every process must call; each writes its own random state.
+        schedule: Its ``state_dict`` goes into the JSON.
+        extra: JSON-able record of the hooks, with tensors under ``"tensors"``.
+
+    Returns:
+        The checkpoint's path.
+    """
+    final = directory / f"update-{state.update:07d}"
+    partial = directory / f".partial-{state.update:07d}"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    save_file(_random_state(), partial / f"random-{accelerator.process_index}.safetensors")
+    if accelerator.is_main_process:
+        model = accelerator.unwrap_model(state.model)
+        save_file(trainable_state(model), partial / "weights.safetensors")
+        save_file(_optimizer_state(model, state.optimizer), partial / "optimizer.safetensors")
+        if extra.get("tensors"):
+            save_file(extra["tensors"], partial / "hooks.safetensors")
+        record: dict[str, Any] = {key: getattr(state, key) for key in POSITION}
+        record["sums"] = {**vars(state.sums), "loss": float(state.sums.loss)}
+        record |= {"schedule": _jsonable(schedule.state_dict()), "hooks": extra.get("json", {})}
+        (partial / "state.json").write_text(json.dumps(record))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+        for old in sorted(directory.glob("update-*"))[:-2]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+    return final
+
+
+def newest(directory: Path) -> Path | None:
+    """The newest checkpoint whose files all open, or None."""
+    for path in sorted(directory.glob("update-*"), reverse=True):
+        try:
+            json.loads((path / "state.json").read_text())
+            for file in path.glob("*.safetensors"):
+                load_file(file)
+        except Exception:  # damaged in any way: the one before it will do
+            continue
+        return path
+    return None
+
+
+def restore(path: Path, *, state: FitState, accelerator: Any, schedule: Any) -> dict[str, Any]:
+    """Load a checkpoint into the model, optimizer, schedule and random generators, in place.
+
+    Args:
+        path: From :func:`newest`.
+        state: A fresh state; its position is set.
+        accelerator: As for :func:`save`.
+        schedule: A fresh schedule.
+
+    Returns:
+        The hooks' record, as given to :func:`save`.
+
+    Raises:
+        RunError: If it was written by another mode, model or number of processes.
+    """
+    model = accelerator.unwrap_model(state.model)
+    load_trainable_state(model, load_file(path / "weights.safetensors"))
+    _load_optimizer_state(model, state.optimizer, load_file(path / "optimizer.safetensors"))
+    record = json.loads((path / "state.json").read_text())
+    for key in POSITION:
+        setattr(state, key, record[key])
+    state.sums = Sums(**record["sums"])
+    schedule.load_state_dict({**schedule.state_dict(), **record["schedule"]})
+    for group, rate in zip(state.optimizer.param_groups, schedule.get_last_lr(), strict=True):
+        group["lr"] = rate
+    own = path / f"random-{accelerator.process_index}.safetensors"
+    if not own.exists():
+        raise RunError(
+            f"{path} was written by fewer processes than the {accelerator.num_processes} of now. "
+            "Resume with the same number, or start anew in another --output-dir."
+        )
+    _load_random_state(load_file(own))
+    hooks = path / "hooks.safetensors"
+    return {"json": record["hooks"], "tensors": load_file(hooks) if hooks.exists() else {}}
+
+
+def _jsonable(record: dict) -> dict:
+    return {key: value for key, value in record.items() if key != "lr_lambdas"}
+
+
+def _optimizer_state(model: nn.Module, optimizer: Any) -> dict[str, torch.Tensor]:
+    names = {id(p): name for name, p in model.named_parameters()}
+    tensors = {}
+    for parameter, moments in optimizer.state.items():
+        for key, value in moments.items():
+            tensors[f"{key}:{names[id(parameter)]}"] = torch.as_tensor(value).detach().cpu()
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _load_optimizer_state(model: nn.Module, optimizer: Any, tensors: dict) -> None:
+    parameters = dict(model.named_parameters())
+    inner = getattr(optimizer, "optimizer", optimizer)
+    for name, tensor in tensors.items():
+        key, _, parameter_name = name.partition(":")
+        parameter = parameters[parameter_name]
+        # AdamW's `step` stays where the optimizer put it; the moments live beside the parameter.
+        device = "cpu" if key == "step" and not parameter.is_cuda else parameter.device
+        inner.state[parameter][key] = tensor.to(device)
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    python = json.dumps(random.getstate()).encode()
+    _, keys, *rest = np.random.get_state()
+    tensors = {
+        "torch": torch.get_rng_state(),
+        "python": torch.tensor(list(python), dtype=torch.uint8),
+        "numpy_keys": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+        "numpy_rest": torch.tensor([float(value) for value in rest], dtype=torch.float64),
+    }
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    return tensors
+
+
+def _load_random_state(tensors: dict[str, torch.Tensor]) -> None:
+    torch.set_rng_state(tensors["torch"])
+    version, internal, gauss = json.loads(bytes(tensors["python"].tolist()))
+    random.setstate((version, tuple(internal), gauss))
+    position, has_gauss, cached = tensors["numpy_rest"].tolist()
+    keys = tensors["numpy_keys"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", keys, int(position), int(has_gauss), cached))
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])

@@ -1,0 +1,261 @@
+"""Observers of the loop: progress, logs, checkpoints, keeping the best. None changes the training."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from nlptl.engine import checkpoints
+from nlptl.records import FitState
+
+
+class Quiet:
+    """A hook that does nothing; the others override what they need."""
+
+    def on_start(self, state: FitState) -> None:
+        """Do nothing."""
+
+    def on_step(self, state: FitState) -> bool:
+        """Go on."""
+        return False
+
+    def on_epoch(self, state: FitState) -> bool:
+        """Go on."""
+        return False
+
+    def on_end(self, state: FitState) -> None:
+        """Do nothing."""
+
+
+class ProgressBar(Quiet):
+    """One line with loss, rate, examples a second and the time left.
+
+    Args:
+        accelerator: Only the main process draws.
+    """
+
+    def __init__(self, accelerator: Any) -> None:
+        self.shown = accelerator.is_main_process
+        self.bar: Any = None
+
+    def on_start(self, state: FitState) -> None:
+        """Open the bar."""
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=state.total_updates,
+            initial=state.update,
+            disable=not self.shown,
+            desc="training",
+            unit="update",
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
+        self.began, self.examples = time.perf_counter(), state.examples
+
+    def on_step(self, state: FitState) -> bool:
+        """Advance the bar."""
+        rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
+        self.bar.set_postfix_str(
+            f"epoch {state.epoch + 1}, loss {state.loss:.4f}, lr {state.learning_rate:.2e}, "
+            f"{rate:.0f} examples/s",
+            refresh=False,
+        )
+        self.bar.update()
+        return False
+
+    def on_end(self, state: FitState) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+class Trackers(Quiet):
+    """Sends loss, rate and gradient norm to the trackers of Accelerate (``--tracker``)."""
+
+    def __init__(self, accelerator: Any, *, every: int = 10) -> None:
+        self.accelerator, self.every = accelerator, every
+
+    def on_step(self, state: FitState) -> bool:
+        """Log every ``every`` updates."""
+        if state.update % self.every == 0 or state.update == state.total_updates:
+            values = {"train/loss": state.loss, "train/learning_rate": state.learning_rate}
+            if state.grad_norm is not None:
+                values["train/grad_norm"] = float(state.grad_norm)
+            self.accelerator.log(values, step=state.update)
+        return False
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A hook with a memory that a checkpoint must hold."""
+
+    def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What to write: JSON-able values, and tensors."""
+        ...
+
+    def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take back what :meth:`memory` gave."""
+        ...
+
+
+class KeepBest(Quiet):
+    """Scores the model on validation data after each epoch and puts the best weights back at the end.
+
+    Ties go to the smaller validation loss, then to the earlier epoch.
+
+    Args:
+        score: Model to figures; ``metric`` (more is better) and ``loss`` among them.
+        metric: What chooses.
+        accelerator: To reach the model below its wrappers.
+        patience: Stop after so many epochs without a better score; None never stops.
+        report: Told each epoch's line.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Any], Mapping[str, float]],
+        metric: str,
+        accelerator: Any,
+        *,
+        patience: int | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.score, self.metric, self.accelerator = score, metric, accelerator
+        self.patience, self.report = patience, report
+        self.history: list[dict[str, float]] = []
+        self.best: int | None = None
+        self.weights: dict[str, Tensor] = {}
+        self.seconds = 0.0
+
+    def on_epoch(self, state: FitState) -> bool:
+        """Score; keep a copy of the trainable weights if this is the best so far."""
+        began = time.perf_counter()
+        figures = dict(self.score(state.model))
+        epoch = round(state.update / state.updates_per_epoch, 3)
+        line = {"epoch": epoch, "update": state.update, "train_loss": state.loss}
+        self.history.append({**line, **{f"validation_{k}": v for k, v in figures.items()}})
+        best = self.best is None or self._rank(-1) > self._rank(self.best)
+        if best:
+            self.best = len(self.history) - 1
+            model = self.accelerator.unwrap_model(state.model)
+            self.weights = checkpoints.trainable_state(model)
+        self.report(
+            f"epoch {epoch:g}: train loss {state.loss:.4f}, validation loss {figures['loss']:.4f}, "
+            f"{self.metric} {figures[self.metric]:.4f}{' (best so far)' if best else ''}"
+        )
+        self.seconds += time.perf_counter() - began
+        waited = len(self.history) - 1 - (self.best or 0)
+        return self.patience is not None and waited >= self.patience
+
+    def _rank(self, index: int) -> tuple[float, float]:
+        figures = self.history[index]
+        return figures[f"validation_{self.metric}"], -figures["validation_loss"]
+
+    def on_end(self, state: FitState) -> None:
+        """Load the best weights."""
+        if self.weights:
+            model = self.accelerator.unwrap_model(state.model)
+            checkpoints.load_trainable_state(model, self.weights)
+
+    def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Scores so far and the best weights, for a checkpoint."""
+        return {"history": self.history, "best": self.best}, self.weights
+
+    def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take them back."""
+        self.history, self.best, self.weights = values["history"], values["best"], tensors
+
+
+class SaveCheckpoints(Quiet):
+    """Writes what ``--resume`` needs at the end of each epoch, or every so many updates.
+
+    Args:
+        directory: The run's ``checkpoints/``.
+        accelerator: Devices and processes.
+        schedule: Learning-rate schedule.
+        keeper: The hook with a memory, if there is one.
+        every: Updates between checkpoints; None for the ends of epochs.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        accelerator: Any,
+        schedule: Any,
+        *,
+        keeper: Resumable | None = None,
+        every: int | None = None,
+    ) -> None:
+        self.directory, self.accelerator, self.schedule = directory, accelerator, schedule
+        self.keeper, self.every = keeper, every
+
+    def on_step(self, state: FitState) -> bool:
+        """Write, if it is time."""
+        if self.every and state.update % self.every == 0:
+            self.write(state)
+        return False
+
+    def on_epoch(self, state: FitState) -> bool:
+        """Write, unless checkpoints are counted in updates."""
+        if self.every is None:
+            self.write(state)
+        return False
+
+    def write(self, state: FitState) -> None:
+        """Write a checkpoint now."""
+        values, tensors = self.keeper.memory() if self.keeper else ({}, {})
+        checkpoints.save(
+            self.directory,
+            state=state,
+            accelerator=self.accelerator,
+            schedule=self.schedule,
+            extra={"json": values, "tensors": tensors},
+        )
+
+
+class EvaluateEvery(Quiet):
+    """Scores the model every so many updates and appends a line to a log.
+
+    Args:
+        score: Model to figures.
+        log: A ``.jsonl`` file; one line ``{"update": …, "examples": …, **figures}`` each time.
+        accelerator: Only the main process writes.
+        at: Updates to score at, besides every ``every``.
+        every: Updates between scores.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Any], Mapping[str, float]],
+        log: Path,
+        accelerator: Any,
+        *,
+        every: int,
+        at: Sequence[int] = (),
+    ) -> None:
+        self.score, self.log, self.accelerator = score, log, accelerator
+        self.every, self.at = every, frozenset(at)
+
+    def on_start(self, state: FitState) -> None:
+        """Score the model as it comes, unless it goes on from a checkpoint."""
+        if state.update == 0:
+            self.write(state)
+
+    def on_step(self, state: FitState) -> bool:
+        """Score, if it is time."""
+        last = state.update == state.total_updates
+        if state.update % self.every == 0 or state.update in self.at or last:
+            self.write(state)
+        return False
+
+    def write(self, state: FitState) -> None:
+        """Score now and append the line."""
+        figures = dict(self.score(state.model))
+        if self.accelerator.is_main_process:
+            train = {"train_loss": state.loss} if state.update else {}
+            line = {"update": state.update, "examples": state.examples, **figures, **train}
+            with self.log.open("a") as file:
+                file.write(json.dumps(line) + "\n")

@@ -1,0 +1,83 @@
+"""AdamW groups from what is trainable, and learning-rate schedules counted in optimizer updates."""
+
+import torch
+from torch import nn
+
+from nlptl.errors import ConfigError, RunError
+
+SCHEDULES = ("linear", "cosine", "constant")
+
+
+def decayed(model: nn.Module) -> set[str]:
+    """Names of the trainable parameters that weight decay applies to.
+
+    Biases and everything inside a normalisation layer are left out, T5's ``layer_norm`` included:
+    the test is the module's class, not a list of parameter names (the list in the transformers
+    ``no_trainer`` examples misses all of T5's).
+    """
+    names = set()
+    for prefix, module in model.named_modules():
+        if "norm" in type(module).__name__.lower():
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and name != "bias":
+                names.add(f"{prefix}.{name}" if prefix else name)
+    return names & {name for name, _ in model.named_parameters()}  # a shared tensor counts once
+
+
+def make_optimizer(
+    model: nn.Module, *, learning_rate: float, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
+    """Build bias-corrected AdamW (Loshchilov & Hutter, 2019) over the trainable parameters.
+
+    Args:
+        model: Frozen parameters enter no group.
+        learning_rate: Peak rate.
+        weight_decay: For the parameters named by :func:`decayed`; the others get none.
+        betas: Decay of the moment estimates.
+
+    Raises:
+        RunError: If nothing is trainable.
+    """
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise RunError("The model has no trainable parameter, so there is nothing to optimize.")
+    with_decay = decayed(model)
+    groups = [
+        {
+            "params": [p for n, p in trainable.items() if n in with_decay],
+            "weight_decay": weight_decay,
+        },
+        {"params": [p for n, p in trainable.items() if n not in with_decay], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+
+
+def warmup_updates(warmup: float, total: int) -> int:
+    """Turn ``--warmup`` into updates: below 1 it is a share of ``total``, else a count.
+
+    Example:
+        >>> warmup_updates(0.1, 200), warmup_updates(30, 200)
+        (20, 30)
+    """
+    return round(warmup * total) if warmup < 1 else int(warmup)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, *, name: str, warmup: int, total: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Linear warm-up, then linear or cosine decay to zero, or no decay.
+
+    The caller steps it once an optimizer update. It is never handed to ``accelerator.prepare``,
+    which would step it once a process and end the decay early.
+
+    Raises:
+        ConfigError: If there is no such schedule.
+    """
+    from transformers import get_scheduler
+
+    if name not in SCHEDULES:
+        raise ConfigError(f"--schedule is '{name}'; expected one of {', '.join(SCHEDULES)}.")
+    name = "constant_with_warmup" if name == "constant" else name
+    return get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total)

@@ -1,0 +1,116 @@
+"""What can go wrong, in words for the person who typed the command.
+
+Every :class:`UserError` says what was expected, what was found and what to do. The recipes print it
+as one paragraph and exit with code 2; anything else keeps its traceback and exits with code 1.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class NlptlError(Exception):
+    """Base of all errors that nlptl raises on purpose."""
+
+
+class UserError(NlptlError):
+    """The input was wrong (exit code 2)."""
+
+
+class ConfigError(UserError):
+    """A flag or a configuration file asks for something impossible."""
+
+
+class DataError(UserError):
+    """A data file, column, label or text is not what the task needs."""
+
+
+class ModelError(UserError):
+    """A checkpoint cannot be found, read or mapped."""
+
+
+class ModeError(UserError):
+    """A mode does not exist, or does not fit the model."""
+
+
+class Mistakes(UserError):
+    """Several mistakes at once.
+
+    Args:
+        each: Their messages.
+    """
+
+    def __init__(self, each: Sequence[str]) -> None:
+        self.each = list(each)
+        lines = [f"{i}. {message}" for i, message in enumerate(self.each, 1)]
+        super().__init__("\n".join([f"{len(lines)} things need your attention:", *lines]))
+
+
+class RunError(NlptlError):
+    """A run failed for a reason that is not the user's input (exit code 1)."""
+
+
+class Problems:
+    """Collects user errors, so that one message can name all of them.
+
+    Example:
+        >>> problems = Problems()
+        >>> with problems.collect():
+        ...     raise ConfigError("--epochs is -1; expected a positive number.")
+        >>> len(problems.messages)
+        1
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[UserError] = []
+
+    @property
+    def messages(self) -> list[str]:
+        """What was noted so far."""
+        return [str(error) for error in self.errors]
+
+    def add(self, message: str) -> None:
+        """Note one more mistake."""
+        self.errors.append(ConfigError(message))
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Run a check; a :class:`UserError` in it is noted instead of raised."""
+        try:
+            yield
+        except UserError as error:
+            self.errors.append(error)
+
+    def run(self, check: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
+        """Call a check and return its answer; None if it raised a :class:`UserError`."""
+        with self.collect():
+            return check(*args, **kwargs)
+        return None
+
+    def raise_if_any(self) -> None:
+        """Raise what was noted, if anything was.
+
+        Raises:
+            UserError: The one that was noted; of several, a :class:`Mistakes` with all messages.
+        """
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise Mistakes(
+                [m for error in self.errors for m in getattr(error, "each", [str(error)])]
+            )
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def listed(names: Sequence[Any], most: int = 20) -> str:
+    """Join names for a message; past ``most`` only the count is given."""
+    shown = ", ".join(str(name) for name in names[:most])
+    return shown + (f", … ({len(names)} in all)" if len(names) > most else "")

@@ -1,0 +1,225 @@
+"""Fine-tuning as one call: checkpoint, head, mode, batches, fit, score."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlptl.data.batching import LengthBatches
+from nlptl.engine.hooks import KeepBest, ProgressBar, Trackers
+from nlptl.engine.predict import predict
+from nlptl.engine.setup import Plan, seed_dropout, train, updates_for
+from nlptl.models.loading import load_with_head, longest_input
+from nlptl.models.lora import plain
+from nlptl.modes import Manifest, Mode, apply_mode
+from nlptl.records import Batch, FitState
+from nlptl.tasks.base import Features, Task, supervised_step
+from nlptl.terminal import say
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fine-tune; every field is filled, none is a default any more.
+
+    Attributes:
+        model: Bundled name, directory or hub name.
+        mode: What trains.
+        learning_rate: Peak rate.
+        epochs: Passes over the training set.
+        batch_size: Examples a batch, over all processes.
+        accumulation: Batches an update.
+        warmup: Share of the updates (below 1) or a count.
+        weight_decay: AdamW's.
+        max_norm: Gradient clipping; None for none.
+        max_length: Tokens a text; None takes what the model does, at most 512.
+        patience: Epochs without a better validation score before stopping; None never stops.
+        seed: Of head, order and dropout.
+    """
+
+    model: str
+    mode: Mode
+    learning_rate: float
+    epochs: float
+    batch_size: int = 16
+    accumulation: int = 1
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    max_norm: float | None = 1.0
+    max_length: int | None = None
+    patience: int | None = None
+    seed: int = 0
+
+
+@dataclass
+class FineTuned:
+    """A finished fine-tuning.
+
+    Attributes:
+        task: The task.
+        settings: As given.
+        model: The trained model, best epoch, below Accelerate's wrappers (LoRA: peft's stays).
+        tokenizer: Its tokenizer.
+        manifest: What trained.
+        new: Parameters that the checkpoint did not have.
+        predictions: One record a test example.
+        metrics: Of the test split, each with its standard error.
+        history: A line an epoch: losses and validation metrics.
+        best: Index of the best epoch in ``history``.
+        timing: Seconds and examples a second.
+        padding: Share of padding in training.
+        trace: Learning rate of each update.
+        n: Examples a split.
+        cut: Texts a split that were longer than the model takes.
+        notices: What the user should know.
+        sample: A batch of test features, to compare logits with after reloading.
+    """
+
+    task: Task
+    settings: Settings
+    model: Any
+    tokenizer: Any
+    manifest: Manifest
+    new: frozenset[str]
+    predictions: list[dict[str, Any]]
+    metrics: dict[str, float]
+    history: list[dict[str, float]]
+    best: int
+    timing: dict[str, float]
+    padding: float
+    trace: list[float]
+    n: dict[str, int]
+    cut: dict[str, int]
+    notices: list[str]
+    sample: Batch
+
+
+def default_epochs(mode: Mode, examples: int, batch_size: int) -> float:
+    """Three epochs, or as many as 500 updates take, at most 20; twice the updates for a head alone.
+
+    Small sets fail for want of updates, not of data (Mosbach et al., 2021; Zhang et al., 2021).
+    """
+    least, updates, most = (5, 1000, 40) if mode.kind == "head-only" else (3, 500, 20)
+    return float(min(most, max(least, math.ceil(updates * batch_size / max(1, examples)))))
+
+
+def finetune(
+    task: Task,
+    splits: Mapping[str, Any],
+    settings: Settings,
+    *,
+    accelerator: Any,
+    checkpoint_dir: Path | None = None,
+    resume: bool = False,
+) -> FineTuned:
+    """Fine-tune a checkpoint on ``train``, choose the epoch on ``validation``, score on ``test``.
+
+    Args:
+        task: What the examples mean.
+        splits: ``train``, ``validation`` and ``test``, as :class:`datasets.Dataset`.
+        settings: Checkpoint, mode and hyper-parameters.
+        accelerator: From :func:`nlptl.engine.setup.start_accelerator`, which seeds the head too.
+        checkpoint_dir: Where ``--resume`` finds its checkpoints; None writes none.
+        resume: Go on from the newest whole one.
+
+    Returns:
+        The trained model with its scores and its record.
+    """
+    loaded = load_with_head(settings.model, auto_class=task.auto_class, head=task.head)
+    model, manifest = apply_mode(
+        loaded.model, settings.mode, new=loaded.new, task_type=task.peft_type
+    )
+    seed_dropout(accelerator, settings.seed)
+    notices = list(loaded.notices)
+    say(manifest)
+    max_length = longest_input(plain(model).config, loaded.tokenizer, settings.max_length)
+    with accelerator.main_process_first():  # the others read what the first one tokenized
+        features = {
+            name: task.encode(table, loaded.tokenizer, max_length) for name, table in splits.items()
+        }
+    cut = {name: part.cut for name, part in features.items()}
+    if any(cut.values()):
+        counts = ", ".join(f"{count} of {name}" for name, count in cut.items() if count)
+        notices.append(f"Texts longer than {max_length} tokens were cut: {counts}.")
+    for notice in notices:
+        say(f"note: {notice}")
+    collate, step = task.collator(loaded.tokenizer), supervised_step(task)
+
+    def batches(part: Features, *, seed: int | None) -> LengthBatches:
+        process = (accelerator.process_index, accelerator.num_processes)
+        size = settings.batch_size if seed is not None else 2 * settings.batch_size
+        return LengthBatches(
+            part.rows, part.lengths, collate, batch_size=size, seed=seed, process=process
+        )
+
+    def score(model: Any, split: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        part = features[split]
+        rows, loss = predict(model, batches(part, seed=None), step=step, accelerator=accelerator)
+        predictions = task.predictions(splits[split], part, rows)
+        return predictions, {**task.score(predictions), "loss": loss}
+
+    stream = batches(features["train"], seed=settings.seed)
+    keeper = KeepBest(
+        lambda m: score(m, "validation")[1],
+        task.selection,
+        accelerator,
+        patience=settings.patience,
+        report=say,
+    )
+    began = time.perf_counter()
+    state = train(
+        model,
+        stream,
+        step=step,
+        plan=_plan(settings, len(stream)),
+        accelerator=accelerator,
+        hooks=[ProgressBar(accelerator), Trackers(accelerator), keeper],
+        checkpoint_dir=checkpoint_dir,
+        resume=resume,
+    )
+    train_seconds = time.perf_counter() - began - keeper.seconds
+    began = time.perf_counter()
+    predictions, figures = score(state.model, "test")
+    test_seconds = time.perf_counter() - began
+    trained = accelerator.unwrap_model(state.model, keep_fp32_wrapper=False)
+    sample = next(iter(batches(features["test"], seed=None).epoch(0)))
+    return FineTuned(
+        task=task,
+        settings=settings,
+        model=trained.eval(),
+        tokenizer=loaded.tokenizer,
+        manifest=manifest,
+        new=loaded.new,
+        predictions=predictions,
+        metrics=figures,
+        history=keeper.history,
+        best=keeper.best or 0,
+        timing=_timing(state, train_seconds, keeper.seconds, test_seconds),
+        padding=state.padding,
+        trace=state.trace,
+        n={name: len(table) for name, table in splits.items()},
+        cut=cut,
+        notices=notices,
+        sample=sample,
+    )
+
+
+def _plan(settings: Settings, batches: int) -> Plan:
+    return Plan(
+        updates=updates_for(settings.epochs, batches, settings.accumulation),
+        learning_rate=settings.learning_rate,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+        accumulation=settings.accumulation,
+        max_norm=settings.max_norm,
+    )
+
+
+def _timing(state: FitState, train: float, validate: float, test: float) -> dict[str, float]:
+    return {
+        "train_seconds": round(train, 3),
+        "validation_seconds": round(validate, 3),
+        "test_seconds": round(test, 3),
+        "examples_per_second": round(state.examples / train, 2),
+    }

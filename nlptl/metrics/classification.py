@@ -1,0 +1,117 @@
+"""Accuracy, macro-F1 and Matthews' correlation, each with a standard error, all offline.
+
+``evaluate.load("accuracy")`` fetches a script from the hub; these are the same figures as classes,
+and ``evaluate.combine`` takes them. The standard error is the jackknife's: leaving out one example
+changes the confusion matrix by one count, so there are at most K x K different values and the
+estimate is exact, fast and without random draws.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+
+Statistic = Callable[[np.ndarray], float]
+
+
+def confusion(gold: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Count matrix, shape ``(classes, classes)``: rows are gold labels, columns predictions."""
+    table = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(table, (gold, predicted), 1)
+    return table
+
+
+def accuracy(table: np.ndarray) -> float:
+    """Share of examples on the diagonal."""
+    return float(np.trace(table) / table.sum())
+
+
+def macro_f1(table: np.ndarray) -> float:
+    """Mean of the classes' F1; a class that is neither in the gold nor predicted is left out."""
+    hits = np.diag(table).astype(float)
+    both = table.sum(axis=0) + table.sum(axis=1)
+    present = both > 0
+    return float((2 * hits[present] / both[present]).mean())
+
+
+def matthews(table: np.ndarray) -> float:
+    """Correlation of gold and predicted classes (Gorodkin, 2004); 0 where one of them is constant."""
+    n, hits = float(table.sum()), float(np.trace(table))
+    gold, predicted = table.sum(axis=1).astype(float), table.sum(axis=0).astype(float)
+    spread = (n * n - (predicted**2).sum()) * (n * n - (gold**2).sum())
+    return float((n * hits - gold @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def jackknife(table: np.ndarray, statistic: Statistic) -> float:
+    """Standard error of a statistic of a confusion matrix (Efron & Stein, 1981).
+
+    sqrt((n - 1) / n * sum_i (t_i - mean t)^2), where t_i leaves example i out. NaN for n < 2.
+    """
+    n = int(table.sum())
+    if n < 2:
+        return float("nan")
+    values, counts = [], []
+    for cell in np.argwhere(table):
+        less = table.copy()
+        less[tuple(cell)] -= 1
+        values.append(statistic(less))
+        counts.append(table[tuple(cell)])
+    left_out, weight = np.asarray(values), np.asarray(counts)
+    mean = (left_out * weight).sum() / n
+    return float(np.sqrt((n - 1) / n * (weight * (left_out - mean) ** 2).sum()))
+
+
+class _ConfusionMetric(evaluate.Metric):
+    """What the three have in common: integer labels in, ``{name, name_se}`` out."""
+
+    name_: str
+    statistic_: Statistic
+
+    def __init__(self, num_classes: int | None = None, **settings: Any) -> None:
+        self.num_classes = num_classes
+        super().__init__(keep_in_memory=True, **settings)
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=(self.__class__.__doc__ or "").strip(),
+            citation="",
+            inputs_description="predictions, references: integer class labels",
+            features=datasets.Features(
+                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        gold, guess = np.asarray(references), np.asarray(predictions)
+        classes = self.num_classes or int(max(gold.max(), guess.max())) + 1
+        table = confusion(gold, guess, classes)
+        statistic = type(self).statistic_
+        return {self.name_: statistic(table), f"{self.name_}_se": jackknife(table, statistic)}
+
+
+class Accuracy(_ConfusionMetric):
+    """Share of correct predictions."""
+
+    name_ = "accuracy"
+    statistic_ = staticmethod(accuracy)
+
+
+class MacroF1(_ConfusionMetric):
+    """Unweighted mean of the classes' F1."""
+
+    name_ = "macro_f1"
+    statistic_ = staticmethod(macro_f1)
+
+
+class Matthews(_ConfusionMetric):
+    """Matthews' correlation coefficient."""
+
+    name_ = "matthews"
+    statistic_ = staticmethod(matthews)
+
+
+def classification_metrics(num_classes: int) -> Any:
+    """The three, combined by ``evaluate.combine``."""
+    return evaluate.combine([metric(num_classes) for metric in (Accuracy, MacroF1, Matthews)])

@@ -1,0 +1,1 @@
+"""Checkpoints, layer maps, heads, LoRA, and new models for pretraining."""

@@ -1,0 +1,141 @@
+"""Where things live in a model: embeddings, blocks in forward order, and the head above them.
+
+One row of :data:`FAMILIES` a model family. Modules are addressed as objects, never by a piece of
+their name: T5's parameters are called ``encoder.block.N.layer.M``, and a rule that looks for
+``layer.0.`` finds all 24 blocks of a 12 + 12 T5.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from nlptl.errors import ModelError
+
+Modules = tuple[nn.Module, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one model family is laid out.
+
+    Attributes:
+        embeddings: Backbone to the modules below the first block.
+        blocks: Backbone to its blocks in forward order; one entry may hold several modules.
+        lora_targets: The query and value projections inside a block (Hu et al., 2022, section 4.2).
+        residual_writes: The projections of a block whose output is added to the residual stream.
+        lm_head: Name of the pretraining head on the language model.
+        positions: Configuration to the longest input in tokens; None where there is no limit.
+        ties: What shares one tensor, in words.
+    """
+
+    embeddings: Callable[[Any], Modules]
+    blocks: Callable[[Any], list[Modules]]
+    lora_targets: tuple[str, ...]
+    residual_writes: tuple[str, ...]
+    lm_head: str
+    positions: Callable[[Any], int | None]
+    ties: str
+
+
+def _encoder_blocks(backbone: Any) -> list[Modules]:
+    return [(block,) for block in backbone.encoder.layer]
+
+
+def _t5_blocks(backbone: Any) -> list[Modules]:
+    # The norm that closes the encoder lies below the decoder: it freezes with the last encoder
+    # block. The norm that closes the decoder lies above all blocks, so it belongs to the head.
+    encoder: list[Modules] = [(block,) for block in backbone.encoder.block]
+    encoder[-1] = (*encoder[-1], backbone.encoder.final_layer_norm)
+    return encoder + [(block,) for block in backbone.decoder.block]
+
+
+FAMILIES: dict[str, Family] = {
+    "bert": Family(
+        embeddings=lambda backbone: (backbone.embeddings,),
+        blocks=_encoder_blocks,
+        lora_targets=("attention.self.query", "attention.self.value"),
+        residual_writes=("attention.output.dense", "output.dense"),
+        lm_head="cls",
+        positions=lambda config: config.max_position_embeddings,
+        ties="the masked-LM decoder shares the word embeddings' tensor",
+    ),
+    "roberta": Family(
+        embeddings=lambda backbone: (backbone.embeddings,),
+        blocks=_encoder_blocks,
+        lora_targets=("attention.self.query", "attention.self.value"),
+        residual_writes=("attention.output.dense", "output.dense"),
+        lm_head="lm_head",
+        # Position ids start behind the padding index, so two of the 514 rows are never used.
+        positions=lambda config: config.max_position_embeddings - config.pad_token_id - 1,
+        ties="the masked-LM decoder shares the word embeddings' tensor",
+    ),
+    "t5": Family(
+        embeddings=lambda backbone: (backbone.shared,),
+        blocks=_t5_blocks,
+        lora_targets=("q", "v"),
+        residual_writes=("o", "wo"),
+        lm_head="lm_head",
+        positions=lambda config: None,
+        ties=(
+            "encoder and decoder share the embeddings (and v1.0 checkpoints the LM head); the first "
+            "block of each stack owns the relative position bias of all its blocks"
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """The layers of one model, as objects.
+
+    Attributes:
+        family: Its row in :data:`FAMILIES`.
+        embeddings: Modules below the first block.
+        blocks: Blocks from the input up; for T5 the encoder's, then the decoder's.
+    """
+
+    family: Family
+    embeddings: Modules
+    blocks: tuple[Modules, ...]
+
+    def lower(self, count: int) -> Iterator[nn.Module]:
+        """Yield the embeddings and the modules of the lowest ``count`` blocks."""
+        yield from self.embeddings
+        for block in self.blocks[:count]:
+            yield from block
+
+    def part_of(self, model: nn.Module) -> dict[str, str]:
+        """Map each parameter name of ``model`` to ``embeddings``, ``block N`` or ``head``."""
+        parts = {id(p): "embeddings" for m in self.embeddings for p in m.parameters()}
+        for number, block in enumerate(self.blocks):
+            parts |= {id(p): f"block {number}" for m in block for p in m.parameters()}
+        return {name: parts.get(id(p), "head") for name, p in model.named_parameters()}
+
+
+def layer_map(model: Any) -> LayerMap:
+    """Map a Hugging Face model of a known family, with or without a head.
+
+    Raises:
+        ModelError: If the family is not mapped; the message lists those that are.
+    """
+    kind = model.config.model_type
+    family = check_family(kind)
+    backbone = model.base_model
+    return LayerMap(family, family.embeddings(backbone), tuple(family.blocks(backbone)))
+
+
+def check_family(kind: str, name: str = "This model") -> Family:
+    """Return the row of a ``model_type``.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    if kind not in FAMILIES:
+        raise ModelError(
+            f"{name} is of the family '{kind}', which nlptl has no layer map for, so it cannot tell "
+            f"what to freeze. Mapped families: {', '.join(FAMILIES)}. CONTRIBUTING.md says how to "
+            "add one."
+        )
+    return FAMILIES[kind]

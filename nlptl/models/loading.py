@@ -1,0 +1,229 @@
+"""Checkpoints from disk or the hub, as Hugging Face's own classes, in float32.
+
+transformers 5 loads weights in the file's dtype; training in float16 weights fails without a word,
+so float32 is asked for everywhere, and autocast does the rest.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlptl.errors import ModelError, listed
+from nlptl.models.layer_map import check_family, layer_map
+
+BUNDLED = Path(__file__).parent.parent / "bundled"
+#: What texts are cut to where neither the model nor the user sets less.
+DEFAULT_LENGTH = 512
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence load reports and progress bars: what matters of them, nlptl says itself."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def resolve(name: str) -> str:
+    """Turn ``bundled/bert`` into its directory; a local directory and a hub name stay.
+
+    Raises:
+        ModelError: If there is no such bundled checkpoint.
+    """
+    if not name.startswith("bundled/"):
+        return name
+    path = BUNDLED / name.removeprefix("bundled/")
+    if not (path / "config.json").is_file():
+        known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
+        raise ModelError(
+            f"--model {name}: there is no such bundled checkpoint. There are: {listed(known)}."
+        )
+    return str(path)
+
+
+def load_config(name: str, **changes: Any) -> Any:
+    """Read a checkpoint's configuration, without its weights.
+
+    Raises:
+        ModelError: If it is no checkpoint, cannot be had from the hub, or is of an unmapped family.
+    """
+    from transformers import AutoConfig
+
+    path = resolve(name)
+    local = Path(path)
+    if local.exists() and not (local / "config.json").is_file():
+        holds = (
+            sorted(p.name for p in local.iterdir()) if local.is_dir() else ["a file, not a folder"]
+        )
+        hint = (
+            f" Did you mean {local / 'model'}?" if (local / "model/config.json").is_file() else ""
+        )
+        raise ModelError(
+            f"--model {name}: is no model directory: it has no config.json (it holds "
+            f"{listed(holds, 8) or 'nothing'}).{hint}"
+        )
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(path, **changes)
+    except Exception as error:  # the hub client and the JSON reader raise a dozen kinds
+        raise ModelError(_cannot_load(name, local, error)) from error
+    check_family(config.model_type, f"--model {name}")
+    return config
+
+
+def _cannot_load(name: str, local: Path, error: Exception) -> str:
+    cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    if local.exists():
+        return f"--model {name}: the checkpoint cannot be read ({cause})."
+    bundled = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
+    return (
+        f"--model {name}: is no local directory, and could not be had from the hub ({cause}). Check "
+        f"the spelling and the network, or take a local directory or a bundled checkpoint: "
+        f"{listed(bundled)}."
+    )
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load a checkpoint's fast tokenizer.
+
+    Literal special tokens in a text (``</s>``, ``[SEP]``) are read as plain text: T5's classifier
+    fails on a batch in which one text holds more ``</s>`` than another.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(resolve(name), split_special_tokens=True)
+    except Exception as error:
+        raise ModelError(_cannot_load(name, Path(resolve(name)), error)) from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"--model {name}: its tokenizer has no fast version, which nlptl needs.")
+    return tokenizer
+
+
+def longest_input(config: Any, tokenizer: Any, asked: int | None) -> int:
+    """Tokens that a text is cut to.
+
+    Raises:
+        ModelError: If ``asked`` is more than the model has positions for.
+    """
+    positions = check_family(config.model_type).positions(config)
+    if asked is not None and positions is not None and asked > positions:
+        raise ModelError(f"--max-length {asked}: the model takes at most {positions} tokens.")
+    return asked or min(positions or DEFAULT_LENGTH, tokenizer.model_max_length, DEFAULT_LENGTH)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint with a task's head.
+
+    Attributes:
+        model: One of Hugging Face's own head classes, float32.
+        tokenizer: Its fast tokenizer.
+        new: Names of the parameters that the checkpoint did not have.
+        notices: What the user should know of them.
+    """
+
+    model: Any
+    tokenizer: Any
+    new: frozenset[str]
+    notices: tuple[str, ...]
+
+
+def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Loaded:
+    """Load a checkpoint into a head class; what the file lacks is new and must train.
+
+    New parameters come from the checkpoint's missing keys, not from a list of names: such lists miss
+    T5's and BART's heads, and BERT's pooler after continued masked-LM training (``BertForMaskedLM``
+    drops it). A head for other labels is replaced, even where its size would fit.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        auto_class: For instance ``AutoModelForSequenceClassification``.
+        head: Configuration of the head: ``num_labels``, ``id2label``, ``label2id``; may be empty.
+
+    Raises:
+        ModelError: If the file lacks parameters of the body, or cannot be read.
+    """
+    path = resolve(name)
+    before = load_config(name)
+    config = load_config(name, **head)
+    try:
+        with quiet_transformers():
+            model, info = auto_class.from_pretrained(
+                path,
+                config=config,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        raise ModelError(_cannot_load(name, Path(path), error)) from error
+    own = dict(model.named_parameters())
+    missing = {key for key in info["missing_keys"] if key in own}
+    parts = layer_map(model).part_of(model)
+    if lost := sorted(key for key in missing if parts[key] != "head"):
+        raise ModelError(
+            f"--model {name}: {len(lost)} tensors of the model's body are not in the checkpoint "
+            f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
+        )
+    resized = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
+    notices = []
+    renamed: set[str] = set()
+    if head and not resized and before.id2label != config.id2label:
+        with quiet_transformers():
+            renamed = label_parameters(auto_class, config) - missing
+        if renamed:
+            fresh = dict(auto_class.from_config(config).named_parameters())
+            with torch.no_grad():
+                for key in renamed:
+                    own[key].copy_(fresh[key])
+    if resized or renamed:
+        notices.append(
+            f"The checkpoint has a head for the labels {listed(list(before.id2label.values()), 6)}; it "
+            f"gets a new one for {listed(list(config.id2label.values()), 6)}."
+        )
+    return Loaded(
+        model, load_tokenizer(name), frozenset(missing | resized | renamed), tuple(notices)
+    )
+
+
+def label_parameters(auto_class: Any, config: Any) -> set[str]:
+    """Names of the parameters whose shape depends on the number of labels."""
+    more = {i: str(i) for i in range(config.num_labels + 1)}
+    other = type(config).from_dict({**config.to_dict(), "id2label": more})
+    shapes = []
+    for each in (config, other):
+        with torch.device("meta"):
+            shapes.append({n: p.shape for n, p in auto_class.from_config(each).named_parameters()})
+    return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
+
+
+def load_masked_lm(name: str) -> tuple[Any, Any]:
+    """Load a checkpoint as a masked language model, with its tokenizer."""
+    from transformers import AutoModelForMaskedLM
+
+    loaded = load_with_head(name, auto_class=AutoModelForMaskedLM, head={})
+    return loaded.model, loaded.tokenizer
+
+
+def save_pretrained(model: Any, tokenizer: Any, directory: Path) -> None:
+    """Write a model and its tokenizer so that plain transformers opens them."""
+    with quiet_transformers():
+        model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)

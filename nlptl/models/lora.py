@@ -1,0 +1,115 @@
+"""LoRA by peft: low-rank updates in the blocks, the whole head trained and saved beside them."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from nlptl.errors import ModeError, listed
+from nlptl.models.layer_map import layer_map
+
+
+def target_names(model: Any, targets: Sequence[str] | None) -> list[str]:
+    """Full names of the linear layers inside the blocks that get an adapter.
+
+    Args:
+        model: A mapped model.
+        targets: Names relative to a block's projections, matched against the whole last parts of a
+            module's name (``query``, ``attention.self.query``, ``q``); None takes the family's
+            query and value projections. ``all-linear`` takes every linear layer of the blocks; the
+            head is never among them.
+
+    Raises:
+        ModeError: If a target matches nothing, with the names that exist.
+    """
+    layers = layer_map(model)
+    names = {id(module): name for name, module in model.named_modules()}
+    linear = [
+        names[id(module)]
+        for block in layers.blocks
+        for part in block
+        for module in part.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    if targets is not None and list(targets) == ["all-linear"]:
+        return linear
+    chosen: list[str] = []
+    for target in targets or layers.family.lora_targets:
+        hits = [name for name in linear if f".{name}".endswith(f".{target}")]
+        if not hits:
+            short = sorted({name.rsplit(".", 1)[-1] for name in linear})
+            raise ModeError(
+                f"--lora-targets {target}: no linear layer of the blocks is called that. There are: "
+                f"{listed(short)}; or all-linear."
+            )
+        chosen += [name for name in hits if name not in chosen]
+    return chosen
+
+
+def head_modules(model: Any) -> list[str]:
+    """Names of the smallest set of modules that hold all parameters above the blocks."""
+    parts = layer_map(model).part_of(model)
+    head = {name for name, part in parts.items() if part == "head"}
+    chosen: list[str] = []
+    for name, module in model.named_modules():
+        inside = {f"{name}.{inner}" for inner, _ in module.named_parameters()}
+        covered = any(name.startswith(f"{done}.") for done in chosen)
+        if name and inside and inside <= head and not covered:
+            chosen.append(name)
+    return chosen
+
+
+def add_lora(
+    model: Any,
+    *,
+    rank: int,
+    alpha: float,
+    targets: Sequence[str] | None = None,
+    dropout: float = 0.0,
+    task_type: str | None = None,
+) -> Any:
+    """Wrap a model with LoRA (Hu et al., 2022): W + (alpha / rank) B A, with B = 0 at the start.
+
+    Args:
+        model: A mapped Hugging Face model with its head; changed in place.
+        rank: Rank of the update.
+        alpha: Numerator of its scale.
+        targets: See :func:`target_names`.
+        dropout: On the adapter's input.
+        task_type: peft's name of the task, so that its auto classes open the adapter.
+
+    Returns:
+        A :class:`peft.PeftModel` in which the adapters and the whole head train.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        task_type=task_type,
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # peft takes fractions too
+        lora_dropout=dropout,
+        target_modules=target_names(model, targets),
+        modules_to_save=head_modules(model),
+    )
+    with warnings.catch_warnings():
+        # peft 0.21 still asks transformers 5 under an old name; it harms nothing.
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
+        )
+        return get_peft_model(model, config)
+
+
+def is_lora(model: Any) -> bool:
+    """Whether the model is wrapped by peft."""
+    return hasattr(model, "peft_config")
+
+
+def plain(model: Any) -> Any:
+    """The Hugging Face model itself, below a peft wrapper if there is one."""
+    return model.get_base_model() if is_lora(model) else model
+
+
+def merged(model: Any) -> Any:
+    """Fold the adapters into the weights; afterwards the model is a plain Hugging Face one."""
+    return model.merge_and_unload() if is_lora(model) else model

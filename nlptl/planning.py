@@ -1,0 +1,254 @@
+"""From a configuration to settings without a blank: checked, and with the defaults filled in."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from nlptl.data.corpus import parse_corpus
+from nlptl.engine.setup import Plan
+from nlptl.errors import ConfigError, Problems
+from nlptl.finetuning import Settings, default_epochs
+from nlptl.models.building import check_architecture
+from nlptl.models.layer_map import check_family
+from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.modes import Mode, check_depth, default_learning_rate, parse_mode
+from nlptl.runs import check_directory, claim_directory
+from nlptl.tasks.base import Task
+from nlptl.terminal import is_main_process
+
+C = TypeVar("C")
+
+
+def check_numbers(config: Any) -> None:
+    """Make sure that every number is in its range.
+
+    Raises:
+        UserError: With all that are not.
+    """
+    problems = Problems()
+    positive = (
+        "batch_size",
+        "gradient_accumulation_steps",
+        "max_length",
+        "max_train_examples",
+        "max_eval_examples",
+        "seeds",
+        "epochs",
+        "patience",
+        "learning_rate",
+        "updates",
+    )
+    for name in positive:
+        value = getattr(config, name, None)
+        if value is not None and not value > 0:
+            problems.add(f"--{name.replace('_', '-')} is {value}; expected a number above 0.")
+    for name in ("weight_decay", "warmup", "max_grad_norm", "seed"):
+        if getattr(config, name) < 0:
+            problems.add(
+                f"--{name.replace('_', '-')} is {getattr(config, name)}; expected 0 or more."
+            )
+    problems.raise_if_any()
+
+
+def check_tracker(name: str | None) -> None:
+    """Make sure that Accelerate knows a tracker and that its package is there.
+
+    Raises:
+        ConfigError: With those that can be used now.
+    """
+    if name is None:
+        return
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    ready = [str(getattr(t, "value", t)) for t in get_available_trackers()]
+    if name not in ready:
+        known = sorted(str(getattr(key, "value", key)) for key in LOGGER_TYPE_TO_CLASS)
+        what = "its package is not installed" if name in known else "there is no such tracker"
+        raise ConfigError(
+            f"--tracker {name}: {what}. Ready here: {', '.join(ready) or 'none'}; Accelerate knows "
+            f"{', '.join(known)}."
+        )
+
+
+def read_mode(config: Any) -> Mode:
+    """Parse ``--mode`` and LoRA's flags, and check a depth against the checkpoint's.
+
+    Raises:
+        ModeError: If there is no such mode, or the model has fewer blocks.
+        ModelError: If the checkpoint cannot be read.
+    """
+    return parse_mode(
+        config.mode,
+        rank=config.lora_rank,
+        alpha=config.lora_alpha,
+        targets=config.lora_targets or None,
+    )
+
+
+def check_model(name: str, max_length: int | None) -> tuple[str, int, int]:
+    """Read a checkpoint's configuration and tokenizer.
+
+    Returns:
+        Its family, its width and its number of blocks.
+
+    Raises:
+        ModelError: If it cannot be used.
+    """
+    config = load_config(name)
+    longest_input(config, load_tokenizer(name), max_length)
+    check_family(config.model_type)
+    depth = config.num_hidden_layers
+    if getattr(config, "is_encoder_decoder", False):
+        depth += config.num_decoder_layers
+    return config.model_type, config.hidden_size, depth
+
+
+def check_training(config: Any) -> tuple[Mode, str, int]:
+    """Check everything about training that needs no data, all mistakes at once.
+
+    Returns:
+        The mode, and the model's family and width.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    problems.run(check_numbers, config)
+    problems.run(check_tracker, config.tracker)
+    mode = problems.run(read_mode, config)
+    model = problems.run(check_model, config.model, config.max_length)
+    if mode and model and mode.kind == "freeze-lower":
+        problems.run(check_depth, mode.blocks, model[2], config.model)
+    problems.raise_if_any()
+    assert mode and model  # raised above otherwise
+    return mode, model[0], model[1]
+
+
+def fill_in(config: C, mode: Mode, family: str, width: int, examples: int) -> C:
+    """Replace every None that has a default by that default."""
+    known: Any = config
+    changes: dict[str, Any] = {}
+    if known.learning_rate is None:
+        changes["learning_rate"] = default_learning_rate(mode, family, width)
+    if known.epochs is None:
+        changes["epochs"] = default_epochs(mode, examples, known.batch_size)
+    return dataclasses.replace(known, **changes)
+
+
+def defaults_used(config: Any) -> list[str]:
+    """Names of the flags that stand at their defaults."""
+    return [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.default is not dataclasses.MISSING and getattr(config, field.name) == field.default
+    ]
+
+
+def settings_of(config: Any, mode: Mode, seed: int) -> Settings:
+    """The settings of one seed's run."""
+    return Settings(
+        model=config.model,
+        mode=mode,
+        learning_rate=config.learning_rate,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        accumulation=config.gradient_accumulation_steps,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        max_norm=config.max_grad_norm or None,
+        max_length=config.max_length,
+        patience=config.patience,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is checked and ready to go.
+
+    Attributes:
+        config: Without a blank; also in the run's ``config.yaml``.
+        mode: What trains.
+        task: What the examples mean.
+        splits: ``train``, ``validation``, ``test``.
+        record: For ``result.json``: the data's origin and the flags that stood at their defaults.
+    """
+
+    config: Any
+    mode: Mode
+    task: Task
+    splits: dict[str, Any]
+    record: dict[str, Any]
+
+    def settings(self, seed: int) -> Settings:
+        """The settings of one seed's run."""
+        return settings_of(self.config, self.mode, seed)
+
+
+def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dict]]) -> Prepared:
+    """Check flags, checkpoint, data and output directory, and claim the directory.
+
+    Everything that can be wrong is found here, before any slow work, and told in one message.
+
+    Args:
+        config: A recipe's configuration.
+        prepare_data: Reads and checks the data: task, splits and their record.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    training = problems.run(check_training, config)
+    data = problems.run(prepare_data, config)
+    if is_main_process():  # the others would find its directory
+        problems.run(check_directory, config)
+    problems.raise_if_any()
+    assert training and data  # raised above otherwise
+    mode, family, width = training
+    task, splits, origin = data
+    filled = fill_in(config, mode, family, width, len(splits["train"]))
+    if is_main_process():
+        claim_directory(filled)
+    return Prepared(filled, mode, task, splits, {"data": origin, "defaults": defaults_used(config)})
+
+
+def prepare_pretraining(config: Any) -> None:
+    """Check a :class:`nlptl.config.PretrainConfig` and claim the output directory.
+
+    Raises:
+        UserError: With every mistake, before any slow work.
+    """
+    problems = Problems()
+    problems.run(check_numbers, config)
+    problems.run(check_tracker, config.tracker)
+    if not config.corpus:
+        problems.add("--corpus is missing; expected files of unlabelled text, path[:weight].")
+    for spec in config.corpus:
+        problems.run(parse_corpus, spec)
+    mode = problems.run(read_mode, config)
+    if mode and mode.kind != "full":
+        problems.add(f"--mode {config.mode}: pretraining takes full only so far.")
+    if config.model is not None:
+        problems.run(check_model, config.model, config.max_length)
+    else:
+        problems.run(check_architecture, config.architecture, config.width)
+    if is_main_process():  # the others would find its directory
+        problems.run(check_directory, config)
+    problems.raise_if_any()
+    if is_main_process():
+        claim_directory(config)
+
+
+def pretraining_plan(config: Any) -> Plan:
+    """The plan of a pretraining run; Adam's second moment is short, as Liu et al. (2019) have it."""
+    return Plan(
+        updates=config.updates,
+        learning_rate=config.learning_rate or 1e-3,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        schedule=config.schedule,
+        accumulation=config.gradient_accumulation_steps,
+        max_norm=config.max_grad_norm or None,
+        betas=(0.9, 0.98),
+    )

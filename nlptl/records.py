@@ -1,0 +1,149 @@
+"""The small records that cross from one room to the next, and the seams as protocols."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some features, padded to one length.
+
+    Attributes:
+        inputs: Keyword arguments of the model's ``forward``; tensors of shape ``(batch, …)``.
+        indices: Which features these are, in the order of the rows. Empty for a filler: a copy of
+            some row that keeps a process in step with the others and counts for nothing.
+        size: Features in the whole batch, over all processes.
+        padding: Share of the token positions that hold padding, in [0, 1].
+    """
+
+    inputs: Mapping[str, Tensor]
+    indices: tuple[int, ...]
+    size: int
+    padding: float = 0.0
+
+    def to(self, device: Any) -> "Batch":
+        """Return the batch with its tensors on ``device``."""
+        moved = {key: value.to(device, non_blocking=True) for key, value in self.inputs.items()}
+        return Batch(moved, self.indices, self.size, self.padding)
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What one forward pass says of one batch.
+
+    Attributes:
+        loss: Scalar; the mean over ``size`` items, with a graph while training.
+        size: What the loss is a mean over: examples, or the sum of their weights, or tokens.
+        outputs: Per-feature tensors, shape ``(batch, …)``, that predictions are made from.
+    """
+
+    loss: Tensor
+    size: float
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Step(Protocol):
+    """Computes the loss, and nothing else."""
+
+    def __call__(self, model: nn.Module, batch: Batch) -> StepOutput:
+        """Run ``model`` forward on ``batch``."""
+        ...
+
+
+class Batches(Protocol):
+    """Decides what is seen, and in what order; never touches the model."""
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        ...
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of epoch ``number`` from position ``start`` on."""
+        ...
+
+
+@dataclass
+class Sums:
+    """Running sums over the batches of this process; a checkpoint holds them.
+
+    Attributes:
+        loss: Loss times size since the loss was last read; a tensor until then.
+        size: Sizes since then.
+        padding: Shares of padding, over all batches so far.
+        batches: How many those are.
+    """
+
+    loss: Any = 0.0
+    size: float = 0.0
+    padding: float = 0.0
+    batches: int = 0
+
+    def add(self, loss: Tensor, size: float, padding: float) -> None:
+        """Count one batch."""
+        self.loss = self.loss + loss.detach().float() * size
+        self.size += size
+        self.padding += padding
+        self.batches += 1
+
+
+@dataclass
+class FitState:
+    """Where training stands; hooks read it.
+
+    Attributes:
+        model: The model as the loop calls it (wrapped, when several processes train).
+        optimizer: The optimizer as the loop steps it.
+        total_updates: Optimizer updates that the whole run will make.
+        updates_per_epoch: Optimizer updates an epoch.
+        update: Updates made so far.
+        epoch: Epochs begun so far, minus one.
+        batch: Batches of this epoch consumed so far.
+        examples: Features consumed so far, over all processes.
+        loss: Mean loss a unit of size over the updates between the last two readings.
+        learning_rate: The rate of the last update (the first parameter group's).
+        grad_norm: Norm of the last update's gradient before clipping, None without clipping.
+        trace: Learning rate of every update.
+        sums: What the next reading of the loss is made from.
+    """
+
+    model: nn.Module
+    optimizer: Any
+    total_updates: int
+    updates_per_epoch: int
+    update: int = 0
+    epoch: int = 0
+    batch: int = 0
+    examples: int = 0
+    loss: float = float("nan")
+    learning_rate: float = 0.0
+    grad_norm: float | None = None
+    trace: list[float] = field(default_factory=list)
+    sums: Sums = field(default_factory=Sums)
+
+    @property
+    def padding(self) -> float:
+        """Share of padding over the batches so far."""
+        return self.sums.padding / max(1, self.sums.batches)
+
+
+class Hook(Protocol):
+    """Watches training: logs, saves, keeps the best. It never changes the mathematics."""
+
+    def on_start(self, state: FitState) -> None:
+        """Called once, before the first update."""
+        ...
+
+    def on_step(self, state: FitState) -> bool:
+        """Called after each optimizer update; True asks the loop to stop."""
+        ...
+
+    def on_epoch(self, state: FitState) -> bool:
+        """Called at the end of each epoch; True asks the loop to stop."""
+        ...
+
+    def on_end(self, state: FitState) -> None:
+        """Called once, after the last update."""
+        ...

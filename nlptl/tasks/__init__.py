@@ -1,0 +1,1 @@
+"""What examples mean: encoding, loss, predictions, scores."""

@@ -1,0 +1,95 @@
+"""What a task is: everything that differs between sentiment, question answering and your own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from nlptl.records import Batch, Step, StepOutput
+
+
+@dataclass(frozen=True)
+class Features:
+    """Examples as the model sees them.
+
+    Attributes:
+        rows: Random access by index to ``{"input_ids": [...], …}``; one or more an example.
+        lengths: Tokens of each row, shape ``(rows,)``.
+        cut: How many texts were longer than the model takes.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    lengths: np.ndarray
+    cut: int
+
+
+class Task(Protocol):
+    """A supervised task. Adding one is one file; CONTRIBUTING.md has the checklist."""
+
+    @property
+    def name(self) -> str:
+        """Name in the run record."""
+        ...
+
+    @property
+    def selection(self) -> str:
+        """The metric that chooses the best epoch; more is better."""
+        ...
+
+    @property
+    def peft_type(self) -> str | None:
+        """Peft's name of the task, for its auto classes."""
+        ...
+
+    @property
+    def auto_class(self) -> Any:
+        """The transformers auto class that has the head."""
+        ...
+
+    @property
+    def head(self) -> Mapping[str, Any]:
+        """Configuration of the head: ``num_labels``, ``id2label``, ``label2id``; may be empty."""
+        ...
+
+    def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
+        """Turn the rows of a dataset into features."""
+        ...
+
+    def collator(
+        self, tokenizer: Any
+    ) -> Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]:
+        """A function that pads features to tensors; labels stand under ``labels`` or the like."""
+        ...
+
+    def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run the model; per-feature tensors, shape ``(batch, …)``. Inputs may lack labels."""
+        ...
+
+    def loss(
+        self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> tuple[Tensor, float]:
+        """Mean loss, and what it is a mean over."""
+        ...
+
+    def predictions(
+        self, table: Any, features: Features, outputs: Mapping[str, Sequence[np.ndarray]]
+    ) -> list[dict[str, Any]]:
+        """One record an example: ``id``, ``prediction``, ``scores``, ``gold``."""
+        ...
+
+    def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Metrics, each with its standard error under ``<name>_se``."""
+        ...
+
+
+def supervised_step(task: Task) -> Step:
+    """The Step that trains a model on a task's own loss."""
+
+    def step(model: nn.Module, batch: Batch) -> StepOutput:
+        outputs = task.outputs(model, batch.inputs)
+        loss, size = task.loss(outputs, batch.inputs)
+        return StepOutput(loss, size, outputs)
+
+    return step

@@ -1,0 +1,219 @@
+"""Sentiment, and any other classification of single texts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nlptl.data.columns import check_labels, check_texts, find_column, label_name
+from nlptl.data.encoding import encode_texts
+from nlptl.data.padding import pad, real_tokens
+from nlptl.data.sampling import carve_missing, subset
+from nlptl.data.sources import load_splits
+from nlptl.errors import DataError, Problems
+from nlptl.tasks.base import Features
+
+
+def balanced_weights(labels: Sequence[str], classes: Sequence[str]) -> tuple[float, ...]:
+    """Weight classes by n / (K * n_k), so that all count alike (King & Zeng, 2001; scikit-learn).
+
+    Args:
+        labels: The training set's class names.
+        classes: Names in the order of the weights.
+    """
+    counts = {name: 0 for name in classes}
+    for label in labels:
+        counts[label] += 1
+    return tuple(len(labels) / (len(classes) * max(1, counts[name])) for name in classes)
+
+
+@dataclass(frozen=True)
+class Sentiment:
+    """Classification of single texts into any number of classes.
+
+    Attributes:
+        labels: Names of the classes, in the order of the model's outputs.
+        text_column: The dataset's column of texts.
+        label_column: The dataset's column of labels.
+        names: Names of integer labels, where the dataset brings them.
+        class_weights: Weight of each class in the loss; None for equal ones.
+    """
+
+    labels: tuple[str, ...]
+    text_column: str = "text"
+    label_column: str = "label"
+    names: tuple[str, ...] | None = None
+    class_weights: tuple[float, ...] | None = None
+
+    name = "sentiment"
+    selection = "accuracy"
+    peft_type = "SEQ_CLS"
+
+    @property
+    def auto_class(self) -> Any:
+        """``AutoModelForSequenceClassification``."""
+        from transformers import AutoModelForSequenceClassification
+
+        return AutoModelForSequenceClassification
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """As many outputs as classes, under their names."""
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {name: i for i, name in enumerate(self.labels)},
+            "problem_type": "single_label_classification",
+        }
+
+    def gold(self, table: Any) -> list[str]:
+        """Class names of a dataset's rows."""
+        return [str(label_name(value, self.names)) for value in table[self.label_column][:]]
+
+    def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
+        """Tokenize; a longer text keeps its beginning. Kept in the datasets library's cache."""
+        index = {name: i for i, name in enumerate(self.labels)}
+        labelled = self.label_column in table.column_names
+
+        def tokenize(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+            ids, cut = encode_texts(batch[self.text_column], tokenizer, max_length=max_length)
+            made: dict[str, list[Any]] = {"input_ids": ids, "cut": cut}
+            if labelled:
+                names = [label_name(value, self.names) for value in batch[self.label_column]]
+                made["class"] = [index.get(str(name), -100) for name in names]
+            return made
+
+        key = f"{table._fingerprint}|{tokenizer.backend_tokenizer.to_str()}|{max_length}|{self}|2"
+        rows = table.map(
+            tokenize,
+            batched=True,
+            remove_columns=table.column_names,
+            new_fingerprint=sha256(key.encode()).hexdigest()[:32],
+            desc="tokenizing",
+        )
+        lengths = np.asarray([len(ids) for ids in rows["input_ids"][:]])
+        return Features(rows, lengths, int(np.sum(rows["cut"][:])))
+
+    def collator(
+        self, tokenizer: Any
+    ) -> Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]:
+        """Pad to the longest text of the batch: ids and mask ``(batch, length)``, labels ``(batch,)``."""
+
+        def collate(
+            features: Sequence[Mapping[str, Any]], rng: np.random.Generator
+        ) -> Mapping[str, Tensor]:
+            batch = {
+                "input_ids": torch.from_numpy(pad(features, "input_ids", tokenizer.pad_token_id)),
+                "attention_mask": torch.from_numpy(real_tokens(features).astype(np.int64)),
+            }
+            if "class" in features[0]:
+                batch["labels"] = torch.tensor([feature["class"] for feature in features])
+            return batch
+
+        return collate
+
+    def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``logits``, shape ``(batch, classes)``, float32."""
+        given = {key: value for key, value in inputs.items() if key != "labels"}
+        return {"logits": model(**given).logits.float()}
+
+    def loss(
+        self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> tuple[Tensor, float]:
+        """Cross-entropy, weighted by class if asked; its size is the sum of the weights."""
+        logits, labels = outputs["logits"], inputs["labels"]
+        if self.class_weights is None:
+            return nn.functional.cross_entropy(logits, labels), float(len(labels))
+        weights = torch.tensor(self.class_weights, device=logits.device)
+        return nn.functional.cross_entropy(logits, labels, weights), float(weights[labels].sum())
+
+    def predictions(
+        self, table: Any, features: Features, outputs: Mapping[str, Sequence[np.ndarray]]
+    ) -> list[dict[str, Any]]:
+        """Most probable class, probabilities by class, and the gold class, for each text."""
+        logits = torch.from_numpy(np.stack(list(outputs["logits"])))
+        shares = logits.double().softmax(-1).tolist()
+        ids = table["id"][:] if "id" in table.column_names else range(len(table))
+        gold = self.gold(table) if self.label_column in table.column_names else [None] * len(table)
+        return [
+            {
+                "id": i,
+                "prediction": self.labels[int(np.argmax(row))],
+                "scores": dict(zip(self.labels, row, strict=True)),
+                "gold": true,
+            }
+            for i, row, true in zip(ids, shares, gold, strict=True)
+        ]
+
+    def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Accuracy, macro-F1 and Matthews' correlation."""
+        from nlptl.metrics.classification import classification_metrics
+
+        index = {name: i for i, name in enumerate(self.labels)}
+        return classification_metrics(len(self.labels)).compute(
+            predictions=[index[record["prediction"]] for record in predictions],
+            references=[index[record["gold"]] for record in predictions],
+        )
+
+
+def prepare_sentiment(config: Any) -> tuple[Sentiment, dict[str, Any], dict[str, Any]]:
+    """Read the data of a :class:`nlptl.config.SentimentConfig` and check all of it.
+
+    Returns:
+        The task, the splits (``train``, ``validation``, ``test``), and a record of where they came
+        from: columns, classes with their counts, splits that were carved out.
+
+    Raises:
+        UserError: With everything that is wrong with the data.
+    """
+    splits = load_splits(
+        config.dataset,
+        {
+            "train": config.train_file,
+            "validation": config.validation_file,
+            "test": config.test_file,
+        },
+    )
+    problems = Problems()
+    text = problems.run(find_column, splits, "text", config.text_column)
+    label = problems.run(find_column, splits, "label", config.label_column)
+    if text:
+        problems.run(check_texts, splits, text)
+    checked = problems.run(check_labels, splits, label) if label else None
+    problems.raise_if_any()
+    assert text and label and checked  # raised above otherwise
+    classes, hidden = checked
+    names = getattr(splits["train"].features[label], "names", None)
+    for split in hidden:
+        del splits[split]
+    task = Sentiment(tuple(classes), text, label, tuple(names) if names else None)
+    splits, carved = carve_missing(splits, task.gold(splits["train"]), config.seed)
+    limits = {"train": config.max_train_examples}
+    for name, table in splits.items():
+        most = limits.get(name, config.max_eval_examples)
+        splits[name] = subset(table, task.gold(table), most, config.seed)
+    gold = task.gold(splits["train"])
+    if len(set(gold)) < 2:
+        raise DataError(
+            f"--max-train-examples {config.max_train_examples} leaves one class only; raise it."
+        )
+    if config.class_weights == "balanced":
+        task = replace(task, class_weights=balanced_weights(gold, task.labels))
+    record = {
+        "dataset": None if config.train_file else config.dataset,
+        "files": {
+            name: str(path)
+            for name in ("train", "validation", "test")
+            if (path := getattr(config, f"{name}_file"))
+        },
+        "columns": {"text": text, "label": label},
+        "train_counts": {name: gold.count(name) for name in task.labels},
+        "class_weights": task.class_weights,
+        "carved_from_train": carved,
+        "hidden_labels": hidden,
+    }
+    return task, splits, record

@@ -1,0 +1,68 @@
+"""Fixtures: tiny random checkpoints, made once, and data that they can learn."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import FAMILIES, byte_level_bpe, sentences, tiny_config, unigram
+from transformers import AutoModel, AutoModelForMaskedLM
+
+from nlptl.models.building import train_wordpiece
+
+torch.set_num_threads(1)  # on tiny models a second thread only waits
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory) -> dict[str, Path]:
+    """A saved body with tokenizer for each family, as a user would download it."""
+    texts = sentences(300)
+    makers = {
+        "bert": lambda: train_wordpiece(iter([texts]), vocab_size=300, max_length=64),
+        "roberta": lambda: byte_level_bpe(texts),
+        "t5": lambda: unigram(texts),
+    }
+    made = {}
+    for family in FAMILIES:
+        torch.manual_seed(0)
+        tokenizer = makers[family]()
+        path = tmp_path_factory.mktemp(f"tiny_{family}")
+        AutoModel.from_config(tiny_config(family, len(tokenizer))).save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        made[family] = path
+    return made
+
+
+@pytest.fixture(scope="session")
+def masked_lm_checkpoint(tmp_path_factory, checkpoints) -> Path:
+    """BERT as continued masked-LM training leaves it: with an LM head and no pooler."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints["bert"])
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("tiny_mlm")
+    AutoModelForMaskedLM.from_config(tiny_config("bert", len(tokenizer))).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory) -> Path:
+    """A csv that a tiny model can learn: a text is positive if it says 'good'."""
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    lines = ["text,label"]
+    for number, text in enumerate(sentences(120, seed=3)):
+        words = [word for word in text.split() if word not in ("good", "bad")]
+        mark, label = ("good", "positive") if number % 2 else ("bad", "negative")
+        lines.append(f"{' '.join([mark, *words, mark])},{label}")
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,104 @@
+"""Kill and resume: the same weights as without the kill, bit for bit; damage is survived."""
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from nlptl.data.batching import LengthBatches
+from nlptl.engine import checkpoints
+from nlptl.engine.hooks import KeepBest, Quiet
+from nlptl.engine.setup import Plan, train
+from nlptl.errors import RunError
+from nlptl.records import StepOutput
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(Quiet):
+    def __init__(self, update):
+        self.update = update
+
+    def on_step(self, state):
+        if state.update == self.update:
+            raise Killed
+        return False
+
+
+def collate(features, rng):
+    x = torch.stack([f["x"] for f in features])
+    noise = torch.from_numpy(rng.standard_normal(x.shape).astype("float32"))
+    return {"x": x + 0.1 * noise, "y": torch.stack([f["y"] for f in features])}
+
+
+def step(model, batch):
+    loss = nn.functional.mse_loss(model(batch.inputs["x"]), batch.inputs["y"])
+    return StepOutput(loss, len(batch.indices))
+
+
+def run(directory, *, hooks=(), resume=False, every=2, seed=0):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+    data = torch.Generator().manual_seed(1)
+    rows = [
+        {"x": torch.randn(4, generator=data), "y": torch.randn(1, generator=data)}
+        for _ in range(23)
+    ]
+    batches = LengthBatches(rows, list(range(1, 24)), collate, batch_size=4, seed=5)
+    accelerator = Accelerator(cpu=True)
+    keeper = KeepBest(
+        lambda m: {"score": -float(m[0].weight.detach().abs().sum()), "loss": 0.0},
+        "score",
+        accelerator,
+    )
+    state = train(
+        model,
+        batches,
+        step=step,
+        plan=Plan(updates=15, learning_rate=0.05, accumulation=1),
+        accelerator=accelerator,
+        hooks=[keeper, *hooks],
+        checkpoint_dir=directory,
+        checkpoint_every=every,
+        resume=resume,
+    )
+    return model, state, keeper
+
+
+@pytest.mark.parametrize("killed_at", [1, 5, 6, 7, 14])
+def test_resumed_weights_are_bit_equal(tmp_path, killed_at):
+    """Six updates an epoch: before the first checkpoint, inside an epoch, at its end, and late."""
+    whole, state, keeper = run(tmp_path / "a")
+    with pytest.raises(Killed):
+        run(tmp_path / "b", hooks=[KillAt(killed_at)])
+    seed = 99 if killed_at > 1 else 0  # before the first checkpoint, the run starts anew
+    again, other, kept = run(tmp_path / "b", resume=True, seed=seed)
+    assert kept.history == keeper.history and kept.best == keeper.best
+    for one, two in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert state.trace == other.trace and state.examples == other.examples
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, hooks=[KillAt(9)])
+    older, newer = sorted(tmp_path.glob("update-*"))
+    file = newer / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert checkpoints.newest(tmp_path) == older
+    (older / "state.json").write_text("{")
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_only_the_newest_two_are_kept_and_nothing_half_written(tmp_path):
+    run(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["update-0000012", "update-0000014"]
+
+
+def test_another_model_is_refused(tmp_path):
+    run(tmp_path)
+    tensors = checkpoints.trainable_state(nn.Linear(4, 8))
+    with pytest.raises(RunError, match="does not fit the model"):
+        checkpoints.load_trainable_state(nn.Linear(4, 8, bias=False), tensors)

@@ -1,0 +1,111 @@
+"""New models: growth, starts from counts, dropout that leaves no trace in the configuration."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import sentences
+from torch import nn
+
+from nlptl.errors import ModelError, UserError
+from nlptl.models.building import (
+    check_architecture,
+    grow_depth,
+    new_masked_lm,
+    set_dropout,
+    train_wordpiece,
+)
+from nlptl.models.warm_start import count_embeddings, count_pairs, sinusoids, warm_start
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_wordpiece(iter([sentences(300)]), vocab_size=300, max_length=64)
+
+
+def make(tokenizer, depth=2):
+    torch.manual_seed(0)
+    return new_masked_lm("bert", tokenizer=tokenizer, depth=depth, width=32, max_length=64)
+
+
+def test_a_grown_model_copies_what_it_can_and_computes_the_same(tokenizer):
+    """Two blocks to six: each is followed by two silent copies; norms are plain, so it is exact."""
+    shallow = make(tokenizer).eval()
+    with torch.no_grad():
+        shallow.cls.predictions.bias.normal_()
+    deep = grow_depth(shallow, 6).eval()
+    assert deep.config.num_hidden_layers == len(deep.bert.encoder.layer) == 6
+    for number, block in enumerate(deep.bert.encoder.layer):
+        source = shallow.bert.encoder.layer[number // 3].state_dict()
+        same = {n for n, tensor in block.state_dict().items() if torch.equal(tensor, source[n])}
+        changed = {"attention.output.dense.weight", "output.dense.weight"} if number % 3 else set()
+        assert set(source) - same == changed
+    assert deep.cls.predictions.decoder.weight is deep.bert.embeddings.word_embeddings.weight
+    ids = torch.arange(5, 25)[None]
+    torch.testing.assert_close(deep(ids).logits, shallow(ids).logits, rtol=0, atol=1e-5)
+    deep(ids).logits.sum().backward()
+    for block in deep.bert.encoder.layer:
+        assert block.output.dense.weight.grad.abs().sum() > 0
+    with pytest.raises(
+        ModelError, match="--depth 5 is not a multiple of the checkpoint's 2 blocks"
+    ):
+        grow_depth(shallow, 5)
+
+
+def test_dropout_is_off_while_the_configuration_keeps_its_rate(tokenizer):
+    model = make(tokenizer).train()
+    ids = torch.arange(5, 25)[None]
+    set_dropout(model, 0.0)
+    assert torch.equal(model(ids).logits, model(ids).logits)
+    assert model.config.hidden_dropout_prob == 0.1
+    set_dropout(model, 0.5)
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+    assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.5}
+
+
+def test_pairs_are_counted_by_hand():
+    """Tokens 0 1 2: (0, 1) and (1, 2) at distance 1, (0, 2) at 2; nothing across texts."""
+    unigram, pairs = count_pairs([[0, 1, 2], [2]], 4, window=2)
+    assert unigram.tolist() == [1, 1, 2, 0]
+    expected = np.zeros((4, 4))
+    for a, b, weight in ((0, 1, 1.0), (1, 2, 1.0), (0, 2, 0.5)):
+        expected[a, b] = expected[b, a] = weight
+    assert pairs.tolist() == expected.tolist()
+
+
+def test_embeddings_factor_the_information_matrix():
+    """At full rank U S U' is the matrix again, so U sqrt(S) (uncentred) has its row geometry."""
+    rng = np.random.default_rng(0)
+    table = rng.random((6, 6)) ** 8
+    table = (table + table.T).astype(np.float32)
+    rows, context = table.sum(1, keepdims=True), table.sum(0) ** 0.75
+    pmi = np.maximum(np.log(table / rows) - np.log(context / context.sum()), 0)
+    left, sizes, _ = np.linalg.svd(pmi)
+    expected = left * np.sqrt(sizes)
+    expected -= expected.mean(0)
+    found = count_embeddings(table, 6, seed=0)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
+
+
+def test_position_code_is_vaswanis():
+    code = sinusoids(10, 8)
+    assert code.shape == (10, 8)
+    assert code[0].tolist() == [0] * 4 + [1] * 4
+    assert code[3, 1] == pytest.approx(np.sin(3 / 10000 ** (2 / 8)), abs=1e-6)
+    assert code[7, 6] == pytest.approx(np.cos(7 / 10000 ** (4 / 8)), abs=1e-6)
+
+
+def test_a_warm_start_begins_at_the_unigram_distribution(tokenizer):
+    model = make(tokenizer)
+    pieces = tokenizer(sentences(200))["input_ids"]
+    warm_start(model, pieces, seed=0)
+    counts = np.bincount(np.concatenate(pieces), minlength=len(tokenizer)) + 1
+    expected = torch.from_numpy(np.log(counts / counts.sum())).float()
+    torch.testing.assert_close(model.cls.predictions.bias, expected)
+    table = model.get_input_embeddings().weight
+    seen = torch.from_numpy(counts > 1)
+    assert table[seen].std().item() == pytest.approx(model.config.initializer_range, rel=1e-3)
+
+
+def test_impossible_architectures_are_refused_together():
+    with pytest.raises(UserError, match=r"(?s)--width is 100.*--architecture 'gpt2'"):
+        check_architecture("gpt2", 100)

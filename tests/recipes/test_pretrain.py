@@ -1,0 +1,108 @@
+"""Pretraining from its command line: it learns, resumes exactly, and feeds the sentiment recipe."""
+
+import json
+import shutil
+
+import pytest
+from launching import run_in_process
+from safetensors.torch import load_file
+from tiny import sentences
+
+from nlptl.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "texts.txt"
+    path.write_text("\n".join(sentences(400, seed=9)) + "\n")
+    return path
+
+
+def flags(corpus, directory, updates=40):
+    return [
+        *("--corpus", corpus, "--held-out", 40, "--updates", updates, "--output-dir", directory),
+        *("--depth", 2, "--width", 32, "--positions", 64, "--vocab-size", 300, "--warm-start"),
+        *("--eval-every", 20, "--save-every", 10, "--learning-rate", 5e-3),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("pretrain") / "run"
+    run_in_process("pretrain", *flags(corpus, directory))
+    return directory
+
+
+def test_it_logs_the_held_out_loss_and_saves_a_model(finished):
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    log = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in log] == [0, 20, 40]
+    assert log[0]["tokens"] == log[-1]["tokens"] > 30  # the same masks each time
+    assert log[-1]["loss"] < log[0]["loss"] - 2 * log[0]["se"]
+    model = AutoModelForMaskedLM.from_pretrained(finished / "model")
+    assert model.config.num_hidden_layers == 2
+    assert len(AutoTokenizer.from_pretrained(finished / "model")) == model.config.vocab_size
+    assert {p.name for p in finished.iterdir()} == {
+        *("model", "models", "log.jsonl", "checkpoints", "config.yaml")
+    }
+
+
+def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path, monkeypatch):
+    from nlptl.engine.hooks import ProgressBar
+
+    class PowerCut(Exception):
+        pass
+
+    step = ProgressBar.on_step
+
+    def cut(self, state):
+        if state.update == 27:
+            raise PowerCut
+        return step(self, state)
+
+    # A vocabulary is not trained twice alike, so both runs begin with the same start.
+    shutil.copytree(finished / "models", tmp_path / "run/models")
+    monkeypatch.setattr(ProgressBar, "on_step", cut)
+    with pytest.raises(PowerCut):
+        run_in_process("pretrain", *flags(corpus, tmp_path / "run"))
+    monkeypatch.undo()
+    run_in_process("pretrain", *flags(corpus, tmp_path / "run"), "--resume")
+    one = load_file(finished / "model/model.safetensors")
+    two = load_file(tmp_path / "run/model/model.safetensors")
+    assert all((tensor == two[name]).all() for name, tensor in one.items())
+    log = [json.loads(x) for x in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in log] == [0, 20, 40]
+
+
+def test_going_on_from_a_checkpoint_grows_on_demand(corpus, finished, tmp_path):
+    run_in_process(
+        "pretrain",
+        *("--model", finished / "model", "--corpus", corpus, "--depth", 4, "--updates", 5),
+        *("--held-out", 20, "--output-dir", tmp_path / "deep"),
+    )
+    config = json.loads((tmp_path / "deep/model/config.json").read_text())
+    assert config["num_hidden_layers"] == 4
+
+
+def test_its_model_fine_tunes(finished, reviews, tmp_path):
+    """Masked-LM training drops BERT's pooler: it is new, and trains, in every mode."""
+    run_in_process(
+        "sentiment",
+        *("--model", finished / "model", "--train-file", reviews, "--mode", "lora"),
+        *("--epochs", 1, "--output-dir", tmp_path / "run"),
+    )
+    record = json.loads((tmp_path / "run/result.json").read_text())
+    assert "bert.pooler.dense.weight" in record["parameters"]["new"]
+
+
+def test_mistakes_come_together_and_nothing_is_written(tmp_path):
+    with pytest.raises(UserError) as caught:
+        run_in_process(
+            "pretrain",
+            *("--corpus", tmp_path / "no.txt", "--width", 100, "--updates", 0),
+            *("--architecture", "gpt2", "--output-dir", tmp_path / "out"),
+        )
+    for part in ("there is no file", "--width is 100", "--updates is 0", "'gpt2'"):
+        assert part in str(caught.value)
+    assert not (tmp_path / "out").exists()

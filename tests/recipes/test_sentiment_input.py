@@ -1,0 +1,171 @@
+"""Wrong input: one clear paragraph, code 2, before any slow work, and nothing written."""
+
+import json
+
+import pytest
+from launching import command, run_in_process
+
+from nlptl.errors import UserError
+
+
+@pytest.fixture
+def refused(checkpoints, reviews, tmp_path):
+    """Run with good flags and some bad ones; return the message, and make sure nothing is there."""
+
+    def run(*argv, model=checkpoints["bert"], data=reviews):
+        good = ["--model", model, "--output-dir", tmp_path / "out"]
+        good += ["--train-file", data] if data else []
+        with pytest.raises(UserError) as caught:
+            run_in_process("sentiment", *good, *argv)
+        assert not (tmp_path / "out").exists()
+        return str(caught.value)
+
+    return run
+
+
+def table(path, lines, header="text,label"):
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+GOOD = ["fine film,good", "dull plot,bad"] * 10
+
+
+def test_modes(refused, checkpoints):
+    assert "no such mode. Did you mean 'head-only'" in refused("--mode", "head-onyl")
+    message = refused("--mode", "freeze-lower-4")
+    assert f"{checkpoints['bert']} has 3 blocks. Choose 0" in message
+    assert "t5" in (message := refused("--mode", "freeze-lower-7", model=checkpoints["t5"]))
+    assert "has 6 blocks" in message
+
+
+def test_files_and_columns(refused, tmp_path):
+    assert "there is no such file. Did you mean 'a.csv'" in refused(
+        "--train-file", table(tmp_path / "a.csv", GOOD).with_name("b.csv"), data=None
+    )
+    (tmp_path / "empty.csv").write_text("")
+    assert "empty.csv: the file is empty" in refused(data=tmp_path / "empty.csv")
+    assert "It has: text, label" in refused("--label-column", "stars")
+    odd = table(tmp_path / "odd.csv", GOOD, header="words,mark")
+    message = refused(data=odd)
+    assert "Say which with --text-column" in message and "Say which with --label-column" in message
+
+
+def test_labels(refused, tmp_path):
+    one = table(tmp_path / "one.csv", ["a,x", "b,x"])
+    assert "one class only, 'x'" in refused(data=one)
+    other = table(tmp_path / "dev.csv", ["a film,good", "a book,ugly"])
+    message = refused("--validation-file", other, data=table(tmp_path / "t.csv", GOOD))
+    assert "The validation split has labels that the training set never has: ugly" in message
+
+
+def test_texts(refused, tmp_path):
+    holes = table(tmp_path / "holes.csv", [*GOOD, ",good", '"  ",bad'])
+    assert "empty texts: 2 of 22 (rows 20, 21)" in refused(data=holes)
+    numbers = table(tmp_path / "numbers.csv", ["1,a", "2,b"])
+    assert "values that are no text: 2 of 2 (rows 0, 1), of type int" in refused(data=numbers)
+
+
+def test_models(refused, tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "notes.txt").write_text("")
+    message = refused(model=tmp_path / "weights")
+    assert "is no model directory: it has no config.json (it holds notes.txt)" in message
+    assert "could not be had from the hub" in refused(model="nobody/no-such-model")
+    assert "there is no such bundled checkpoint" in refused(model="bundled/gpt")
+
+
+def test_a_hub_name_in_the_cache_works_offline(checkpoints, reviews, tmp_path, monkeypatch):
+    """A fake hub cache: what a user has who once downloaded the checkpoint."""
+    import shutil
+
+    from huggingface_hub import constants
+
+    commit = "0" * 40
+    home = tmp_path / "hub" / "models--someone--tiny"
+    shutil.copytree(checkpoints["bert"], home / "snapshots" / commit)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    run_in_process(
+        "sentiment",
+        *("--model", "someone/tiny", "--train-file", reviews, "--epochs", 1),
+        *("--output-dir", tmp_path / "out"),
+    )
+    assert json.loads((tmp_path / "out/result.json").read_text())["model"] == "someone/tiny"
+
+
+def test_numbers_flags_and_everything_else_in_one_message(refused, tmp_path):
+    message = refused(
+        *("--mode", "ful", "--batch-size", 0, "--epochs", -1, "--max-length", 900),
+        *("--tracker", "nothing", "--text-column", "txet", "--label-column", "lable"),
+    )
+    assert message.startswith("7 things need your attention:\n1. ")
+    for part in (
+        "--batch-size is 0; expected a number above 0",
+        "--epochs is -1.0",
+        "--tracker nothing: there is no such tracker",
+        "Did you mean 'full'",
+        "--max-length 900: the model takes at most 64 tokens",
+        "Did you mean 'text'",
+        "Did you mean 'label'",
+    ):
+        assert part in message
+
+
+def test_another_runs_directory_is_never_written_over(runs, checkpoints, reviews):
+    directory = runs["bert", "head-only"]
+    before = {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
+    with pytest.raises(UserError, match="holds another run .*--resume"):
+        run_in_process(
+            "sentiment",
+            *("--model", checkpoints["bert"], "--train-file", reviews, "--output-dir", directory),
+        )
+    with pytest.raises(UserError, match="--mode was head-only, is full"):
+        run_in_process(
+            "sentiment", "--config", directory / "config.yaml", "--mode", "full", "--resume"
+        )
+    assert before == {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
+
+
+def test_configuration_files(refused, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("mdoe: full\nbatch_size: 4\n")
+    assert "unknown key 'mdoe'. Did you mean 'mode'" in refused("--config", path)
+    assert "there is no file" in refused("--config", tmp_path / "d.yaml")
+
+
+def test_the_command_line_prints_one_paragraph_and_exits_with_2(tmp_path):
+    done = command(
+        "recipes/sentiment.py",
+        *("--mode", "freeze-lower-99", "--model", tmp_path, "--train-file", "nowhere.csv"),
+        *("--output-dir", tmp_path / "out"),
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "error: 2 things need your attention:" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_literal_special_tokens_simply_work(checkpoints, tmp_path, family):
+    """T5's classifier fails on a batch in which one text has more `</s>` than another."""
+    lines = [f"a good </s> film {'</s> ' * (i % 3)}[SEP] <pad>,{'ab'[i % 2]}" for i in range(30)]
+    run_in_process(
+        "sentiment",
+        *("--model", checkpoints[family], "--train-file", table(tmp_path / "t.csv", lines)),
+        *("--epochs", 1, "--output-dir", tmp_path / "out"),
+    )
+    assert (tmp_path / "out" / "model").exists()
+
+
+def test_long_texts_are_cut_counted_and_said(checkpoints, tmp_path, capsys):
+    lines = [f"{'good film ' * (60 if i < 5 else 2)},{'ab'[i % 2]}" for i in range(30)]
+    run_in_process(
+        "sentiment",
+        *("--model", checkpoints["bert"], "--train-file", table(tmp_path / "t.csv", lines)),
+        *("--epochs", 1, "--output-dir", tmp_path / "out"),
+    )
+    record = json.loads((tmp_path / "out/result.json").read_text())
+    assert sum(record["texts_cut"].values()) == 5
+    assert "Texts longer than 64 tokens were cut" in capsys.readouterr().out

@@ -1,0 +1,85 @@
+"""Masked language modelling: the draw of the masks, the loss, the fixed masks of held-out text."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from nlptl.tasks.masked_lm import (
+    IGNORED,
+    MaskedPositions,
+    collator,
+    mask_tokens,
+    ratio_with_error,
+)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(masked_lm_checkpoint):
+    return AutoTokenizer.from_pretrained(masked_lm_checkpoint)
+
+
+def rows(tokenizer):
+    texts = ["the film was good", "a very dull plot but great music and a fine actor", "I liked it"]
+    return [{"input_ids": tokenizer(text)["input_ids"]} for text in texts]
+
+
+def test_15_percent_are_chosen_and_split_80_10_10():
+    """200,000 tokens: each share within four standard deviations of the binomial."""
+    ids = np.full((200, 1000), 7)
+    shown, labels = mask_tokens(
+        ids, np.ones_like(ids, bool), rng=np.random.default_rng(0), mask_id=4, vocab_size=100_000
+    )
+    chosen = labels != IGNORED
+    n = int(chosen.sum())
+    assert n == pytest.approx(30_000, abs=4 * (200_000 * 0.15 * 0.85) ** 0.5)
+    assert (labels[chosen] == 7).all() and (shown[~chosen] == 7).all()
+    masked, kept = int((shown[chosen] == 4).sum()), int((shown[chosen] == 7).sum())
+    assert masked / n == pytest.approx(0.8, abs=4 * (0.16 / n) ** 0.5)
+    assert kept / n == pytest.approx(0.1, abs=4 * (0.09 / n) ** 0.5)
+    assert (n - masked - kept) / n == pytest.approx(0.1, abs=4 * (0.09 / n) ** 0.5)
+
+
+def test_special_tokens_and_padding_are_never_chosen(tokenizer):
+    features = rows(tokenizer)
+    for seed in range(200):
+        batch = collator(tokenizer)(features, np.random.default_rng(seed))
+        where = batch["positions"].numpy()
+        width = batch["input_ids"].shape[1]
+        originals = [features[p // width]["input_ids"][p % width] for p in where]
+        assert batch["targets"].tolist() == originals
+        assert not set(originals) & set(tokenizer.all_special_ids)
+        assert len(where) >= 1
+
+
+def test_masks_are_dynamic(tokenizer):
+    draws = [
+        collator(tokenizer)(rows(tokenizer), np.random.default_rng([1, epoch]))[
+            "positions"
+        ].tolist()
+        for epoch in range(6)
+    ]
+    assert len({tuple(draw) for draw in draws}) > 1
+
+
+def test_the_loss_is_transformers_own(masked_lm_checkpoint, tokenizer):
+    """Only chosen positions pass the vocabulary layer; the mean must be the full computation's."""
+    model = AutoModelForMaskedLM.from_pretrained(masked_lm_checkpoint).eval()
+    batch = collator(tokenizer)(rows(tokenizer), np.random.default_rng(3))
+    loss, each = MaskedPositions(model)(**batch)
+    labels = torch.full_like(batch["input_ids"], IGNORED)
+    labels.view(-1)[batch["positions"]] = batch["targets"]
+    whole = model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels
+    )
+    torch.testing.assert_close(loss, whole.loss, rtol=0, atol=1e-5)
+    assert each.shape == batch["targets"].shape
+
+
+def test_ratio_and_its_error_by_hand():
+    """Sums 6 and 2 over 3 and 1: r = 2, residuals 0 and 0. Sums 6 and 4: r = 2.5, residuals -+1.5."""
+    assert ratio_with_error([(6.0, 3), (2.0, 1)]) == {"loss": 2.0, "se": 0.0, "tokens": 4}
+    found = ratio_with_error([(6.0, 3), (4.0, 1)])
+    assert found["loss"] == 2.5
+    assert found["se"] == pytest.approx((2 * (1.5**2 + 1.5**2)) ** 0.5 / 4)
+    assert np.isnan(ratio_with_error([(6.0, 3)])["se"])
