@@ -94,6 +94,32 @@ class SentimentConfig(SupervisedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class QAConfig(SupervisedConfig):
+    """Answer questions by a span of a passage."""
+
+    dataset: str | None = "bundled/passages"
+    """Data set: bundled/passages, a local file or folder, or a hub name (name or name:config)."""
+    max_length: int | None = 384
+    """Tokens a window: the question (at most half of it) and a part of the passage."""
+    stride: int = 128
+    """Tokens that neighbouring windows of a passage share."""
+    question_column: str | None = None
+    """Column of the questions; found by name where it is called question or query."""
+    context_column: str | None = None
+    """Column of the passages; found by name where it is called context, passage or paragraph."""
+    answers_column: str | None = None
+    """Column of the answers, {text: [...], answer_start: [...]}; found where it is called answers."""
+    squad_version: Literal["auto", "1.1", "2.0"] = "auto"
+    """Whether questions may have no answer (2.0); auto looks whether some have none."""
+    n_best: int = 20
+    """Starts and ends that are combined to answers, and answers that are kept."""
+    max_answer_tokens: int = 30
+    """Longest answer, in tokens."""
+    output_dir: Path = Path("runs/qa")
+    """Where the run goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainingConfig):
     """Pretrain from scratch, or go on from a checkpoint."""
 

@@ -141,7 +141,7 @@ def finetune(
     cut = {name: part.cut for name, part in features.items()}
     if any(cut.values()):
         counts = ", ".join(f"{count} of {name}" for name, count in cut.items() if count)
-        notices.append(f"Texts longer than {max_length} tokens were cut: {counts}.")
+        notices.append(f"{task.too_long.format(limit=max_length)} were cut: {counts}.")
     for notice in notices:
         say(f"note: {notice}")
     collate, step = task.collator(loaded.tokenizer), supervised_step(task)
@@ -153,15 +153,18 @@ def finetune(
             part.rows, part.lengths, collate, batch_size=size, seed=seed, process=process
         )
 
-    def score(model: Any, split: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    def judge(model: Any, split: str) -> tuple[list[dict[str, Any]], float]:
         part = features[split]
         rows, loss = predict(model, batches(part, seed=None), step=step, accelerator=accelerator)
-        predictions = task.predictions(splits[split], part, rows)
-        return predictions, {**task.score(predictions), "loss": loss}
+        return task.predictions(splits[split], part, rows), loss
+
+    def validate(model: Any) -> dict[str, float]:
+        predictions, loss = judge(model, "validation")
+        return {**task.calibrate(predictions).score(predictions), "loss": loss}
 
     stream = batches(features["train"], seed=settings.seed)
     keeper = KeepBest(
-        lambda m: score(m, "validation")[1],
+        validate,
         task.selection,
         accelerator,
         patience=settings.patience,
@@ -180,7 +183,9 @@ def finetune(
     )
     train_seconds = time.perf_counter() - began - keeper.seconds
     began = time.perf_counter()
-    predictions, figures = score(state.model, "test")
+    if task.calibrates:  # on the best epoch's model, and before the test set is seen
+        task = task.calibrate(judge(state.model, "validation")[0])
+    predictions, loss = judge(state.model, "test")
     test_seconds = time.perf_counter() - began
     trained = accelerator.unwrap_model(state.model, keep_fp32_wrapper=False)
     sample = next(iter(batches(features["test"], seed=None).epoch(0)))
@@ -192,7 +197,7 @@ def finetune(
         manifest=manifest,
         new=loaded.new,
         predictions=predictions,
-        metrics=figures,
+        metrics={**task.score(predictions), "loss": loss},
         history=keeper.history,
         best=keeper.best or 0,
         timing=_timing(state, train_seconds, keeper.seconds, test_seconds),

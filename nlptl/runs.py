@@ -136,6 +136,7 @@ def result_record(run: FineTuned) -> dict[str, Any]:
     thin = range(0, len(run.trace), max(1, -(-len(run.trace) // TRACE_POINTS)))
     return {
         "task": run.task.name,
+        "task_settings": dataclasses.asdict(run.task),  # type: ignore[call-overload]
         "model": run.settings.model,
         "mode": run.settings.mode.name,
         "metrics": run.metrics,

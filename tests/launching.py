@@ -17,8 +17,12 @@ def run_in_process(recipe: str, *argv: object) -> None:
     spec = importlib.util.spec_from_file_location(f"recipe_{recipe}", ROOT / f"recipes/{recipe}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    kind = {"sentiment": config.SentimentConfig, "pretrain": config.PretrainConfig}[recipe]
-    module.main(config.parse_args(kind, [str(word) for word in argv]))
+    kinds = {
+        "pretrain": config.PretrainConfig,
+        "qa": config.QAConfig,
+        "sentiment": config.SentimentConfig,
+    }
+    module.main(config.parse_args(kinds[recipe], [str(word) for word in argv]))
 
 
 def command(*words: object, timeout: int = 240) -> subprocess.CompletedProcess:

@@ -16,6 +16,9 @@ USUAL = {
         "comment",
         "document",
     ),
+    "question": ("question", "query"),
+    "context": ("context", "passage", "paragraph"),
+    "answers": ("answers", "answer"),
     "label": ("label", "labels", "sentiment", "class", "category", "target", "polarity"),
 }
 

@@ -1,6 +1,6 @@
 """Splits and subsets: stratified, seeded, and written down."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,13 @@ def stratified_order(labels: Sequence[Any], seed: int) -> np.ndarray:
     return np.argsort(places, kind="stable")
 
 
-def carve_missing(splits: Mapping[str, Any], labels: Sequence[Any], seed: int) -> tuple[dict, dict]:
+def carve_missing(
+    splits: Mapping[str, Any],
+    labels: Sequence[Any],
+    seed: int,
+    *,
+    groups: Sequence[Any] | None = None,
+) -> tuple[dict, dict]:
     """Take validation and test sets out of the training set where there are none.
 
     The model is chosen on ``validation`` and reported on ``test``; both must exist, or one set
@@ -42,15 +48,23 @@ def carve_missing(splits: Mapping[str, Any], labels: Sequence[Any], seed: int) -
         splits: Split name to dataset, with at least ``train``.
         labels: Strata of the training set's rows.
         seed: The same seed carves the same rows.
+        groups: Group of each row, such as its passage; no group is in two splits, and the strata
+            are left aside.
 
     Returns:
         All three splits, and a record ``{split: rows carved}`` of those that were missing.
     """
     made, carved = dict(splits), {}
-    order = stratified_order(labels, seed)
+    order = stratified_order(labels, seed) if groups is None else _grouped_order(groups, seed)
     for name, share in CARVED.items():
         if name not in made:
             count = max(1, round(share * len(labels)))
+            while (
+                groups is not None
+                and count < len(order)
+                and (groups[order[count]] == groups[order[count - 1]])
+            ):
+                count += 1  # to the end of the group
             rows, order = order[:count], order[count:]
             made[name] = splits["train"].select(np.sort(rows))
             carved[name] = count
@@ -59,8 +73,29 @@ def carve_missing(splits: Mapping[str, Any], labels: Sequence[Any], seed: int) -
     return made, carved
 
 
+def _grouped_order(groups: Sequence[Any], seed: int) -> np.ndarray:
+    codes = np.unique(np.asarray([str(group) for group in groups]), return_inverse=True)[1]
+    places = np.random.default_rng([seed, 1]).permutation(codes.max() + 1)
+    return np.argsort(places[codes], kind="stable")
+
+
 def subset(table: Any, labels: Sequence[Any], most: int | None, seed: int) -> Any:
     """Take at most ``most`` rows, stratified and seeded; a larger subset contains the smaller."""
     if most is None or most >= len(table):
         return table
     return table.select(np.sort(stratified_order(labels, seed)[:most]))
+
+
+def limit(splits: Mapping[str, Any], strata: Callable[[Any], Sequence[Any]], config: Any) -> dict:
+    """Apply ``--max-train-examples`` and ``--max-eval-examples``.
+
+    Args:
+        splits: Split name to dataset.
+        strata: A dataset to the stratum of each row.
+        config: A :class:`nlptl.config.SupervisedConfig`.
+    """
+    most = {"train": config.max_train_examples}
+    return {
+        name: subset(table, strata(table), most.get(name, config.max_eval_examples), config.seed)
+        for name, table in splits.items()
+    }

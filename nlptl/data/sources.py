@@ -1,11 +1,12 @@
 """Labelled data from the bundled sets, local files, or the hub, as one dataset a split."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, suggest
 
+Reader = Callable[[Path, str], Any]
 BUNDLED = Path(__file__).parent.parent / "bundled"
 #: Builder of the datasets library, and its options, for each file ending.
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -65,7 +66,9 @@ def read_table(path: Path, flag: str) -> Any:
     return table
 
 
-def load_splits(dataset: str | None, files: Mapping[str, Path | None]) -> dict[str, Any]:
+def load_splits(
+    dataset: str | None, files: Mapping[str, Path | None], *, read: Reader = read_table
+) -> dict[str, Any]:
     """Find and read the splits that there are.
 
     Args:
@@ -73,23 +76,23 @@ def load_splits(dataset: str | None, files: Mapping[str, Path | None]) -> dict[s
             a folder's files are told apart by their names (train, validation or dev, test).
         files: ``train``, ``validation`` and ``test`` to a path or None; a path there wins over the
             data set's own split.
+        read: Reads one file; takes the path, and the flag that named it.
 
     Returns:
         Split name to dataset; ``train`` is always there.
 
     Raises:
         UserError: If files cannot be read (all are named), or there is no training set.
-        DataError: If one cannot be read.
     """
     splits: dict[str, Any] = {}
     problems = Problems()
     given = {name: path for name, path in files.items() if path is not None}
     if dataset is not None and "train" not in given:
         with problems.collect():
-            splits |= _load_dataset(dataset)
+            splits |= _load_dataset(dataset, read)
     for name, path in given.items():
         with problems.collect():
-            splits[name] = read_table(path, f"--{name}-file")
+            splits[name] = read(path, f"--{name}-file")
     problems.raise_if_any()
     if "train" not in splits:
         raise ConfigError(
@@ -99,7 +102,25 @@ def load_splits(dataset: str | None, files: Mapping[str, Path | None]) -> dict[s
     return splits
 
 
-def _load_dataset(name: str) -> dict[str, Any]:
+def load_asked(config: Any, *, read: Reader = read_table) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what a :class:`nlptl.config.SupervisedConfig` asks for.
+
+    Returns:
+        The splits, and a record of where they came from.
+
+    Raises:
+        UserError: See :func:`load_splits`.
+    """
+    files = {name: getattr(config, f"{name}_file") for name in SPLIT_NAMES}
+    splits = load_splits(config.dataset, files, read=read)
+    record = {
+        "dataset": None if config.train_file else config.dataset,
+        "files": {name: str(path) for name, path in files.items() if path},
+    }
+    return splits, record
+
+
+def _load_dataset(name: str, read: Reader) -> dict[str, Any]:
     path = Path(name)
     if name.startswith("bundled/"):
         path = BUNDLED / name.removeprefix("bundled/")
@@ -109,13 +130,13 @@ def _load_dataset(name: str) -> dict[str, Any]:
                 f"--dataset {name}: there is no such bundled set. There are: {listed(known)}."
             )
     if path.is_dir():
-        return _load_folder(path, name)
+        return _load_folder(path, name, read)
     if path.suffix in READERS or path.is_file():
-        return {"train": read_table(path, "--dataset")}
+        return {"train": read(path, "--dataset")}
     return _load_hub(name)
 
 
-def _load_folder(path: Path, name: str) -> dict[str, Any]:
+def _load_folder(path: Path, name: str, read: Reader) -> dict[str, Any]:
     tables = [p for p in sorted(path.iterdir()) if p.suffix in READERS]
     found = {
         split: next((p for p in tables if p.stem.lower() in names), None)
@@ -126,7 +147,7 @@ def _load_folder(path: Path, name: str) -> dict[str, Any]:
             f"--dataset {name}: the folder has no train{{{','.join(READERS)}}}; it holds "
             f"{listed([p.name for p in sorted(path.iterdir())]) or 'nothing'}."
         )
-    return {split: read_table(p, "--dataset") for split, p in found.items() if p is not None}
+    return {split: read(p, "--dataset") for split, p in found.items() if p is not None}
 
 
 def _load_hub(name: str) -> dict[str, Any]:

@@ -84,8 +84,9 @@ def add_lora(
     """
     from peft import LoraConfig, get_peft_model
 
+    # Wrapped without a task type: peft's class for question answering takes token_type_ids and drops
+    # them (0.21). The type is set afterwards, for those who open the adapter.
     config = LoraConfig(
-        task_type=task_type,
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # peft takes fractions too
         lora_dropout=dropout,
@@ -97,7 +98,9 @@ def add_lora(
         warnings.filterwarnings(
             "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
         )
-        return get_peft_model(model, config)
+        wrapped = get_peft_model(model, config)
+    config.task_type = task_type  # type: ignore[assignment]  # a string will do
+    return wrapped
 
 
 def is_lora(model: Any) -> bool:

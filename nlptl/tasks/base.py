@@ -44,6 +44,16 @@ class Task(Protocol):
         ...
 
     @property
+    def too_long(self) -> str:
+        """What :attr:`Features.cut` counts: the beginning of a sentence, with ``{limit}`` for tokens."""
+        ...
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether :meth:`calibrate` chooses anything."""
+        ...
+
+    @property
     def auto_class(self) -> Any:
         """The transformers auto class that has the head."""
         ...
@@ -77,6 +87,10 @@ class Task(Protocol):
         self, table: Any, features: Features, outputs: Mapping[str, Sequence[np.ndarray]]
     ) -> list[dict[str, Any]]:
         """One record an example: ``id``, ``prediction``, ``scores``, ``gold``."""
+        ...
+
+    def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "Task":
+        """The task with what is chosen on validation predictions, such as a threshold."""
         ...
 
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Masked language modelling: the upstream objective of BERT and RoBERTa."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.padding import pad, real_tokens
+from nlptl.metrics.ratio import ratio_with_error
 from nlptl.models.layer_map import layer_map
 from nlptl.records import Batch, StepOutput
 
@@ -132,21 +133,9 @@ def held_out_loss(model: nn.Module, batches: Any, accelerator: Any) -> dict[str,
         if batch.indices:
             sums.append((float(result.outputs["losses"].sum()), int(result.size)))
     model.train(was_training)
-    return ratio_with_error(_from_all(sums, accelerator))
-
-
-def ratio_with_error(sums: Iterable[tuple[float, int]]) -> dict[str, float]:
-    """Mean of per-batch sums over per-batch counts, with the linearised standard error.
-
-    With r = S / C over b batches, se = sqrt(b / (b - 1) * sum((s_i - r c_i)^2)) / C (Cochran,
-    1977, section 2.11); NaN for a single batch.
-    """
-    table = np.asarray(list(sums), dtype=float)
-    total, count = table.sum(axis=0)
-    ratio, b = total / count, len(table)
-    residual = table[:, 0] - ratio * table[:, 1]
-    se = float(np.sqrt(b / (b - 1) * (residual**2).sum()) / count) if b > 1 else float("nan")
-    return {"loss": float(ratio), "se": se, "tokens": int(count)}
+    sums = _from_all(sums, accelerator)
+    loss, error = ratio_with_error(sums)
+    return {"loss": loss, "se": error, "tokens": sum(count for _, count in sums)}
 
 
 def _from_all(sums: list[tuple[float, int]], accelerator: Any) -> list[tuple[float, int]]:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from nlptl.data.columns import check_labels, check_texts, find_column, label_name
 from nlptl.data.encoding import encode_texts
 from nlptl.data.padding import pad, real_tokens
-from nlptl.data.sampling import carve_missing, subset
-from nlptl.data.sources import load_splits
+from nlptl.data.sampling import carve_missing, limit
+from nlptl.data.sources import load_asked
 from nlptl.errors import DataError, Problems
 from nlptl.tasks.base import Features
 
@@ -52,6 +52,8 @@ class Sentiment:
     name = "sentiment"
     selection = "accuracy"
     peft_type = "SEQ_CLS"
+    too_long = "Texts longer than {limit} tokens"
+    calibrates = False
 
     @property
     def auto_class(self) -> Any:
@@ -149,6 +151,10 @@ class Sentiment:
             for i, row, true in zip(ids, shares, gold, strict=True)
         ]
 
+    def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "Sentiment":
+        """Nothing is chosen on validation predictions."""
+        return self
+
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy, macro-F1 and Matthews' correlation."""
         from nlptl.metrics.classification import classification_metrics
@@ -170,14 +176,7 @@ def prepare_sentiment(config: Any) -> tuple[Sentiment, dict[str, Any], dict[str,
     Raises:
         UserError: With everything that is wrong with the data.
     """
-    splits = load_splits(
-        config.dataset,
-        {
-            "train": config.train_file,
-            "validation": config.validation_file,
-            "test": config.test_file,
-        },
-    )
+    splits, origin = load_asked(config)
     problems = Problems()
     text = problems.run(find_column, splits, "text", config.text_column)
     label = problems.run(find_column, splits, "label", config.label_column)
@@ -192,10 +191,7 @@ def prepare_sentiment(config: Any) -> tuple[Sentiment, dict[str, Any], dict[str,
         del splits[split]
     task = Sentiment(tuple(classes), text, label, tuple(names) if names else None)
     splits, carved = carve_missing(splits, task.gold(splits["train"]), config.seed)
-    limits = {"train": config.max_train_examples}
-    for name, table in splits.items():
-        most = limits.get(name, config.max_eval_examples)
-        splits[name] = subset(table, task.gold(table), most, config.seed)
+    splits = limit(splits, task.gold, config)
     gold = task.gold(splits["train"])
     if len(set(gold)) < 2:
         raise DataError(
@@ -204,12 +200,7 @@ def prepare_sentiment(config: Any) -> tuple[Sentiment, dict[str, Any], dict[str,
     if config.class_weights == "balanced":
         task = replace(task, class_weights=balanced_weights(gold, task.labels))
     record = {
-        "dataset": None if config.train_file else config.dataset,
-        "files": {
-            name: str(path)
-            for name in ("train", "validation", "test")
-            if (path := getattr(config, f"{name}_file"))
-        },
+        **origin,
         "columns": {"text": text, "label": label},
         "train_counts": {name: gold.count(name) for name in task.labels},
         "class_weights": task.class_weights,

@@ -10,7 +10,6 @@ from nlptl.tasks.masked_lm import (
     MaskedPositions,
     collator,
     mask_tokens,
-    ratio_with_error,
 )
 
 
@@ -74,12 +73,3 @@ def test_the_loss_is_transformers_own(masked_lm_checkpoint, tokenizer):
     )
     torch.testing.assert_close(loss, whole.loss, rtol=0, atol=1e-5)
     assert each.shape == batch["targets"].shape
-
-
-def test_ratio_and_its_error_by_hand():
-    """Sums 6 and 2 over 3 and 1: r = 2, residuals 0 and 0. Sums 6 and 4: r = 2.5, residuals -+1.5."""
-    assert ratio_with_error([(6.0, 3), (2.0, 1)]) == {"loss": 2.0, "se": 0.0, "tokens": 4}
-    found = ratio_with_error([(6.0, 3), (4.0, 1)])
-    assert found["loss"] == 2.5
-    assert found["se"] == pytest.approx((2 * (1.5**2 + 1.5**2)) ** 0.5 / 4)
-    assert np.isnan(ratio_with_error([(6.0, 3)])["se"])

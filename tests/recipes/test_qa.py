@@ -1,0 +1,208 @@
+"""Question answering end to end, for every family and mode, through the core that sentiment uses."""
+
+import json
+
+import pytest
+import torch
+from launching import MODES, command, run_in_process
+from safetensors.torch import load_file
+from tiny import FAMILIES, sentences
+
+from nlptl.errors import UserError
+
+EVERY = [(family, mode) for family in FAMILIES for mode in MODES]
+
+
+def result(directory):
+    return json.loads((directory / "result.json").read_text())
+
+
+def questions(path, count, *, seed=0, unanswerable=False, length=3):
+    """A SQuAD file: "who hated a kettle" asks for the name that stands in front of these words."""
+    names = ["Ada", "Bob", "Cleo", "Dan"]
+    paragraphs = []
+    for number in range(count):
+        before, after = (" ".join(sentences(length, 97 * seed + 2 * number + i)) for i in (0, 1))
+        name = names[(number + seed) % 4]
+        context = f"{before} {name} kept this book . {after}"
+        none = unanswerable and number % 4 == 3
+        qa = {
+            "id": f"q{seed}-{number}",
+            "question": f"who {'broke' if none else 'kept'} this book ?",
+            "answers": [] if none else [{"text": name, "answer_start": len(before) + 1}],
+            "is_impossible": none,
+        }
+        paragraphs.append({"context": context, "qas": [qa]})
+    path.write_text(
+        json.dumps({"version": "v2.0", "data": [{"title": "t", "paragraphs": paragraphs}]})
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def squad(tmp_path_factory):
+    return questions(tmp_path_factory.mktemp("squad") / "train.json", 40, unanswerable=True)
+
+
+FLAGS = ("--max-length", 48, "--stride", 8, "--batch-size", 8)
+
+
+@pytest.fixture(scope="session")
+def qa_runs(tmp_path_factory, checkpoints, squad):
+    base, made = tmp_path_factory.mktemp("qa"), {}
+    for family, mode in EVERY:
+        made[family, mode] = base / f"{family}-{mode}"
+        run_in_process(
+            "qa",
+            *("--model", checkpoints[family], "--mode", mode, "--train-file", squad, *FLAGS),
+            *("--epochs", 1, "--output-dir", made[family, mode]),
+        )
+    return made
+
+
+@pytest.mark.parametrize(("family", "mode"), EVERY)
+def test_a_run_leaves_what_the_design_says(qa_runs, family, mode):
+    directory = qa_runs[family, mode]
+    record = result(directory)
+    lines = [json.loads(x) for x in (directory / "predictions.jsonl").read_text().splitlines()]
+    assert record["n"] == {"train": 28, "validation": 4, "test": 8} and len(lines) == 8
+    assert set(lines[0]) >= {"id", "prediction", "scores", "gold"}
+    assert record["reload_difference"] <= 1e-6
+    assert record["data"]["squad_version"] == "2.0"
+    assert isinstance(record["metrics"]["threshold"], float)
+    head = record["parameters"]["by_part"]["head"]
+    assert head["trainable"] == head["total"] == 66 + (32 if family == "t5" else 0)
+    if mode == "head-only":
+        assert record["parameters"]["trainable"] == head["total"]
+
+
+def test_frozen_blocks_keep_their_bytes(qa_runs, checkpoints, family):
+    before = load_file(checkpoints[family] / "model.safetensors")
+    after = load_file(qa_runs[family, "freeze-lower-2"] / "model/model.safetensors")
+    stem = {"bert": "bert.", "roberta": "roberta.", "t5": ""}[family]
+    lower = ("encoder.block.0.", "encoder.block.1.") if family == "t5" else ("layer.0.", "layer.1.")
+    upper = "encoder.block.2." if family == "t5" else "layer.2."
+    frozen = [n for n in before if any(x in n for x in lower)]
+    assert len(frozen) > 10
+    assert all(torch.equal(before[n], after[f"{stem}{n}"]) for n in frozen)
+    assert any(not torch.equal(before[n], after[f"{stem}{n}"]) for n in before if upper in n)
+
+
+def test_plain_transformers_opens_every_run_in_a_fresh_process(qa_runs):
+    code = """
+import sys, torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+for directory in sys.argv[1:]:
+    model = AutoModelForQuestionAnswering.from_pretrained(f"{directory}/model")
+    ids = AutoTokenizer.from_pretrained(f"{directory}/model")("who?", "Ada", return_tensors="pt")
+    assert model(**ids).start_logits.isfinite().all()
+assert "nlptl" not in sys.modules
+print(len(sys.argv) - 1)
+"""
+    done = command("-c", code, *qa_runs.values())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "12"
+
+
+def test_sixteen_questions_are_learned_by_heart(checkpoints, tmp_path, family):
+    """F1 of 100 on the training questions: labels, windows and decoding agree from end to end."""
+    # Each passage has two or three windows; T5's tiny vocabulary spells most words letter by letter.
+    t5 = family == "t5"
+    file = questions(tmp_path / "x.json", 16, length=1 if t5 else 5)
+    run_in_process(
+        "qa",
+        *("--model", checkpoints[family], "--train-file", file, "--validation-file", file),
+        *("--test-file", file, "--max-length", 64 if t5 else 48, "--stride", 16 if t5 else 8),
+        *("--epochs", 90 if t5 else 60, "--learning-rate", 3e-3 if t5 else 2e-3),
+        *("--batch-size", 4 if t5 else 8, "--output-dir", tmp_path / "run"),
+    )
+    record = result(tmp_path / "run")
+    assert len(record["learning_rates"]) / len(record["history"]) > 16 / (4 if t5 else 8)  # windows
+    assert record["metrics"]["f1"] == record["metrics"]["exact_match"] == 100.0
+    assert record["data"]["squad_version"] == "1.1"
+
+
+def test_unanswerable_questions_are_learned_too(checkpoints, tmp_path):
+    file = questions(tmp_path / "x.json", 24, unanswerable=True)
+    run_in_process(
+        "qa",
+        *("--model", checkpoints["bert"], "--train-file", file, "--validation-file", file),
+        *("--test-file", file, "--epochs", 60, "--learning-rate", 2e-3, *FLAGS),
+        *("--output-dir", tmp_path / "run"),
+    )
+    metrics = result(tmp_path / "run")["metrics"]
+    assert metrics["f1"] == metrics["NoAns_f1"] == metrics["HasAns_f1"] == 100.0
+
+
+def test_missing_splits_are_carved_by_passage(checkpoints, tmp_path):
+    """Five questions on each of ten passages: no passage may be in two splits."""
+    rows = {"question": [], "context": [], "answers": []}
+    for number in range(50):
+        rows["question"].append(f"who kept book {number} ?")
+        rows["context"].append(f"Ada kept a book {' '.join(sentences(2, number // 5))}")
+        rows["answers"].append({"text": ["Ada"], "answer_start": [0]})
+    from datasets import Dataset
+
+    from nlptl.config import QAConfig
+    from nlptl.tasks.qa import prepare_qa
+
+    Dataset.from_dict(rows).to_parquet(tmp_path / "x.parquet")
+    _, splits, record = prepare_qa(
+        QAConfig(train_file=tmp_path / "x.parquet", max_length=64, stride=9)
+    )
+    held = {name: set(table["context"][:]) for name, table in splits.items()}
+    assert sum(map(len, held.values())) == 10
+    assert record["carved_from_train"] == {"test": 10, "validation": 5}
+
+
+def test_two_processes_give_the_metric_of_one(checkpoints, squad, tmp_path):
+    flags = ["--model", checkpoints["bert"], "--train-file", squad, "--epochs", 1, *FLAGS]
+    flags += ["--mode", "head-only", "--max-eval-examples", 7]
+    run_in_process("qa", *flags, "--output-dir", tmp_path / "one")
+    done = command(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
+        *("recipes/qa.py", *flags, "--output-dir", tmp_path / "two"),
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = result(tmp_path / "one"), result(tmp_path / "two")
+    assert one["learning_rates"] == two["learning_rates"]
+    assert one["n"] == two["n"] and one["n"]["test"] == 7
+    assert one["metrics"]["f1"] == pytest.approx(two["metrics"]["f1"], abs=1e-9)
+
+
+def test_mistakes_come_together_before_any_work(checkpoints, squad, tmp_path):
+    with pytest.raises(UserError) as caught:
+        run_in_process(
+            "qa",
+            *("--model", checkpoints["bert"], "--mode", "freeze-lower-9", "--train-file", squad),
+            *("--max-length", 48, "--stride", 22, "--question-column", "qestion"),
+            *("--output-dir", tmp_path / "run"),
+        )
+    for part in (
+        "has 3 blocks",
+        "--stride 22: windows must share fewer tokens",
+        "Choose 0 to 21",
+        "Did you mean 'question'",
+    ):
+        assert part in str(caught.value)
+    with pytest.raises(UserError, match=r"7 of 28 in train|10 of 40 in train"):
+        run_in_process(
+            "qa",
+            *("--model", checkpoints["bert"], "--train-file", squad, "--squad-version", "1.1"),
+            *("--max-length", 48, "--stride", 8, "--output-dir", tmp_path / "run"),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_long_questions_keep_their_beginning_and_are_counted(checkpoints, tmp_path, capsys):
+    file = questions(tmp_path / "x.json", 12)
+    whole = json.loads(file.read_text())
+    whole["data"][0]["paragraphs"][0]["qas"][0]["question"] = "who kept this book " * 30
+    file.write_text(json.dumps(whole))
+    run_in_process(
+        "qa",
+        *("--model", checkpoints["roberta"], "--train-file", file, *FLAGS, "--epochs", 1),
+        *("--output-dir", tmp_path / "run"),
+    )
+    assert sum(result(tmp_path / "run")["texts_cut"].values()) == 1
+    assert "Questions longer than half of 48 tokens were cut" in capsys.readouterr().out
