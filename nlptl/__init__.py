@@ -7,20 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlptl.config import PretrainConfig, SentimentConfig
+    from nlptl.config import PretrainConfig, QAConfig, SentimentConfig
     from nlptl.engine.setup import start_accelerator
     from nlptl.finetuning import FineTuned, Settings, finetune
     from nlptl.models.layer_map import layer_map
     from nlptl.models.loading import load_with_head
     from nlptl.modes import apply_mode, freeze_lower, full, head_only, lora, parse_mode
+    from nlptl.predictors import Predictor, load_predictor
     from nlptl.runs import save_run
     from nlptl.tasks.base import Features, Task
+    from nlptl.tasks.qa import QuestionAnswering
     from nlptl.tasks.sentiment import Sentiment
 
 _HOME = {
     "Features": "nlptl.tasks.base",
     "FineTuned": "nlptl.finetuning",
+    "Predictor": "nlptl.predictors",
     "PretrainConfig": "nlptl.config",
+    "QAConfig": "nlptl.config",
+    "QuestionAnswering": "nlptl.tasks.qa",
     "Sentiment": "nlptl.tasks.sentiment",
     "SentimentConfig": "nlptl.config",
     "Settings": "nlptl.finetuning",
@@ -31,6 +36,7 @@ _HOME = {
     "full": "nlptl.modes",
     "head_only": "nlptl.modes",
     "layer_map": "nlptl.models.layer_map",
+    "load_predictor": "nlptl.predictors",
     "load_with_head": "nlptl.models.loading",
     "lora": "nlptl.modes",
     "parse_mode": "nlptl.modes",
@@ -41,7 +47,10 @@ _HOME = {
 __all__ = [
     "Features",
     "FineTuned",
+    "Predictor",
     "PretrainConfig",
+    "QAConfig",
+    "QuestionAnswering",
     "Sentiment",
     "SentimentConfig",
     "Settings",
@@ -52,6 +61,7 @@ __all__ = [
     "full",
     "head_only",
     "layer_map",
+    "load_predictor",
     "load_with_head",
     "lora",
     "parse_mode",

@@ -6,7 +6,8 @@ recipe: what lies below takes plain arguments.
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -245,11 +246,18 @@ def to_yaml(config: Any) -> str:
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
-def run_recipe(main: Callable[[C], Any], cls: type[C], description: str | None) -> None:
-    """Parse the command line, run a recipe, and turn user errors into one paragraph and code 2."""
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn a user error into one paragraph on standard error and exit code 2."""
     try:
-        main(parse_args(cls, description=description or ""))
+        yield
     except UserError as error:
         if is_main_process():  # all processes find the same mistake
             print(f"\nerror: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
+
+
+def run_recipe(main: Callable[[C], Any], cls: type[C], description: str | None) -> None:
+    """Parse the command line and run a recipe; see :func:`exit_codes`."""
+    with exit_codes():
+        main(parse_args(cls, description=description or ""))

@@ -1,10 +1,13 @@
 """Recipes run as a user runs them: through their command line."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tiny import sentences
 
 ROOT = Path(__file__).parent.parent
 MODES = ("head-only", "freeze-lower-2", "full", "lora")
@@ -41,3 +44,28 @@ def command(*words: object, timeout: int = 240) -> subprocess.CompletedProcess:
         timeout=timeout,
         check=False,
     )
+
+
+QA_FLAGS = ("--max-length", 48, "--stride", 8, "--batch-size", 8)
+
+
+def questions(path, count, *, seed=0, unanswerable=False, length=3):
+    """A SQuAD file: "who hated a kettle" asks for the name that stands in front of these words."""
+    names = ["Ada", "Bob", "Cleo", "Dan"]
+    paragraphs = []
+    for number in range(count):
+        before, after = (" ".join(sentences(length, 97 * seed + 2 * number + i)) for i in (0, 1))
+        name = names[(number + seed) % 4]
+        context = f"{before} {name} kept this book . {after}"
+        none = unanswerable and number % 4 == 3
+        qa = {
+            "id": f"q{seed}-{number}",
+            "question": f"who {'broke' if none else 'kept'} this book ?",
+            "answers": [] if none else [{"text": name, "answer_start": len(before) + 1}],
+            "is_impossible": none,
+        }
+        paragraphs.append({"context": context, "qas": [qa]})
+    path.write_text(
+        json.dumps({"version": "v2.0", "data": [{"title": "t", "paragraphs": paragraphs}]})
+    )
+    return path

@@ -19,6 +19,9 @@ ALLOWED = {
     "finetuning": BASE | {"data", "engine", "models", "modes", "tasks"},
     "model_card": set(),
     "runs": BASE | {"config", "finetuning", "model_card", "models"},
+    "predictors": BASE | {"data", "engine", "models", "tasks"},
+    "cli": BASE | {"config", "data", "predictors"},
+    "__main__": {"cli"},
     "pretraining": BASE | {"data", "engine", "models", "tasks"},
     "planning": BASE
     | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},

@@ -1,7 +1,26 @@
 """Texts to token ids, with nothing in a text mistaken for a special token."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """Show no progress bars of the datasets library."""
+    from datasets.utils.logging import (
+        disable_progress_bar,
+        enable_progress_bar,
+        is_progress_bar_enabled,
+    )
+
+    shown = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bar()
 
 
 def broken_up(text: str, tokenizer: Any) -> str:

@@ -15,6 +15,18 @@ from nlptl.engine.optim import make_optimizer, make_schedule, warmup_updates
 from nlptl.records import Batches, FitState, Hook, Step
 
 
+def new_accelerator(**settings: Any) -> Any:
+    """Accelerate with the settings of ``accelerate launch``, for any number of processes.
+
+    Args:
+        settings: More arguments of :class:`accelerate.Accelerator`.
+    """
+    from accelerate import Accelerator
+
+    # Without `cpu`, each of several torchrun processes on CPUs would train alone, unsynchronised.
+    return Accelerator(cpu=not torch.accelerator.is_available(), **settings)
+
+
 def start_accelerator(*, tracker: str | None, output_dir: Path, seed: int) -> Any:
     """Start Accelerate with the settings of ``accelerate launch``, and seed everything.
 
@@ -23,14 +35,10 @@ def start_accelerator(*, tracker: str | None, output_dir: Path, seed: int) -> An
         output_dir: Where a tracker that writes files writes them.
         seed: The same on every process: the head must start equal everywhere.
     """
-    from accelerate import Accelerator
     from accelerate.utils import set_seed
 
-    accelerator = Accelerator(
-        # Without this, each of several torchrun processes on CPUs would train alone, unsynchronised.
-        cpu=not torch.accelerator.is_available(),
-        log_with=tracker,
-        project_dir=str(output_dir) if tracker else None,
+    accelerator = new_accelerator(
+        log_with=tracker, project_dir=str(output_dir) if tracker else None
     )
     if tracker:
         accelerator.init_trackers(output_dir.name)

@@ -222,6 +222,21 @@ def load_masked_lm(name: str) -> tuple[Any, Any]:
     return loaded.model, loaded.tokenizer
 
 
+def load_trained(name: str, auto_class: Any) -> Any:
+    """Load a model that has its head already.
+
+    Raises:
+        ModelError: If a part of it is not in the file, so that its answers would be random.
+    """
+    loaded = load_with_head(name, auto_class=auto_class, head={})
+    if loaded.new:
+        raise ModelError(
+            f"{name} has no trained head: {listed(sorted(loaded.new), 3)} are not in the file. Fine-tune it "
+            "first, with recipes/sentiment.py or recipes/qa.py."
+        )
+    return loaded.model
+
+
 def save_pretrained(model: Any, tokenizer: Any, directory: Path) -> None:
     """Write a model and its tokenizer so that plain transformers opens them."""
     with quiet_transformers():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from nlptl.records import Batch, Step, StepOutput
@@ -105,5 +106,15 @@ def supervised_step(task: Task) -> Step:
         outputs = task.outputs(model, batch.inputs)
         loss, size = task.loss(outputs, batch.inputs)
         return StepOutput(loss, size, outputs)
+
+    return step
+
+
+def inference_step(task: Task) -> Step:
+    """The Step that only predicts; the batches need no labels, and the loss is 0."""
+
+    def step(model: nn.Module, batch: Batch) -> StepOutput:
+        outputs = task.outputs(model, batch.inputs)
+        return StepOutput(torch.zeros(()), len(batch.indices), outputs)
 
     return step

@@ -1,9 +1,11 @@
 """One finished run for each family and mode, shared by the tests here."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
-from launching import MODES, run_in_process
+from launching import MODES, QA_FLAGS, questions, run_in_process
+from tiny import FAMILIES
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +21,22 @@ def runs(tmp_path_factory, checkpoints, reviews) -> dict[tuple[str, str], Path]:
                 *("--model", checkpoint, "--mode", mode, "--train-file", reviews),
                 *("--epochs", 2, "--batch-size", 16, "--output-dir", made[family, mode]),
             )
+    return made
+
+
+@pytest.fixture(scope="session")
+def squad(tmp_path_factory):
+    return questions(tmp_path_factory.mktemp("squad") / "train.json", 40, unanswerable=True)
+
+
+@pytest.fixture(scope="session")
+def qa_runs(tmp_path_factory, checkpoints, squad):
+    base, made = tmp_path_factory.mktemp("qa"), {}
+    for family, mode in product(FAMILIES, MODES):
+        made[family, mode] = base / f"{family}-{mode}"
+        run_in_process(
+            "qa",
+            *("--model", checkpoints[family], "--mode", mode, "--train-file", squad, *QA_FLAGS),
+            *("--epochs", 1, "--output-dir", made[family, mode]),
+        )
     return made

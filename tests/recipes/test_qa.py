@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from launching import MODES, command, run_in_process
+from launching import MODES, QA_FLAGS, command, questions, run_in_process
 from safetensors.torch import load_file
 from tiny import FAMILIES, sentences
 
@@ -15,49 +15,6 @@ EVERY = [(family, mode) for family in FAMILIES for mode in MODES]
 
 def result(directory):
     return json.loads((directory / "result.json").read_text())
-
-
-def questions(path, count, *, seed=0, unanswerable=False, length=3):
-    """A SQuAD file: "who hated a kettle" asks for the name that stands in front of these words."""
-    names = ["Ada", "Bob", "Cleo", "Dan"]
-    paragraphs = []
-    for number in range(count):
-        before, after = (" ".join(sentences(length, 97 * seed + 2 * number + i)) for i in (0, 1))
-        name = names[(number + seed) % 4]
-        context = f"{before} {name} kept this book . {after}"
-        none = unanswerable and number % 4 == 3
-        qa = {
-            "id": f"q{seed}-{number}",
-            "question": f"who {'broke' if none else 'kept'} this book ?",
-            "answers": [] if none else [{"text": name, "answer_start": len(before) + 1}],
-            "is_impossible": none,
-        }
-        paragraphs.append({"context": context, "qas": [qa]})
-    path.write_text(
-        json.dumps({"version": "v2.0", "data": [{"title": "t", "paragraphs": paragraphs}]})
-    )
-    return path
-
-
-@pytest.fixture(scope="session")
-def squad(tmp_path_factory):
-    return questions(tmp_path_factory.mktemp("squad") / "train.json", 40, unanswerable=True)
-
-
-FLAGS = ("--max-length", 48, "--stride", 8, "--batch-size", 8)
-
-
-@pytest.fixture(scope="session")
-def qa_runs(tmp_path_factory, checkpoints, squad):
-    base, made = tmp_path_factory.mktemp("qa"), {}
-    for family, mode in EVERY:
-        made[family, mode] = base / f"{family}-{mode}"
-        run_in_process(
-            "qa",
-            *("--model", checkpoints[family], "--mode", mode, "--train-file", squad, *FLAGS),
-            *("--epochs", 1, "--output-dir", made[family, mode]),
-        )
-    return made
 
 
 @pytest.mark.parametrize(("family", "mode"), EVERY)
@@ -127,7 +84,7 @@ def test_unanswerable_questions_are_learned_too(checkpoints, tmp_path):
     run_in_process(
         "qa",
         *("--model", checkpoints["bert"], "--train-file", file, "--validation-file", file),
-        *("--test-file", file, "--epochs", 60, "--learning-rate", 2e-3, *FLAGS),
+        *("--test-file", file, "--epochs", 60, "--learning-rate", 2e-3, *QA_FLAGS),
         *("--output-dir", tmp_path / "run"),
     )
     metrics = result(tmp_path / "run")["metrics"]
@@ -156,7 +113,7 @@ def test_missing_splits_are_carved_by_passage(checkpoints, tmp_path):
 
 
 def test_two_processes_give_the_metric_of_one(checkpoints, squad, tmp_path):
-    flags = ["--model", checkpoints["bert"], "--train-file", squad, "--epochs", 1, *FLAGS]
+    flags = ["--model", checkpoints["bert"], "--train-file", squad, "--epochs", 1, *QA_FLAGS]
     flags += ["--mode", "head-only", "--max-eval-examples", 7]
     run_in_process("qa", *flags, "--output-dir", tmp_path / "one")
     done = command(
@@ -201,7 +158,7 @@ def test_long_questions_keep_their_beginning_and_are_counted(checkpoints, tmp_pa
     file.write_text(json.dumps(whole))
     run_in_process(
         "qa",
-        *("--model", checkpoints["roberta"], "--train-file", file, *FLAGS, "--epochs", 1),
+        *("--model", checkpoints["roberta"], "--train-file", file, *QA_FLAGS, "--epochs", 1),
         *("--output-dir", tmp_path / "run"),
     )
     assert sum(result(tmp_path / "run")["texts_cut"].values()) == 1

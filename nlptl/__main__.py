@@ -1,0 +1,6 @@
+"""``python -m nlptl`` is ``nlptl``."""
+
+from nlptl.cli import main
+
+if __name__ == "__main__":
+    main()

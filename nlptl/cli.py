@@ -1,0 +1,130 @@
+"""The command ``nlptl``: what one does with finished runs."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from nlptl.config import exit_codes
+from nlptl.errors import ConfigError, Problems
+
+
+def predict(
+    directory: Annotated[str, tyro.conf.Positional],
+    /,
+    *,
+    text: str | None = None,
+    question: str | None = None,
+    context: str | None = None,
+    file: Path | None = None,
+    output: Path | None = None,
+    text_column: str | None = None,
+    question_column: str | None = None,
+    context_column: str | None = None,
+    batch_size: int = 32,
+) -> None:
+    """Label texts or answer questions with a finished run; one JSON object a line comes out.
+
+    Args:
+        directory: A run, its model/, a bundled name or a hub name.
+        text: A text to label.
+        question: A question, with --context.
+        context: The passage to answer from.
+        file: Many at once: csv, tsv, jsonl, json, parquet, SQuAD json, or txt (a text a line).
+        output: Where the lines go; by default to the terminal.
+        text_column: Column of the texts, where it has no usual name.
+        question_column: Column of the questions, likewise.
+        context_column: Column of the passages, likewise.
+        batch_size: Texts or windows a batch.
+    """
+    _check(text, question, context, file, output)
+    from nlptl.predictors import load_predictor
+
+    predictor = load_predictor(directory, batch_size=batch_size)
+    names = predictor.columns
+    asked = {"text": text_column, "question": question_column, "context": context_column}
+    examples: Iterable[Any]
+    if file is not None:
+        examples = _rows(file, {name: asked[name] for name in names})
+    else:
+        given = {"text": text, "question": question, "context": context}
+        examples = [{name: given[name] for name in names}]
+    total = len(examples) if hasattr(examples, "__len__") else None  # type: ignore[arg-type]
+    _write(predictor.stream(examples), output, total)
+
+
+def _check(
+    text: str | None,
+    question: str | None,
+    context: str | None,
+    file: Path | None,
+    output: Path | None,
+) -> None:
+    problems = Problems()
+    if sum((text is not None, question is not None or context is not None, file is not None)) != 1:
+        problems.add("Give one of --text, --question with --context, or --file.")
+    if (question is None) != (context is None):
+        problems.add("--question and --context go together.")
+    if file is not None and not file.is_file():
+        problems.add(f"--file {file}: there is no such file.")
+    if output is not None and output.exists():
+        problems.add(f"--output {output} exists, and would be written over. Choose another name.")
+    problems.raise_if_any()
+
+
+class _Renamed:
+    """A table's rows with its columns under the names that a predictor takes."""
+
+    def __init__(self, table: Any, columns: dict[str, str]) -> None:
+        self.table, self.columns = table, columns
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for row in self.table:
+            yield {name: row[column] for name, column in self.columns.items()}
+
+
+def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
+    from nlptl.data.columns import find_column
+    from nlptl.data.squad import read_questions
+
+    if file.suffix == ".txt":
+        if list(asked) != ["text"]:
+            raise ConfigError(
+                f"--file {file}: a question answering model needs a table, not a txt."
+            )
+        return _lines(file)
+    table = read_questions(file, "--file")
+    problems = Problems()
+    columns = {
+        name: problems.run(find_column, {"train": table}, name, column)
+        for name, column in asked.items()
+    }
+    problems.raise_if_any()
+    return _Renamed(table, {name: column for name, column in columns.items() if column})
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8") as lines:
+        yield from (line.strip() for line in lines if line.strip())
+
+
+def _write(records: Iterator[dict[str, Any]], output: Path | None, total: int | None) -> None:
+    from tqdm import tqdm
+
+    sink = nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8")
+    with sink as file:
+        for record in tqdm(records, total=total, disable=total == 1, unit="example"):
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Run ``nlptl``."""
+    with exit_codes():
+        tyro.extras.subcommand_cli_from_dict({"predict": predict}, description=__doc__)
