@@ -146,6 +146,9 @@ class PretrainConfig(TrainingConfig):
     """Optimizer updates in all."""
     mask_share: float = 0.15
     """Share of the tokens to predict."""
+    bag_weight: float = 0.0
+    """Weight of a second loss: the first token's state must predict the words of the whole text, so that
+    classifiers find something there (Ma et al., 2024)."""
     dropout: float = 0.0
     """Dropout while pretraining; the saved configuration keeps the family's usual rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"

@@ -1,6 +1,7 @@
 """From a configuration to settings without a blank: checked, and with the defaults filled in."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes import Mode, check_depth, default_learning_rate, parse_mode
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
-from nlptl.terminal import is_main_process
+from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
 
@@ -43,11 +44,10 @@ def check_numbers(config: Any) -> None:
         value = getattr(config, name, None)
         if value is not None and not value > 0:
             problems.add(f"--{name.replace('_', '-')} is {value}; expected a number above 0.")
-    for name in ("weight_decay", "warmup", "max_grad_norm", "seed"):
-        if getattr(config, name) < 0:
-            problems.add(
-                f"--{name.replace('_', '-')} is {getattr(config, name)}; expected 0 or more."
-            )
+    for name in ("weight_decay", "warmup", "max_grad_norm", "seed", "bag_weight"):
+        value = getattr(config, name, 0)
+        if value < 0:
+            problems.add(f"--{name.replace('_', '-')} is {value}; expected 0 or more.")
     problems.raise_if_any()
 
 
@@ -104,6 +104,27 @@ def check_model(name: str, max_length: int | None) -> tuple[str, int, int]:
     return config.model_type, config.hidden_size, depth
 
 
+def check_precision(family: str) -> None:
+    """Make sure that what ``accelerate launch --mixed_precision`` asks for can work.
+
+    Raises:
+        ConfigError: For fp16 without an accelerator, or on T5, whose checkpoints overflow in it.
+    """
+    if os.environ.get("ACCELERATE_MIXED_PRECISION") != "fp16":
+        return
+    import torch
+
+    if not torch.accelerator.is_available():
+        raise ConfigError(
+            "--mixed_precision fp16 needs a GPU, and there is none here; use bf16 or no."
+        )
+    if family == "t5":
+        raise ConfigError(
+            "--mixed_precision fp16: T5 was pretrained in bf16, and its activations overflow in fp16. Use "
+            "bf16 or no."
+        )
+
+
 def check_training(config: Any) -> tuple[Mode, str, int]:
     """Check everything about training that needs no data, all mistakes at once.
 
@@ -118,6 +139,8 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
     problems.run(check_tracker, config.tracker)
     mode = problems.run(read_mode, config)
     model = problems.run(check_model, config.model, config.max_length)
+    if model:
+        problems.run(check_precision, model[0])
     if mode and model and mode.kind == "freeze-lower":
         problems.run(check_depth, mode.blocks, model[2], config.model)
     problems.raise_if_any()
@@ -207,6 +230,8 @@ def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dic
     assert training and data  # raised above otherwise
     mode, family, width = training
     task, splits, origin = data
+    for notice in origin.get("notices", ()):
+        say(f"note: {notice}")
     filled = fill_in(config, mode, family, width, len(splits["train"]))
     if is_main_process():
         claim_directory(filled)

@@ -50,6 +50,7 @@ def pretrain(
     batch_size: int,
     max_length: int,
     mask_share: float,
+    bag_weight: float,
     dropout: float,
     seed: int,
     accelerator: Any,
@@ -69,6 +70,7 @@ def pretrain(
         batch_size: Pieces a batch, over all processes.
         max_length: Tokens a piece, special tokens included.
         mask_share: Share of the tokens to predict.
+        bag_weight: Weight of predicting each piece's words from its first token.
         dropout: Rate while training.
         seed: Of order and masks.
         accelerator: Devices, processes, precision.
@@ -82,7 +84,7 @@ def pretrain(
     """
     set_dropout(model, dropout)
     seed_dropout(accelerator, seed)
-    collate = masked_lm.collator(tokenizer, share=mask_share)
+    collate = masked_lm.collator(tokenizer, share=mask_share, bags=bag_weight > 0)
 
     def batches(texts: Any, *, seed: int | None) -> LengthBatches:
         with accelerator.main_process_first():
@@ -101,7 +103,7 @@ def pretrain(
         every=eval_every,
     )
     return train(
-        masked_lm.MaskedPositions(model),
+        masked_lm.MaskedPositions(model, bag_weight=bag_weight),
         batches(documents, seed=seed),
         step=masked_lm.masked_lm_step,
         plan=plan,

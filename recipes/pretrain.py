@@ -38,6 +38,7 @@ def main(config: PretrainConfig) -> None:
         batch_size=config.batch_size,
         max_length=min(config.max_length or 128, tokenizer.model_max_length),
         mask_share=config.mask_share,
+        bag_weight=config.bag_weight,
         dropout=config.dropout,
         seed=config.seed,
         accelerator=accelerator,

@@ -50,11 +50,12 @@ def mask_tokens(
     return shown, np.where(chosen, ids, IGNORED)
 
 
-def collator(tokenizer: Any, *, share: float = 0.15) -> Any:
+def collator(tokenizer: Any, *, share: float = 0.15, bags: bool = False) -> Any:
     """Return a function that pads pieces of token ids and masks them.
 
     It gives ``input_ids`` and ``attention_mask`` of shape ``(batch, length)``, and for the chosen
-    tokens ``positions`` (index into the flattened batch) and ``targets``, both ``(chosen,)``.
+    tokens ``positions`` (index into the flattened batch) and ``targets``, both ``(chosen,)``; with
+    ``bags`` also the distinct tokens of each piece, ``bags`` of shape ``(batch, most)``, filled with -100.
     """
     special = np.asarray(sorted(tokenizer.all_special_ids))
 
@@ -71,7 +72,11 @@ def collator(tokenizer: Any, *, share: float = 0.15) -> Any:
             share=share,
         )
         positions = np.flatnonzero(labels != IGNORED)
+        distinct = [
+            {"ids": np.setdiff1d(feature["input_ids"], special)} for feature in features if bags
+        ]
         return {
+            **({"bags": torch.from_numpy(pad(distinct, "ids", IGNORED))} if bags else {}),
             "input_ids": torch.from_numpy(shown),
             "attention_mask": torch.from_numpy(real.astype(np.int64)),
             "positions": torch.from_numpy(positions),
@@ -86,24 +91,53 @@ class MaskedPositions(nn.Module):
 
     The vocabulary projection is the dearest layer of a small model; 85 % of it would be thrown
     away. A module of its own, because under DDP all that trains must run inside ``forward``.
+
+    Args:
+        model: A masked language model.
+        bag_weight: Weight of :func:`bag_loss`, which teaches the first token what the text is about.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, bag_weight: float = 0.0) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.bag_weight = model, bag_weight
         self.lm_head = [
             getattr(model, layer_map(model).family.lm_head)
         ]  # a list: not registered twice
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor, targets: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        positions: Tensor,
+        targets: Tensor,
+        bags: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the mean loss in nats a chosen token, and the loss of each, shape ``(chosen,)``."""
+        """Return the loss to train on, and the nats of each chosen token, shape ``(chosen,)``."""
         mask = None if bool(attention_mask.all()) else attention_mask
         states = self.model.base_model(input_ids=input_ids, attention_mask=mask).last_hidden_state
         logits = self.lm_head[0](states.flatten(0, 1)[positions])
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-        return losses.mean(), losses
+        loss = losses.mean()
+        if bags is not None and self.bag_weight:
+            loss = loss + self.bag_weight * bag_loss(self.lm_head[0](states[:, 0]), bags)
+        return loss, losses
+
+
+def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
+    """Nats a distinct token of predicting a text's bag of words from its first token's state.
+
+    Masked language modelling never asks anything of ``[CLS]``, which is what a classifier reads. Here
+    its state, through the LM head, must give every distinct token of the text a high probability:
+    mean over texts of the mean over tokens of -log p (Ma et al., 2024, "Drop your Decoder:
+    Pre-training with Bag-of-Word Prediction").
+
+    Args:
+        logits: ``(batch, vocabulary)``.
+        bags: Token ids, ``(batch, most)``, filled up with -100.
+    """
+    real = bags != IGNORED
+    chances = logits.float().log_softmax(-1).gather(1, bags.clamp(min=0))
+    return -((chances * real).sum(1) / real.sum(1).clamp(min=1)).mean()
 
 
 def masked_lm_step(model: nn.Module, batch: Batch) -> StepOutput:

@@ -163,3 +163,21 @@ def test_long_questions_keep_their_beginning_and_are_counted(checkpoints, tmp_pa
     )
     assert sum(result(tmp_path / "run")["texts_cut"].values()) == 1
     assert "Questions longer than half of 48 tokens were cut" in capsys.readouterr().out
+
+
+def test_answers_beside_their_offset_are_said_and_still_learned_from(checkpoints, tmp_path, capsys):
+    file = questions(tmp_path / "x.json", 12)
+    whole = json.loads(file.read_text())
+    answers = [p["qas"][0]["answers"][0] for p in whole["data"][0]["paragraphs"]]
+    answers[0]["answer_start"] += 3
+    answers[1]["text"] = "Eve"
+    file.write_text(json.dumps(whole))
+    run_in_process(
+        "qa",
+        *("--model", checkpoints["bert"], "--train-file", file, *QA_FLAGS, "--epochs", 1),
+        *("--test-file", file, "--output-dir", tmp_path / "run"),
+    )
+    said = capsys.readouterr().out
+    assert "note: train: 2 answers are not at their offset (q0-0: " in said
+    assert "1 are nowhere in their passage" in said
+    assert len(result(tmp_path / "run")["data"]["notices"]) == 2

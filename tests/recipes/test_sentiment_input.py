@@ -75,6 +75,16 @@ def test_models(refused, tmp_path):
     assert "there is no such bundled checkpoint" in refused(model="bundled/gpt")
 
 
+def test_half_precision_that_cannot_work(refused, checkpoints, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert "fp16 needs a GPU" in refused()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert "overflow in fp16" in refused(model=checkpoints["t5"])
+
+
 def test_a_hub_name_in_the_cache_works_offline(checkpoints, reviews, tmp_path, monkeypatch):
     """A fake hub cache: what a user has who once downloaded the checkpoint."""
     import shutil

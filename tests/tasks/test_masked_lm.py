@@ -8,6 +8,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from nlptl.tasks.masked_lm import (
     IGNORED,
     MaskedPositions,
+    bag_loss,
     collator,
     mask_tokens,
 )
@@ -73,3 +74,28 @@ def test_the_loss_is_transformers_own(masked_lm_checkpoint, tokenizer):
     )
     torch.testing.assert_close(loss, whole.loss, rtol=0, atol=1e-5)
     assert each.shape == batch["targets"].shape
+
+
+def test_the_bag_is_predicted_by_hand(tokenizer):
+    """Uniform logits over 4 words cost log 4 a word; one word with p = 1/2 and one with 1/6: their mean."""
+    assert bag_loss(torch.zeros(1, 4), torch.tensor([[0, 2, IGNORED]])).item() == pytest.approx(
+        np.log(4)
+    )
+    logits = torch.log(torch.tensor([[0.5, 1 / 6, 1 / 6, 1 / 6], [0.25, 0.25, 0.25, 0.25]]))
+    found = bag_loss(logits, torch.tensor([[0, 1], [3, IGNORED]])).item()
+    assert found == pytest.approx((np.log(2) / 2 + np.log(6) / 2 + np.log(4)) / 2)
+    batch = collator(tokenizer, bags=True)(rows(tokenizer), np.random.default_rng(0))
+    for feature, bag in zip(rows(tokenizer), batch["bags"].tolist(), strict=True):
+        inside = set(feature["input_ids"]) - set(tokenizer.all_special_ids)
+        assert sorted(b for b in bag if b != IGNORED) == sorted(inside)
+
+
+def test_the_bag_adds_to_the_loss_and_not_to_the_measure(masked_lm_checkpoint, tokenizer):
+    model = AutoModelForMaskedLM.from_pretrained(masked_lm_checkpoint).eval()
+    batch = collator(tokenizer, bags=True)(rows(tokenizer), np.random.default_rng(3))
+    plain, nats = MaskedPositions(model)(**batch)
+    both, same = MaskedPositions(model, bag_weight=0.5)(**batch)
+    assert torch.equal(nats, same)
+    states = model.base_model(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+    expected = plain + 0.5 * bag_loss(model.cls(states[:, 0]), batch["bags"])
+    torch.testing.assert_close(both, expected, rtol=0, atol=1e-5)
