@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlptl.config import PretrainConfig, QAConfig, SentimentConfig
-    from nlptl.engine.setup import start_accelerator
+    from nlptl.engine.setup import new_accelerator, start_accelerator
+    from nlptl.evaluation.upstream import pseudo_perplexity, upstream_loss
     from nlptl.finetuning import FineTuned, Settings, finetune
     from nlptl.models.layer_map import layer_map
     from nlptl.models.loading import load_with_head
@@ -39,9 +40,12 @@ _HOME = {
     "load_predictor": "nlptl.predictors",
     "load_with_head": "nlptl.models.loading",
     "lora": "nlptl.modes",
+    "new_accelerator": "nlptl.engine.setup",
     "parse_mode": "nlptl.modes",
+    "pseudo_perplexity": "nlptl.evaluation.upstream",
     "save_run": "nlptl.runs",
     "start_accelerator": "nlptl.engine.setup",
+    "upstream_loss": "nlptl.evaluation.upstream",
 }
 
 __all__ = [
@@ -64,9 +68,12 @@ __all__ = [
     "load_predictor",
     "load_with_head",
     "lora",
+    "new_accelerator",
     "parse_mode",
+    "pseudo_perplexity",
     "save_run",
     "start_accelerator",
+    "upstream_loss",
 ]
 
 

@@ -130,10 +130,15 @@ class PretrainConfig(TrainingConfig):
     """The column that holds a document."""
     model: str | None = None
     """Checkpoint to go on from; none means from scratch."""
+    objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"
+    """What is predicted; auto takes span corruption for T5, else masked language modelling."""
     architecture: str = "bert"
-    """Family of a model from scratch."""
-    depth: int = 12
-    """Blocks. With --model, more than it has: it grows, and computes the same at first."""
+    """Family of a model from scratch: bert, roberta, t5."""
+    tokenizer: str | None = None
+    """Take this checkpoint's tokenizer instead of training one (WordPiece for bert, byte-level BPE for
+    roberta, Unigram for t5)."""
+    depth: int | None = None
+    """Blocks, 12 by default. With --model, more than it has: it grows, and computes the same at first."""
     width: int = 128
     """Hidden size of a model from scratch, a multiple of 32."""
     positions: int = 256
@@ -146,6 +151,8 @@ class PretrainConfig(TrainingConfig):
     """Optimizer updates in all."""
     mask_share: float = 0.15
     """Share of the tokens to predict."""
+    whole_words: bool = False
+    """Mask whole words instead of tokens (masked LM)."""
     bag_weight: float = 0.0
     """Weight of a second loss: the first token's state must predict the words of the whole text, so that
     classifiers find something there (Ma et al., 2024)."""
@@ -159,6 +166,9 @@ class PretrainConfig(TrainingConfig):
     """Updates between held-out losses."""
     save_every: int = 500
     """Updates between checkpoints."""
+    keep: int = 0
+    """Models to keep under models/ at log-spaced updates, besides the start; each opens with plain
+    transformers."""
     output_dir: Path = Path("runs/pretrain")
     """Where model/, log.jsonl and checkpoints/ go."""
 

@@ -16,6 +16,9 @@ from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes import Mode, check_depth, default_learning_rate, parse_mode
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
+from nlptl.tasks.masked_lm import MaskedLM
+from nlptl.tasks.objectives import Objective
+from nlptl.tasks.span_corruption import SpanCorruption
 from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
@@ -238,8 +241,11 @@ def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dic
     return Prepared(filled, mode, task, splits, {"data": origin, "defaults": defaults_used(config)})
 
 
-def prepare_pretraining(config: Any) -> None:
+def prepare_pretraining(config: Any) -> tuple[Mode, Objective]:
     """Check a :class:`nlptl.config.PretrainConfig` and claim the output directory.
+
+    Returns:
+        What trains, and what is predicted.
 
     Raises:
         UserError: With every mistake, before any slow work.
@@ -252,17 +258,42 @@ def prepare_pretraining(config: Any) -> None:
     for spec in config.corpus:
         problems.run(parse_corpus, spec)
     mode = problems.run(read_mode, config)
-    if mode and mode.kind != "full":
-        problems.add(f"--mode {config.mode}: pretraining takes full only so far.")
+    family = config.architecture
     if config.model is not None:
-        problems.run(check_model, config.model, config.max_length)
+        if model := problems.run(check_model, config.model, config.max_length):
+            family = model[0]
+            if mode and mode.kind == "freeze-lower":
+                problems.run(
+                    check_depth, mode.blocks, max(model[2], config.depth or 0), config.model
+                )
     else:
         problems.run(check_architecture, config.architecture, config.width)
-    if is_main_process():  # the others would find its directory
+        if mode and mode.kind != "full":
+            problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
+    objective = problems.run(choose_objective, config, family)
+    if is_main_process():
         problems.run(check_directory, config)
     problems.raise_if_any()
+    assert mode and objective  # raised above otherwise
     if is_main_process():
         claim_directory(config)
+    return mode, objective
+
+
+def choose_objective(config: Any, family: str) -> Objective:
+    """The upstream objective of a family, with the flags that belong to it.
+
+    Raises:
+        ConfigError: If the family has no such head, or a flag belongs to the other objective.
+    """
+    spans = family == "t5"
+    if config.objective not in ("auto", "span-corruption" if spans else "masked-lm"):
+        raise ConfigError(f"--objective {config.objective}: {family} has no head for that.")
+    if spans and (config.whole_words or config.bag_weight):
+        raise ConfigError("--whole-words and --bag-weight belong to masked-lm, not to T5.")
+    if spans:
+        return SpanCorruption(density=config.mask_share)
+    return MaskedLM(config.mask_share, config.whole_words, config.bag_weight)
 
 
 def pretraining_plan(config: Any) -> Plan:

@@ -1,4 +1,4 @@
-"""Pretraining as one call: documents, pieces, masks, fit, held-out loss."""
+"""Pretraining as one call: documents, pieces, corruption, fit, held-out loss."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,20 +6,20 @@ from typing import Any
 
 from nlptl.data import corpus
 from nlptl.data.batching import LengthBatches
-from nlptl.engine.hooks import EvaluateEvery, ProgressBar, Trackers
+from nlptl.engine.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.engine.setup import Plan, seed_dropout, train
 from nlptl.models.building import set_dropout
-from nlptl.models.loading import load_masked_lm, save_pretrained
+from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.records import FitState
-from nlptl.tasks import masked_lm
+from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
 
 #: The model as it was before its first update; what --resume builds on.
 START = "models/update-0000000"
 
 
 def start_model(
-    directory: Path, build: Callable[[], tuple[Any, Any]], accelerator: Any
-) -> tuple[Any, Any]:
+    directory: Path, build: Callable[[], tuple[Any, Any]], objective: Objective, accelerator: Any
+) -> tuple[Any, Any, frozenset[str]]:
     """Build a model and its tokenizer once, keep both, and read them back.
 
     A vocabulary that is trained twice on the same texts may order its entries differently, so a
@@ -27,17 +27,29 @@ def start_model(
 
     Args:
         directory: The run's directory; the model goes to :data:`START` below it.
-        build: Makes the masked language model and its tokenizer.
+        build: Makes the model and its tokenizer.
+        objective: Says which class the model is of.
         accelerator: Only the main process builds.
 
     Returns:
-        The model, float32, and its tokenizer.
+        The model, float32, its tokenizer, and the parameters that its file lacks.
     """
     start = directory / START
     with accelerator.main_process_first():
         if not (start / "tokenizer.json").exists():
             save_pretrained(*build(), start)
-    return load_masked_lm(str(start))
+    loaded = load_with_head(str(start), auto_class=objective.auto_class, head={})
+    return loaded.model, load_tokenizer(str(start), split_special_tokens=False), loaded.new
+
+
+def log_spaced(count: int, updates: int) -> list[int]:
+    """Updates at which models are kept: ``count`` of them, evenly spaced in the logarithm.
+
+    Example:
+        >>> log_spaced(4, 1000)
+        [1, 10, 100, 1000]
+    """
+    return sorted({round(updates ** (i / max(1, count - 1))) for i in range(count)})
 
 
 def pretrain(
@@ -46,37 +58,37 @@ def pretrain(
     documents: Any,
     held_out: Any,
     *,
+    objective: Objective,
     plan: Plan,
     batch_size: int,
     max_length: int,
-    mask_share: float,
-    bag_weight: float,
     dropout: float,
     seed: int,
     accelerator: Any,
     output_dir: Path,
     eval_every: int,
     save_every: int,
+    keep: int = 0,
     resume: bool = False,
 ) -> FitState:
-    """Train a masked language model on documents, in place.
+    """Train a model on documents with an upstream objective, in place.
 
     Args:
         model: Already frozen where it shall not train.
         tokenizer: Its tokenizer.
         documents: Training texts, a dataset with the column ``text``.
-        held_out: Texts that are scored with the same masks every time; losses go to ``log.jsonl``.
+        held_out: Texts that are scored, corrupted in the same way every time; losses go to ``log.jsonl``.
+        objective: What is predicted.
         plan: How long and how.
         batch_size: Pieces a batch, over all processes.
-        max_length: Tokens a piece, special tokens included.
-        mask_share: Share of the tokens to predict.
-        bag_weight: Weight of predicting each piece's words from its first token.
+        max_length: Tokens an input, special tokens included.
         dropout: Rate while training.
-        seed: Of order and masks.
+        seed: Of order and corruption.
         accelerator: Devices, processes, precision.
-        output_dir: Where ``log.jsonl`` and ``checkpoints/`` go.
+        output_dir: Where ``log.jsonl``, ``checkpoints/`` and ``models/`` go.
         eval_every: Updates between held-out losses.
         save_every: Updates between checkpoints.
+        keep: Models to keep under ``models/`` at log-spaced updates, each with a line in the log.
         resume: Go on from the newest whole checkpoint.
 
     Returns:
@@ -84,11 +96,12 @@ def pretrain(
     """
     set_dropout(model, dropout)
     seed_dropout(accelerator, seed)
-    collate = masked_lm.collator(tokenizer, share=mask_share, bags=bag_weight > 0)
+    collate = objective.collator(tokenizer)
+    room = objective.room(max_length, tokenizer)
 
     def batches(texts: Any, *, seed: int | None) -> LengthBatches:
         with accelerator.main_process_first():
-            pieces = corpus.tokenize(texts, tokenizer, max_length=max_length)
+            pieces = corpus.tokenize(texts, tokenizer, room=room)
         process = (accelerator.process_index, accelerator.num_processes)
         lengths = corpus.lengths(pieces)
         return LengthBatches(
@@ -96,19 +109,24 @@ def pretrain(
         )
 
     aside = batches(held_out, seed=None)
+    at = log_spaced(keep, plan.updates) if keep else []
     score = EvaluateEvery(
-        lambda m: masked_lm.held_out_loss(m, aside, accelerator),
+        lambda m: held_out_loss(m, aside, accelerator),
         output_dir / "log.jsonl",
         accelerator,
         every=eval_every,
+        at=at,
+    )
+    keeper = SaveModels(
+        lambda path: save_pretrained(model, tokenizer, path), output_dir / "models", accelerator, at
     )
     return train(
-        masked_lm.MaskedPositions(model, bag_weight=bag_weight),
+        objective.module(model),
         batches(documents, seed=seed),
-        step=masked_lm.masked_lm_step,
+        step=upstream_step,
         plan=plan,
         accelerator=accelerator,
-        hooks=[ProgressBar(accelerator), Trackers(accelerator), score],
+        hooks=[ProgressBar(accelerator), Trackers(accelerator), score, keeper],
         checkpoint_dir=output_dir / "checkpoints",
         checkpoint_every=save_every,
         resume=resume,

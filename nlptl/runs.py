@@ -266,3 +266,12 @@ def majority_share(predictions: Path) -> float | None:
     if not gold or not all(isinstance(label, str) for label in gold):
         return None
     return max(gold.count(label) for label in set(gold)) / len(gold)
+
+
+def save_pretrained_run(model: Any, tokenizer: Any, directory: Path, accelerator: Any) -> None:
+    """Write ``model/`` of a pretraining run, and for LoRA ``adapter/`` before the two are merged."""
+    if accelerator.is_main_process:
+        if is_lora(model):
+            model.save_pretrained(directory / "adapter")
+        save_pretrained(merged(model), tokenizer, directory / "model")
+    accelerator.wait_for_everyone()

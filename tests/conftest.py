@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import FAMILIES, byte_level_bpe, sentences, tiny_config, unigram
+from tiny import FAMILIES, sentences, tiny_config, tiny_tokenizer
 from transformers import AutoModel, AutoModelForMaskedLM
-
-from nlptl.models.building import train_wordpiece
 
 torch.set_num_threads(1)  # on tiny models a second thread only waits
 
@@ -20,16 +18,10 @@ torch.set_num_threads(1)  # on tiny models a second thread only waits
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> dict[str, Path]:
     """A saved body with tokenizer for each family, as a user would download it."""
-    texts = sentences(300)
-    makers = {
-        "bert": lambda: train_wordpiece(iter([texts]), vocab_size=300, max_length=64),
-        "roberta": lambda: byte_level_bpe(texts),
-        "t5": lambda: unigram(texts),
-    }
     made = {}
     for family in FAMILIES:
         torch.manual_seed(0)
-        tokenizer = makers[family]()
+        tokenizer = tiny_tokenizer(family)
         path = tmp_path_factory.mktemp(f"tiny_{family}")
         AutoModel.from_config(tiny_config(family, len(tokenizer))).save_pretrained(path)
         tokenizer.save_pretrained(path)

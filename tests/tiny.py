@@ -1,17 +1,9 @@
 """Tiny models with random weights and tiny tokenizers, built here: no test needs the network."""
 
-import json
-
 import torch
-from tokenizers import (
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
-from transformers import AutoConfig, RobertaTokenizer, T5Tokenizer
+from transformers import AutoConfig
+
+from nlptl.models.building import train_byte_level_bpe, train_unigram, train_wordpiece
 
 FAMILIES = ("bert", "roberta", "t5")
 DEPTH = 3  # T5: of each stack
@@ -36,35 +28,14 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     return made
 
 
-def byte_level_bpe(texts: list[str]) -> RobertaTokenizer:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    merges = [tuple(merge) for merge in model["merges"]]
-    return RobertaTokenizer(vocab=model["vocab"], merges=merges, model_max_length=62)
-
-
-def unigram(texts: list[str]) -> T5Tokenizer:
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=200,
-        special_tokens=["<pad>", "</s>", "<unk>"],
-        unk_token="<unk>",
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    vocab = [tuple(entry) for entry in json.loads(tokenizer.to_str())["model"]["vocab"]]
-    return T5Tokenizer(vocab=vocab, extra_ids=20, model_max_length=64)
+def tiny_tokenizer(family: str):
+    """A tokenizer trained on the sentences; T5's has few words and spells the others by letter."""
+    texts = iter([sentences(300)])
+    if family == "t5":
+        return train_unigram(texts, vocab_size=220, max_length=64, sentinels=20)
+    if family == "roberta":
+        return train_byte_level_bpe(texts, vocab_size=400, max_length=62)
+    return train_wordpiece(texts, vocab_size=300, max_length=64)
 
 
 def tiny_config(family: str, vocab_size: int):

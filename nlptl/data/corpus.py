@@ -101,31 +101,29 @@ def even_pieces(ids: Sequence[int], room: int) -> list[Sequence[int]]:
     return [ids[a:b] for a, b in pairwise(edges)]
 
 
-def tokenize(documents: Dataset, tokenizer: Any, *, max_length: int, least: int = 8) -> Dataset:
-    """Turn documents into pieces of token ids with the special tokens around each.
+def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -> Dataset:
+    """Turn documents into pieces of at most ``room`` token ids, without special tokens.
 
     The result is kept in the datasets library's cache under a key of the documents, the tokenizer
-    and the length, and is read from disk, not from memory.
+    and the length, and is read from disk, not from memory; an epoch is another order of the same
+    pieces, never another copy.
 
     Args:
         documents: Column ``text``.
         tokenizer: A fast Hugging Face tokenizer.
-        max_length: Tokens a piece, special tokens included.
-        least: Pieces with fewer tokens of text than this are dropped.
+        room: Tokens a piece at most.
+        least: Shorter pieces are dropped.
 
     Returns:
         Columns ``input_ids`` (list of int) and ``length``.
     """
-    before, after = special_frame(tokenizer)
-    room = max_length - len(before) - len(after)
 
     def cut(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
         encoded = tokenizer(batch["text"], add_special_tokens=False, verbose=False)["input_ids"]
         pieces = [p for ids in encoded for p in even_pieces(ids, room) if len(p) >= least]
-        whole = [[*before, *piece, *after] for piece in pieces]
-        return {"input_ids": whole, "length": [len(ids) for ids in whole]}
+        return {"input_ids": pieces, "length": [len(ids) for ids in pieces]}
 
-    key = f"{documents._fingerprint}|{tokenizer_hash(tokenizer)}|{max_length}|{least}|pieces-1"
+    key = f"{documents._fingerprint}|{tokenizer_hash(tokenizer)}|{room}|{least}|pieces-2"
     return documents.map(
         cut,
         batched=True,

@@ -259,3 +259,26 @@ class EvaluateEvery(Quiet):
             line = {"update": state.update, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+
+
+class SaveModels(Quiet):
+    """Keeps whole models at some updates, for a curve over pretraining.
+
+    Args:
+        save: Writes the model to a directory.
+        directory: The run's ``models/``; each goes to ``update-<number>`` below it.
+        accelerator: Only the main process writes.
+        at: The updates.
+    """
+
+    def __init__(
+        self, save: Callable[[Path], None], directory: Path, accelerator: Any, at: Sequence[int]
+    ) -> None:
+        self.save, self.directory, self.accelerator = save, directory, accelerator
+        self.at = frozenset(at)
+
+    def on_step(self, state: FitState) -> bool:
+        """Write, if this is one of the updates."""
+        if state.update in self.at and self.accelerator.is_main_process:
+            self.save(self.directory / f"update-{state.update:07d}")
+        return False

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlptl.errors import ModelError, Problems
+from nlptl.errors import ModelError, Problems, suggest
 from nlptl.models.layer_map import layer_map
 
-SPECIAL = {"bert": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]}
+Texts = Iterable[list[str]]
 
 
-def train_wordpiece(texts: Iterable[list[str]], *, vocab_size: int, max_length: int) -> Any:
+def train_wordpiece(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
     """Train an uncased WordPiece vocabulary in BERT's manner (Devlin et al., 2019).
 
     Args:
@@ -31,7 +31,9 @@ def train_wordpiece(texts: Iterable[list[str]], *, vocab_size: int, max_length: 
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=SPECIAL["bert"], show_progress=False
+        vocab_size=vocab_size,
+        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return BertTokenizer(
@@ -39,18 +41,104 @@ def train_wordpiece(texts: Iterable[list[str]], *, vocab_size: int, max_length: 
     )
 
 
-def new_masked_lm(family: str, *, tokenizer: Any, depth: int, width: int, max_length: int) -> Any:
-    """Build a masked language model with random weights.
+def train_byte_level_bpe(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
+    """Train a byte-level BPE vocabulary in RoBERTa's manner (Liu et al., 2019, section 4.4).
+
+    Returns:
+        A :class:`transformers.RobertaTokenizer`; arguments as for :func:`train_wordpiece`.
+    """
+    import json
+
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import RobertaTokenizer
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    return RobertaTokenizer(
+        vocab=model["vocab"],
+        merges=merges,  # type: ignore[arg-type]  # pairs, whatever its annotation says
+        model_max_length=max_length,
+    )
+
+
+def train_unigram(texts: Texts, *, vocab_size: int, max_length: int, sentinels: int = 100) -> Any:
+    """Train a Unigram vocabulary in T5's manner (Raffel et al., 2020, section 2.2.1).
+
+    Args:
+        texts: Lists of documents.
+        vocab_size: Entries in all, ``sentinels`` included.
+        max_length: Written into the tokenizer as the model's length.
+        sentinels: Tokens ``<extra_id_0>``, … for span corruption.
+
+    Returns:
+        A :class:`transformers.T5Tokenizer`.
+    """
+    import json
+
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import T5Tokenizer
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size - sentinels,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    vocab = [tuple(entry) for entry in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    return T5Tokenizer(vocab=vocab, extra_ids=sentinels, model_max_length=max_length)
+
+
+#: What each family's vocabulary is trained by.
+TRAINERS = {"bert": train_wordpiece, "roberta": train_byte_level_bpe, "t5": train_unigram}
+
+
+def new_model(family: str, *, tokenizer: Any, depth: int, width: int, positions: int) -> Any:
+    """Build a model with random weights and its pretraining head.
 
     Heads of 32 dimensions, a feed-forward layer four times as wide, dropout 0.1 in the saved
-    configuration (pretraining switches it off, see :func:`set_dropout`).
+    configuration (pretraining switches it off, see :func:`set_dropout`). T5 gets ``depth`` encoder blocks
+    and two decoder blocks, since the tasks here read texts and write little.
+
+    Args:
+        family: ``bert``, ``roberta`` or ``t5``.
+        tokenizer: Its vocabulary sets the size of the embeddings.
+        depth: Blocks.
+        width: Hidden size, a multiple of 32.
+        positions: Longest input in tokens (T5's positions are relative: no limit).
 
     Raises:
-        ConfigError: If ``width`` is not a multiple of 32 or the family has no masked LM here.
+        UserError: See :func:`check_architecture`.
     """
-    from transformers import AutoConfig, AutoModelForMaskedLM
+    from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
     check_architecture(family, width)
+    if family == "t5":
+        config = AutoConfig.for_model(
+            family,
+            vocab_size=len(tokenizer),
+            d_model=width,
+            d_ff=4 * width,
+            d_kv=32,
+            num_heads=width // 32,
+            num_layers=depth,
+            num_decoder_layers=2,
+            decoder_start_token_id=tokenizer.pad_token_id,
+        )
+        return AutoModelForSeq2SeqLM.from_config(config)
+    pad = tokenizer.pad_token_id
     config = AutoConfig.for_model(
         family,
         vocab_size=len(tokenizer),
@@ -58,8 +146,12 @@ def new_masked_lm(family: str, *, tokenizer: Any, depth: int, width: int, max_le
         num_hidden_layers=depth,
         num_attention_heads=width // 32,
         intermediate_size=4 * width,
-        max_position_embeddings=max_length,
-        pad_token_id=tokenizer.pad_token_id,
+        # RoBERTa's positions start behind the padding index.
+        max_position_embeddings=positions + (pad + 1 if family == "roberta" else 0),
+        type_vocab_size=1 if family == "roberta" else 2,
+        pad_token_id=pad,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         # BERT's 0.02 belongs to a width of 768: a narrow model needs larger weights for the same
         # activations, and left the unigram plateau sooner with them.
         initializer_range=round(0.02 * math.sqrt(768 / width), 4),
@@ -71,13 +163,15 @@ def check_architecture(family: str, width: int) -> None:
     """Make sure that a model from scratch can be built.
 
     Raises:
-        ConfigError: If ``width`` is not a multiple of 32 or the family has no masked LM here.
+        UserError: If ``width`` is not a multiple of 32 or the family is not mapped.
     """
     problems = Problems()
     if width < 1 or width % 32:
         problems.add(f"--width is {width}; expected a multiple of 32 (heads have 32 dimensions).")
-    if family != "bert":
-        problems.add(f"--architecture '{family}' cannot be pretrained from scratch yet; use bert.")
+    if family not in TRAINERS:
+        problems.add(
+            f"--architecture {family}: expected one of {', '.join(TRAINERS)}.{suggest(family, list(TRAINERS))}"
+        )
     problems.raise_if_any()
 
 
@@ -139,38 +233,41 @@ def _silence(block: nn.Module, writes: tuple[str, ...]) -> None:
                 parameter.fill_(float(inner == "weight"))
 
 
-def masked_lm_to_train(config: Any, documents: Any) -> tuple[Any, Any]:
+def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, Any]:
     """Build or load what ``recipes/pretrain.py`` trains.
 
     Args:
         config: A :class:`nlptl.config.PretrainConfig`.
+        objective: Says which class the model is of.
         documents: Training texts; a tokenizer from scratch is trained on up to 100,000 of them.
 
     Returns:
-        The masked language model and its tokenizer.
+        The model with its pretraining head, and its tokenizer.
     """
     from nlptl.data.corpus import iterate_texts, tokenize
-    from nlptl.models.loading import load_masked_lm
+    from nlptl.models.loading import load_tokenizer, load_with_head
     from nlptl.models.warm_start import warm_start
 
-    if config.model is None:
-        texts = iterate_texts(documents.shuffle(seed=config.seed), 100_000)
-        tokenizer = train_wordpiece(
-            texts, vocab_size=config.vocab_size, max_length=config.positions
-        )
-        model = new_masked_lm(
-            config.architecture,
-            tokenizer=tokenizer,
-            depth=config.depth,
-            width=config.width,
-            max_length=config.positions,
-        )
-        if config.warm_start:
-            pieces: Any = tokenize(documents, tokenizer, max_length=128)
-            ids = (row for batch in pieces.iter(batch_size=1000) for row in batch["input_ids"])
-            warm_start(model, ids, seed=config.seed)
-    else:
-        model, tokenizer = load_masked_lm(config.model)
-        if config.depth > model.config.num_hidden_layers:
+    if config.model is not None:
+        model = load_with_head(config.model, auto_class=objective.auto_class, head={}).model
+        if config.depth is not None and config.depth > model.config.num_hidden_layers:
             model = grow_depth(model, config.depth)
+        return model, load_tokenizer(config.model, split_special_tokens=False)
+    if config.tokenizer is not None:
+        tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False)
+    else:
+        texts = iterate_texts(documents.shuffle(seed=config.seed), 100_000)
+        train = TRAINERS[config.architecture]
+        tokenizer = train(texts, vocab_size=config.vocab_size, max_length=config.positions)
+    model = new_model(
+        config.architecture,
+        tokenizer=tokenizer,
+        depth=config.depth or 12,
+        width=config.width,
+        positions=config.positions,
+    )
+    if config.warm_start:
+        pieces: Any = tokenize(documents, tokenizer, room=126)
+        ids = (row for batch in pieces.iter(batch_size=1000) for row in batch["input_ids"])
+        warm_start(model, ids, seed=config.seed)
     return model, tokenizer

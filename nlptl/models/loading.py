@@ -95,11 +95,14 @@ def _cannot_load(name: str, local: Path, error: Exception) -> str:
     )
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, *, split_special_tokens: bool = True) -> Any:
     """Load a checkpoint's fast tokenizer.
 
-    Literal special tokens in a text (``</s>``, ``[SEP]``) are read as plain text: T5's classifier
-    fails on a batch in which one text holds more ``</s>`` than another.
+    Args:
+        name: Bundled name, directory or hub name.
+        split_special_tokens: Read literal special tokens in a text (``</s>``, ``[SEP]``) as plain text: T5's
+            classifier fails on a batch in which one text holds more ``</s>`` than another. A language
+            model's tokenizer must know its ``[MASK]``, so there it is False.
 
     Raises:
         ModelError: If there is none.
@@ -108,7 +111,9 @@ def load_tokenizer(name: str) -> Any:
 
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(resolve(name), split_special_tokens=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                resolve(name), split_special_tokens=split_special_tokens
+            )
     except Exception as error:
         raise ModelError(_cannot_load(name, Path(resolve(name)), error)) from error
     if not tokenizer.is_fast:
@@ -212,14 +217,6 @@ def label_parameters(auto_class: Any, config: Any) -> set[str]:
         with torch.device("meta"):
             shapes.append({n: p.shape for n, p in auto_class.from_config(each).named_parameters()})
     return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
-
-
-def load_masked_lm(name: str) -> tuple[Any, Any]:
-    """Load a checkpoint as a masked language model, with its tokenizer."""
-    from transformers import AutoModelForMaskedLM
-
-    loaded = load_with_head(name, auto_class=AutoModelForMaskedLM, head={})
-    return loaded.model, loaded.tokenizer
 
 
 def load_trained(name: str, auto_class: Any) -> Any:

@@ -69,7 +69,7 @@ def warm_start(
     """Set the word embeddings from pair counts and the LM head's bias from token counts, in place.
 
     The bias starts the model at the unigram distribution; the vectors, scaled to the standard
-    deviation of the configuration, put words with like neighbours side by side; position embeddings
+    deviation of those they replace, put words with like neighbours side by side; position embeddings
     start as sinusoids, so that "the word before" is one linear map for all positions. All of it only
     replaces random numbers at update 0: what follows is ordinary pretraining.
 
@@ -86,12 +86,13 @@ def warm_start(
     vectors = torch.from_numpy(count_embeddings(pairs, width, seed=seed))
     table = model.get_input_embeddings().weight
     seen = torch.from_numpy(unigram > 0)
-    scaled = vectors * (model.config.initializer_range / vectors[seen].std())
+    scaled = vectors * (table.std() / vectors[seen].std())
     table[seen] = scaled[seen]
     for name, places in model.base_model.named_parameters():
         if name.endswith("position_embeddings.weight"):
             code = sinusoids(*places.shape)
             places.copy_(code * (model.config.initializer_range / code.std()))
     head = getattr(model, layer_map(model).family.lm_head)
-    bias = next(p for n, p in head.named_parameters() if p.shape == (vocab,) and "bias" in n)
-    bias.copy_(torch.from_numpy(np.log((unigram + 1) / (unigram + 1).sum())))
+    for name, bias in head.named_parameters():  # T5's head has none
+        if bias.shape == (vocab,) and "bias" in name:
+            bias.copy_(torch.from_numpy(np.log((unigram + 1) / (unigram + 1).sum())))

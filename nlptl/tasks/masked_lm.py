@@ -1,18 +1,57 @@
 """Masked language modelling: the upstream objective of BERT and RoBERTa."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nlptl.data.corpus import special_frame
 from nlptl.data.padding import pad, real_tokens
-from nlptl.metrics.ratio import ratio_with_error
 from nlptl.models.layer_map import layer_map
-from nlptl.records import Batch, StepOutput
+from nlptl.models.lora import plain
+from nlptl.tasks.objectives import IGNORED, Collate
 
-IGNORED = -100
+
+@dataclass(frozen=True)
+class MaskedLM:
+    """Predict hidden tokens from both sides.
+
+    Attributes:
+        share: Share of the tokens to predict.
+        whole_words: Choose whole words instead of tokens.
+        bag_weight: Weight of :func:`bag_loss`.
+    """
+
+    share: float = 0.15
+    whole_words: bool = False
+    bag_weight: float = 0.0
+
+    @property
+    def auto_class(self) -> Any:
+        """``AutoModelForMaskedLM``."""
+        from transformers import AutoModelForMaskedLM
+
+        return AutoModelForMaskedLM
+
+    def room(self, max_length: int, tokenizer: Any) -> int:
+        """All but the special tokens around a text."""
+        return max_length - tokenizer.num_special_tokens_to_add()
+
+    def collator(self, tokenizer: Any) -> Collate:
+        """See :func:`collator`."""
+        return collator(
+            tokenizer,
+            share=self.share,
+            whole_words=self.whole_words,
+            bags=self.bag_weight > 0,
+        )
+
+    def module(self, model: Any) -> nn.Module:
+        """See :class:`MaskedPositions`."""
+        return MaskedPositions(model, bag_weight=self.bag_weight)
 
 
 def mask_tokens(
@@ -23,6 +62,7 @@ def mask_tokens(
     mask_id: int,
     vocab_size: int,
     share: float = 0.15,
+    words: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose tokens to predict and hide them (Devlin et al., 2019, section 3.1).
 
@@ -36,11 +76,16 @@ def mask_tokens(
         mask_id: Id of the mask token.
         vocab_size: Random ids are drawn below this.
         share: Probability of being chosen.
+        words: Number of the word that a token belongs to, within its row, same shape; words are then
+            chosen as wholes. None chooses token by token.
 
     Returns:
         The ids to show, and the labels: the true id where chosen, -100 elsewhere; same shape.
     """
-    chosen = (rng.random(ids.shape) < share) & maskable
+    draw = rng.random(ids.shape)
+    if words is not None:
+        draw = np.take_along_axis(draw, words, axis=1)  # one draw a word
+    chosen = (draw < share) & maskable
     if not chosen.any():  # a batch without a label has no loss
         chosen.flat[rng.choice(np.flatnonzero(maskable))] = True
     fate = rng.random(ids.shape)
@@ -50,19 +95,33 @@ def mask_tokens(
     return shown, np.where(chosen, ids, IGNORED)
 
 
-def collator(tokenizer: Any, *, share: float = 0.15, bags: bool = False) -> Any:
-    """Return a function that pads pieces of token ids and masks them.
+def continuing(tokenizer: Any) -> np.ndarray:
+    """True for each token id that continues a word: WordPiece's ``##…``, byte-level BPE's without a space."""
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    if any(token.startswith("##") for token in tokens):
+        return np.asarray([token.startswith("##") for token in tokens])
+    special = set(tokenizer.all_special_tokens)
+    return np.asarray([not t.startswith(("Ġ", "▁", "Ċ")) and t not in special for t in tokens])
+
+
+def collator(
+    tokenizer: Any, *, share: float = 0.15, whole_words: bool = False, bags: bool = False
+) -> Collate:
+    """Return a function that puts special tokens around pieces of token ids, pads and masks them.
 
     It gives ``input_ids`` and ``attention_mask`` of shape ``(batch, length)``, and for the chosen
     tokens ``positions`` (index into the flattened batch) and ``targets``, both ``(chosen,)``; with
     ``bags`` also the distinct tokens of each piece, ``bags`` of shape ``(batch, most)``, filled with -100.
     """
     special = np.asarray(sorted(tokenizer.all_special_ids))
+    joined = continuing(tokenizer) if whole_words else None
+    before, after = special_frame(tokenizer)
 
     def collate(
         features: Sequence[Mapping[str, Any]], rng: np.random.Generator
     ) -> Mapping[str, Tensor]:
-        ids, real = pad(features, "input_ids", tokenizer.pad_token_id), real_tokens(features)
+        framed = [{"input_ids": [*before, *f["input_ids"], *after]} for f in features]
+        ids, real = pad(framed, "input_ids", tokenizer.pad_token_id), real_tokens(framed)
         shown, labels = mask_tokens(
             ids,
             real & ~np.isin(ids, special),
@@ -70,6 +129,7 @@ def collator(tokenizer: Any, *, share: float = 0.15, bags: bool = False) -> Any:
             mask_id=tokenizer.mask_token_id,
             vocab_size=len(tokenizer),
             share=share,
+            words=None if joined is None else np.cumsum(~joined[ids], axis=1) - 1,
         )
         positions = np.flatnonzero(labels != IGNORED)
         distinct = [
@@ -100,9 +160,9 @@ class MaskedPositions(nn.Module):
     def __init__(self, model: Any, *, bag_weight: float = 0.0) -> None:
         super().__init__()
         self.model, self.bag_weight = model, bag_weight
-        self.lm_head = [
-            getattr(model, layer_map(model).family.lm_head)
-        ]  # a list: not registered twice
+        base = plain(model)
+        # In a list, so that it is not registered twice.
+        self.lm_head = [getattr(base, layer_map(base).family.lm_head)]
 
     def forward(
         self,
@@ -114,7 +174,9 @@ class MaskedPositions(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the loss to train on, and the nats of each chosen token, shape ``(chosen,)``."""
         mask = None if bool(attention_mask.all()) else attention_mask
-        states = self.model.base_model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        states = (
+            plain(self.model).base_model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        )
         logits = self.lm_head[0](states.flatten(0, 1)[positions])
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
         loss = losses.mean()
@@ -138,43 +200,3 @@ def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
     real = bags != IGNORED
     chances = logits.float().log_softmax(-1).gather(1, bags.clamp(min=0))
     return -((chances * real).sum(1) / real.sum(1).clamp(min=1)).mean()
-
-
-def masked_lm_step(model: nn.Module, batch: Batch) -> StepOutput:
-    """Loss of one batch; its size is the number of masked tokens."""
-    loss, losses = model(**batch.inputs)
-    return StepOutput(loss, len(losses), {"losses": losses})
-
-
-@torch.no_grad()
-def held_out_loss(model: nn.Module, batches: Any, accelerator: Any) -> dict[str, float]:
-    """Loss in nats a masked token on text that was set aside, with the same masks every time.
-
-    Args:
-        model: A :class:`MaskedPositions`, wrapped or not.
-        batches: Without a shuffle seed, so that masks depend on the position of a batch alone.
-        accelerator: Device and processes.
-
-    Returns:
-        ``loss``, its standard error ``se`` over batches (masked tokens of one batch are not
-        independent), and ``tokens``.
-    """
-    was_training = model.training
-    model.eval()
-    sums: list[tuple[float, int]] = []
-    for batch in batches.epoch(0):
-        result = masked_lm_step(model, batch.to(accelerator.device))
-        if batch.indices:
-            sums.append((float(result.outputs["losses"].sum()), int(result.size)))
-    model.train(was_training)
-    sums = _from_all(sums, accelerator)
-    loss, error = ratio_with_error(sums)
-    return {"loss": loss, "se": error, "tokens": sum(count for _, count in sums)}
-
-
-def _from_all(sums: list[tuple[float, int]], accelerator: Any) -> list[tuple[float, int]]:
-    if accelerator.num_processes == 1:
-        return sums
-    from accelerate.utils import gather_object
-
-    return gather_object(sums)

@@ -3,17 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from tiny import sentences
+from tiny import sentences, tiny_tokenizer
 from torch import nn
 
 from nlptl.errors import ModelError, UserError
 from nlptl.models.building import (
     check_architecture,
     grow_depth,
-    new_masked_lm,
+    new_model,
     set_dropout,
+    train_byte_level_bpe,
+    train_unigram,
     train_wordpiece,
 )
+from nlptl.models.layer_map import layer_map
 from nlptl.models.warm_start import count_embeddings, count_pairs, sinusoids, warm_start
 
 
@@ -24,7 +27,7 @@ def tokenizer():
 
 def make(tokenizer, depth=2):
     torch.manual_seed(0)
-    return new_masked_lm("bert", tokenizer=tokenizer, depth=depth, width=32, max_length=64)
+    return new_model("bert", tokenizer=tokenizer, depth=depth, width=32, positions=64)
 
 
 def test_a_grown_model_copies_what_it_can_and_computes_the_same(tokenizer):
@@ -96,6 +99,7 @@ def test_position_code_is_vaswanis():
 
 def test_a_warm_start_begins_at_the_unigram_distribution(tokenizer):
     model = make(tokenizer)
+    spread = model.get_input_embeddings().weight.std().item()
     pieces = tokenizer(sentences(200))["input_ids"]
     warm_start(model, pieces, seed=0)
     counts = np.bincount(np.concatenate(pieces), minlength=len(tokenizer)) + 1
@@ -103,9 +107,36 @@ def test_a_warm_start_begins_at_the_unigram_distribution(tokenizer):
     torch.testing.assert_close(model.cls.predictions.bias, expected)
     table = model.get_input_embeddings().weight
     seen = torch.from_numpy(counts > 1)
-    assert table[seen].std().item() == pytest.approx(model.config.initializer_range, rel=1e-3)
+    assert table[seen].std().item() == pytest.approx(spread, rel=1e-3)
 
 
 def test_impossible_architectures_are_refused_together():
-    with pytest.raises(UserError, match=r"(?s)--width is 100.*--architecture 'gpt2'"):
+    with pytest.raises(UserError, match=r"(?s)--width is 100.*--architecture gpt2"):
         check_architecture("gpt2", 100)
+
+
+def test_new_models_of_every_family(family):
+    """Heads of 32 dimensions, feed-forward four times as wide, the longest input as asked."""
+    own = tiny_tokenizer(family)
+    model = new_model(family, tokenizer=own, depth=3, width=64, positions=50)
+    layers = layer_map(model)
+    assert len(layers.blocks) == (5 if family == "t5" else 3)
+    assert model.config.num_attention_heads == 2
+    assert layers.family.positions(model.config) == (None if family == "t5" else 50)
+    assert model.get_input_embeddings().num_embeddings == len(own)
+    ids = torch.randint(5, len(own), (2, 50))
+    given = {"labels": ids} if family == "t5" else {}
+    assert model(input_ids=ids, **given).logits.shape == (2, 50, len(own))
+
+
+def test_trained_vocabularies_have_the_size_asked_for():
+    for train, more in (
+        (train_wordpiece, {}),
+        (train_byte_level_bpe, {}),
+        (train_unigram, {"sentinels": 30}),
+    ):
+        own = train(iter([sentences(300)]), vocab_size=300, max_length=64, **more)
+        assert 60 < len(own) <= 300
+        assert own.decode(
+            own("the film was good")["input_ids"], skip_special_tokens=True
+        ).strip() == ("the film was good")

@@ -96,6 +96,54 @@ def test_its_model_fine_tunes(finished, reviews, tmp_path):
     assert "bert.pooler.dense.weight" in record["parameters"]["new"]
 
 
+@pytest.mark.parametrize("architecture", ["roberta", "t5"])
+def test_the_other_families_learn_keep_models_and_fine_tune(
+    corpus, reviews, tmp_path, architecture
+):
+    from transformers import AutoTokenizer
+
+    run_in_process(
+        "pretrain",
+        *(*flags(corpus, tmp_path / "run"), "--architecture", architecture, "--keep", 3),
+        *(() if architecture == "t5" else ("--whole-words",)),
+    )
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [line["update"] for line in log] == [0, 1, 6, 20, 40]  # 40^0, 40^(1/2), 40^1 are kept
+    assert log[-1]["loss"] < log[0]["loss"] - 2 * log[0]["se"]
+    kept = sorted(path.name for path in (tmp_path / "run/models").iterdir())
+    assert kept == [f"update-{n:07d}" for n in (0, 1, 6, 40)]
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "run/models/update-0000006")) <= 300
+    last = load_file(tmp_path / "run/models/update-0000040/model.safetensors")
+    final = load_file(tmp_path / "run/model/model.safetensors")
+    assert all((tensor == final[name]).all() for name, tensor in last.items())
+    run_in_process(
+        "sentiment",
+        *("--model", tmp_path / "run/model", "--train-file", reviews, "--mode", "freeze-lower-1"),
+        *("--epochs", 1, "--output-dir", tmp_path / "tuned"),
+    )
+    assert (tmp_path / "tuned/model").exists()
+
+
+@pytest.mark.parametrize("mode", ["freeze-lower-1", "lora", "head-only"])
+def test_continued_pretraining_takes_the_modes(corpus, finished, tmp_path, mode):
+    """Frozen tensors keep their bytes; LoRA's adapter is merged, and kept beside."""
+    run_in_process(
+        "pretrain",
+        *("--model", finished / "model", "--corpus", corpus, "--mode", mode, "--updates", 6),
+        *("--held-out", 20, "--learning-rate", 5e-3, "--output-dir", tmp_path / "run"),
+    )
+    before = load_file(finished / "model/model.safetensors")
+    after = load_file(tmp_path / "run/model/model.safetensors")
+    assert set(before) == set(after)
+    moved = {name for name, tensor in before.items() if not (tensor == after[name]).all()}
+    assert moved
+    assert not any("embeddings" in name or "layer.0." in name for name in moved) or mode == "lora"
+    if mode == "lora":
+        assert (tmp_path / "run/adapter/adapter_config.json").exists()
+        inside = {name for name in moved if ".layer." in name}
+        assert len(inside) == 4 and all(".query." in n or ".value." in n for n in inside)
+
+
 def test_mistakes_come_together_and_nothing_is_written(tmp_path):
     with pytest.raises(UserError) as caught:
         run_in_process(
@@ -103,6 +151,6 @@ def test_mistakes_come_together_and_nothing_is_written(tmp_path):
             *("--corpus", tmp_path / "no.txt", "--width", 100, "--updates", 0),
             *("--architecture", "gpt2", "--output-dir", tmp_path / "out"),
         )
-    for part in ("there is no file", "--width is 100", "--updates is 0", "'gpt2'"):
+    for part in ("there is no file", "--width is 100", "--updates is 0", "--architecture gpt2"):
         assert part in str(caught.value)
     assert not (tmp_path / "out").exists()

@@ -5,13 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from nlptl.tasks.masked_lm import (
-    IGNORED,
-    MaskedPositions,
-    bag_loss,
-    collator,
-    mask_tokens,
-)
+from nlptl.tasks.masked_lm import MaskedPositions, bag_loss, collator, continuing, mask_tokens
+from nlptl.tasks.objectives import IGNORED
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +16,8 @@ def tokenizer(masked_lm_checkpoint):
 
 def rows(tokenizer):
     texts = ["the film was good", "a very dull plot but great music and a fine actor", "I liked it"]
-    return [{"input_ids": tokenizer(text)["input_ids"]} for text in texts]
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [{"input_ids": ids} for ids in encoded]
 
 
 def test_15_percent_are_chosen_and_split_80_10_10():
@@ -46,7 +42,9 @@ def test_special_tokens_and_padding_are_never_chosen(tokenizer):
         batch = collator(tokenizer)(features, np.random.default_rng(seed))
         where = batch["positions"].numpy()
         width = batch["input_ids"].shape[1]
-        originals = [features[p // width]["input_ids"][p % width] for p in where]
+        originals = [
+            features[p // width]["input_ids"][p % width - 1] for p in where
+        ]  # behind [CLS]
         assert batch["targets"].tolist() == originals
         assert not set(originals) & set(tokenizer.all_special_ids)
         assert len(where) >= 1
@@ -99,3 +97,33 @@ def test_the_bag_adds_to_the_loss_and_not_to_the_measure(masked_lm_checkpoint, t
     states = model.base_model(batch["input_ids"], batch["attention_mask"]).last_hidden_state
     expected = plain + 0.5 * bag_loss(model.cls(states[:, 0]), batch["bags"])
     torch.testing.assert_close(both, expected, rtol=0, atol=1e-5)
+
+
+def test_whole_words_are_chosen_as_wholes(tokenizer):
+    """Three words of 2, 1 and 3 tokens: each is hidden whole or not at all, 15 % of them."""
+    words = np.tile([0, 0, 1, 2, 2, 2], (20_000, 1))
+    ids = np.full(words.shape, 7)
+    _, labels = mask_tokens(
+        ids,
+        np.ones_like(ids, bool),
+        rng=np.random.default_rng(0),
+        mask_id=4,
+        vocab_size=100,
+        words=words,
+    )
+    chosen = labels != IGNORED
+    assert (chosen[:, 0] == chosen[:, 1]).all()
+    assert (chosen[:, 3] == chosen[:, 4]).all() and (chosen[:, 4] == chosen[:, 5]).all()
+    assert (chosen[:, 1] != chosen[:, 2]).any()
+    share = chosen[:, [0, 2, 3]].mean()
+    assert share == pytest.approx(0.15, abs=4 * (0.15 * 0.85 / 60_000) ** 0.5)
+
+
+def test_continuations_are_told_from_the_vocabulary(checkpoints):
+    for family, text in (("bert", "kettleworks"), ("roberta", " kettleworks film")):
+        own = AutoTokenizer.from_pretrained(checkpoints[family])
+        ids = own(text, add_special_tokens=False)["input_ids"]
+        joined = continuing(own)[ids].tolist()
+        assert not joined[0] and any(joined)
+        assert len(joined) - sum(joined) == len(text.split())
+        assert not continuing(own)[own.all_special_ids].any()

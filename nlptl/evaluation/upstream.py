@@ -1,0 +1,105 @@
+"""How well a checkpoint still does what it was pretrained for, on any text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from nlptl.data.batching import LengthBatches
+from nlptl.data.corpus import lengths, special_frame, tokenize
+from nlptl.models.loading import load_config, load_tokenizer, load_trained
+from nlptl.tasks.masked_lm import MaskedLM
+from nlptl.tasks.objectives import Objective, held_out_loss
+from nlptl.tasks.span_corruption import SpanCorruption
+
+
+def objective_of(name: str) -> Objective:
+    """The objective that a checkpoint's family was pretrained with.
+
+    Raises:
+        ModelError: If the checkpoint cannot be read or its family is not mapped.
+    """
+    return SpanCorruption() if load_config(name).model_type == "t5" else MaskedLM()
+
+
+def upstream_loss(
+    name: str,
+    texts: Sequence[str],
+    *,
+    accelerator: Any,
+    objective: Objective | None = None,
+    max_length: int = 128,
+    batch_size: int = 32,
+) -> dict[str, float]:
+    """Held-out loss of a checkpoint's own objective, with fixed masks and dropout off.
+
+    The masks depend on the tokenizer and on the texts alone, so that figures of checkpoints with one
+    tokenizer can be compared.
+
+    Args:
+        name: Bundled name, directory or hub name; its pretraining head must be in the file.
+        texts: A text each.
+        accelerator: From :func:`nlptl.engine.setup.new_accelerator`.
+        objective: None takes the family's (:func:`objective_of`).
+        max_length: Tokens an input at most; longer texts are cut into pieces.
+        batch_size: Pieces a batch.
+
+    Returns:
+        ``loss`` in nats a predicted token, its standard error ``se`` over batches, and ``tokens``.
+
+    Raises:
+        ModelError: If the checkpoint has no pretraining head.
+    """
+    from datasets import Dataset
+
+    objective = objective or objective_of(name)
+    tokenizer = load_tokenizer(name, split_special_tokens=False)
+    model = load_trained(name, objective.auto_class)
+    documents = Dataset.from_dict({"text": list(texts)})
+    pieces = tokenize(documents, tokenizer, room=objective.room(max_length, tokenizer))
+    batches = LengthBatches(
+        pieces, lengths(pieces), objective.collator(tokenizer), batch_size=batch_size
+    )
+    module = objective.module(model).to(accelerator.device)
+    return held_out_loss(module, batches, accelerator)
+
+
+@torch.no_grad()
+def pseudo_log_likelihood(
+    model: Any, tokenizer: Any, text: str, *, batch_size: int = 64
+) -> np.ndarray:
+    """Log p(token | all others) of each token, one mask a position (Salazar et al., 2020, eq. 1).
+
+    Args:
+        model: A masked language model in eval mode.
+        tokenizer: Its tokenizer.
+        text: A text that the model takes whole; special tokens are not scored.
+        batch_size: Positions a forward pass.
+
+    Returns:
+        Nats, shape ``(tokens,)``; their sum is the text's PLL.
+    """
+    before, after = special_frame(tokenizer)
+    own = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([*before, *own, *after])
+    places = torch.arange(len(own)) + len(before)
+    found = []
+    for part in places.split(batch_size):
+        masked = ids.repeat(len(part), 1)
+        rows = torch.arange(len(part))
+        masked[rows, part] = tokenizer.mask_token_id
+        logits = model(input_ids=masked.to(model.device)).logits[rows, part].float().cpu()
+        found.append(logits.log_softmax(-1)[rows, ids[part]])
+    return torch.cat(found).numpy() if found else np.zeros(0)
+
+
+def pseudo_perplexity(
+    model: Any, tokenizer: Any, texts: Sequence[str], *, batch_size: int = 64
+) -> float:
+    """Exp of minus the mean PLL a token over all texts (Salazar et al., 2020, eq. 3).
+
+    Figures of models with different vocabularies do not compare.
+    """
+    scores = [pseudo_log_likelihood(model, tokenizer, t, batch_size=batch_size) for t in texts]
+    return float(np.exp(-np.concatenate(scores).mean()))

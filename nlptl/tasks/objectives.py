@@ -1,0 +1,75 @@
+"""What a pretraining objective is: everything that differs between masked LM and span corruption."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nlptl.metrics.ratio import ratio_with_error
+from nlptl.records import Batch, StepOutput
+
+IGNORED = -100
+Collate = Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]
+
+
+class Objective(Protocol):
+    """An upstream objective. Pieces of plain token ids come in; losses a predicted token go out."""
+
+    @property
+    def auto_class(self) -> Any:
+        """The transformers auto class that has the pretraining head."""
+        ...
+
+    def room(self, max_length: int, tokenizer: Any) -> int:
+        """Plain tokens of a piece whose input has ``max_length`` tokens."""
+        ...
+
+    def collator(self, tokenizer: Any) -> Collate:
+        """A function that corrupts pieces (column ``input_ids``, without special tokens)."""
+        ...
+
+    def module(self, model: Any) -> nn.Module:
+        """A module: a batch's inputs to the loss, and to the nats of each predicted token."""
+        ...
+
+
+def upstream_step(model: nn.Module, batch: Batch) -> StepOutput:
+    """Loss of one batch; its size is the number of predicted tokens."""
+    loss, losses = model(**batch.inputs)
+    return StepOutput(loss, len(losses), {"losses": losses})
+
+
+@torch.no_grad()
+def held_out_loss(model: nn.Module, batches: Any, accelerator: Any) -> dict[str, float]:
+    """Loss in nats a predicted token on text that was set aside, corrupted in the same way every time.
+
+    Args:
+        model: From :meth:`Objective.module`, wrapped or not.
+        batches: Without a shuffle seed, so that masks depend on the position of a batch alone.
+        accelerator: Device and processes.
+
+    Returns:
+        ``loss``, its standard error ``se`` over batches (predicted tokens of one batch are not
+        independent), and ``tokens``.
+    """
+    was_training = model.training
+    model.eval()
+    sums: list[tuple[float, int]] = []
+    for batch in batches.epoch(0):
+        result = upstream_step(model, batch.to(accelerator.device))
+        if batch.indices:
+            sums.append((float(result.outputs["losses"].sum()), int(result.size)))
+    model.train(was_training)
+    sums = _from_all(sums, accelerator)
+    loss, error = ratio_with_error(sums)
+    return {"loss": loss, "se": error, "tokens": sum(count for _, count in sums)}
+
+
+def _from_all(sums: list[tuple[float, int]], accelerator: Any) -> list[tuple[float, int]]:
+    if accelerator.num_processes == 1:
+        return sums
+    from accelerate.utils import gather_object
+
+    return gather_object(sums)

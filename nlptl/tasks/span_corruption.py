@@ -1,0 +1,156 @@
+"""Span corruption: the upstream objective of T5 (Raffel et al., 2020, section 3.1.4)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nlptl.data.padding import pad, real_tokens
+from nlptl.models.lora import plain
+from nlptl.tasks.objectives import IGNORED, Collate
+
+
+@dataclass(frozen=True)
+class SpanCorruption:
+    """Replace spans by sentinels, and predict the spans.
+
+    Attributes:
+        density: Share of the tokens that is replaced.
+        mean_length: Mean tokens a span.
+    """
+
+    density: float = 0.15
+    mean_length: float = 3.0
+
+    @property
+    def auto_class(self) -> Any:
+        """``AutoModelForSeq2SeqLM``."""
+        from transformers import AutoModelForSeq2SeqLM
+
+        return AutoModelForSeq2SeqLM
+
+    def room(self, max_length: int, tokenizer: Any) -> int:
+        """The longest piece whose corrupted input fits: 568 tokens for 512."""
+        tokens = max(2, max_length // 2)
+        while self.lengths(tokens + 1)[0] <= max_length:
+            tokens += 1
+        return tokens
+
+    def lengths(self, tokens: int) -> tuple[int, int]:
+        """Length of input and target of a piece, ``</s>`` included.
+
+        Example:
+            >>> SpanCorruption().lengths(568)
+            (512, 114)
+        """
+        noise, spans = self.counts(tokens)
+        return tokens - noise + spans + 1, noise + spans + 1
+
+    def counts(self, tokens: int) -> tuple[int, int]:
+        """Tokens to replace, and the number of spans they come in."""
+        noise = min(max(round(tokens * self.density), 1), tokens - 1)
+        return noise, min(max(round(noise / self.mean_length), 1), tokens - noise + 1)
+
+    def collator(self, tokenizer: Any) -> Collate:
+        """Corrupt anew at each call: ids and mask ``(batch, length)``, ``labels`` ``(batch, target)``."""
+        sentinels = sentinel_ids(tokenizer)
+        end = tokenizer.eos_token_id
+
+        def collate(
+            features: Sequence[Mapping[str, Any]], rng: np.random.Generator
+        ) -> Mapping[str, Tensor]:
+            pairs = []
+            for feature in features:
+                ids = np.asarray(feature["input_ids"])
+                noise = noise_mask(len(ids), *self.counts(len(ids)), rng=rng)
+                pairs.append(
+                    {
+                        "input_ids": [*replace_spans(ids, noise, sentinels), end],
+                        "labels": [*list_spans(ids, noise, sentinels), end],
+                    }
+                )
+            return {
+                "input_ids": torch.from_numpy(pad(pairs, "input_ids", tokenizer.pad_token_id)),
+                "attention_mask": torch.from_numpy(real_tokens(pairs).astype(np.int64)),
+                "labels": torch.from_numpy(pad(pairs, "labels", IGNORED)),
+            }
+
+        return collate
+
+    def module(self, model: Any) -> nn.Module:
+        """See :class:`Denoiser`."""
+        return Denoiser(model)
+
+
+def sentinel_ids(tokenizer: Any) -> np.ndarray:
+    """Ids of ``<extra_id_0>``, ``<extra_id_1>``, … as far as the vocabulary has them."""
+    vocabulary = tokenizer.get_vocab()
+    found = []
+    while (name := f"<extra_id_{len(found)}>") in vocabulary:
+        found.append(vocabulary[name])
+    return np.asarray(found)
+
+
+def noise_mask(tokens: int, noise: int, spans: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Draw which tokens to replace: ``noise`` of them in ``spans`` spans, none touching another.
+
+    Spans and the gaps between them are cut at random places. Here a gap may, but need not, stand at
+    either end, so that each place is hidden about equally often; in Raffel et al.'s code a gap always
+    stands at the beginning and a span at the end, which in a short text is the same words every time.
+
+    Returns:
+        True where a token is replaced, shape ``(tokens,)``.
+    """
+    gaps, lengths = _cut(tokens - noise + 2, spans + 1, rng), _cut(noise, spans, rng)
+    gaps[[0, -1]] -= 1
+    runs = np.empty(2 * spans + 1, dtype=np.int64)
+    runs[::2], runs[1::2] = gaps, lengths
+    return np.repeat(np.arange(2 * spans + 1) % 2 == 1, runs)
+
+
+def _cut(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
+    """Lengths, all above 0, of ``parts`` parts of ``total`` things, every way equally probable."""
+    edges = np.sort(rng.choice(total - 1, parts - 1, replace=False)) + 1
+    return np.diff(np.concatenate([[0], edges, [total]]))
+
+
+def replace_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> np.ndarray:
+    """The input: each span gives way to the next sentinel.
+
+    Raises:
+        IndexError: If there are more spans than sentinels.
+    """
+    first = _firsts(noise)
+    made = np.where(first, sentinels[np.maximum(np.cumsum(first) - 1, 0)], ids)
+    return made[~noise | first]
+
+
+def list_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> np.ndarray:
+    """The target: each span behind its sentinel."""
+    places = np.flatnonzero(_firsts(noise)[noise])
+    return np.insert(ids[noise], places, sentinels[: len(places)])
+
+
+def _firsts(noise: np.ndarray) -> np.ndarray:
+    return noise & ~np.concatenate([[False], noise[:-1]])
+
+
+class Denoiser(nn.Module):
+    """Runs an encoder-decoder model on corrupted text; losses of the real target tokens only."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean loss in nats a target token, and the loss of each, shape ``(targets,)``."""
+        base = plain(self.model)
+        logits = base(input_ids=input_ids, attention_mask=attention_mask, labels=labels).logits
+        real = labels != IGNORED
+        losses = nn.functional.cross_entropy(logits[real].float(), labels[real], reduction="none")
+        return losses.mean(), losses
