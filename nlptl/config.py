@@ -100,10 +100,11 @@ class QAConfig(SupervisedConfig):
 
     dataset: str | None = "bundled/passages"
     """Data set: bundled/passages, a local file or folder, or a hub name (name or name:config)."""
-    max_length: int | None = 384
-    """Tokens a window: the question (at most half of it) and a part of the passage."""
-    stride: int = 128
-    """Tokens that neighbouring windows of a passage share."""
+    max_length: int | None = None
+    """Tokens a window: the question (at most half of it) and a part of the passage. By default 384, or
+    what the model takes."""
+    stride: int | None = None
+    """Tokens that neighbouring windows of a passage share; by default a third of a window."""
     question_column: str | None = None
     """Column of the questions; found by name where it is called question or query."""
     context_column: str | None = None

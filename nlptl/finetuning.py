@@ -133,7 +133,9 @@ def finetune(
     seed_dropout(accelerator, settings.seed)
     notices = list(loaded.notices)
     say(manifest)
-    max_length = longest_input(plain(model).config, loaded.tokenizer, settings.max_length)
+    max_length = longest_input(
+        plain(model).config, loaded.tokenizer, settings.max_length, usual=task.usual_length
+    )
     with accelerator.main_process_first():  # the others read what the first one tokenized
         features = {
             name: task.encode(table, loaded.tokenizer, max_length) for name, table in splits.items()

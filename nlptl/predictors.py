@@ -156,7 +156,7 @@ def load_predictor(directory: str | Path, *, batch_size: int = 32) -> Predictor:
         task=task,
         model=load_trained(name, auto).eval().to(accelerator.device),
         tokenizer=tokenizer,
-        max_length=longest_input(config, tokenizer, asked),
+        max_length=longest_input(config, tokenizer, asked, usual=task.usual_length),
         batch_size=batch_size,
         accelerator=accelerator,
     )

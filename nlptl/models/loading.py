@@ -16,8 +16,6 @@ from nlptl.errors import ModelError, listed
 from nlptl.models.layer_map import check_family, layer_map
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
-#: What texts are cut to where neither the model nor the user sets less.
-DEFAULT_LENGTH = 512
 
 
 @contextmanager
@@ -121,8 +119,8 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True) -> Any:
     return tokenizer
 
 
-def longest_input(config: Any, tokenizer: Any, asked: int | None) -> int:
-    """Tokens that a text is cut to.
+def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int = 512) -> int:
+    """Tokens that a text is cut to: as asked, else the usual number, or less if the model takes less.
 
     Raises:
         ModelError: If ``asked`` is more than the model has positions for.
@@ -130,7 +128,7 @@ def longest_input(config: Any, tokenizer: Any, asked: int | None) -> int:
     positions = check_family(config.model_type).positions(config)
     if asked is not None and positions is not None and asked > positions:
         raise ModelError(f"--max-length {asked}: the model takes at most {positions} tokens.")
-    return asked or min(positions or DEFAULT_LENGTH, tokenizer.model_max_length, DEFAULT_LENGTH)
+    return asked or min(positions or usual, tokenizer.model_max_length, usual)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,11 @@ class Task(Protocol):
         ...
 
     @property
+    def usual_length(self) -> int:
+        """Tokens an input where the user sets none and the model takes as many."""
+        ...
+
+    @property
     def too_long(self) -> str:
         """What :attr:`Features.cut` counts: the beginning of a sentence, with ``{limit}`` for tokens."""
         ...

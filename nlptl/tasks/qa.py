@@ -23,7 +23,8 @@ from nlptl.data.windows import (
     tokenize,
     window_starts,
 )
-from nlptl.errors import ConfigError, Problems
+from nlptl.errors import ConfigError, Problems, UserError
+from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.tasks.base import Features
 from nlptl.tasks.spans import Window, best_spans, best_threshold, null_score
 
@@ -53,6 +54,7 @@ class QuestionAnswering:
     name = "qa"
     selection = "f1"
     peft_type = "QUESTION_ANS"
+    usual_length = 384
     too_long = "Questions longer than half of {limit} tokens"
 
     @property
@@ -321,7 +323,9 @@ def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str
     """
     raw, origin = load_asked(config, read=read_questions)
     problems = Problems()
-    problems.run(check_stride, config.stride, config.max_length)
+    length = window_length(config.model, config.max_length)
+    stride = length // 3 if config.stride is None else config.stride
+    problems.run(check_stride, stride, length)
     columns = {
         role: problems.run(find_column, raw, role, getattr(config, f"{role}_column"))
         for role in ("question", "context", "answers")
@@ -334,7 +338,7 @@ def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str
     splits, carved = carve_missing(splits, _has_none(splits["train"]), config.seed, groups=passages)
     splits = limit(splits, _has_none, config)
     task = QuestionAnswering(
-        stride=config.stride,
+        stride=stride,
         n_best=config.n_best,
         max_answer_tokens=config.max_answer_tokens,
         v2=v2,
@@ -354,17 +358,26 @@ def _has_none(table: Any) -> list[bool]:
     return [not texts for texts in table["answer_texts"][:]]
 
 
-def check_stride(stride: int, max_length: int | None) -> None:
+def window_length(model: str, asked: int | None) -> int:
+    """Tokens a window of a checkpoint; what is asked for, where the checkpoint cannot be read."""
+    usual = QuestionAnswering.usual_length
+    try:
+        return longest_input(load_config(model), load_tokenizer(model), asked, usual=usual)
+    except UserError:  # told by those who check the model
+        return asked or usual
+
+
+def check_stride(stride: int, length: int) -> None:
     """Make sure that windows of any question move on.
 
     Raises:
         ConfigError: If ``stride`` is not below the least room that a passage has.
     """
-    least = ((max_length or 384) - 4) // 2  # four special tokens at most (RoBERTa)
+    least = (length - 4) // 2  # four special tokens at most (RoBERTa)
     if not 0 <= stride < least:
         raise ConfigError(
             f"--stride {stride}: windows must share fewer tokens than a passage has room for, which is "
-            f"{least} of --max-length {max_length}. Choose 0 to {least - 1}."
+            f"{least} of {length} at least. Choose 0 to {least - 1}."
         )
 
 

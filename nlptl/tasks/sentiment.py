@@ -52,6 +52,7 @@ class Sentiment:
     name = "sentiment"
     selection = "accuracy"
     peft_type = "SEQ_CLS"
+    usual_length = 512
     too_long = "Texts longer than {limit} tokens"
     calibrates = False
 

@@ -127,6 +127,16 @@ def test_two_processes_give_the_metric_of_one(checkpoints, squad, tmp_path):
     assert one["metrics"]["f1"] == pytest.approx(two["metrics"]["f1"], abs=1e-9)
 
 
+def test_a_model_with_short_windows_gets_a_stride_that_fits(checkpoints, squad, tmp_path):
+    """The tiny BERT takes 64 tokens: windows of 64 that share 21, without a flag."""
+    run_in_process(
+        "qa",
+        *("--model", checkpoints["bert"], "--train-file", squad, "--epochs", 1),
+        *("--output-dir", tmp_path / "run"),
+    )
+    assert result(tmp_path / "run")["task_settings"]["stride"] == 21
+
+
 def test_mistakes_come_together_before_any_work(checkpoints, squad, tmp_path):
     with pytest.raises(UserError) as caught:
         run_in_process(
