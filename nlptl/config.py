@@ -134,16 +134,18 @@ class PretrainConfig(TrainingConfig):
     objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"
     """What is predicted; auto takes span corruption for T5, else masked language modelling."""
     architecture: str = "bert"
-    """Family of a model from scratch: bert, roberta, t5."""
+    """Of a model from scratch: a family (bert, roberta, t5), or a configuration: the path of a config.json,
+    a checkpoint, or a hub name. --depth and --positions go before what it says."""
     tokenizer: str | None = None
     """Take this checkpoint's tokenizer instead of training one (WordPiece for bert, byte-level BPE for
     roberta, Unigram for t5)."""
     depth: int | None = None
-    """Blocks, 12 by default. With --model, more than it has: it grows, and computes the same at first."""
-    width: int = 128
-    """Hidden size of a model from scratch, a multiple of 32."""
-    positions: int = 256
-    """Longest input of a model from scratch, in tokens."""
+    """Blocks, 12 by default (T5: of the encoder). With --model, more than it has: it grows, and computes
+    the same at first."""
+    width: int | None = None
+    """Hidden size of a model from scratch, a multiple of 32; 128 by default."""
+    positions: int | None = None
+    """Longest input of a model from scratch, in tokens; 256 by default."""
     vocab_size: int = 8192
     """Entries of a vocabulary trained from scratch."""
     warm_start: bool = False

@@ -10,7 +10,7 @@ from nlptl.data.corpus import parse_corpus
 from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
-from nlptl.models.building import check_architecture
+from nlptl.models.architecture import check_architecture
 from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes import Mode, check_depth, default_learning_rate, parse_mode
@@ -258,7 +258,7 @@ def prepare_pretraining(config: Any) -> tuple[Mode, Objective]:
     for spec in config.corpus:
         problems.run(parse_corpus, spec)
     mode = problems.run(read_mode, config)
-    family = config.architecture
+    family: str | None = None
     if config.model is not None:
         if model := problems.run(check_model, config.model, config.max_length):
             family = model[0]
@@ -267,10 +267,11 @@ def prepare_pretraining(config: Any) -> tuple[Mode, Objective]:
                     check_depth, mode.blocks, max(model[2], config.depth or 0), config.model
                 )
     else:
-        problems.run(check_architecture, config.architecture, config.width)
+        sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
+        family = problems.run(check_architecture, config.architecture, **sizes)
         if mode and mode.kind != "full":
             problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
-    objective = problems.run(choose_objective, config, family)
+    objective = problems.run(choose_objective, config, family) if family else None
     if is_main_process():
         problems.run(check_directory, config)
     problems.raise_if_any()

@@ -1,13 +1,13 @@
 """New models and tokenizers, for pretraining from scratch."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from nlptl.errors import ModelError, Problems, suggest
+from nlptl.errors import ModelError
+from nlptl.models.architecture import check_architecture, longest_position, new_config, new_model
 from nlptl.models.layer_map import layer_map
 
 Texts = Iterable[list[str]]
@@ -105,76 +105,6 @@ def train_unigram(texts: Texts, *, vocab_size: int, max_length: int, sentinels: 
 TRAINERS = {"bert": train_wordpiece, "roberta": train_byte_level_bpe, "t5": train_unigram}
 
 
-def new_model(family: str, *, tokenizer: Any, depth: int, width: int, positions: int) -> Any:
-    """Build a model with random weights and its pretraining head.
-
-    Heads of 32 dimensions, a feed-forward layer four times as wide, dropout 0.1 in the saved
-    configuration (pretraining switches it off, see :func:`set_dropout`). T5 gets ``depth`` encoder blocks
-    and two decoder blocks, since the tasks here read texts and write little.
-
-    Args:
-        family: ``bert``, ``roberta`` or ``t5``.
-        tokenizer: Its vocabulary sets the size of the embeddings.
-        depth: Blocks.
-        width: Hidden size, a multiple of 32.
-        positions: Longest input in tokens (T5's positions are relative: no limit).
-
-    Raises:
-        UserError: See :func:`check_architecture`.
-    """
-    from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
-
-    check_architecture(family, width)
-    if family == "t5":
-        config = AutoConfig.for_model(
-            family,
-            vocab_size=len(tokenizer),
-            d_model=width,
-            d_ff=4 * width,
-            d_kv=32,
-            num_heads=width // 32,
-            num_layers=depth,
-            num_decoder_layers=2,
-            decoder_start_token_id=tokenizer.pad_token_id,
-        )
-        return AutoModelForSeq2SeqLM.from_config(config)
-    pad = tokenizer.pad_token_id
-    config = AutoConfig.for_model(
-        family,
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        num_hidden_layers=depth,
-        num_attention_heads=width // 32,
-        intermediate_size=4 * width,
-        # RoBERTa's positions start behind the padding index.
-        max_position_embeddings=positions + (pad + 1 if family == "roberta" else 0),
-        type_vocab_size=1 if family == "roberta" else 2,
-        pad_token_id=pad,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        # BERT's 0.02 belongs to a width of 768: a narrow model needs larger weights for the same
-        # activations, and left the unigram plateau sooner with them.
-        initializer_range=round(0.02 * math.sqrt(768 / width), 4),
-    )
-    return AutoModelForMaskedLM.from_config(config)
-
-
-def check_architecture(family: str, width: int) -> None:
-    """Make sure that a model from scratch can be built.
-
-    Raises:
-        UserError: If ``width`` is not a multiple of 32 or the family is not mapped.
-    """
-    problems = Problems()
-    if width < 1 or width % 32:
-        problems.add(f"--width is {width}; expected a multiple of 32 (heads have 32 dimensions).")
-    if family not in TRAINERS:
-        problems.add(
-            f"--architecture {family}: expected one of {', '.join(TRAINERS)}.{suggest(family, list(TRAINERS))}"
-        )
-    problems.raise_if_any()
-
-
 def set_dropout(model: Any, rate: float) -> None:
     """Set the rate of every dropout module; the saved configuration keeps its own."""
     for module in model.modules():
@@ -253,19 +183,15 @@ def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, An
         if config.depth is not None and config.depth > model.config.num_hidden_layers:
             model = grow_depth(model, config.depth)
         return model, load_tokenizer(config.model, split_special_tokens=False)
+    sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
+    family = check_architecture(config.architecture, **sizes)
     if config.tokenizer is not None:
         tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False)
     else:
         texts = iterate_texts(documents.shuffle(seed=config.seed), 100_000)
-        train = TRAINERS[config.architecture]
-        tokenizer = train(texts, vocab_size=config.vocab_size, max_length=config.positions)
-    model = new_model(
-        config.architecture,
-        tokenizer=tokenizer,
-        depth=config.depth or 12,
-        width=config.width,
-        positions=config.positions,
-    )
+        longest = longest_position(config.architecture, config.positions)
+        tokenizer = TRAINERS[family](texts, vocab_size=config.vocab_size, max_length=longest)
+    model = new_model(new_config(config.architecture, tokenizer=tokenizer, **sizes))
     if config.warm_start:
         pieces: Any = tokenize(documents, tokenizer, room=126)
         ids = (row for batch in pieces.iter(batch_size=1000) for row in batch["input_ids"])

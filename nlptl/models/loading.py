@@ -51,8 +51,13 @@ def resolve(name: str) -> str:
     return str(path)
 
 
-def load_config(name: str, **changes: Any) -> Any:
+def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
     """Read a checkpoint's configuration, without its weights.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        flag: The flag that named it, for messages.
+        changes: Entries to set.
 
     Raises:
         ModelError: If it is no checkpoint, cannot be had from the hub, or is of an unmapped family.
@@ -69,25 +74,25 @@ def load_config(name: str, **changes: Any) -> Any:
             f" Did you mean {local / 'model'}?" if (local / "model/config.json").is_file() else ""
         )
         raise ModelError(
-            f"--model {name}: is no model directory: it has no config.json (it holds "
+            f"{flag} {name}: is no model directory: it has no config.json (it holds "
             f"{listed(holds, 8) or 'nothing'}).{hint}"
         )
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(path, **changes)
     except Exception as error:  # the hub client and the JSON reader raise a dozen kinds
-        raise ModelError(_cannot_load(name, local, error)) from error
-    check_family(config.model_type, f"--model {name}")
+        raise ModelError(_cannot_load(name, local, error, flag)) from error
+    check_family(config.model_type, f"{flag} {name}")
     return config
 
 
-def _cannot_load(name: str, local: Path, error: Exception) -> str:
+def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model") -> str:
     cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     if local.exists():
-        return f"--model {name}: the checkpoint cannot be read ({cause})."
+        return f"{flag} {name}: the checkpoint cannot be read ({cause})."
     bundled = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
     return (
-        f"--model {name}: is no local directory, and could not be had from the hub ({cause}). Check "
+        f"{flag} {name}: is no local directory, and could not be had from the hub ({cause}). Check "
         f"the spelling and the network, or take a local directory or a bundled checkpoint: "
         f"{listed(bundled)}."
     )

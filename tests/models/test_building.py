@@ -7,10 +7,9 @@ from tiny import sentences, tiny_tokenizer
 from torch import nn
 
 from nlptl.errors import ModelError, UserError
+from nlptl.models.architecture import check_architecture, new_config, new_model
 from nlptl.models.building import (
-    check_architecture,
     grow_depth,
-    new_model,
     set_dropout,
     train_byte_level_bpe,
     train_unigram,
@@ -27,7 +26,7 @@ def tokenizer():
 
 def make(tokenizer, depth=2):
     torch.manual_seed(0)
-    return new_model("bert", tokenizer=tokenizer, depth=depth, width=32, positions=64)
+    return new_model(new_config("bert", tokenizer=tokenizer, depth=depth, width=32, positions=64))
 
 
 def test_a_grown_model_copies_what_it_can_and_computes_the_same(tokenizer):
@@ -112,13 +111,13 @@ def test_a_warm_start_begins_at_the_unigram_distribution(tokenizer):
 
 def test_impossible_architectures_are_refused_together():
     with pytest.raises(UserError, match=r"(?s)--width is 100.*--architecture gpt2"):
-        check_architecture("gpt2", 100)
+        check_architecture("gpt2", depth=2, width=100, positions=None)
 
 
 def test_new_models_of_every_family(family):
     """Heads of 32 dimensions, feed-forward four times as wide, the longest input as asked."""
     own = tiny_tokenizer(family)
-    model = new_model(family, tokenizer=own, depth=3, width=64, positions=50)
+    model = new_model(new_config(family, tokenizer=own, depth=3, width=64, positions=50))
     layers = layer_map(model)
     assert len(layers.blocks) == (5 if family == "t5" else 3)
     assert model.config.num_attention_heads == 2
@@ -140,3 +139,45 @@ def test_trained_vocabularies_have_the_size_asked_for():
         assert own.decode(
             own("the film was good")["input_ids"], skip_special_tokens=True
         ).strip() == ("the film was good")
+
+
+def test_a_configuration_gives_the_architecture(family, tmp_path):
+    """Everything from the file but the vocabulary, the special tokens, and the depth asked for."""
+    from transformers import AutoConfig
+
+    sizes = (
+        {
+            "d_model": 48,
+            "d_ff": 80,
+            "d_kv": 24,
+            "num_heads": 2,
+            "num_layers": 4,
+            "num_decoder_layers": 1,
+        }
+        if family == "t5"
+        else {
+            "hidden_size": 48,
+            "intermediate_size": 80,
+            "num_attention_heads": 2,
+            "num_hidden_layers": 4,
+        }
+    )
+    AutoConfig.for_model(family, **sizes).save_pretrained(tmp_path)
+    own = tiny_tokenizer(family)
+    for given in (str(tmp_path), str(tmp_path / "config.json")):
+        model = new_model(new_config(given, tokenizer=own, depth=2))
+        layers = layer_map(model)
+        assert len(layers.blocks) == (3 if family == "t5" else 2)
+        config = model.config
+        assert (config.hidden_size, config.num_attention_heads) == (48, 2)
+        assert (config.vocab_size, config.pad_token_id) == (len(own), own.pad_token_id)
+        assert config.eos_token_id == own.eos_token_id
+
+
+def test_a_configuration_that_is_none_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{not json")
+    sizes = {"depth": None, "positions": None}
+    with pytest.raises(UserError, match=r"--architecture \S+config.json: is no model config"):
+        check_architecture(str(tmp_path / "config.json"), width=None, **sizes)
+    with pytest.raises(UserError, match=r"(?s)the file says the width.*--architecture \S+nowhere"):
+        check_architecture(str(tmp_path / "nowhere"), width=64, **sizes)
