@@ -45,7 +45,7 @@ def predict(
     from nlptl.predictors import load_predictor
 
     predictor = load_predictor(directory, batch_size=batch_size)
-    names = predictor.columns
+    names = predictor.task.fields
     asked = {"text": text_column, "question": question_column, "context": context_column}
     examples: Iterable[Any]
     if file is not None:
@@ -76,22 +76,8 @@ def _check(
     problems.raise_if_any()
 
 
-class _Renamed:
-    """A table's rows with its columns under the names that a predictor takes."""
-
-    def __init__(self, table: Any, columns: dict[str, str]) -> None:
-        self.table, self.columns = table, columns
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for row in self.table:
-            yield {name: row[column] for name, column in self.columns.items()}
-
-
 def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
-    from nlptl.data.columns import find_column
+    from nlptl.data.columns import find_columns
     from nlptl.data.squad import read_questions
 
     if file.suffix == ".txt":
@@ -101,13 +87,9 @@ def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
             )
         return _lines(file)
     table = read_questions(file, "--file")
-    problems = Problems()
-    columns = {
-        name: problems.run(find_column, {"train": table}, name, column)
-        for name, column in asked.items()
-    }
-    problems.raise_if_any()
-    return _Renamed(table, {name: column for name, column in columns.items() if column})
+    columns = find_columns({"train": table}, asked)
+    renamed = {column: name for name, column in columns.items() if column != name}
+    return table.select_columns(list(columns.values())).rename_columns(renamed)
 
 
 def _lines(file: Path) -> Iterator[str]:

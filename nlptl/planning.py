@@ -129,7 +129,7 @@ def check_precision(family: str) -> None:
 
 
 def check_training(config: Any) -> tuple[Mode, str, int]:
-    """Check everything about training that needs no data, all mistakes at once.
+    """Check everything about training a checkpoint that needs no data, all mistakes at once.
 
     Returns:
         The mode, and the model's family and width.
@@ -138,17 +138,44 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
         UserError: With every mistake.
     """
     problems = Problems()
-    problems.run(check_numbers, config)
-    problems.run(check_tracker, config.tracker)
-    mode = problems.run(read_mode, config)
+    mode = _check_flags(config, problems)
     model = problems.run(check_model, config.model, config.max_length)
     if model:
         problems.run(check_precision, model[0])
     if mode and model and mode.kind == "freeze-lower":
-        problems.run(check_depth, mode.blocks, model[2], config.model)
+        blocks = max(model[2], getattr(config, "depth", None) or 0)  # it may grow before
+        problems.run(check_depth, mode.blocks, blocks, config.model)
     problems.raise_if_any()
     assert mode and model  # raised above otherwise
     return mode, model[0], model[1]
+
+
+def check_from_scratch(config: Any) -> tuple[Mode, str]:
+    """Check a :class:`nlptl.config.PretrainConfig` without a checkpoint, all mistakes at once.
+
+    Returns:
+        The mode and the new model's family.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    mode = _check_flags(config, problems)
+    sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
+    family = problems.run(check_architecture, config.architecture, **sizes)
+    if family:
+        problems.run(check_precision, family)
+    if mode and mode.kind != "full":
+        problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
+    problems.raise_if_any()
+    assert mode and family  # raised above otherwise
+    return mode, family
+
+
+def _check_flags(config: Any, problems: Problems) -> Mode | None:
+    problems.run(check_numbers, config)
+    problems.run(check_tracker, config.tracker)
+    return problems.run(read_mode, config)
 
 
 def fill_in(config: C, mode: Mode, family: str, width: int, examples: int) -> C:
@@ -251,34 +278,20 @@ def prepare_pretraining(config: Any) -> tuple[Mode, Objective]:
         UserError: With every mistake, before any slow work.
     """
     problems = Problems()
-    problems.run(check_numbers, config)
-    problems.run(check_tracker, config.tracker)
     if not config.corpus:
         problems.add("--corpus is missing; expected files of unlabelled text, path[:weight].")
     for spec in config.corpus:
         problems.run(parse_corpus, spec)
-    mode = problems.run(read_mode, config)
-    family: str | None = None
-    if config.model is not None:
-        if model := problems.run(check_model, config.model, config.max_length):
-            family = model[0]
-            if mode and mode.kind == "freeze-lower":
-                problems.run(
-                    check_depth, mode.blocks, max(model[2], config.depth or 0), config.model
-                )
-    else:
-        sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
-        family = problems.run(check_architecture, config.architecture, **sizes)
-        if mode and mode.kind != "full":
-            problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
-    objective = problems.run(choose_objective, config, family) if family else None
+    check = check_from_scratch if config.model is None else check_training
+    checked = problems.run(check, config)
+    objective = problems.run(choose_objective, config, checked[1]) if checked else None
     if is_main_process():
         problems.run(check_directory, config)
     problems.raise_if_any()
-    assert mode and objective  # raised above otherwise
+    assert checked and objective  # raised above otherwise
     if is_main_process():
         claim_directory(config)
-    return mode, objective
+    return checked[0], objective
 
 
 def choose_objective(config: Any, family: str) -> Objective:

@@ -19,6 +19,8 @@ from nlptl.tasks.sentiment import Sentiment
 
 #: Examples that are read, sorted by length and predicted together.
 CHUNK = 1024
+#: Task of a checkpoint, by the ending of its class's name.
+KINDS = {"ForQuestionAnswering": QuestionAnswering, "ForSequenceClassification": Sentiment}
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,6 @@ class Predictor:
     max_length: int
     batch_size: int
     accelerator: Any
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Fields of an example: ``text``, or ``question`` and ``context``."""
-        return ("question", "context") if isinstance(self.task, QuestionAnswering) else ("text",)
 
     def __call__(self, given: Any, context: str | None = None) -> Any:
         """Predict one example, a list, or a dataset.
@@ -78,7 +75,7 @@ class Predictor:
             done += len(chunk)
 
     def _row(self, example: Any, number: int) -> dict[str, str]:
-        names = self.columns
+        names = self.task.fields
         if isinstance(example, Mapping):
             values = [example.get(name) for name in names]
         else:
@@ -106,26 +103,7 @@ class Predictor:
             self.model, batches, step=inference_step(self.task), accelerator=self.accelerator
         )
         for record in self.task.predictions(table, features, outputs):
-            yield _shown(record)
-
-
-def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a user wants of a prediction's record."""
-    scores = record["scores"]
-    if "alternatives" not in record:
-        return {
-            "prediction": record["prediction"],
-            "score": scores[record["prediction"]],
-            "scores": scores,
-        }
-    given = record["prediction"] != ""
-    return {
-        "prediction": record["prediction"],
-        "score": scores["answer"] if given else scores.get("none", 0.0),
-        "start": record["start"] if given else -1,
-        "end": record["end"] if given else -1,
-        "alternatives": record["alternatives"],
-    }
+            yield self.task.shown(record)
 
 
 def load_predictor(directory: str | Path, *, batch_size: int = 32) -> Predictor:
@@ -148,13 +126,13 @@ def load_predictor(directory: str | Path, *, batch_size: int = 32) -> Predictor:
     if Path(name).is_dir() and (home / "result.json").is_file():
         record = json.loads((home / "result.json").read_text("utf-8"))
     config = load_config(name)
-    task, auto = _task_of(config, record.get("task_settings", {}), name)
+    task = _task_of(config, record.get("task_settings", {}), name)
     accelerator = new_accelerator()
     tokenizer = load_tokenizer(name)
     asked = record.get("settings", {}).get("max_length")
     return Predictor(
         task=task,
-        model=load_trained(name, auto).eval().to(accelerator.device),
+        model=load_trained(name, task.auto_class).eval().to(accelerator.device),
         tokenizer=tokenizer,
         max_length=longest_input(config, tokenizer, asked, usual=task.usual_length),
         batch_size=batch_size,
@@ -162,15 +140,11 @@ def load_predictor(directory: str | Path, *, batch_size: int = 32) -> Predictor:
     )
 
 
-def _task_of(config: Any, settings: Mapping[str, Any], name: str) -> tuple[Task, Any]:
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
-
+def _task_of(config: Any, settings: Mapping[str, Any], name: str) -> Task:
     kind = (config.architectures or [""])[0]
-    if kind.endswith("ForQuestionAnswering"):
-        return QuestionAnswering(**settings), AutoModelForQuestionAnswering
-    if kind.endswith("ForSequenceClassification"):
-        labels = tuple(config.id2label[i] for i in range(config.num_labels))
-        return Sentiment(labels), AutoModelForSequenceClassification
+    for ending, task in KINDS.items():
+        if kind.endswith(ending):
+            return task.of_checkpoint(config, settings)
     raise ModelError(
         f"{name} is a {kind or 'bare model'}, which has no head for classification or question "
         "answering. Expected a run of recipes/sentiment.py or recipes/qa.py, or a model of that kind."

@@ -1,6 +1,7 @@
 """Pretraining as one call: documents, pieces, corruption, fit, held-out loss."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from nlptl.engine.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.engine.setup import Plan, seed_dropout, train
 from nlptl.models.building import set_dropout
 from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
+from nlptl.models.lora import is_lora, merged
 from nlptl.records import FitState
 from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
 
@@ -118,7 +120,13 @@ def pretrain(
         at=at,
     )
     keeper = SaveModels(
-        lambda path: save_pretrained(model, tokenizer, path), output_dir / "models", accelerator, at
+        # A copy, because merging takes the adapters off, and these go on training.
+        lambda path: save_pretrained(
+            merged(deepcopy(model)) if is_lora(model) else model, tokenizer, path
+        ),
+        output_dir / "models",
+        accelerator,
+        at,
     )
     return train(
         objective.module(model),

@@ -1,10 +1,14 @@
 """The small records that cross from one room to the next, and the seams as protocols."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor, nn
+
+#: Pads features to tensors; draws what is random from the generator.
+Collate = Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)

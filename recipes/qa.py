@@ -12,27 +12,10 @@ from nlptl.config import QAConfig, run_recipe
 
 def main(config: QAConfig) -> None:
     """Check everything, then for each seed: fine-tune, score, save, read back."""
-    from nlptl.engine.setup import start_accelerator
-    from nlptl.finetuning import finetune
-    from nlptl.planning import prepare_run
-    from nlptl.runs import save_run, scores, seed_directories, summarize_seeds
+    from nlptl.supervised import run_supervised
     from nlptl.tasks.qa import prepare_qa
-    from nlptl.terminal import say
 
-    ready = prepare_run(config, prepare_qa)
-    for seed, directory in seed_directories(ready.config):
-        accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
-        run = finetune(
-            ready.task,
-            ready.splits,
-            ready.settings(seed),
-            accelerator=accelerator,
-            checkpoint_dir=directory / "checkpoints",
-            resume=config.resume,
-        )
-        save_run(run, directory, extra=ready.record, accelerator=accelerator)
-        say(scores(run, directory))
-    summarize_seeds(ready.config)
+    run_supervised(config, prepare_qa)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,11 @@ def run_in_process(recipe: str, *argv: object) -> None:
     module.main(config.parse_args(kinds[recipe], [str(word) for word in argv]))
 
 
+def result(directory: Path) -> dict:
+    """A run's record."""
+    return json.loads((directory / "result.json").read_text())
+
+
 def command(*words: object, timeout: int = 240) -> subprocess.CompletedProcess:
     """Run Python with some words, offline, one thread, in a process of its own."""
     return subprocess.run(

@@ -4,9 +4,10 @@ import ast
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "nlptl"
-BASE = {"errors", "records", "terminal"}
+BASE = {"errors", "processes", "records", "terminal"}
 ALLOWED = {
     "errors": set(),
+    "processes": set(),
     "records": set(),
     "terminal": set(),
     "config": BASE,
@@ -22,6 +23,7 @@ ALLOWED = {
     "predictors": BASE | {"data", "engine", "models", "tasks"},
     "cli": BASE | {"config", "data", "predictors"},
     "__main__": {"cli"},
+    "supervised": BASE | {"engine", "finetuning", "planning", "runs", "tasks"},
     "pretraining": BASE | {"data", "engine", "models", "tasks"},
     "planning": BASE
     | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},

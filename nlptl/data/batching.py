@@ -1,18 +1,15 @@
 """Batches of similar length, in an order that depends on the seed and the epoch alone."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from nlptl.records import Batch
+from nlptl.records import Batch, Collate
 
 #: Shuffled examples are sorted by length inside windows of this many batches: little padding, and
 #: still another mix in every epoch.
 WINDOW = 16
-
-Collate = Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]
 
 
 def batch_indices(

@@ -52,6 +52,20 @@ def find_column(splits: Mapping[str, Any], role: str, asked: str | None) -> str:
     return asked
 
 
+def find_columns(splits: Mapping[str, Any], asked: Mapping[str, str | None]) -> dict[str, str]:
+    """Name the columns of several roles; ``asked`` is role to choice, see :func:`find_column`.
+
+    Raises:
+        DataError: With all that are not there.
+    """
+    problems = Problems()
+    columns = {
+        role: problems.run(find_column, splits, role, choice) for role, choice in asked.items()
+    }
+    problems.raise_if_any()
+    return {role: column for role, column in columns.items() if column}
+
+
 def rows_where(values: Sequence[Any], wrong: Any) -> str:
     """Describe the rows whose value is ``wrong``: how many, and the first few (0-based); '' if none."""
     rows = [row for row, value in enumerate(values) if wrong(value)]

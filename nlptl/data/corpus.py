@@ -1,7 +1,6 @@
 """Unlabelled text for pretraining: files in, pieces of token ids out."""
 
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, concatenate_datasets, load_dataset
 
+from nlptl.data.encoding import map_tokenized
 from nlptl.errors import ConfigError, DataError
 
 #: Reader of the datasets library for each file ending.
@@ -123,14 +123,7 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
         pieces = [p for ids in encoded for p in even_pieces(ids, room) if len(p) >= least]
         return {"input_ids": pieces, "length": [len(ids) for ids in pieces]}
 
-    key = f"{documents._fingerprint}|{tokenizer_hash(tokenizer)}|{room}|{least}|pieces-2"
-    return documents.map(
-        cut,
-        batched=True,
-        remove_columns=documents.column_names,
-        new_fingerprint=sha256(key.encode()).hexdigest()[:32],
-        desc="tokenizing",
-    )
+    return map_tokenized(documents, cut, tokenizer, room, least, "pieces-2")
 
 
 def special_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -139,11 +132,6 @@ def special_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     framed = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
     return framed[:start], framed[start + len(bare) :]
-
-
-def tokenizer_hash(tokenizer: Any) -> str:
-    """Hash of a fast tokenizer's whole definition."""
-    return sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def lengths(pieces: Dataset) -> np.ndarray:

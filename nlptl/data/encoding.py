@@ -1,8 +1,40 @@
 """Texts to token ids, with nothing in a text mistaken for a special token."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """Hash of a fast tokenizer's whole definition."""
+    return sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def map_tokenized(
+    table: Any, function: Callable[..., Any], tokenizer: Any, *key: object, **options: Any
+) -> Any:
+    """Replace a dataset's columns by tokens, kept in the datasets library's cache.
+
+    The library would hash the function, and the tokenizer with it, whose state changes as it is used;
+    here the key is what the tokens depend on: the table, the tokenizer's definition, and ``key``.
+
+    Args:
+        table: A :class:`datasets.Dataset`.
+        function: Rows in, rows out; batched.
+        tokenizer: What the function tokenizes with.
+        key: Whatever else the result depends on, and the function's version.
+        options: For :meth:`datasets.Dataset.map`.
+    """
+    text = "|".join([table._fingerprint, tokenizer_hash(tokenizer), *map(str, key)])
+    return table.map(
+        function,
+        batched=True,
+        remove_columns=table.column_names,
+        new_fingerprint=sha256(text.encode()).hexdigest()[:32],
+        desc="tokenizing",
+        **options,
+    )
 
 
 @contextmanager

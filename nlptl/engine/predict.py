@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nlptl.processes import gather
 from nlptl.records import Batches, Step
 
 
@@ -40,11 +41,8 @@ def predict(
         if batch.indices:
             losses.append((float(result.loss) * result.size, result.size))
     model.train(was_training)
-    if accelerator.num_processes > 1:
-        from accelerate.utils import gather_object
-
-        rows = dict(gather_object(list(rows.items())))
-        losses = gather_object(losses)
+    rows = dict(gather(list(rows.items()), accelerator))
+    losses = gather(losses, accelerator)
     total, size = np.asarray(losses).sum(axis=0)
     names = rows[0].keys()
     ordered = {name: [rows[i][name] for i in range(len(rows))] for name in names}

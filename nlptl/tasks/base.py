@@ -1,6 +1,6 @@
 """What a task is: everything that differs between sentiment, question answering and your own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlptl.records import Batch, Step, StepOutput
+from nlptl.records import Batch, Collate, Step, StepOutput
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ class Task(Protocol):
         ...
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of an example to predict, each a string."""
+        ...
+
+    @property
     def auto_class(self) -> Any:
         """The transformers auto class that has the head."""
         ...
@@ -73,9 +78,7 @@ class Task(Protocol):
         """Turn the rows of a dataset into features."""
         ...
 
-    def collator(
-        self, tokenizer: Any
-    ) -> Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]:
+    def collator(self, tokenizer: Any) -> Collate:
         """A function that pads features to tensors; labels stand under ``labels`` or the like."""
         ...
 
@@ -93,6 +96,10 @@ class Task(Protocol):
         self, table: Any, features: Features, outputs: Mapping[str, Sequence[np.ndarray]]
     ) -> list[dict[str, Any]]:
         """One record an example: ``id``, ``prediction``, ``scores``, ``gold``."""
+        ...
+
+    def shown(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+        """What a user wants of a prediction's record: ``prediction``, ``score`` in [0, 1], and more."""
         ...
 
     def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "Task":

@@ -12,7 +12,8 @@ from nlptl.data.corpus import special_frame
 from nlptl.data.padding import pad, real_tokens
 from nlptl.models.layer_map import layer_map
 from nlptl.models.lora import plain
-from nlptl.tasks.objectives import IGNORED, Collate
+from nlptl.records import Collate
+from nlptl.tasks.objectives import IGNORED
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
 """What a pretraining objective is: everything that differs between masked LM and span corruption."""
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nlptl.metrics.ratio import ratio_with_error
-from nlptl.records import Batch, StepOutput
+from nlptl.processes import gather
+from nlptl.records import Batch, Collate, StepOutput
 
 IGNORED = -100
-Collate = Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]
 
 
 class Objective(Protocol):
@@ -62,14 +60,6 @@ def held_out_loss(model: nn.Module, batches: Any, accelerator: Any) -> dict[str,
         if batch.indices:
             sums.append((float(result.outputs["losses"].sum()), int(result.size)))
     model.train(was_training)
-    sums = _from_all(sums, accelerator)
+    sums = gather(sums, accelerator)
     loss, error = ratio_with_error(sums)
     return {"loss": loss, "se": error, "tokens": sum(count for _, count in sums)}
-
-
-def _from_all(sums: list[tuple[float, int]], accelerator: Any) -> list[tuple[float, int]]:
-    if accelerator.num_processes == 1:
-        return sums
-    from accelerate.utils import gather_object
-
-    return gather_object(sums)

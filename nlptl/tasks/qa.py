@@ -1,6 +1,6 @@
 """Extractive question answering: the answer is a span of the passage, or there is none."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlptl.data.columns import find_column
+from nlptl.data.columns import find_columns
+from nlptl.data.encoding import map_tokenized
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
 from nlptl.data.sources import load_asked
@@ -25,6 +26,7 @@ from nlptl.data.windows import (
 )
 from nlptl.errors import ConfigError, Problems, UserError
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.records import Collate
 from nlptl.tasks.base import Features
 from nlptl.tasks.spans import Window, best_spans, best_threshold, null_score
 
@@ -55,7 +57,13 @@ class QuestionAnswering:
     selection = "f1"
     peft_type = "QUESTION_ANS"
     usual_length = 384
+    fields = ("question", "context")
     too_long = "Questions longer than half of {limit} tokens"
+
+    @classmethod
+    def of_checkpoint(cls, config: Any, settings: Mapping[str, Any]) -> "QuestionAnswering":
+        """The task of a fine-tuned checkpoint, with the settings of its run's record."""
+        return cls(**settings)
 
     @property
     def head(self) -> dict[str, Any]:
@@ -87,21 +95,19 @@ class QuestionAnswering:
             max_length: Tokens a window.
         """
         frame = frame_of(tokenizer)
-        key = f"{table._fingerprint}|{tokenizer.backend_tokenizer.to_str()}|{max_length}|{self.stride}|qa-1"
-        rows = table.map(
+        rows = map_tokenized(
+            table,
             lambda batch, order: _windows(batch, order, tokenizer, frame, max_length, self.stride),
-            batched=True,
+            tokenizer,
+            max_length,
+            self.stride,
+            "qa-1",
             with_indices=True,
-            remove_columns=table.column_names,
-            new_fingerprint=sha256(key.encode()).hexdigest()[:32],
-            desc="tokenizing",
         )
         lengths = np.asarray(rows.with_format("numpy")["length"][:])
         return Features(rows, lengths, int(np.sum(rows["cut"][:])))
 
-    def collator(
-        self, tokenizer: Any
-    ) -> Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]:
+    def collator(self, tokenizer: Any) -> Collate:
         """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``."""
         frame = frame_of(tokenizer)
 
@@ -184,10 +190,8 @@ class QuestionAnswering:
         texts = [context[s.start : s.end] for s in spans]
         scores = [s.score for s in spans] + ([null] if self.v2 else [])
         shares = _softmax(scores)
-        none = best is None or (self.v2 and difference > self.threshold)
-        return {
+        record = {
             "id": name,
-            "prediction": "" if none else texts[0],
             "scores": {
                 "answer": shares[0] if best else 0.0,
                 **({"none": shares[-1]} if self.v2 else {}),
@@ -202,6 +206,19 @@ class QuestionAnswering:
                 for text, s, share in zip(texts[1:4], spans[1:4], shares[1:4], strict=False)
             ],
             "passage": sha256(context.encode()).hexdigest()[:16],
+        }
+        return {**record, "prediction": self.decided(record)}
+
+    def shown(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer, its probability, its characters in the passage (-1 for none), and the next best."""
+        given = prediction["prediction"] != ""
+        scores = prediction["scores"]
+        return {
+            "prediction": prediction["prediction"],
+            "score": scores["answer"] if given else scores.get("none", 0.0),
+            "start": prediction["start"] if given else -1,
+            "end": prediction["end"] if given else -1,
+            "alternatives": prediction["alternatives"],
         }
 
     def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "QuestionAnswering":
@@ -326,12 +343,11 @@ def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str
     length = window_length(config.model, config.max_length)
     stride = length // 3 if config.stride is None else config.stride
     problems.run(check_stride, stride, length)
-    columns = {
-        role: problems.run(find_column, raw, role, getattr(config, f"{role}_column"))
-        for role in ("question", "context", "answers")
-    }
+    asked = {role: getattr(config, f"{role}_column") for role in ("question", "context", "answers")}
+    columns = problems.run(find_columns, raw, asked)
     problems.raise_if_any()
-    splits = normalize(raw, {role: name for role, name in columns.items() if name})
+    assert columns  # raised above otherwise
+    splits = normalize(raw, columns)
     v2, counts = check_version(splits, config.squad_version)
     notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
     passages = splits["train"]["context"][:]

@@ -1,8 +1,7 @@
 """Sentiment, and any other classification of single texts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.columns import check_labels, check_texts, find_column, label_name
-from nlptl.data.encoding import encode_texts
+from nlptl.data.encoding import encode_texts, map_tokenized
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
 from nlptl.data.sources import load_asked
 from nlptl.errors import DataError, Problems
+from nlptl.records import Collate
 from nlptl.tasks.base import Features
 
 
@@ -55,6 +55,7 @@ class Sentiment:
     usual_length = 512
     too_long = "Texts longer than {limit} tokens"
     calibrates = False
+    fields = ("text",)
 
     @property
     def auto_class(self) -> Any:
@@ -62,6 +63,11 @@ class Sentiment:
         from transformers import AutoModelForSequenceClassification
 
         return AutoModelForSequenceClassification
+
+    @classmethod
+    def of_checkpoint(cls, config: Any, settings: Mapping[str, Any]) -> "Sentiment":
+        """The task of a fine-tuned checkpoint: its configuration names the classes."""
+        return cls(tuple(config.id2label[i] for i in range(config.num_labels)))
 
     @property
     def head(self) -> dict[str, Any]:
@@ -90,20 +96,11 @@ class Sentiment:
                 made["class"] = [index.get(str(name), -100) for name in names]
             return made
 
-        key = f"{table._fingerprint}|{tokenizer.backend_tokenizer.to_str()}|{max_length}|{self}|2"
-        rows = table.map(
-            tokenize,
-            batched=True,
-            remove_columns=table.column_names,
-            new_fingerprint=sha256(key.encode()).hexdigest()[:32],
-            desc="tokenizing",
-        )
+        rows = map_tokenized(table, tokenize, tokenizer, max_length, self, 2)
         lengths = np.asarray([len(ids) for ids in rows["input_ids"][:]])
         return Features(rows, lengths, int(np.sum(rows["cut"][:])))
 
-    def collator(
-        self, tokenizer: Any
-    ) -> Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]:
+    def collator(self, tokenizer: Any) -> Collate:
         """Pad to the longest text of the batch: ids and mask ``(batch, length)``, labels ``(batch,)``."""
 
         def collate(
@@ -151,6 +148,11 @@ class Sentiment:
             }
             for i, row, true in zip(ids, shares, gold, strict=True)
         ]
+
+    def shown(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+        """The class, its probability, and those of all."""
+        name, scores = prediction["prediction"], prediction["scores"]
+        return {"prediction": name, "score": scores[name], "scores": scores}
 
     def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "Sentiment":
         """Nothing is chosen on validation predictions."""

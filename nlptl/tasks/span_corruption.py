@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from nlptl.data.padding import pad, real_tokens
 from nlptl.models.lora import plain
-from nlptl.tasks.objectives import IGNORED, Collate
+from nlptl.records import Collate
+from nlptl.tasks.objectives import IGNORED
 
 
 @dataclass(frozen=True)

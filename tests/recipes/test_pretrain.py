@@ -131,10 +131,14 @@ def test_continued_pretraining_takes_the_modes(corpus, finished, tmp_path, mode)
         "pretrain",
         *("--model", finished / "model", "--corpus", corpus, "--mode", mode, "--updates", 6),
         *("--held-out", 20, "--learning-rate", 5e-3, "--output-dir", tmp_path / "run"),
+        *("--keep", 2),
     )
     before = load_file(finished / "model/model.safetensors")
     after = load_file(tmp_path / "run/model/model.safetensors")
     assert set(before) == set(after)
+    kept = load_file(tmp_path / "run/models/update-0000006/model.safetensors")
+    assert all((tensor == after[name]).all() for name, tensor in kept.items())
+    assert set(kept) == set(after)
     moved = {name for name, tensor in before.items() if not (tensor == after[name]).all()}
     assert moved
     assert not any("embeddings" in name or "layer.0." in name for name in moved) or mode == "lora"

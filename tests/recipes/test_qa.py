@@ -4,17 +4,13 @@ import json
 
 import pytest
 import torch
-from launching import MODES, QA_FLAGS, command, questions, run_in_process
+from launching import MODES, QA_FLAGS, command, questions, result, run_in_process
 from safetensors.torch import load_file
 from tiny import FAMILIES, sentences
 
 from nlptl.errors import UserError
 
 EVERY = [(family, mode) for family in FAMILIES for mode in MODES]
-
-
-def result(directory):
-    return json.loads((directory / "result.json").read_text())
 
 
 @pytest.mark.parametrize(("family", "mode"), EVERY)

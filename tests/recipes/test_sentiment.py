@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from launching import MODES, command, run_in_process
+from launching import MODES, command, result, run_in_process
 from safetensors.torch import load_file
 from tiny import FAMILIES
 
@@ -14,10 +14,6 @@ EVERY = [(family, mode) for family in FAMILIES for mode in MODES]
 HEAD = {"bert": 1056 + 66, "roberta": 1056 + 66, "t5": 1056 + 66 + 32}
 #: Rank 8 on query and value, 32 x 8 twice each; T5's decoder attends twice.
 ADAPTERS = {"bert": 3 * 2 * 512, "roberta": 3 * 2 * 512, "t5": (3 * 2 + 3 * 4) * 512}
-
-
-def result(directory):
-    return json.loads((directory / "result.json").read_text())
 
 
 @pytest.mark.parametrize(("family", "mode"), EVERY)

@@ -4,13 +4,9 @@ import json
 import shutil
 
 import pytest
-from launching import command, run_in_process
+from launching import command, result, run_in_process
 from safetensors.torch import load_file
 from transformers import AutoConfig
-
-
-def result(directory):
-    return json.loads((directory / "result.json").read_text())
 
 
 @pytest.fixture(scope="session")
