@@ -126,7 +126,8 @@ class PretrainConfig(TrainingConfig):
     """Pretrain from scratch, or go on from a checkpoint."""
 
     corpus: tuple[str, ...] = ()
-    """Files of unlabelled text, path[:weight]; parquet, jsonl, json, csv, or txt (a document a line)."""
+    """Texts without labels, name[:weight]: files (parquet, jsonl, json, csv, tsv; txt holds a document a
+    line), folders of such files, bundled/reviews/unlabelled.jsonl, hub names (name or name:config)."""
     text_column: str = "text"
     """The column that holds a document."""
     model: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from nlptl.data.corpus import parse_corpus
+from nlptl.data.corpus import load_corpus
 from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
@@ -268,30 +268,52 @@ def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dic
     return Prepared(filled, mode, task, splits, {"data": origin, "defaults": defaults_used(config)})
 
 
-def prepare_pretraining(config: Any) -> tuple[Mode, Objective]:
-    """Check a :class:`nlptl.config.PretrainConfig` and claim the output directory.
+@dataclass(frozen=True)
+class Upstream:
+    """A pretraining run that is checked and ready to go.
 
-    Returns:
-        What trains, and what is predicted.
+    Attributes:
+        mode: What trains.
+        objective: What is predicted.
+        documents: Training texts, a dataset with the column ``text``.
+        held_out: Texts set aside.
+    """
+
+    mode: Mode
+    objective: Objective
+    documents: Any
+    held_out: Any
+
+
+def read_corpus(config: Any) -> tuple[Any, Any]:
+    """Training and held-out documents.
+
+    Raises:
+        UserError: If there are none, or they cannot be read.
+    """
+    if not config.corpus:
+        raise ConfigError("--corpus is missing; expected texts without labels, name[:weight].")
+    return load_corpus(config.corpus, column=config.text_column, held_out=config.held_out)
+
+
+def prepare_pretraining(config: Any) -> Upstream:
+    """Check a :class:`nlptl.config.PretrainConfig`, read its corpus, and claim the output directory.
 
     Raises:
         UserError: With every mistake, before any slow work.
     """
     problems = Problems()
-    if not config.corpus:
-        problems.add("--corpus is missing; expected files of unlabelled text, path[:weight].")
-    for spec in config.corpus:
-        problems.run(parse_corpus, spec)
+    corpus = problems.run(read_corpus, config)
     check = check_from_scratch if config.model is None else check_training
     checked = problems.run(check, config)
     objective = problems.run(choose_objective, config, checked[1]) if checked else None
     if is_main_process():
         problems.run(check_directory, config)
     problems.raise_if_any()
-    assert checked and objective  # raised above otherwise
+    assert checked and objective and corpus  # raised above otherwise
     if is_main_process():
         claim_directory(config)
-    return checked[0], objective
+    return Upstream(checked[0], objective, *corpus)
 
 
 def choose_objective(config: Any, family: str) -> Objective:

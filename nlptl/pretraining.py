@@ -110,7 +110,7 @@ def pretrain(
             pieces, lengths, collate, batch_size=batch_size, seed=seed, process=process
         )
 
-    aside = batches(held_out, seed=None)
+    pieces, aside = batches(documents, seed=seed), batches(held_out, seed=None)
     at = log_spaced(keep, plan.updates) if keep else []
     score = EvaluateEvery(
         lambda m: held_out_loss(m, aside, accelerator),
@@ -118,6 +118,7 @@ def pretrain(
         accelerator,
         every=eval_every,
         at=at,
+        tokens_each=float(pieces.lengths.mean()),
     )
     keeper = SaveModels(
         # A copy, because merging takes the adapters off, and these go on training.
@@ -130,7 +131,7 @@ def pretrain(
     )
     return train(
         objective.module(model),
-        batches(documents, seed=seed),
+        pieces,
         step=upstream_step,
         plan=plan,
         accelerator=accelerator,

@@ -11,7 +11,6 @@ from nlptl.config import PretrainConfig, run_recipe
 
 def main(config: PretrainConfig) -> None:
     """Read the corpus, build or load the model, train, save."""
-    from nlptl.data.corpus import load_corpus
     from nlptl.engine.setup import start_accelerator
     from nlptl.models.building import model_to_train
     from nlptl.modes import apply_mode
@@ -20,27 +19,24 @@ def main(config: PretrainConfig) -> None:
     from nlptl.runs import save_pretrained_run
     from nlptl.terminal import say
 
-    mode, objective = prepare_pretraining(config)
+    ready = prepare_pretraining(config)
     accelerator = start_accelerator(
         tracker=config.tracker, output_dir=config.output_dir, seed=config.seed
     )
-    documents, held_out = load_corpus(
-        config.corpus, column=config.text_column, held_out=config.held_out
-    )
     model, tokenizer, new = start_model(
         config.output_dir,
-        lambda: model_to_train(config, objective, documents),
-        objective,
+        lambda: model_to_train(config, ready.objective, ready.documents),
+        ready.objective,
         accelerator,
     )
-    model, manifest = apply_mode(model, mode, new=new)
+    model, manifest = apply_mode(model, ready.mode, new=new)
     say(manifest)
     pretrain(
         model,
         tokenizer,
-        documents,
-        held_out,
-        objective=objective,
+        ready.documents,
+        ready.held_out,
+        objective=ready.objective,
         plan=pretraining_plan(config),
         batch_size=config.batch_size,
         max_length=min(config.max_length or 128, tokenizer.model_max_length),

@@ -1,51 +1,130 @@
-"""Unlabelled text for pretraining: files in, pieces of token ids out."""
+"""Unlabelled text for pretraining: files, folders and hub data sets in, pieces of token ids out.
+
+Nothing is held in memory: documents and pieces are memory-mapped Arrow files in the cache of the datasets
+library, so a corpus may be larger than memory. Pieces are written once; an epoch is another order of them.
+"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets, load_dataset
+from datasets import Dataset, Value, concatenate_datasets
 
+from nlptl.data import sources
 from nlptl.data.encoding import map_tokenized
-from nlptl.errors import ConfigError, DataError
+from nlptl.errors import ConfigError, DataError, Problems, listed, suggest
 
-#: Reader of the datasets library for each file ending.
-READERS = {".parquet": "parquet", ".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+#: What a corpus may be read from: labelled data's formats, and text with a document a line.
+READERS: dict[str, tuple[str, dict[str, Any]]] = {**sources.READERS, ".txt": ("text", {})}
 
 
-def parse_corpus(spec: str) -> tuple[Path, float]:
-    """Split ``path[:weight]``; the weight defaults to 1.
+@dataclass(frozen=True)
+class Source:
+    """A part of a corpus.
+
+    Attributes:
+        name: A file, a folder, ``bundled/…``, or a hub name.
+        weight: Share of its documents to take; 2 takes each twice.
+    """
+
+    name: str
+    weight: float = 1.0
+
+
+def parse_corpus(spec: str) -> Source:
+    """Split ``name[:weight]``; the weight defaults to 1. A hub name may bring a ``:config`` of its own.
 
     Raises:
-        ConfigError: If the file is missing, of an unknown kind, or the weight no positive number.
+        ConfigError: If the weight is no positive number.
+        DataError: If a local file is missing or of an unknown kind, or a folder holds no text.
     """
-    name, _, weight = spec.rpartition(":") if ":" in spec else (spec, "", "1")
-    path = Path(name)
-    if path.suffix not in READERS:
-        raise ConfigError(f"--corpus {spec}: expected a file ending in {', '.join(READERS)}.")
-    if not path.is_file():
-        raise ConfigError(f"--corpus {spec}: there is no file {path}.")
+    name, _, end = spec.rpartition(":") if ":" in spec else (spec, "", "")
     try:
-        value = float(weight)
-    except ValueError:
-        value = 0.0
-    if not value > 0:
+        weight = float(end or 1)
+    except ValueError:  # the configuration of a hub data set
+        name, weight = spec, 1.0
+    if not 0 < weight < float("inf"):
         raise ConfigError(f"--corpus {spec}: the weight after ':' must be a number above 0.")
-    return path, value
+    files_of(name)
+    return Source(name, weight)
+
+
+def files_of(name: str) -> list[Path]:
+    """The local files that a corpus' name stands for; none for a hub name.
+
+    Raises:
+        DataError: If a file is missing or of an unknown kind, or a folder holds no text.
+    """
+    path = sources.local_path(name)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix in READERS and p.is_file())
+        if not found:
+            raise DataError(
+                f"--corpus {name}: the folder holds no file ending in {', '.join(READERS)}."
+            )
+        return found
+    if path.is_file():
+        if path.suffix not in READERS:
+            raise DataError(f"--corpus {name}: expected a file ending in {', '.join(READERS)}.")
+        return [path]
+    if (
+        path.suffix in READERS
+        or name.startswith(("bundled/", "/", ".", "~"))
+        or name.count("/") > 1
+    ):
+        near = suggest(path.name, [p.name for p in path.parent.glob("*")])
+        raise DataError(f"--corpus {name}: there is no file or folder {path}.{near}")
+    return []
+
+
+def read_documents(name: str, column: str) -> Any:
+    """All documents of a file, folder or hub data set (its training split).
+
+    Returns:
+        A :class:`datasets.Dataset` with the one column ``text``, memory-mapped: it lies on disk, however
+        large it is.
+
+    Raises:
+        DataError: If it cannot be read, or has no such column, or something else than text in it.
+    """
+    tables = [sources.read_table(path, "--corpus", READERS) for path in files_of(name)]
+    if not tables:
+        splits = sources.from_hub(name, "--corpus", "or give local files")
+        if "train" not in splits:
+            raise DataError(
+                f"--corpus {name}: no split is called train; there are {listed(splits)}."
+            )
+        tables = [splits["train"]]
+    for number, table in enumerate(tables):
+        if column not in table.column_names:
+            raise DataError(
+                f"--corpus {name}: there is no column '{column}'; there are {listed(table.column_names)}. "
+                "Name the text's column with --text-column."
+            )
+        if getattr(table.features[column], "dtype", None) not in ("string", "large_string"):
+            raise DataError(f"--corpus {name}: the column '{column}' holds no text.")
+        table = table.select_columns([column])
+        if column != "text":
+            table = table.rename_column(column, "text")
+        # csv files are read as large_string, the others as string, and only equals are joined.
+        same = table.features["text"].dtype == "string"
+        tables[number] = table if same else table.cast_column("text", Value("string"))
+    return concatenate_datasets(tables)
 
 
 def load_corpus(specs: Sequence[str], *, column: str, held_out: int) -> tuple[Any, Any]:
-    """Read documents, set some aside, and weigh the files.
+    """Read documents, set some aside, and weigh the sources.
 
-    Each file is shuffled once, always in the same way, so that all runs on it hold out the same
-    documents and their losses can be compared; its share of ``held_out`` documents (by number of documents) is
-    taken off, and of the rest ``weight`` times as many documents as there are go into training
-    (a weight of 0.5 takes half of them, 2 takes each twice).
+    Each source is shuffled once, always in the same way, so that all runs on it hold out the same
+    documents and their losses can be compared; its share of ``held_out`` documents (by number of
+    documents) is taken off, and of the rest ``weight`` times as many documents as there are go into
+    training (a weight of 0.5 takes half of them, 2 takes each twice).
 
     Args:
-        specs: ``path[:weight]`` each; parquet, jsonl, json, csv or txt (one document a line).
+        specs: ``name[:weight]`` each, see :func:`parse_corpus`.
         column: The text's column.
         held_out: Documents to set aside in all.
 
@@ -53,29 +132,29 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int) -> tuple[An
         Training and held-out documents, as datasets with the one column ``text``.
 
     Raises:
-        ConfigError: See :func:`parse_corpus`.
-        DataError: If a file has no such column.
+        UserError: See :func:`parse_corpus` and :func:`read_documents`; with all mistakes.
     """
-    files = []
-    for path, weight in map(parse_corpus, specs):
-        reader = READERS[path.suffix]
-        documents = load_dataset(reader, data_files=str(path), split="train")
-        if column not in documents.column_names:
-            raise DataError(
-                f"{path} has no column '{column}'; it has {', '.join(documents.column_names)}. "
-                "Name the text's column with --text-column."
-            )
-        documents = documents.select_columns([column])
-        if column != "text":
-            documents = documents.rename_column(column, "text")
-        files.append((documents.shuffle(seed=0), weight))
-    total = sum(len(documents) for documents, _ in files)
+    problems = Problems()
+    parts = []
+    for spec in specs:
+        with problems.collect():
+            source = parse_corpus(spec)
+            parts.append((read_documents(source.name, column).shuffle(seed=0), source.weight))
+    problems.raise_if_any()
+    total = sum(len(documents) for documents, _ in parts)
     train, aside = [], []
-    for documents, weight in files:
+    for documents, weight in parts:
         off = max(1, round(held_out * len(documents) / total))
+        rest = len(documents) - off
+        if rest < 1:
+            problems.add(
+                f"--held-out {held_out} leaves no document of {len(documents)} to train on; lower it."
+            )
+            continue
         aside.append(documents.select(range(off)))
-        rest, count = len(documents) - off, round((len(documents) - off) * weight)
+        count = round(rest * weight)
         train.append(documents.select([off + i % rest for i in range(count)]))
+    problems.raise_if_any()
     return concatenate_datasets(train), concatenate_datasets(aside)
 
 
@@ -83,7 +162,7 @@ def iterate_texts(documents: Dataset, most: int) -> Iterator[list[str]]:
     """Yield lists of texts, for training a tokenizer, up to ``most`` documents."""
     batch: Any
     for batch in documents.select(range(min(most, len(documents)))).iter(batch_size=1000):
-        yield batch["text"]
+        yield [text for text in batch["text"] if text]
 
 
 def even_pieces(ids: Sequence[int], room: int) -> list[Sequence[int]]:
@@ -119,11 +198,12 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
     """
 
     def cut(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
-        encoded = tokenizer(batch["text"], add_special_tokens=False, verbose=False)["input_ids"]
+        texts = [text or "" for text in batch["text"]]  # a missing text is no document
+        encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         pieces = [p for ids in encoded for p in even_pieces(ids, room) if len(p) >= least]
         return {"input_ids": pieces, "length": [len(ids) for ids in pieces]}
 
-    return map_tokenized(documents, cut, tokenizer, room, least, "pieces-2")
+    return map_tokenized(documents, cut, tokenizer, room, least, "pieces-3")
 
 
 def special_frame(tokenizer: Any) -> tuple[list[int], list[int]]:

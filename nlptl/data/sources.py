@@ -26,12 +26,15 @@ SPLIT_NAMES = {
 }
 
 
-def read_table(path: Path, flag: str) -> Any:
+def read_table(
+    path: Path, flag: str, readers: Mapping[str, tuple[str, dict[str, Any]]] = READERS
+) -> Any:
     """Read one local file.
 
     Args:
-        path: A csv, tsv, jsonl, json or parquet file.
+        path: A file.
         flag: The flag that named it, for messages.
+        readers: The kinds that are taken, by file ending.
 
     Returns:
         A :class:`datasets.Dataset`, memory-mapped from the library's cache.
@@ -45,13 +48,11 @@ def read_table(path: Path, flag: str) -> Any:
     if not path.is_file():
         near = suggest(path.name, [p.name for p in path.parent.glob("*") if p.is_file()])
         raise DataError(f"{flag} {path}: there is no such file.{near}")
-    if path.suffix not in READERS:
-        raise DataError(f"{flag} {path}: expected a file ending in {', '.join(READERS)}.")
-    if not path.stat().st_size or (
-        path.suffix != ".parquet" and not path.read_text("utf-8", "replace").strip()
-    ):
+    if path.suffix not in readers:
+        raise DataError(f"{flag} {path}: expected a file ending in {', '.join(readers)}.")
+    if _is_empty(path):
         raise DataError(f"{flag} {path}: the file is empty.")
-    builder, options = READERS[path.suffix]
+    builder, options = readers[path.suffix]
     try:
         table = load_dataset(builder, data_files=str(path), split="train", **options)
     except (DatasetGenerationError, ValueError, OSError) as error:
@@ -64,6 +65,13 @@ def read_table(path: Path, flag: str) -> Any:
     if not len(table):
         raise DataError(f"{flag} {path}: the file has a header and no rows.")
     return table
+
+
+def _is_empty(path: Path) -> bool:
+    if path.suffix == ".parquet" or not path.stat().st_size:
+        return not path.stat().st_size
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return not any(line.strip() for line in lines)
 
 
 def load_splits(
@@ -120,15 +128,18 @@ def load_asked(config: Any, *, read: Reader = read_table) -> tuple[dict[str, Any
     return splits, record
 
 
+def local_path(name: str) -> Path:
+    """The path that a name would have: ``bundled/…`` lies in the package, all else as it stands."""
+    return BUNDLED / name.removeprefix("bundled/") if name.startswith("bundled/") else Path(name)
+
+
 def _load_dataset(name: str, read: Reader) -> dict[str, Any]:
-    path = Path(name)
-    if name.startswith("bundled/"):
-        path = BUNDLED / name.removeprefix("bundled/")
-        if not path.is_dir():
-            known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/train.jsonl"))
-            raise DataError(
-                f"--dataset {name}: there is no such bundled set. There are: {listed(known)}."
-            )
+    path = local_path(name)
+    if name.startswith("bundled/") and not path.is_dir():
+        known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/train.jsonl"))
+        raise DataError(
+            f"--dataset {name}: there is no such bundled set. There are: {listed(known)}."
+        )
     if path.is_dir():
         return _load_folder(path, name, read)
     if path.suffix in READERS or path.is_file():
@@ -150,20 +161,29 @@ def _load_folder(path: Path, name: str, read: Reader) -> dict[str, Any]:
     return {split: read(p, "--dataset") for split, p in found.items() if p is not None}
 
 
-def _load_hub(name: str) -> dict[str, Any]:
+def from_hub(name: str, flag: str, instead: str) -> Any:
+    """All splits of a hub data set, ``name`` or ``name:config``.
+
+    Raises:
+        DataError: If it cannot be had.
+    """
     from datasets import load_dataset
 
     repository, _, config = name.partition(":")
     try:
-        loaded = load_dataset(repository, config or None)
+        return load_dataset(repository, config or None)
     except UserError:
         raise
     except Exception as error:  # the hub client raises a dozen kinds
         raise DataError(
-            f"--dataset {name}: is no local file or folder, and could not be had from the hub "
+            f"{flag} {name}: is no local file or folder, and could not be had from the hub "
             f"({type(error).__name__}: {str(error).splitlines()[0]}). Check the name and the network, "
-            "or give a local file, or bundled/reviews."
+            f"{instead}."
         ) from error
+
+
+def _load_hub(name: str) -> dict[str, Any]:
+    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/reviews")
     splits = {
         split: next((loaded[n] for n in names if n in loaded), None)
         for split, names in SPLIT_NAMES.items()

@@ -219,12 +219,15 @@ class SaveCheckpoints(Quiet):
 class EvaluateEvery(Quiet):
     """Scores the model every so many updates and appends a line to a log.
 
+    The line also has the speed since the line before, time spent on scores not counted.
+
     Args:
         score: Model to figures.
         log: A ``.jsonl`` file; one line ``{"update": …, "examples": …, **figures}`` each time.
         accelerator: Only the main process writes.
         at: Updates to score at, besides every ``every``.
         every: Updates between scores.
+        tokens_each: Mean tokens an example, for the speed.
     """
 
     def __init__(
@@ -235,14 +238,20 @@ class EvaluateEvery(Quiet):
         *,
         every: int,
         at: Sequence[int] = (),
+        tokens_each: float = 1.0,
     ) -> None:
         self.score, self.log, self.accelerator = score, log, accelerator
-        self.every, self.at = every, frozenset(at)
+        self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
 
     def on_start(self, state: FitState) -> None:
-        """Score the model as it comes, unless it goes on from a checkpoint."""
+        """Score the model as it comes; or drop the lines that a resumed run will write again."""
         if state.update == 0:
             self.write(state)
+        elif self.accelerator.is_main_process and self.log.exists():
+            lines = self.log.read_text().splitlines()
+            kept = [line for line in lines if json.loads(line)["update"] <= state.update]
+            self.log.write_text("".join(f"{line}\n" for line in kept))
+        self.began, self.examples = time.perf_counter(), state.examples
 
     def on_step(self, state: FitState) -> bool:
         """Score, if it is time."""
@@ -253,12 +262,16 @@ class EvaluateEvery(Quiet):
 
     def write(self, state: FitState) -> None:
         """Score now and append the line."""
+        train = {}
+        if state.update:
+            rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
+            train = {"train_loss": state.loss, "tokens_per_second": round(rate * self.tokens_each)}
         figures = dict(self.score(state.model))
         if self.accelerator.is_main_process:
-            train = {"train_loss": state.loss} if state.update else {}
             line = {"update": state.update, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+        self.began, self.examples = time.perf_counter(), state.examples
 
 
 class SaveModels(Quiet):

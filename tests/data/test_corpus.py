@@ -1,13 +1,21 @@
 """Unlabelled text: files and weights, the same held-out documents always, pieces within documents."""
 
+import re
 from itertools import chain
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from tiny import sentences
 
-from nlptl.data.corpus import even_pieces, lengths, load_corpus, parse_corpus, tokenize
-from nlptl.errors import ConfigError, DataError
+from nlptl.data.corpus import (
+    even_pieces,
+    lengths,
+    load_corpus,
+    parse_corpus,
+    read_documents,
+    tokenize,
+)
+from nlptl.errors import ConfigError, DataError, UserError
 from nlptl.models.building import train_wordpiece
 
 
@@ -57,13 +65,63 @@ def test_no_piece_holds_two_documents():
     assert max(map(len, found)) <= 14 and set(lengths(pieces)) <= {12, 13, 14}
 
 
+def test_folders_bundled_texts_and_every_format(files, tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "a.txt").write_text("one\n\ntwo\n")
+    (folder / "b.tsv").write_text("text\tother\nthree\tx\n")
+    (folder / "deeper/c.jsonl").write_text('{"text": "four"}\n')
+    (folder / "notes.md").write_text("not taken")
+    table = read_documents(str(folder), "text")
+    assert table.column_names == ["text"]
+    assert sorted(text for text in table["text"][:] if text) == ["four", "one", "three", "two"]
+    assert len(read_documents("bundled/reviews/unlabelled.jsonl", "text")) == 800
+
+
+def test_a_hub_set_brings_its_configuration_and_a_weight(monkeypatch):
+    seen = []
+
+    def stub(name, config=None, **kwargs):
+        seen.append((name, config))
+        rows = Dataset.from_dict({"body": [f"{config} {i}" for i in range(20)]})
+        return DatasetDict({"train": rows, "test": rows.select([0])})
+
+    monkeypatch.setattr("datasets.load_dataset", stub)
+    train, aside = load_corpus(["some/wiki:raw:0.5", "wiki:tiny"], column="body", held_out=10)
+    assert seen == [("some/wiki", "raw"), ("wiki", "tiny")]
+    assert train.column_names == ["text"]
+    counts = [sum(t.startswith(c) for t in train["text"][:]) for c in ("raw", "tiny")]
+    assert counts == [8, 15] and len(aside) == 10  # 15 of each are left after 5
+
+
+def test_a_missing_text_is_no_document(tmp_path):
+    Dataset.from_dict({"text": ["a b c d e f g h", None, ""]}).to_parquet(tmp_path / "x.parquet")
+    tokenizer = train_wordpiece(iter([["a b c d e f g h"]]), vocab_size=60, max_length=64)
+    documents = read_documents(str(tmp_path / "x.parquet"), "text")
+    assert tokenize(documents, tokenizer, room=20)["length"][:] == [8]
+
+
 def test_wrong_specs_are_named(files):
-    assert parse_corpus(f"{files}/b.txt:0.5")[1] == 0.5
-    with pytest.raises(ConfigError, match="there is no file"):
-        parse_corpus(f"{files}/c.txt")
-    with pytest.raises(ConfigError, match="expected a file ending in"):
-        parse_corpus(f"{files}/b.doc")
+    assert parse_corpus(f"{files}/b.txt:0.5").weight == 0.5
+    assert parse_corpus("some/wiki:raw").name == "some/wiki:raw"
+    (files / "b.doc").write_text("x")
+    (files / "void").mkdir()
+    (files / "numbers.csv").write_text("text\n1\n2\n")
+    wrong = {
+        f"{files}/bb.txt": r"there is no file or folder \S+bb.txt. Did you mean 'b.txt'",
+        f"{files}/b.doc": "expected a file ending in",
+        f"{files}/void": "the folder holds no file ending in",
+        f"{files}/numbers.csv": "the column 'text' holds no text",
+        "bundled/nothing": "there is no file or folder",
+        "nobody/nothing": "is no local file or folder, and could not be had from the hub",
+    }
+    with pytest.raises(UserError) as caught:
+        load_corpus(list(wrong), column="text", held_out=1)
+    for message in wrong.values():
+        assert re.search(message, str(caught.value)), message
     with pytest.raises(ConfigError, match="weight after ':' must be a number above 0"):
         parse_corpus(f"{files}/b.txt:-1")
-    with pytest.raises(DataError, match="has no column 'body'; it has text"):
+    with pytest.raises(DataError, match="there is no column 'body'; there are text"):
         load_corpus([f"{files}/a.parquet"], column="body", held_out=1)
+    with pytest.raises(UserError, match="--held-out 20 leaves no document of 20 to train on"):
+        load_corpus([f"{files}/b.txt"], column="text", held_out=20)

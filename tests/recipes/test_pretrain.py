@@ -40,6 +40,7 @@ def test_it_logs_the_held_out_loss_and_saves_a_model(finished):
     assert [line["update"] for line in log] == [0, 20, 40]
     assert log[0]["tokens"] == log[-1]["tokens"] > 30  # the same masks each time
     assert log[-1]["loss"] < log[0]["loss"] - 2 * log[0]["se"]
+    assert all(line["tokens_per_second"] > 0 for line in log[1:])
     model = AutoModelForMaskedLM.from_pretrained(finished / "model")
     assert model.config.num_hidden_layers == 2
     assert len(AutoTokenizer.from_pretrained(finished / "model")) == model.config.vocab_size
@@ -67,7 +68,11 @@ def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path
     with pytest.raises(PowerCut):
         run_in_process("pretrain", *flags(corpus, tmp_path / "run"))
     monkeypatch.undo()
+    log = tmp_path / "run/log.jsonl"
+    with log.open("a") as file:  # scored after the checkpoint: will be scored again
+        file.write('{"update": 25}\n')
     run_in_process("pretrain", *flags(corpus, tmp_path / "run"), "--resume")
+    assert [json.loads(line)["update"] for line in log.read_text().splitlines()] == [0, 20, 40]
     one = load_file(finished / "model/model.safetensors")
     two = load_file(tmp_path / "run/model/model.safetensors")
     assert all((tensor == two[name]).all() for name, tensor in one.items())
@@ -110,6 +115,7 @@ def test_the_other_families_learn_keep_models_and_fine_tune(
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert [line["update"] for line in log] == [0, 1, 6, 20, 40]  # 40^0, 40^(1/2), 40^1 are kept
     assert log[-1]["loss"] < log[0]["loss"] - 2 * log[0]["se"]
+    assert all(line["tokens_per_second"] > 0 for line in log[1:])
     kept = sorted(path.name for path in (tmp_path / "run/models").iterdir())
     assert kept == [f"update-{n:07d}" for n in (0, 1, 6, 40)]
     assert len(AutoTokenizer.from_pretrained(tmp_path / "run/models/update-0000006")) <= 300
