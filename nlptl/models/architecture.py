@@ -6,7 +6,7 @@ from typing import Any
 
 from nlptl.errors import ModelError, Problems, suggest
 from nlptl.models.layer_map import FAMILIES, check_family
-from nlptl.models.loading import load_config
+from nlptl.models.loading import load_config, load_tokenizer, save_pretrained
 
 #: Sizes of a model of which nothing but the family is given.
 DEPTH, WIDTH, POSITIONS = 12, 128, 256
@@ -110,6 +110,25 @@ def new_model(config: Any) -> Any:
 
     seq2seq = getattr(config, "is_encoder_decoder", False)
     return (AutoModelForSeq2SeqLM if seq2seq else AutoModelForMaskedLM).from_config(config)
+
+
+def save_untrained(name: str, directory: Path, *, seed: int) -> None:
+    """Write a checkpoint's twin without pretraining: same architecture and tokenizer, random weights.
+
+    The weights are drawn as its configuration says, pretraining head included.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        directory: Where it goes; opens like any checkpoint.
+        seed: Of the weights.
+    """
+    import torch
+
+    config = load_config(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = new_model(config)
+    save_pretrained(model, load_tokenizer(name, split_special_tokens=False), directory)
 
 
 def longest_position(architecture: str, positions: int | None) -> int:
