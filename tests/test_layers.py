@@ -27,7 +27,7 @@ ALLOWED = {
     "pretraining": BASE | {"data", "engine", "models", "tasks"},
     "planning": BASE
     | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},
-    "evaluation": BASE | {"data", "engine", "metrics", "models", "tasks"},
+    "evaluation": BASE | {"data", "engine", "finetuning", "metrics", "models", "tasks"},
 }
 CORE = set(ALLOWED)  # a method may import any core part, and no other method
 

@@ -106,6 +106,10 @@ class Task(Protocol):
         """The task with what is chosen on validation predictions, such as a threshold."""
         ...
 
+    def example_scores(self, predictions: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Score of each example under :attr:`selection`, in [0, 1]; higher is better."""
+        ...
+
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Metrics, each with its standard error under ``<name>_se``."""
         ...

@@ -243,6 +243,12 @@ class QuestionAnswering:
         none = difference is None or (self.v2 and difference > self.threshold)
         return "" if none else prediction["answer"]
 
+    def example_scores(self, predictions: Sequence[Mapping[str, Any]]) -> list[float]:
+        """F1 of each question."""
+        from nlptl.metrics.squad import f1
+
+        return [f1(self.decided(p), p["gold"], v2=self.v2) for p in predictions]
+
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Exact match and F1 in percent; in v2 with their parts and the threshold."""
         from nlptl.metrics.squad import Squad

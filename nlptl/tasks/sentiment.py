@@ -158,6 +158,10 @@ class Sentiment:
         """Nothing is chosen on validation predictions."""
         return self
 
+    def example_scores(self, predictions: Sequence[Mapping[str, Any]]) -> list[float]:
+        """1 for a text that is right, 0 for one that is wrong."""
+        return [float(record["prediction"] == record["gold"]) for record in predictions]
+
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy, macro-F1 and Matthews' correlation."""
         from nlptl.metrics.classification import classification_metrics

@@ -1,0 +1,114 @@
+"""Is transfer from a checkpoint plainly visible? The same architecture, pretrained and untrained.
+
+    python benchmarks/transfer.py sentiment reviews bundled/bert bundled/roberta -- --epochs 12
+
+``full`` from the checkpoint against ``full`` from random weights (three times the epochs), each at the best of
+several rates on validation data, over six seeds; and a linear probe on both frozen bodies. What stands
+behind ``--`` goes to the recipe. Results: ``benchmarks/results/transfer_NAME_MODEL.json``; none is made twice.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from nlptl.config import QAConfig, SentimentConfig, parse_args
+from nlptl.engine.setup import new_accelerator
+from nlptl.evaluation.arms import Arm, run_arm, scratch_arm
+from nlptl.evaluation.probe import fit_probe, pooled_states
+from nlptl.evaluation.statistics import joint_bootstrap
+from nlptl.models.architecture import save_untrained
+from nlptl.planning import check_training, fill_in, settings_of
+from nlptl.tasks.qa import prepare_qa
+from nlptl.tasks.sentiment import prepare_sentiment
+
+ROOT = Path(__file__).parent.parent
+SEEDS = range(6)
+RECIPES = {"sentiment": (SentimentConfig, prepare_sentiment), "qa": (QAConfig, prepare_qa)}
+#: Of the mode's default rate, for the checkpoint; of the same, for random weights.
+PRETRAINED, SCRATCH = (0.5, 1.0, 2.0), (0.5, 2.0, 8.0)
+
+
+def probes(model: str, task, splits) -> dict:
+    """Accuracy of a linear probe on the frozen body and on six untrained ones."""
+
+    def one(name: str) -> float:
+        parts = []
+        for split in ("train", "validation", "test"):
+            texts = splits[split][task.text_column][:]
+            states = pooled_states(name, texts, accelerator=new_accelerator())[:, -1]
+            parts.append((states, task.gold(splits[split])))
+        return fit_probe(*parts).accuracy
+
+    with TemporaryDirectory() as folder:
+        for seed in SEEDS:
+            save_untrained(model, Path(folder) / str(seed), seed=seed)
+        untrained = [one(f"{folder}/{seed}") for seed in SEEDS]
+    return {"pretrained": one(model), "untrained": untrained}
+
+
+def summary(arm: Arm) -> dict:
+    """What the file keeps of an arm."""
+    each = arm.scores.mean(axis=1)
+    return {
+        "mean": each.mean(),
+        "sd": each.std(ddof=1),
+        "seeds": each.tolist(),
+        "learning_rate": arm.settings.learning_rate,
+        "epochs": arm.settings.epochs,
+        "validation_by_rate": {f"{rate:g}": score for rate, score in arm.tried.items()},
+        "seconds": round(arm.seconds),
+    }
+
+
+def measure(recipe: str, model: str, flags: list[str]) -> dict:
+    """All arms of one checkpoint."""
+    kind, prepare = RECIPES[recipe]
+    config = parse_args(kind, ["--model", model, "--mode", "full", *flags])
+    mode, family, width = check_training(config)
+    task, splits, _ = prepare(config)
+    filled = fill_in(config, mode, family, width, len(splits["train"]))
+    settings, rate = settings_of(filled, mode, 0), filled.learning_rate
+    rates = [[factor * rate for factor in factors] for factors in (PRETRAINED, SCRATCH)]
+    full = run_arm(task, splits, settings, seeds=SEEDS, rates=rates[0])
+    longer = replace(settings, epochs=3 * settings.epochs)
+    scratch = scratch_arm(task, splits, longer, seeds=SEEDS, rates=rates[1])
+    groups = splits["test"]["context"][:] if recipe == "qa" else None
+    gain = joint_bootstrap(full.scores, scratch.scores, groups=groups)
+    found = {"model": model, "n": {name: len(table) for name, table in splits.items()}}
+    found |= {"full": summary(full), "scratch": summary(scratch)}
+    found["gain"] = {"mean": gain.mean, "low": gain.low, "high": gain.high, "p": gain.p}
+    if recipe == "sentiment":
+        found["probe"] = probes(model, task, splits)
+    return found
+
+
+def main() -> None:
+    """Measure what is missing and print a Markdown table."""
+    recipe, name, *rest = sys.argv[1:]
+    at = rest.index("--") if "--" in rest else len(rest)
+    print("| checkpoint | full | from random weights | gain (95 %) | probe | on random bodies |")
+    print("|---|---|---|---|---|---|")
+    for model in rest[:at]:
+        path = ROOT / f"benchmarks/results/transfer_{name}_{Path(model).name}.json"
+        if not path.exists():
+            found = measure(recipe, model, rest[at + 1 :])
+            path.write_text(json.dumps(found, indent=2) + "\n")
+        found = json.loads(path.read_text())
+        full, scratch, gain = found["full"], found["scratch"], found["gain"]
+        cells = [
+            model,
+            f"{full['mean']:.3f} ± {full['sd']:.3f}",
+            f"{scratch['mean']:.3f} ± {scratch['sd']:.3f}",
+            f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
+        ]
+        if probe := found.get("probe"):
+            cells += [f"{probe['pretrained']:.3f}", f"{np.mean(probe['untrained']):.3f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
