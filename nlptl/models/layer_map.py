@@ -27,6 +27,9 @@ class Family:
         residual_writes: The projections of a block whose output is added to the residual stream.
         lm_head: Name of the pretraining head on the language model.
         positions: Configuration to the longest input in tokens; None where there is no limit.
+        pass_on: A block, a hidden state and a position bias to what the block would return if it changed
+            nothing.
+        pooled: Which token a classification head reads, ``first`` or ``last``.
         ties: What shares one tensor, in words.
     """
 
@@ -36,11 +39,25 @@ class Family:
     residual_writes: tuple[str, ...]
     lm_head: str
     positions: Callable[[Any], int | None]
+    pass_on: Callable[[Any, Any, Any], Any]
+    pooled: str
     ties: str
 
 
 def _encoder_blocks(backbone: Any) -> list[Modules]:
     return [(block,) for block in backbone.encoder.layer]
+
+
+def _pass_on(block: Any, hidden: Any, bias: Any) -> Any:
+    return hidden
+
+
+def _t5_pass_on(block: Any, hidden: Any, bias: Any) -> Any:
+    attention = block.layer[0].SelfAttention
+    if bias is None and attention.has_relative_attention_bias:
+        # Only the first block of a stack owns it, and the blocks above need it.
+        bias = attention.compute_bias(hidden.shape[1], hidden.shape[1], device=hidden.device)
+    return hidden, bias, None
 
 
 def _t5_blocks(backbone: Any) -> list[Modules]:
@@ -59,6 +76,8 @@ FAMILIES: dict[str, Family] = {
         residual_writes=("attention.output.dense", "output.dense"),
         lm_head="cls",
         positions=lambda config: config.max_position_embeddings,
+        pass_on=_pass_on,
+        pooled="first",
         ties="the masked-LM decoder shares the word embeddings' tensor",
     ),
     "roberta": Family(
@@ -69,15 +88,24 @@ FAMILIES: dict[str, Family] = {
         lm_head="lm_head",
         # Position ids start behind the padding index, so two of the 514 rows are never used.
         positions=lambda config: config.max_position_embeddings - config.pad_token_id - 1,
+        pass_on=_pass_on,
+        pooled="first",
         ties="the masked-LM decoder shares the word embeddings' tensor",
     ),
     "t5": Family(
-        embeddings=lambda backbone: (backbone.shared,),
+        # One dropout serves a stack's embeddings and its output.
+        embeddings=lambda backbone: (
+            backbone.shared,
+            backbone.encoder.dropout,
+            backbone.decoder.dropout,
+        ),
         blocks=_t5_blocks,
         lora_targets=("q", "v"),
         residual_writes=("o", "wo"),
         lm_head="lm_head",
         positions=lambda config: None,
+        pass_on=_t5_pass_on,
+        pooled="last",
         ties=(
             "encoder and decoder share the embeddings (and v1.0 checkpoints the LM head); the first "
             "block of each stack owns the relative position bias of all its blocks"
