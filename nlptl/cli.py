@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import tyro
 
 from nlptl.config import exit_codes
 from nlptl.errors import ConfigError, Problems
+from nlptl.terminal import say
 
 
 def predict(
@@ -106,7 +108,38 @@ def _write(records: Iterator[dict[str, Any]], output: Path | None, total: int | 
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
+def cache(*, clear: bool = False, keep_gb: float | None = None) -> None:
+    """Show the cached states of frozen blocks (--cache), or remove them.
+
+    They lie in $NLPTL_CACHE, by default ~/.cache/nlptl, and together take at most $NLPTL_CACHE_GB, by default
+    20; the least recently used go first.
+
+    Args:
+        clear: Remove all.
+        keep_gb: Remove the least recently used until the others take at most so many gigabytes.
+    """
+    from nlptl.cache import directory
+
+    if clear or keep_gb is not None:
+        if keep_gb is not None and keep_gb < 0:
+            raise ConfigError(f"--keep-gb is {keep_gb}; expected 0 or more.")
+        removed = directory.shrink(0 if clear else 1e9 * (keep_gb or 0))
+        size = sum(entry.bytes for entry in removed)
+        say(f"removed {len(removed)} entries, {size / 1e6:.1f} MB")
+    there = directory.entries()
+    for entry in there:
+        day = datetime.fromtimestamp(entry.used).isoformat(" ", "minutes")
+        say(f"{entry.bytes / 1e6:10.1f} MB  used {day}  {entry.path.name[:12]}  {entry.about}")
+    total = sum(entry.bytes for entry in there)
+    say(
+        f"{directory.folder()}: {len(there)} entries, {total / 1e6:.1f} MB of at most "
+        f"{directory.limit() / 1e6:.0f} MB"
+    )
+
+
 def main() -> None:
     """Run ``nlptl``."""
     with exit_codes():
-        tyro.extras.subcommand_cli_from_dict({"predict": predict}, description=__doc__)
+        tyro.extras.subcommand_cli_from_dict(
+            {"cache": cache, "predict": predict}, description=__doc__
+        )

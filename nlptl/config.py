@@ -70,6 +70,8 @@ class SupervisedConfig(TrainingConfig):
     1000), at most 20 (40)."""
     patience: int | None = None
     """Stop after so many epochs without a better validation score."""
+    cache: Literal["auto", "off", "memory", "disk"] = "auto"
+    """Compute frozen blocks once and keep their output: auto decides whether and where (README)."""
     seeds: int = 1
     """Runs, with seeds seed, seed + 1, …; the spread is reported."""
     max_train_examples: int | None = None

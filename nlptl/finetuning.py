@@ -3,18 +3,27 @@
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from psutil import virtual_memory
+
+from nlptl.cache.directory import free_disk
+from nlptl.cache.plan import Kind, choose
+from nlptl.cache.prefix_cache import PrefixCache
 from nlptl.data.batching import LengthBatches
 from nlptl.engine.hooks import KeepBest, ProgressBar, Trackers
 from nlptl.engine.predict import predict
 from nlptl.engine.setup import Plan, seed_dropout, train, updates_for
+from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head, longest_input
 from nlptl.models.lora import plain
+from nlptl.models.prefix import Prefix, frozen_blocks
 from nlptl.modes import Manifest, Mode, apply_mode
-from nlptl.records import Batch, FitState
+from nlptl.records import Batch, Batches, Collate, FitState
 from nlptl.tasks.base import Features, Task, supervised_step
 from nlptl.terminal import say
 
@@ -36,6 +45,7 @@ class Settings:
         max_length: Tokens a text; None takes what the model does, at most 512.
         patience: Epochs without a better validation score before stopping; None never stops.
         seed: Of head, order and dropout.
+        cache: Where the states of frozen blocks are kept: ``auto``, ``off``, ``memory`` or ``disk``.
     """
 
     model: str
@@ -50,6 +60,7 @@ class Settings:
     max_length: int | None = None
     patience: int | None = None
     seed: int = 0
+    cache: Kind = "auto"
 
 
 @dataclass
@@ -74,6 +85,7 @@ class FineTuned:
         cut: Texts a split that were longer than the model takes.
         notices: What the user should know.
         sample: A batch of test features, to compare logits with after reloading.
+        cache: What the cache of frozen blocks did; None where there was none.
     """
 
     task: Task
@@ -93,6 +105,7 @@ class FineTuned:
     cut: dict[str, int]
     notices: list[str]
     sample: Batch
+    cache: dict[str, Any] | None = None
 
 
 def default_epochs(mode: Mode, examples: int, batch_size: int) -> float:
@@ -147,24 +160,30 @@ def finetune(
     for notice in notices:
         say(f"note: {notice}")
     collate, step = task.collator(loaded.tokenizer), supervised_step(task)
+    cache = open_cache(task, model, features, collate, settings, accelerator)
+    if cache:
+        step = cache.step(step)
 
-    def batches(part: Features, *, seed: int | None) -> LengthBatches:
-        process = (accelerator.process_index, accelerator.num_processes)
+    def batches(split: str, *, seed: int | None) -> Batches:
         size = settings.batch_size if seed is not None else 2 * settings.batch_size
+        if cache:
+            return cache.batches(split, batch_size=size, seed=seed)
+        part = features[split]
+        process = (accelerator.process_index, accelerator.num_processes)
         return LengthBatches(
             part.rows, part.lengths, collate, batch_size=size, seed=seed, process=process
         )
 
     def judge(model: Any, split: str) -> tuple[list[dict[str, Any]], float]:
-        part = features[split]
-        rows, loss = predict(model, batches(part, seed=None), step=step, accelerator=accelerator)
-        return task.predictions(splits[split], part, rows), loss
+        stream = batches(split, seed=None)
+        rows, loss = predict(model, stream, step=step, accelerator=accelerator)
+        return task.predictions(splits[split], features[split], rows), loss
 
     def validate(model: Any) -> dict[str, float]:
         predictions, loss = judge(model, "validation")
         return {**task.calibrate(predictions).score(predictions), "loss": loss}
 
-    stream = batches(features["train"], seed=settings.seed)
+    stream = batches("train", seed=settings.seed)
     keeper = KeepBest(
         validate,
         task.selection,
@@ -173,24 +192,32 @@ def finetune(
         report=say,
     )
     began = time.perf_counter()
-    state = train(
-        model,
-        stream,
-        step=step,
-        plan=_plan(settings, len(stream)),
-        accelerator=accelerator,
-        hooks=[ProgressBar(accelerator), Trackers(accelerator), keeper],
-        checkpoint_dir=checkpoint_dir,
-        resume=resume,
-    )
-    train_seconds = time.perf_counter() - began - keeper.seconds
-    began = time.perf_counter()
-    if task.calibrates:  # on the best epoch's model, and before the test set is seen
-        task = task.calibrate(judge(state.model, "validation")[0])
-    predictions, loss = judge(state.model, "test")
-    test_seconds = time.perf_counter() - began
+    with cache.active() if cache else nullcontext():
+        state = train(
+            model,
+            stream,
+            step=step,
+            plan=_plan(settings, len(stream)),
+            accelerator=accelerator,
+            hooks=[ProgressBar(accelerator), Trackers(accelerator), keeper],
+            checkpoint_dir=checkpoint_dir,
+            resume=resume,
+        )
+        train_seconds = time.perf_counter() - began - keeper.seconds
+        began = time.perf_counter()
+        if task.calibrates:  # on the best epoch's model, and before the test set is seen
+            task = task.calibrate(judge(state.model, "validation")[0])
+        predictions, loss = judge(state.model, "test")
+        test_seconds = time.perf_counter() - began
+    if cache:
+        say(cache)
     trained = accelerator.unwrap_model(state.model, keep_fp32_wrapper=False)
-    sample = next(iter(batches(features["test"], seed=None).epoch(0)))
+    live = LengthBatches(
+        features["test"].rows,
+        features["test"].lengths,
+        collate,
+        batch_size=2 * settings.batch_size,
+    )
     return FineTuned(
         task=task,
         settings=settings,
@@ -202,14 +229,65 @@ def finetune(
         metrics={**task.score(predictions), "loss": loss},
         history=keeper.history,
         best=keeper.best or 0,
-        timing=_timing(state, train_seconds, keeper.seconds, test_seconds),
+        timing=_timing(state, train_seconds, keeper.seconds, test_seconds, cache),
         padding=state.padding,
         trace=state.trace,
         n={name: len(table) for name, table in splits.items()},
         cut=cut,
         notices=notices,
-        sample=sample,
+        sample=next(iter(live.epoch(0))),
+        cache=cache.record() if cache else None,
     )
+
+
+def open_cache(
+    task: Task,
+    model: Any,
+    features: Mapping[str, Features],
+    collate: Collate,
+    settings: Settings,
+    accelerator: Any,
+) -> PrefixCache | None:
+    """The states of the frozen blocks for all splits, where that pays (:func:`nlptl.cache.plan.choose`).
+
+    Returns:
+        None where there is nothing to keep or nothing to gain; the user is told why.
+    """
+    prefix = Prefix(model, frozen_blocks(model))
+    pooled = (
+        layer_map(plain(model)).family.pooled
+        if task.pooled and prefix.blocks and prefix.whole
+        else None
+    )
+    lengths = np.concatenate([part.lengths for part in features.values()])
+    plan = choose(
+        settings.cache,
+        blocks=prefix.blocks,
+        values=(len(lengths) if pooled else int(lengths.sum())) * prefix.width * len(prefix.names),
+        width=prefix.width,
+        passes=settings.epochs,
+        free_memory=virtual_memory().available,
+        free_disk=free_disk(),
+        processes=accelerator.num_processes,
+        on_cpu=accelerator.device.type == "cpu",
+        pooled=pooled is not None,
+    )
+    if plan.kind == "off":
+        if settings.mode.kind != "full" and settings.cache != "off":
+            say(f"cache: off, {plan.reason}")
+        return None
+    model.to(accelerator.device)
+    cache = PrefixCache(
+        prefix,
+        plan,
+        outputs=lambda inputs: task.outputs(model, inputs),
+        pooled=pooled,
+        accelerator=accelerator,
+        report=say,
+    )
+    for name, part in features.items():
+        cache.add(name, part.rows, part.lengths, collate)
+    return cache
 
 
 def _plan(settings: Settings, batches: int) -> Plan:
@@ -223,10 +301,14 @@ def _plan(settings: Settings, batches: int) -> Plan:
     )
 
 
-def _timing(state: FitState, train: float, validate: float, test: float) -> dict[str, float]:
+def _timing(
+    state: FitState, train: float, validate: float, test: float, cache: PrefixCache | None
+) -> dict[str, float]:
+    built = cache.seconds if cache else 0.0
     return {
-        "train_seconds": round(train, 3),
+        "train_seconds": round(train + built, 3),
         "validation_seconds": round(validate, 3),
         "test_seconds": round(test, 3),
-        "examples_per_second": round(state.examples / train, 2),
+        "cache_seconds": round(built, 3),
+        "examples_per_second": round(state.examples / (train + built), 2),
     }

@@ -128,6 +128,20 @@ def check_precision(family: str) -> None:
         )
 
 
+def check_cache(asked: str, mode: Mode) -> None:
+    """Make sure that a cache that was asked for has something to keep.
+
+    Raises:
+        ConfigError: If the mode changes something in or below every block.
+    """
+    nothing = mode.kind in ("full", "lora") or (mode.kind == "freeze-lower" and not mode.blocks)
+    if asked in ("memory", "disk") and nothing:
+        raise ConfigError(
+            f"--cache {asked}: under --mode {mode.name} every block changes or lies above something that "
+            "does, so none can be cached. Use auto or off, or freeze blocks."
+        )
+
+
 def check_training(config: Any) -> tuple[Mode, str, int]:
     """Check everything about training a checkpoint that needs no data, all mistakes at once.
 
@@ -142,6 +156,8 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
     model = problems.run(check_model, config.model, config.max_length)
     if model:
         problems.run(check_precision, model[0])
+    if mode:
+        problems.run(check_cache, getattr(config, "cache", "off"), mode)
     if mode and model and mode.kind == "freeze-lower":
         blocks = max(model[2], getattr(config, "depth", None) or 0)  # it may grow before
         problems.run(check_depth, mode.blocks, blocks, config.model)
@@ -213,6 +229,7 @@ def settings_of(config: Any, mode: Mode, seed: int) -> Settings:
         max_length=config.max_length,
         patience=config.patience,
         seed=seed,
+        cache=config.cache,
     )
 
 

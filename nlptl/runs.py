@@ -156,6 +156,7 @@ def result_record(run: FineTuned) -> dict[str, Any]:
             "score": best.get(f"validation_{run.task.selection}"),
         },
         "timing": run.timing,
+        "cache": run.cache,
         "padding_share": round(run.padding, 4),
         "settings": {**settings, "lora": mode if mode["kind"] == "lora" else None},
         "texts_cut": run.cut,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from nlptl.cache.prefix_cache import forget
 from nlptl.engine.setup import start_accelerator
 from nlptl.finetuning import finetune
 from nlptl.planning import prepare_run
@@ -36,4 +37,5 @@ def run_supervised(
         )
         save_run(run, directory, extra=ready.record, accelerator=accelerator)
         say(scores(run, directory))
+    forget()
     summarize_seeds(ready.config)

@@ -15,6 +15,14 @@ from transformers import AutoModel, AutoModelForMaskedLM
 torch.set_num_threads(1)  # on tiny models a second thread only waits
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cached_states(tmp_path_factory) -> Path:
+    """No test writes into the user's own folder of cached states."""
+    path = tmp_path_factory.mktemp("nlptl_cache")
+    os.environ["NLPTL_CACHE"] = str(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> dict[str, Path]:
     """A saved body with tokenizer for each family, as a user would download it."""

@@ -75,6 +75,11 @@ class Prefix:
         """Whether all blocks are in it, so that only the head is left."""
         return self.blocks == len(self._layers().blocks)
 
+    @property
+    def width(self) -> int:
+        """Hidden size."""
+        return plain(self.model).config.hidden_size
+
     @torch.no_grad()
     def run(self, forward: Callable[[], object]) -> dict[str, Tensor]:
         """States at the border, each ``(batch, length, width)``, float32.

@@ -60,6 +60,11 @@ class Task(Protocol):
         ...
 
     @property
+    def pooled(self) -> bool:
+        """Whether the head reads one token of a text only, the one that its family pools."""
+        ...
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Fields of an example to predict, each a string."""
         ...

@@ -58,6 +58,7 @@ class QuestionAnswering:
     peft_type = "QUESTION_ANS"
     usual_length = 384
     fields = ("question", "context")
+    pooled = False
     too_long = "Questions longer than half of {limit} tokens"
 
     @classmethod

@@ -56,6 +56,7 @@ class Sentiment:
     too_long = "Texts longer than {limit} tokens"
     calibrates = False
     fields = ("text",)
+    pooled = True
 
     @property
     def auto_class(self) -> Any:

@@ -46,6 +46,24 @@ def test_two_processes_give_the_rates_and_the_metric_of_one(calm, reviews, tmp_p
         assert (tensor - trained[1][name]).abs().max() < 1e-3, name
 
 
+def test_two_processes_share_cached_states(calm, reviews, tmp_path):
+    flags = ["--model", calm, "--train-file", reviews, "--epochs", 2, "--batch-size", 5]
+    flags += ["--mode", "freeze-lower-1", "--learning-rate", 2e-3]
+    run_in_process("sentiment", *flags, "--cache", "off", "--output-dir", tmp_path / "one")
+    done = command(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
+        *("recipes/sentiment.py", *flags, "--cache", "disk", "--output-dir", tmp_path / "two"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("cache: the states above block 1") == 1
+    one, two = result(tmp_path / "one"), result(tmp_path / "two")
+    assert one["cache"] is None and two["cache"]["kind"] == "disk"
+    assert one["metrics"]["loss"] == pytest.approx(two["metrics"]["loss"], abs=1e-4)
+    trained = [load_file(tmp_path / name / "model/model.safetensors") for name in ("one", "two")]
+    for name, tensor in trained[0].items():
+        assert (tensor - trained[1][name]).abs().max() < 1e-3, name
+
+
 def test_accelerate_launch_with_mixed_precision_and_a_tracker(checkpoints, reviews, tmp_path):
     done = command(
         *("-m", "accelerate.commands.launch", "--cpu", "--mixed_precision", "bf16"),

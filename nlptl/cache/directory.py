@@ -1,0 +1,92 @@
+"""The folder of cached states: what is in it, what is whole, and how it is kept small."""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Bytes that all entries together may take, unless the environment variable NLPTL_CACHE_GB says more or less.
+LIMIT = 20e9
+UNFINISHED = "unfinished or damaged"
+
+
+def folder() -> Path:
+    """``$NLPTL_CACHE/prefix``, by default in ``~/.cache/nlptl``."""
+    root = os.environ.get("NLPTL_CACHE") or Path.home() / ".cache" / "nlptl"
+    return Path(root) / "prefix"
+
+
+def limit() -> float:
+    """Bytes that the cache may take."""
+    return float(os.environ.get("NLPTL_CACHE_GB") or LIMIT / 1e9) * 1e9
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry.
+
+    Attributes:
+        path: Its folder, named by its key.
+        bytes: Size on disk.
+        used: When it was read last, seconds since the epoch.
+        about: What it holds, in words.
+    """
+
+    path: Path
+    bytes: int
+    used: float
+    about: str
+
+
+def entries() -> list[Entry]:
+    """All entries, the least recently used first; unfinished ones too."""
+    found = []
+    for path in folder().glob("*") if folder().is_dir() else ():
+        size = sum(file.stat().st_size for file in path.glob("*"))
+        found.append(Entry(path, size, *_record(path)))
+    return sorted(found, key=lambda entry: entry.used)
+
+
+def _record(path: Path) -> tuple[float, str]:
+    """When an entry was used last, and what it holds."""
+    try:
+        meta = path / "meta.json"
+        return meta.stat().st_mtime, str(json.loads(meta.read_text())["about"])
+    except (OSError, ValueError, KeyError):
+        return path.stat().st_mtime, UNFINISHED
+
+
+def touch(path: Path) -> None:
+    """Note that an entry was used now."""
+    os.utime(path / "meta.json")
+
+
+def shrink(most: float, *, sparing: float = 0.0) -> list[Entry]:
+    """Remove the least recently used entries until the others take at most ``most`` bytes.
+
+    Args:
+        most: Bytes.
+        sparing: Seconds; unfinished entries younger than that may be another run's, and stay.
+
+    Returns:
+        What was removed.
+    """
+    there, removed = entries(), []
+    total = sum(entry.bytes for entry in there)
+    for entry in there:
+        young = entry.about == UNFINISHED and time.time() - entry.used < sparing
+        if total > most and not young:
+            shutil.rmtree(entry.path, ignore_errors=True)
+            total -= entry.bytes
+            removed.append(entry)
+    return removed
+
+
+def free_disk() -> int:
+    """Bytes that a new entry may take: free on the disk, and below the limit once others made room."""
+    path = folder()
+    while not path.exists():
+        path = path.parent
+    return int(min(shutil.disk_usage(path).free, 2 * limit()))

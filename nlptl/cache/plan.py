@@ -1,0 +1,79 @@
+"""Whether a cache pays, and where it goes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["auto", "off", "memory", "disk"]
+
+#: Sustained speed of the frozen blocks and of fetching states, for the pay-off: orders of magnitude.
+FLOPS = {"cpu": 1e11, "accelerator": 3e13}
+BYTES = {"memory": 1e10, "disk": 1e9}
+#: Shares of what is free that a cache may take.
+OF_MEMORY, OF_DISK = 0.4, 0.5
+HALF = {"float32": 4, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is decided.
+
+    Attributes:
+        kind: ``off``, ``memory`` or ``disk``.
+        dtype: ``float32`` where it fits, else ``float16``.
+        reason: Why, in words.
+    """
+
+    kind: Kind
+    dtype: str = "float32"
+    reason: str = ""
+
+
+def choose(
+    asked: Kind,
+    *,
+    blocks: int,
+    values: int,
+    width: int,
+    passes: float,
+    free_memory: int,
+    free_disk: int,
+    processes: int = 1,
+    on_cpu: bool = True,
+    pooled: bool = False,
+) -> Plan:
+    """Decide where the states of ``blocks`` frozen blocks are kept.
+
+    A cache saves all passes through the frozen blocks but one. It pays if there are two or more, and if
+    fetching a token's states takes less time than computing them: bandwidth > P b / (24 k d), with P
+    FLOP a second, b bytes a value, k blocks of width d.
+
+    Args:
+        asked: ``--cache``.
+        blocks: Frozen blocks at the bottom.
+        values: Numbers to keep in all.
+        width: Hidden size.
+        passes: How often each text goes through the model in the whole run.
+        free_memory: Bytes.
+        free_disk: Bytes below the cache's limit.
+        processes: Processes on this machine; several share a file.
+        on_cpu: Whether the model runs on the CPU.
+        pooled: Whether one token a text is kept only; fetching it costs nothing to speak of.
+    """
+    if asked == "off":
+        return Plan("off", reason="--cache off")
+    if not blocks:
+        return Plan("off", reason="no block is frozen with all that lies below it")
+    if asked == "auto" and passes < 2:
+        return Plan("off", reason="every text is seen once only")
+    kinds: list[Kind] = ["memory", "disk"] if asked == "auto" else [asked]
+    if processes > 1:  # one file for all of them
+        kinds = ["disk"]
+    room = {"memory": OF_MEMORY * free_memory, "disk": OF_DISK * free_disk}
+    for dtype, size in HALF.items():
+        for kind in kinds:
+            speed = FLOPS["cpu" if on_cpu else "accelerator"]
+            slow = BYTES[kind] < speed * size / (24 * blocks * width)
+            if size * values <= room[kind] and not (asked == "auto" and slow and not pooled):
+                return Plan(kind, dtype)
+    need = f"{2 * values / 1e9:.1f} GB in float16"
+    return Plan("off", reason=f"the states would take {need}, which neither fits nor pays")
