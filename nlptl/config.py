@@ -153,6 +153,8 @@ class PretrainConfig(TrainingConfig):
     """Entries of a vocabulary trained from scratch."""
     warm_start: bool = False
     """Start a model from scratch from token and pair counts instead of random embeddings."""
+    optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
+    """Auto takes Adafactor for T5, at a rate of 0.02, else AdamW, at 0.001."""
     updates: int = 10_000
     """Optimizer updates in all."""
     mask_share: float = 0.15

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from nlptl.data.corpus import load_corpus
+from nlptl.engine.optim import OPTIMIZERS
 from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
@@ -349,11 +350,18 @@ def choose_objective(config: Any, family: str) -> Objective:
     return MaskedLM(config.mask_share, config.whole_words, config.bag_weight)
 
 
-def pretraining_plan(config: Any) -> Plan:
-    """The plan of a pretraining run; Adam's second moment is short, as Liu et al. (2019) have it."""
+def pretraining_plan(config: Any, objective: Objective) -> Plan:
+    """The plan of a pretraining run.
+
+    Adam's second moment is short, as Liu et al. (2019) have it; T5 gets Adafactor, as Raffel et al. (2020).
+    """
+    name = config.optimizer
+    if name == "auto":
+        name = "adafactor" if isinstance(objective, SpanCorruption) else "adamw"
     return Plan(
+        optimizer=name,
         updates=config.updates,
-        learning_rate=config.learning_rate or 1e-3,
+        learning_rate=config.learning_rate or OPTIMIZERS[name],
         warmup=config.warmup,
         weight_decay=config.weight_decay,
         schedule=config.schedule,

@@ -37,7 +37,7 @@ def main(config: PretrainConfig) -> None:
         ready.documents,
         ready.held_out,
         objective=ready.objective,
-        plan=pretraining_plan(config),
+        plan=pretraining_plan(config, ready.objective),
         batch_size=config.batch_size,
         max_length=min(config.max_length or 128, tokenizer.model_max_length),
         dropout=config.dropout,

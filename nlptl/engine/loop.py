@@ -73,6 +73,7 @@ def fit(
     if state is None:
         state = FitState(model, optimizer, updates, per_epoch)
     stop = False
+    model.train()  # all of it: a wrapper's own flag says nothing of what it wraps
     for hook in hooks:
         hook.on_start(state)
     while state.update < updates and not stop:

@@ -5,6 +5,8 @@ from torch import nn
 
 from nlptl.errors import ConfigError, RunError
 
+#: Optimizers with their usual rate for pretraining a small model.
+OPTIMIZERS = {"adamw": 1e-3, "adafactor": 2e-2}
 SCHEDULES = ("linear", "cosine", "constant")
 
 
@@ -26,15 +28,25 @@ def decayed(model: nn.Module) -> set[str]:
 
 
 def make_optimizer(
-    model: nn.Module, *, learning_rate: float, weight_decay: float, betas: tuple[float, float]
-) -> torch.optim.AdamW:
-    """Build bias-corrected AdamW (Loshchilov & Hutter, 2019) over the trainable parameters.
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    name: str = "adamw",
+) -> torch.optim.Optimizer:
+    """Build an optimizer over the trainable parameters.
+
+    ``adamw`` is bias-corrected (Loshchilov & Hutter, 2019). ``adafactor`` (Shazeer & Stern, 2018) moves each
+    tensor in proportion to its own size, which T5 needs from scratch: its embeddings start with a standard
+    deviation of 1 and its queries with 0.01, and one rate for both leaves it at the unigram plateau.
 
     Args:
         model: Frozen parameters enter no group.
-        learning_rate: Peak rate.
+        learning_rate: Peak rate; for Adafactor relative to a tensor's size, and at most 1 / sqrt(update).
         weight_decay: For the parameters named by :func:`decayed`; the others get none.
-        betas: Decay of the moment estimates.
+        betas: Decay of AdamW's moment estimates.
+        name: A key of :data:`OPTIMIZERS`.
 
     Raises:
         RunError: If nothing is trainable.
@@ -51,6 +63,8 @@ def make_optimizer(
         {"params": [p for n, p in trainable.items() if n not in with_decay], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    if name == "adafactor":
+        return torch.optim.Adafactor(groups, lr=learning_rate, foreach=True)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
 
 

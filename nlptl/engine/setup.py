@@ -66,6 +66,7 @@ class Plan:
         max_norm: Gradient clipping; None for none.
         schedule: ``linear``, ``cosine`` or ``constant``.
         betas: Adam's.
+        optimizer: ``adamw`` or ``adafactor``.
     """
 
     updates: int
@@ -76,6 +77,7 @@ class Plan:
     max_norm: float | None = 1.0
     schedule: str = "linear"
     betas: tuple[float, float] = (0.9, 0.999)
+    optimizer: str = "adamw"
 
 
 def updates_for(epochs: float, batches: int, accumulation: int) -> int:
@@ -114,7 +116,11 @@ def train(
     from nlptl.engine.hooks import Resumable, SaveCheckpoints
 
     optimizer = make_optimizer(
-        model, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay, betas=plan.betas
+        model,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        betas=plan.betas,
+        name=plan.optimizer,
     )
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     schedule = make_schedule(

@@ -110,8 +110,9 @@ def set_dropout(model: Any, rate: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
-        elif isinstance(getattr(module, "dropout_prob", None), float):
-            module.dropout_prob = rate
+        for name in ("dropout_prob", "dropout"):  # of attention: numbers, not modules
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, rate)
 
 
 @torch.no_grad()

@@ -53,14 +53,19 @@ def test_a_grown_model_copies_what_it_can_and_computes_the_same(tokenizer):
         grow_depth(shallow, 5)
 
 
-def test_dropout_is_off_while_the_configuration_keeps_its_rate(tokenizer):
-    model = make(tokenizer).train()
+def test_dropout_is_off_while_the_configuration_keeps_its_rate(family):
+    own = tiny_tokenizer(family)
+    model = new_model(new_config(family, tokenizer=own, depth=2, width=32, positions=64)).train()
     ids = torch.arange(5, 25)[None]
+    given = {"input_ids": ids, **({"labels": ids} if family == "t5" else {})}
     set_dropout(model, 0.0)
-    assert torch.equal(model(ids).logits, model(ids).logits)
-    assert model.config.hidden_dropout_prob == 0.1
+    state = torch.get_rng_state()
+    assert torch.equal(model(**given).logits, model(**given).logits)
+    assert torch.equal(torch.get_rng_state(), state)  # attention draws nothing either
+    config = model.config
+    assert (config.dropout_rate if family == "t5" else config.hidden_dropout_prob) == 0.1
     set_dropout(model, 0.5)
-    assert not torch.equal(model(ids).logits, model(ids).logits)
+    assert not torch.equal(model(**given).logits, model(**given).logits)
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.5}
 
 
@@ -107,6 +112,22 @@ def test_a_warm_start_begins_at_the_unigram_distribution(tokenizer):
     table = model.get_input_embeddings().weight
     seen = torch.from_numpy(counts > 1)
     assert table[seen].std().item() == pytest.approx(spread, rel=1e-3)
+
+
+def test_t5s_warm_start_looks_near_and_finds_its_sentinels():
+    """Scores fall with the distance, more slowly in each further head; equal tokens attend to each other."""
+    own = tiny_tokenizer("t5")
+    torch.manual_seed(0)
+    model = new_model(new_config("t5", tokenizer=own, depth=2, width=64, positions=64))
+    warm_start(model, own(sentences(200), add_special_tokens=False)["input_ids"], seed=0)
+    bias = model.encoder.block[0].layer[0].SelfAttention.compute_bias(9, 9)[0]
+    steps = (bias[:, 4, 1:8] - bias[:, 4, 4:5]).tolist()
+    assert steps[0] == [-1.5, -1.0, -0.5, 0.0, -0.5, -1.0, -1.5]
+    assert steps[1] == [-0.75, -0.5, -0.25, 0.0, -0.25, -0.5, -0.75]
+    cross = model.decoder.block[0].layer[1].EncDecAttention
+    words = model.shared.weight[own.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(8)])]
+    scores = cross.q(words) @ cross.k(words).T
+    assert (scores.argmax(1) == torch.arange(8)).all()
 
 
 def test_impossible_architectures_are_refused_together():

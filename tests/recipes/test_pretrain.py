@@ -80,6 +80,21 @@ def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path
     assert [line["update"] for line in log] == [0, 20, 40]
 
 
+def test_t5_resumes_exactly_under_adafactor(corpus, tmp_path):
+    """24 updates at once, and the last 14 of them again from a checkpoint."""
+    own = (*flags(corpus, tmp_path, 24), "--architecture", "t5", "--learning-rate", 2e-2)
+    own += ("--dropout", 0.1)  # which must be on again, and draw the same
+    run_in_process("pretrain", *own)
+    one = load_file(tmp_path / "model/model.safetensors")
+    state = load_file(tmp_path / "checkpoints/update-0000020/optimizer.safetensors")
+    assert any(name.startswith("row_var:") for name in state)
+    shutil.rmtree(tmp_path / "checkpoints/update-0000020")
+    shutil.rmtree(tmp_path / "model")
+    run_in_process("pretrain", *own, "--resume")
+    two = load_file(tmp_path / "model/model.safetensors")
+    assert all((tensor == two[name]).all() for name, tensor in one.items())
+
+
 def test_going_on_from_a_checkpoint_grows_on_demand(corpus, finished, tmp_path):
     run_in_process(
         "pretrain",
