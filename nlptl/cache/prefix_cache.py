@@ -72,6 +72,7 @@ class PrefixCache:
         self.pooled, self.accelerator, self.report = pooled, accelerator, report
         self.weights = prefix.fingerprint()
         self.splits: dict[str, tuple[Any, np.ndarray, Collate, Arrays]] = {}
+        self.took: dict[str, float] = {}  # seconds a split, looking and comparing included
         self.seconds = 0.0
         self.found = self.tokens = self.served = self.bytes = 0
 
@@ -82,6 +83,7 @@ class PrefixCache:
             RunError: If the cached states differ from the live model's, or the collate function draws at
                 random, so that a text is never seen twice alike.
         """
+        began = time.perf_counter()
         batches = self._batches(rows, lengths, collate)
         key = self._key(batches)
         in_memory = self.plan.kind == "memory"
@@ -91,9 +93,9 @@ class PrefixCache:
             self.report("note: the cached states of an earlier run were damaged; made anew.")
             arrays = None
         if arrays is None:
-            began = time.perf_counter()
+            start = time.perf_counter()
             arrays = self._make(key, batches, lengths)
-            self.seconds += time.perf_counter() - began
+            self.seconds += time.perf_counter() - start
             self.tokens += int(lengths.sum())
             if not self._agrees(arrays, rows, lengths, collate):
                 raise RunError(
@@ -104,6 +106,7 @@ class PrefixCache:
             self.found += 1
         self.bytes += sum(array.nbytes for array in arrays.values())
         self.splits[split] = rows, lengths, collate, arrays
+        self.took[split] = time.perf_counter() - began
 
     def batches(self, split: str, *, batch_size: int, seed: int | None) -> Batches:
         """The split's batches, in the same order as without a cache, with the states in them."""

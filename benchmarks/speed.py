@@ -1,0 +1,304 @@
+"""nlptl against plain ``transformers.Trainer``: seconds, memory and accuracy, measured alternately.
+
+    python benchmarks/speed.py --model $MINILM --sentences sst2/sentences_train.tsv \
+        --dev sst2/sentences_dev.tsv --squad squad/v1.1-train.json --texts amazon/books.parquet
+
+Every measurement is a process of its own; nlptl, the Trainer, and the Trainer with ``group_by_length`` take
+turns, so that what else the machine does hits all alike. The same checkpoint, tokens, epochs, batch size and
+rate go to all; the Trainer gets frozen layers (requires_grad off), padding to the longest of a batch and
+fused AdamW. Medians go to ``benchmarks/results/speed.json``; finished measurements are not repeated
+(``runs/benchmarks/speed``).
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import tyro
+
+ROOT = Path(__file__).parent.parent
+WORK = ROOT / "runs" / "benchmarks" / "speed"
+RUNNERS = ("nlptl", "trainer", "trainer-grouped")
+RATES = {"head-only": 5e-3, "freeze-lower-4": 1e-4, "full": 5e-5}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    model: str
+    """A BERT of six blocks."""
+    sentences: str
+    """SST-2 sentences to train on."""
+    dev: str
+    """SST-2 sentences to score on."""
+    squad: str
+    """SQuAD questions to train on."""
+    texts: str
+    """Labelled texts of mixed lengths to predict on."""
+    cases: tuple[str, ...] = (
+        "head-only:3", "head-only:10", "freeze-lower-4:3", "freeze-lower-4:10", "full:3", "full:10",
+        "qa-head-only:3", "predict:1",
+    )  # fmt: skip
+    """Mode and epochs."""
+    examples: int = 1500
+    """Training sentences."""
+    questions: int = 2000
+    """Training questions."""
+    rounds: int = 3
+    """Turns of each runner."""
+    worker: str = ""
+    """Runner and case of one measurement; used by the script itself."""
+    seed: int = 0
+    """Of that measurement."""
+
+
+def peak_memory() -> float:
+    """Largest resident size of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def matrix_peak() -> float:
+    """GFLOP/s of large float32 matrix products on this machine."""
+    import torch
+
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    times = []
+    for _ in range(12):
+        began = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - began)
+    return 2 * 2048**3 / median(times) / 1e9
+
+
+def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any, Any, Any]:
+    """Task, splits and settings; the same for all runners."""
+    from nlptl.config import QAConfig, SentimentConfig
+    from nlptl.finetuning import Settings
+    from nlptl.modes import parse_mode
+    from nlptl.tasks.qa import prepare_qa
+    from nlptl.tasks.sentiment import prepare_sentiment
+
+    given: dict[str, Any] = {"model": options.model, "seed": 0, "dataset": None}
+    if mode.startswith("qa-"):
+        mode = mode.removeprefix("qa-")
+        config: Any = QAConfig(
+            train_file=Path(options.squad),
+            max_train_examples=options.questions,
+            max_eval_examples=200,
+            **given,
+        )
+        task, splits, _ = prepare_qa(config)
+        size, length = 12, 384
+    else:
+        config = SentimentConfig(
+            train_file=Path(options.sentences),
+            test_file=Path(options.dev),
+            max_train_examples=options.examples,
+            **given,
+        )
+        task, splits, _ = prepare_sentiment(config)
+        size, length = 32, 512
+    settings = Settings(
+        model=options.model,
+        mode=parse_mode(mode),
+        learning_rate=RATES[mode],
+        epochs=epochs,
+        batch_size=size,
+        max_length=length,
+        seed=seed,
+    )
+    return task, splits, settings
+
+
+def run_nlptl(task: Any, splits: Any, settings: Any) -> dict[str, float]:
+    """One fine-tuning with nlptl."""
+    from nlptl.engine.setup import start_accelerator
+    from nlptl.finetuning import finetune
+
+    accelerator = start_accelerator(tracker=None, output_dir=Path(), seed=settings.seed)
+    run = finetune(task, splits, settings, accelerator=accelerator)
+    return {
+        "train_seconds": run.timing["train_seconds"],
+        "evaluate_seconds": run.timing["test_seconds"],
+        "score": run.metrics[task.selection],
+        "padding": run.padding,
+    }
+
+
+def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict[str, float]:
+    """The same with plain transformers.Trainer."""
+    import numpy as np
+    import torch
+    from transformers import Trainer, TrainingArguments, set_seed
+
+    from nlptl.models.loading import load_with_head, longest_input
+
+    set_seed(settings.seed)
+    loaded = load_with_head(settings.model, auto_class=task.auto_class, head=task.head)
+    model, kind = loaded.model, settings.mode.kind
+    frozen = {"full": 0, "head-only": 6}.get(kind, settings.mode.blocks)
+    if frozen:
+        for module in (model.bert.embeddings, *model.bert.encoder.layer[:frozen]):
+            module.requires_grad_(False)
+    limit = longest_input(model.config, loaded.tokenizer, settings.max_length)
+    features = {name: task.encode(t, loaded.tokenizer, limit) for name, t in splits.items()}
+    collate = task.collator(loaded.tokenizer)
+
+    def collator(rows: list[Any]) -> dict[str, Any]:
+        batch = dict(collate(rows, np.random.default_rng(0)))
+        batch.pop("allowed", None)  # nlptl's own
+        return batch
+
+    arguments = TrainingArguments(
+        output_dir=str(WORK / "trainer"),
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=2 * settings.batch_size,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        weight_decay=0.01,
+        warmup_steps=0.1,
+        optim="adamw_torch_fused",
+        train_sampling_strategy="group_by_length" if grouped else "random",
+        length_column_name="length",
+        save_strategy="no",
+        eval_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        use_cpu=not torch.accelerator.is_available(),
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        seed=settings.seed,
+    )
+    rows = features["train"].rows
+    if "length" not in rows.column_names:
+        rows = rows.add_column("length", features["train"].lengths)
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collator)
+    began = time.perf_counter()
+    trainer.train()
+    trained = time.perf_counter()
+    found = trainer.predict(features["test"].rows)
+    done = time.perf_counter()
+    score = float("nan")
+    if task.name == "sentiment":
+        score = float((found.predictions.argmax(-1) == found.label_ids).mean())
+    return {
+        "train_seconds": trained - began,
+        "evaluate_seconds": done - trained,
+        "score": score,
+    }
+
+
+def run_predict(runner: str, options: Options) -> dict[str, float]:
+    """Predict 5,000 texts of mixed lengths with a fine-tuned model."""
+    import datasets
+
+    from nlptl.data.sources import read_table
+    from nlptl.predictors import load_predictor
+
+    model = str(WORK / "model")
+    long = read_table(Path(options.texts), "--texts")["text"][:2500]
+    texts = [*long, *read_table(Path(options.sentences), "--sentences")["sentence"][:2500]]
+    datasets.disable_progress_bars()
+    if runner == "nlptl":
+        predictor = load_predictor(model, batch_size=32)
+        predictor(texts[:64])
+        began = time.perf_counter()
+        labels = [found["prediction"] for found in predictor(texts)]
+    else:
+        from transformers import pipeline
+
+        pipe = pipeline("text-classification", model=model, batch_size=32, truncation=True)
+        pipe(texts[:64])
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        if runner == "trainer":
+            order = list(range(len(texts)))
+        began = time.perf_counter()
+        found = dict(zip(order, pipe([texts[i] for i in order]), strict=True))
+        labels = [found[i]["label"] for i in range(len(texts))]
+    seconds = time.perf_counter() - began
+    (WORK / f"labels_{runner}.json").write_text(json.dumps(labels))
+    return {"train_seconds": 0.0, "evaluate_seconds": seconds, "score": float("nan")}
+
+
+def work(options: Options) -> None:
+    """One measurement; its figures are the last line of the output."""
+    runner, case = options.worker.split("/")
+    mode, epochs = case.split(":")
+    if mode == "predict":
+        found = run_predict(runner, options)
+    else:
+        task, splits, settings = prepare(options, mode, float(epochs), options.seed)
+        before = peak_memory()
+        if runner == "nlptl":
+            found = run_nlptl(task, splits, settings)
+        else:
+            found = run_trainer(task, splits, settings, grouped=runner.endswith("grouped"))
+        found["peak_mb"] = peak_memory() - before
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
+
+
+def measure(options: Options, runner: str, case: str, turn: int) -> dict[str, float]:
+    """One measurement in a process of its own, unless it is there."""
+    path = WORK / f"{runner}_{case.replace(':', '_')}_{turn}.json"
+    if not path.exists():
+        given = [sys.executable, __file__, "--worker", f"{runner}/{case}", "--seed", str(turn)]
+        for name in ("model", "sentences", "dev", "squad", "texts", "examples", "questions"):
+            given += [f"--{name}", str(getattr(options, name))]
+        done = subprocess.run(given, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(done.stderr[-3000:])
+        path.write_text(done.stdout.strip().splitlines()[-1])
+    return json.loads(path.read_text())
+
+
+def fine_tuned(options: Options) -> None:
+    """A model to predict with."""
+    if not (WORK / "model/config.json").exists():
+        flags = ["--mode", "head-only", "--model", options.model, "--train-file", options.sentences]
+        flags += ["--max-train-examples", "500", "--epochs", "2", "--output-dir", str(WORK / "run")]
+        subprocess.run([sys.executable, "recipes/sentiment.py", *flags], cwd=ROOT, check=True)
+        (WORK / "run/model").rename(WORK / "model")
+
+
+def main() -> None:
+    """Measure in turns, write medians and ratios, print a table."""
+    options = tyro.cli(Options)
+    if options.worker:
+        return work(options)
+    WORK.mkdir(parents=True, exist_ok=True)
+    fine_tuned(options)
+    table: dict[str, Any] = {}
+    for case in options.cases:
+        turns: dict[str, list[dict[str, float]]] = {runner: [] for runner in RUNNERS}
+        for turn in range(options.rounds):
+            for runner in RUNNERS:
+                turns[runner].append(measure(options, runner, case, turn))
+                sys.stderr.write(f"{case} {runner} {turns[runner][-1]}\n")
+        table[case] = {
+            runner: {key: median(t[key] for t in found) for key in found[0]}
+            for runner, found in turns.items()
+        }
+    whole = {"matrix_gflops": matrix_peak(), "rounds": options.rounds, "cases": table}
+    (ROOT / "benchmarks/results/speed.json").write_text(json.dumps(whole, indent=2) + "\n")
+    print("| case | nlptl s | Trainer s | grouped s | ratio | ratio, grouped | score | Trainer's |")
+    print("|---|---|---|---|---|---|---|---|")
+    for case, row in table.items():
+        key = "evaluate_seconds" if case.startswith("predict") else "train_seconds"
+        own, plain, grouped = (row[runner][key] for runner in RUNNERS)
+        scores = " | ".join(f"{row[runner]['score']:.3f}" for runner in RUNNERS[:2])
+        print(
+            f"| {case} | {own:.1f} | {plain:.1f} | {grouped:.1f} | {plain / own:.1f} | {grouped / own:.1f} "
+            f"| {scores} |"
+        )
+    return None
+
+
+if __name__ == "__main__":
+    main()
