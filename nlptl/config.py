@@ -47,6 +47,10 @@ class TrainingConfig:
     lora_targets: tuple[str, ...] = ()
     """Linear layers that get an adapter, such as query value, or all-linear; by default the query and
     value projections."""
+    compile: bool = False
+    """Compile the model (torch.compile); pays on GPUs and long runs, seldom on CPUs."""
+    gradient_checkpointing: bool = False
+    """Compute the trained blocks' activations twice instead of keeping them: less memory, more time."""
     tracker: str | None = None
     """Where to log besides the terminal: tensorboard, wandb, … (any tracker of Accelerate)."""
     resume: bool = False

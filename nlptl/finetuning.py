@@ -46,6 +46,8 @@ class Settings:
         patience: Epochs without a better validation score before stopping; None never stops.
         seed: Of head, order and dropout.
         cache: Where the states of frozen blocks are kept: ``auto``, ``off``, ``memory`` or ``disk``.
+        compile: Compile the model.
+        checkpointing: Compute activations twice instead of keeping them.
     """
 
     model: str
@@ -61,6 +63,8 @@ class Settings:
     patience: int | None = None
     seed: int = 0
     cache: Kind = "auto"
+    compile: bool = False
+    checkpointing: bool = False
 
 
 @dataclass
@@ -298,6 +302,8 @@ def _plan(settings: Settings, batches: int) -> Plan:
         weight_decay=settings.weight_decay,
         accumulation=settings.accumulation,
         max_norm=settings.max_norm,
+        compile=settings.compile,
+        checkpointing=settings.checkpointing,
     )
 
 

@@ -231,6 +231,8 @@ def settings_of(config: Any, mode: Mode, seed: int) -> Settings:
         patience=config.patience,
         seed=seed,
         cache=config.cache,
+        compile=config.compile,
+        checkpointing=config.gradient_checkpointing,
     )
 
 
@@ -368,4 +370,6 @@ def pretraining_plan(config: Any, objective: Objective) -> Plan:
         accumulation=config.gradient_accumulation_steps,
         max_norm=config.max_grad_norm or None,
         betas=(0.9, 0.98),
+        compile=config.compile,
+        checkpointing=config.gradient_checkpointing,
     )

@@ -67,6 +67,8 @@ class Plan:
         schedule: ``linear``, ``cosine`` or ``constant``.
         betas: Adam's.
         optimizer: ``adamw`` or ``adafactor``.
+        compile: Whether the model is compiled, for batches of any shape.
+        checkpointing: Whether activations are computed twice instead of kept.
     """
 
     updates: int
@@ -78,6 +80,14 @@ class Plan:
     schedule: str = "linear"
     betas: tuple[float, float] = (0.9, 0.999)
     optimizer: str = "adamw"
+    compile: bool = False
+    checkpointing: bool = False
+
+
+def _checkpoint_activations(model: nn.Module) -> None:
+    # Not re-entrant: that kind finds no gradient behind frozen blocks and trains nothing.
+    found: Any = next(m for m in model.modules() if hasattr(m, "gradient_checkpointing_enable"))
+    found.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def updates_for(epochs: float, batches: int, accumulation: int) -> int:
@@ -115,6 +125,10 @@ def train(
     """
     from nlptl.engine.hooks import Resumable, SaveCheckpoints
 
+    if plan.checkpointing:
+        _checkpoint_activations(model)
+    if plan.compile:
+        model.compile(dynamic=True)  # in place: names and wrappers stay
     optimizer = make_optimizer(
         model,
         learning_rate=plan.learning_rate,

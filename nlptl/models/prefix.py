@@ -160,9 +160,11 @@ class Prefix:
         count = base.config.num_layers if seq2seq else len(blocks)
         return blocks[:count], blocks[count:]
 
+    @torch.compiler.disable  # other states at each call would be compiled anew each time
     def _states(self) -> Tensor:
         return self._fed["states"]
 
+    @torch.compiler.disable
     def _encoder_output(self, input_ids: Any = None, **given: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutput
 

@@ -1,6 +1,8 @@
 """Cached equals live: the same losses, the same scores; and nothing old is ever taken for new."""
 
+import functools
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,8 @@ import torch
 from datasets import Dataset
 from launching import questions
 from tiny import DEPTH, sentences
+from torch import nn
+from transformers import AutoConfig
 
 from nlptl.cache import directory, prefix_cache
 from nlptl.data.squad import normalize, read_questions
@@ -26,6 +30,17 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NLPTL_CACHE", str(tmp_path / "cache"))
     prefix_cache.forget()
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def calm(checkpoints, tmp_path):
+    """A BERT without dropout."""
+    path = tmp_path / "calm"
+    shutil.copytree(checkpoints["bert"], path)
+    config = AutoConfig.from_pretrained(path)
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    config.save_pretrained(path)
+    return path
 
 
 @pytest.fixture
@@ -275,3 +290,14 @@ def test_the_folder_stays_below_its_limit(checkpoints, own_folder, monkeypatch):
     left = directory.entries()
     assert sum(entry.bytes for entry in left) <= sum(sizes)
     assert all("above block 2" in entry.about for entry in left[-2:])
+
+
+@pytest.mark.parametrize("flag", ["compile", "checkpointing"])
+def test_compiled_or_checkpointed_above_cached_states(calm, flag, losses, monkeypatch):
+    """Traced by the real compiler; only code generation is left out."""
+    traced = functools.partialmethod(nn.Module.compile, backend="eager")
+    monkeypatch.setattr(nn.Module, "compile", traced)
+    run(calm, "freeze-lower-2", "off", epochs=1)
+    first, losses[:] = list(losses), []
+    run(calm, "freeze-lower-2", "memory", epochs=1, **{flag: True})
+    np.testing.assert_allclose(losses, first, atol=1e-5)
