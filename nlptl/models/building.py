@@ -128,28 +128,29 @@ def grow_depth(shallow: Any, depth: int) -> Any:
     as the norm's gains are equal; before one (T5) it is exact.
 
     Raises:
-        ModelError: If ``depth`` is not a multiple of the model's depth.
+        ModelError: If ``depth`` is not a multiple of the model's depth (of T5: of its encoder's).
     """
-    old = layer_map(shallow)
-    copies, rest = divmod(depth, len(old.blocks))
+    old, count = layer_map(shallow), shallow.config.num_hidden_layers
+    copies, rest = divmod(depth, count)
     if rest:
         raise ModelError(
-            f"--depth {depth} is not a multiple of the checkpoint's {len(old.blocks)} blocks, so it "
+            f"--depth {depth} is not a multiple of the checkpoint's {count} blocks, so it "
             "cannot grow to that."
         )
     config = type(shallow.config).from_dict(
         {**shallow.config.to_dict(), "num_hidden_layers": depth}
     )
     deep = type(shallow)(config)
-    inside = {n for n, part in old.part_of(shallow).items() if part.startswith("block")}
-    deep.load_state_dict(
-        {n: t for n, t in shallow.state_dict().items() if n not in inside}, strict=False
-    )
-    for number, block in enumerate(layer_map(deep).blocks):
-        for new, given in zip(block, old.blocks[number // copies], strict=True):
-            new.load_state_dict(given.state_dict())
-            if number % copies:
-                _silence(new, old.family.residual_writes)
+    # T5's decoder, and the norm that closes its encoder, stay as they are.
+    blocks = [block[0] for block in old.blocks[:count]]
+    inside = {id(p) for block in blocks for p in block.parameters()}
+    same = {name for name, p in shallow.named_parameters() if id(p) not in inside}
+    deep.load_state_dict({n: t for n, t in shallow.state_dict().items() if n in same}, strict=False)
+    for number, (block, *_) in enumerate(layer_map(deep).blocks[:depth]):
+        # Not strict: only T5's first block has a relative position bias.
+        block.load_state_dict(blocks[number // copies].state_dict(), strict=False)
+        if number % copies:
+            _silence(block, old.family.residual_writes)
     deep.tie_weights()
     return deep
 

@@ -53,6 +53,25 @@ def test_a_grown_model_copies_what_it_can_and_computes_the_same(tokenizer):
         grow_depth(shallow, 5)
 
 
+def test_a_t5_grows_its_encoder_and_computes_the_same():
+    """Before a norm growth is exact; the decoder and the one position bias of a stack stay."""
+    own = tiny_tokenizer("t5")
+    torch.manual_seed(0)
+    shallow = new_model(new_config("t5", tokenizer=own, depth=2, width=32, positions=64)).eval()
+    with torch.no_grad():
+        shallow.encoder.final_layer_norm.weight.uniform_(0.5, 1.5)
+    deep = grow_depth(shallow, 6).eval()
+    assert (len(deep.encoder.block), len(deep.decoder.block)) == (6, 2)
+    assert (deep.config.num_layers, deep.config.num_decoder_layers) == (6, 2)
+    ids = torch.arange(5, 25)[None]
+    expected = shallow(input_ids=ids, labels=ids).logits
+    torch.testing.assert_close(deep(input_ids=ids, labels=ids).logits, expected, rtol=0, atol=1e-5)
+    with pytest.raises(
+        ModelError, match="--depth 5 is not a multiple of the checkpoint's 2 blocks"
+    ):
+        grow_depth(shallow, 5)
+
+
 def test_dropout_is_off_while_the_configuration_keeps_its_rate(family):
     own = tiny_tokenizer(family)
     model = new_model(new_config(family, tokenizer=own, depth=2, width=32, positions=64)).train()
