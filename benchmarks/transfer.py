@@ -29,7 +29,9 @@ ROOT = Path(__file__).parent.parent
 SEEDS = range(6)
 RECIPES = {"sentiment": (SentimentConfig, prepare_sentiment), "qa": (QAConfig, prepare_qa)}
 #: Of the mode's default rate, for the checkpoint; of the same, for random weights.
-PRETRAINED, SCRATCH = (0.5, 1.0, 2.0), (0.5, 2.0, 8.0)
+PRETRAINED, SCRATCH = (1.0, 3.0), (1.0, 4.0)
+#: Epochs without a better validation score before either arm stops.
+PATIENCE = 4
 
 
 def probes(model: str, task, splits) -> dict:
@@ -71,7 +73,8 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     mode, family, width = check_training(config)
     task, splits, _ = prepare(config)
     filled = fill_in(config, mode, family, width, len(splits["train"]))
-    settings, rate = settings_of(filled, mode, 0), filled.learning_rate
+    settings = replace(settings_of(filled, mode, 0), patience=PATIENCE)
+    rate = filled.learning_rate
     rates = [[factor * rate for factor in factors] for factors in (PRETRAINED, SCRATCH)]
     full = run_arm(task, splits, settings, seeds=SEEDS, rates=rates[0])
     longer = replace(settings, epochs=3 * settings.epochs)

@@ -7,6 +7,7 @@ from typing import Any
 
 from nlptl.data import corpus
 from nlptl.data.batching import LengthBatches
+from nlptl.data.encoding import numbers_of
 from nlptl.engine.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.engine.setup import Plan, seed_dropout, train
 from nlptl.models.building import set_dropout
@@ -105,7 +106,7 @@ def pretrain(
         with accelerator.main_process_first():
             pieces = corpus.tokenize(texts, tokenizer, room=room)
         process = (accelerator.process_index, accelerator.num_processes)
-        lengths = corpus.lengths(pieces)
+        lengths = numbers_of(pieces, "length")
         return LengthBatches(
             pieces, lengths, collate, batch_size=batch_size, seed=seed, process=process
         )

@@ -319,12 +319,18 @@ class _Fed:
 
     def __init__(self, rows: Any, pooled: str | None) -> None:
         self.rows, self.pooled = rows, pooled
+        self.small: dict[int, Mapping[str, Any]] = {}
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        row = self.rows[index]
-        if self.pooled:
-            row = {**row, "input_ids": [row["input_ids"][-1 if self.pooled == "last" else 0]]}
-        return {**row, "_index": index}
+        if index in self.small:
+            return self.small[index]
+        row = {**self.rows[index], "_index": index}
+        if (
+            self.pooled
+        ):  # a handful of numbers: reading them anew would take longer than the head does
+            row["input_ids"] = [row["input_ids"][-1 if self.pooled == "last" else 0]]
+            self.small[index] = row
+        return row
 
 
 def _fed_collate(collate: Collate, arrays: Arrays) -> Collate:

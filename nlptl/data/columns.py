@@ -1,6 +1,6 @@
 """Which column holds what, and whether its values will do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nlptl.errors import DataError, Problems, listed, suggest
@@ -66,12 +66,22 @@ def find_columns(splits: Mapping[str, Any], asked: Mapping[str, str | None]) -> 
     return {role: column for role, column in columns.items() if column}
 
 
-def rows_where(values: Sequence[Any], wrong: Any) -> str:
+def values_of(table: Any, column: str) -> Iterator[Any]:
+    """A column's values one by one, without reading the whole of it into memory."""
+    for batch in table.select_columns([column]).iter(batch_size=1000):
+        yield from batch[column]
+
+
+def rows_where(values: Iterable[Any], wrong: Any) -> str:
     """Describe the rows whose value is ``wrong``: how many, and the first few (0-based); '' if none."""
-    rows = [row for row, value in enumerate(values) if wrong(value)]
+    rows, total = [], 0
+    for row, value in enumerate(values):
+        total = row + 1
+        if wrong(value):
+            rows.append(row)
     if not rows:
         return ""
-    return f"{len(rows)} of {len(values)} (row{'s' if len(rows) > 1 else ''} {listed(rows, 5)})"
+    return f"{len(rows)} of {total} (row{'s' if len(rows) > 1 else ''} {listed(rows, 5)})"
 
 
 def check_texts(splits: Mapping[str, Any], column: str) -> None:
@@ -82,15 +92,15 @@ def check_texts(splits: Mapping[str, Any], column: str) -> None:
     """
     problems = Problems()
     for split, table in splits.items():
-        values = table[column][:]
-        odd = rows_where(values, lambda v: not isinstance(v, str))
+        odd = rows_where(values_of(table, column), lambda v: not isinstance(v, str))
         if odd:
+            values = values_of(table, column)
             kinds = sorted({type(v).__name__ for v in values if not isinstance(v, str)})
             problems.add(
                 f"The {split} split's column '{column}' holds values that are no text: {odd}, of type "
                 f"{listed(kinds)}. Expected strings; mend the file or choose another --text-column."
             )
-        empty = rows_where(values, lambda v: isinstance(v, str) and not v.strip())
+        empty = rows_where(values_of(table, column), lambda v: isinstance(v, str) and not v.strip())
         if empty:
             problems.add(
                 f"The {split} split's column '{column}' holds empty texts: {empty}. Remove these rows."

@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset, Value, concatenate_datasets
 
 from nlptl.data import sources
@@ -212,12 +211,3 @@ def special_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     framed = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
     return framed[:start], framed[start + len(bare) :]
-
-
-def lengths(pieces: Dataset) -> np.ndarray:
-    """The column ``length`` as an array, without reading the tokens."""
-    return (
-        pieces.data.column("length").to_numpy()
-        if pieces._indices is None
-        else np.asarray(pieces["length"])
-    )

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
+
 
 def tokenizer_hash(tokenizer: Any) -> str:
     """Hash of a fast tokenizer's whole definition."""
@@ -35,6 +37,13 @@ def map_tokenized(
         desc="tokenizing",
         **options,
     )
+
+
+def numbers_of(table: Any, column: str) -> np.ndarray:
+    """A column of numbers as an array, read from the file without making Python objects."""
+    if table._indices is None:
+        return table.data.column(column).to_numpy()
+    return np.asarray(table.with_format("numpy")[column][:])
 
 
 @contextmanager

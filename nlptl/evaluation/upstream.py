@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from nlptl.data.batching import LengthBatches
-from nlptl.data.corpus import lengths, special_frame, tokenize
+from nlptl.data.corpus import special_frame, tokenize
+from nlptl.data.encoding import numbers_of
 from nlptl.models.loading import load_config, load_tokenizer, load_trained
 from nlptl.tasks.masked_lm import MaskedLM
 from nlptl.tasks.objectives import Objective, held_out_loss
@@ -59,7 +60,7 @@ def upstream_loss(
     documents = Dataset.from_dict({"text": list(texts)})
     pieces = tokenize(documents, tokenizer, room=objective.room(max_length, tokenizer))
     batches = LengthBatches(
-        pieces, lengths(pieces), objective.collator(tokenizer), batch_size=batch_size
+        pieces, numbers_of(pieces, "length"), objective.collator(tokenizer), batch_size=batch_size
     )
     module = objective.module(model).to(accelerator.device)
     return held_out_loss(module, batches, accelerator)

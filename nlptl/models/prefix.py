@@ -115,18 +115,19 @@ class Prefix:
         base = plain(self.model).base_model
         encoder, decoder = self._stacks()
         layers = self._layers()
+        # Other states at each call: a compiler would start anew each time.
+        states: Any = torch.compiler.disable(self._states)
+        encoded: Any = torch.compiler.disable(self._encoder_output)
         with ExitStack() as stack:
             for number, block in enumerate(layers.blocks[: self.blocks]):
                 first = number in (0, len(encoder))
-                stack.enter_context(
-                    _passing(layers.family, block[0], self._states if first else None)
-                )
+                stack.enter_context(_passing(layers.family, block[0], states if first else None))
                 for closing in block[1:]:  # the norm that ends T5's encoder
                     stack.enter_context(_exchanged(closing, lambda states: states))
             if decoder and self.blocks > len(encoder):
-                stack.enter_context(_exchanged(base.encoder, self._encoder_output))
+                stack.enter_context(_exchanged(base.encoder, encoded))
             elif not decoder:
-                stack.enter_context(_exchanged(base.embeddings, lambda **given: self._states()))
+                stack.enter_context(_exchanged(base.embeddings, lambda **given: states()))
             yield
         self._fed = {}
 
@@ -160,11 +161,9 @@ class Prefix:
         count = base.config.num_layers if seq2seq else len(blocks)
         return blocks[:count], blocks[count:]
 
-    @torch.compiler.disable  # other states at each call would be compiled anew each time
     def _states(self) -> Tensor:
         return self._fed["states"]
 
-    @torch.compiler.disable
     def _encoder_output(self, input_ids: Any = None, **given: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutput
 
@@ -188,10 +187,13 @@ def _passing(
 ) -> Iterator[None]:
     """Let a block pass on its input, or ``states``, in the form of its own output."""
 
-    def forward(
-        hidden: Tensor, mask: Any = None, bias: Any = None, *rest: Any, **named: Any
-    ) -> Any:
-        return family.pass_on(block, hidden if states is None else states(), bias)
+    # Two functions: torch.compile took one function with and without states for the same.
+    def through(hidden: Tensor, mask: Any = None, bias: Any = None, *_: Any, **__: Any) -> Any:
+        return family.pass_on(block, hidden, bias)
 
-    with _exchanged(block, forward):
+    def fed(hidden: Tensor, mask: Any = None, bias: Any = None, *_: Any, **__: Any) -> Any:
+        assert states is not None
+        return family.pass_on(block, states(), bias)
+
+    with _exchanged(block, through if states is None else fed):
         yield

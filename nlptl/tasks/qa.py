@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.columns import find_columns
-from nlptl.data.encoding import map_tokenized
+from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
 from nlptl.data.sources import load_asked
@@ -105,8 +105,7 @@ class QuestionAnswering:
             "qa-1",
             with_indices=True,
         )
-        lengths = np.asarray(rows.with_format("numpy")["length"][:])
-        return Features(rows, lengths, int(np.sum(rows["cut"][:])))
+        return Features(rows, numbers_of(rows, "length"), int(np.sum(numbers_of(rows, "cut"))))
 
     def collator(self, tokenizer: Any) -> Collate:
         """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``."""

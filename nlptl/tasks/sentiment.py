@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.columns import check_labels, check_texts, find_column, label_name
-from nlptl.data.encoding import encode_texts, map_tokenized
+from nlptl.data.encoding import encode_texts, map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
 from nlptl.data.sources import load_asked
@@ -91,15 +91,15 @@ class Sentiment:
 
         def tokenize(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
             ids, cut = encode_texts(batch[self.text_column], tokenizer, max_length=max_length)
-            made: dict[str, list[Any]] = {"input_ids": ids, "cut": cut}
+            lengths = [len(row) for row in ids]
+            made: dict[str, list[Any]] = {"input_ids": ids, "length": lengths, "cut": cut}
             if labelled:
                 names = [label_name(value, self.names) for value in batch[self.label_column]]
                 made["class"] = [index.get(str(name), -100) for name in names]
             return made
 
-        rows = map_tokenized(table, tokenize, tokenizer, max_length, self, 2)
-        lengths = np.asarray([len(ids) for ids in rows["input_ids"][:]])
-        return Features(rows, lengths, int(np.sum(rows["cut"][:])))
+        rows = map_tokenized(table, tokenize, tokenizer, max_length, self, 3)
+        return Features(rows, numbers_of(rows, "length"), int(np.sum(numbers_of(rows, "cut"))))
 
     def collator(self, tokenizer: Any) -> Collate:
         """Pad to the longest text of the batch: ids and mask ``(batch, length)``, labels ``(batch,)``."""

@@ -9,12 +9,12 @@ from tiny import sentences
 
 from nlptl.data.corpus import (
     even_pieces,
-    lengths,
     load_corpus,
     parse_corpus,
     read_documents,
     tokenize,
 )
+from nlptl.data.encoding import numbers_of
 from nlptl.errors import ConfigError, DataError, UserError
 from nlptl.models.building import train_wordpiece
 
@@ -55,14 +55,14 @@ def test_no_piece_holds_two_documents():
     tokenizer = train_wordpiece(iter([sentences(200)]), vocab_size=300, max_length=64)
     documents = Dataset.from_dict({"text": [" ".join(sentences(9, seed)) for seed in range(5)]})
     pieces = tokenize(documents, tokenizer, room=14)
-    assert lengths(pieces).tolist() == [len(ids) for ids in pieces["input_ids"][:]]
+    assert numbers_of(pieces, "length").tolist() == [len(ids) for ids in pieces["input_ids"][:]]
     bare = [tokenizer(t, add_special_tokens=False)["input_ids"] for t in documents["text"][:]]
     found = pieces["input_ids"][:]
     assert list(chain(*found)) == list(chain(*bare))
     ends = {sum(map(len, bare[:i])) for i in range(6)}
     edges = {sum(map(len, found[:i])) for i in range(len(found) + 1)}
     assert ends <= edges
-    assert max(map(len, found)) <= 14 and set(lengths(pieces)) <= {12, 13, 14}
+    assert max(map(len, found)) <= 14 and set(pieces["length"][:]) <= {12, 13, 14}
 
 
 def test_folders_bundled_texts_and_every_format(files, tmp_path):
