@@ -168,6 +168,11 @@ class PretrainConfig(TrainingConfig):
     bag_weight: float = 0.0
     """Weight of a second loss: the first token's state must predict the words of the whole text, so that
     classifiers find something there (Ma et al., 2024)."""
+    teacher: str | None = None
+    """A stronger checkpoint, such as a sentence encoder: its mean state of each piece of text, at its middle
+    and last block, is predicted too (masked LM)."""
+    teacher_weight: float = 3.0
+    """Weight of that loss, with --teacher."""
     dropout: float = 0.0
     """Dropout while pretraining; the saved configuration keeps the family's usual rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"

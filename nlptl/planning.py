@@ -48,7 +48,7 @@ def check_numbers(config: Any) -> None:
         value = getattr(config, name, None)
         if value is not None and not value > 0:
             problems.add(f"--{name.replace('_', '-')} is {value}; expected a number above 0.")
-    for name in ("weight_decay", "warmup", "max_grad_norm", "seed", "bag_weight"):
+    for name in ("weight_decay", "warmup", "max_grad_norm", "seed", "bag_weight", "teacher_weight"):
         value = getattr(config, name, 0)
         if value < 0:
             problems.add(f"--{name.replace('_', '-')} is {value}; expected 0 or more.")
@@ -345,11 +345,28 @@ def choose_objective(config: Any, family: str) -> Objective:
     spans = family == "t5"
     if config.objective not in ("auto", "span-corruption" if spans else "masked-lm"):
         raise ConfigError(f"--objective {config.objective}: {family} has no head for that.")
-    if spans and (config.whole_words or config.bag_weight):
-        raise ConfigError("--whole-words and --bag-weight belong to masked-lm, not to T5.")
+    if spans and (config.whole_words or config.bag_weight or config.teacher):
+        raise ConfigError(
+            "--whole-words, --bag-weight and --teacher belong to masked-lm, not to T5."
+        )
     if spans:
         return SpanCorruption(density=config.mask_share)
-    return MaskedLM(config.mask_share, config.whole_words, config.bag_weight)
+    return MaskedLM(
+        config.mask_share,
+        config.whole_words,
+        config.bag_weight,
+        teacher_width(config.teacher) if config.teacher else 0,
+        config.teacher_weight,
+    )
+
+
+def teacher_width(name: str) -> int:
+    """Values of a teacher's states of a piece: the mean at its middle block, and at its last.
+
+    Raises:
+        ModelError: If it is no checkpoint of a mapped family.
+    """
+    return 2 * load_config(name, flag="--teacher").hidden_size
 
 
 def pretraining_plan(config: Any, objective: Objective) -> Plan:

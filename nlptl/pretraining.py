@@ -15,6 +15,7 @@ from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.models.lora import is_lora, merged
 from nlptl.records import FitState
 from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
+from nlptl.teaching import Taught, teacher_states
 
 #: The model as it was before its first update; what --resume builds on.
 START = "models/update-0000000"
@@ -72,6 +73,7 @@ def pretrain(
     eval_every: int,
     save_every: int,
     keep: int = 0,
+    teacher: str | None = None,
     resume: bool = False,
 ) -> FitState:
     """Train a model on documents with an upstream objective, in place.
@@ -92,6 +94,7 @@ def pretrain(
         eval_every: Updates between held-out losses.
         save_every: Updates between checkpoints.
         keep: Models to keep under ``models/`` at log-spaced updates, each with a line in the log.
+        teacher: Checkpoint whose states of the training pieces the objective predicts too.
         resume: Go on from the newest whole checkpoint.
 
     Returns:
@@ -102,16 +105,21 @@ def pretrain(
     collate = objective.collator(tokenizer)
     room = objective.room(max_length, tokenizer)
 
-    def batches(texts: Any, *, seed: int | None) -> LengthBatches:
+    def batches(texts: Any, *, seed: int | None, teacher: str | None = None) -> LengthBatches:
         with accelerator.main_process_first():
             pieces = corpus.tokenize(texts, tokenizer, room=room)
         process = (accelerator.process_index, accelerator.num_processes)
         lengths = numbers_of(pieces, "length")
+        features: Any = pieces
+        if teacher:
+            kept = output_dir / "teacher"
+            features = Taught(pieces, teacher_states(pieces, tokenizer, teacher, kept, accelerator))
         return LengthBatches(
-            pieces, lengths, collate, batch_size=batch_size, seed=seed, process=process
+            features, lengths, collate, batch_size=batch_size, seed=seed, process=process
         )
 
-    pieces, aside = batches(documents, seed=seed), batches(held_out, seed=None)
+    pieces = batches(documents, seed=seed, teacher=teacher)
+    aside = batches(held_out, seed=None)
     at = log_spaced(keep, plan.updates) if keep else []
     score = EvaluateEvery(
         lambda m: held_out_loss(m, aside, accelerator),

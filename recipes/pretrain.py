@@ -47,6 +47,7 @@ def main(config: PretrainConfig) -> None:
         eval_every=config.eval_every,
         save_every=config.save_every,
         keep=config.keep,
+        teacher=config.teacher,
         resume=config.resume,
     )
     save_pretrained_run(model, tokenizer, config.output_dir, accelerator)

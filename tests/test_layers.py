@@ -25,7 +25,8 @@ ALLOWED = {
     "cli": BASE | {"cache", "config", "data", "predictors"},
     "__main__": {"cli"},
     "supervised": BASE | {"cache", "engine", "finetuning", "planning", "runs", "tasks"},
-    "pretraining": BASE | {"data", "engine", "models", "tasks"},
+    "pretraining": BASE | {"data", "engine", "models", "tasks", "teaching"},
+    "teaching": BASE | {"data", "evaluation"},
     "planning": BASE
     | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},
     "evaluation": BASE | {"data", "engine", "finetuning", "metrics", "models", "tasks"},

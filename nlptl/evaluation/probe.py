@@ -75,7 +75,13 @@ def pooled_states(
         }
 
     rows = [{"input_ids": row} for row in ids]
-    batches = LengthBatches(rows, [len(row) for row in ids], collate, batch_size=batch_size)
+    batches = LengthBatches(
+        rows,
+        [len(row) for row in ids],
+        collate,
+        batch_size=batch_size,
+        process=(accelerator.process_index, accelerator.num_processes),
+    )
     outputs, _ = predict(body, batches, step=_pool, accelerator=accelerator)
     return np.stack(outputs["states"])
 

@@ -85,9 +85,9 @@ def warm_start(
     deviation of those they replace, put words with like neighbours side by side; position embeddings
     start as sinusoids, so that "the word before" is one linear map for all positions. T5's encoder
     attends to near tokens first (linear biases, Press et al., 2022), and its decoder's questions to the
-    encoder start as the encoder's keys, so that a sentinel finds its own: without the two a small T5 stayed
-    at the unigram loss for thousands of updates. All of it only replaces random numbers at update 0:
-    what follows is ordinary pretraining.
+    encoder start as the encoder's keys, so that a sentinel finds its own: three encoder blocks were at 6.19
+    nats a word after 400 updates with the two, at 6.51 without. All of it only replaces random numbers at
+    update 0: what follows is ordinary pretraining.
 
     Args:
         model: A new masked language model.

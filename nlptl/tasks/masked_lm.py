@@ -24,11 +24,15 @@ class MaskedLM:
         share: Share of the tokens to predict.
         whole_words: Choose whole words instead of tokens.
         bag_weight: Weight of :func:`bag_loss`.
+        teacher_width: Values of a teacher's states (column ``teacher``); 0 without a teacher.
+        teacher_weight: Weight of :func:`teacher_loss`.
     """
 
     share: float = 0.15
     whole_words: bool = False
     bag_weight: float = 0.0
+    teacher_width: int = 0
+    teacher_weight: float = 0.0
 
     @property
     def auto_class(self) -> Any:
@@ -52,7 +56,12 @@ class MaskedLM:
 
     def module(self, model: Any) -> nn.Module:
         """See :class:`MaskedPositions`."""
-        return MaskedPositions(model, bag_weight=self.bag_weight)
+        return MaskedPositions(
+            model,
+            bag_weight=self.bag_weight,
+            teacher_width=self.teacher_width,
+            teacher_weight=self.teacher_weight,
+        )
 
 
 def mask_tokens(
@@ -113,6 +122,7 @@ def collator(
     It gives ``input_ids`` and ``attention_mask`` of shape ``(batch, length)``, and for the chosen
     tokens ``positions`` (index into the flattened batch) and ``targets``, both ``(chosen,)``; with
     ``bags`` also the distinct tokens of each piece, ``bags`` of shape ``(batch, most)``, filled with -100.
+    Pieces with a teacher's states pass them on as ``taught``, shape ``(batch, values)``.
     """
     special = np.asarray(sorted(tokenizer.all_special_ids))
     joined = continuing(tokenizer) if whole_words else None
@@ -136,8 +146,10 @@ def collator(
         distinct = [
             {"ids": np.setdiff1d(feature["input_ids"], special)} for feature in features if bags
         ]
+        taught = [np.asarray(f["teacher"], np.float32) for f in features if "teacher" in f]
         return {
             **({"bags": torch.from_numpy(pad(distinct, "ids", IGNORED))} if bags else {}),
+            **({"taught": torch.from_numpy(np.stack(taught))} if taught else {}),
             "input_ids": torch.from_numpy(shown),
             "attention_mask": torch.from_numpy(real.astype(np.int64)),
             "positions": torch.from_numpy(positions),
@@ -156,12 +168,26 @@ class MaskedPositions(nn.Module):
     Args:
         model: A masked language model.
         bag_weight: Weight of :func:`bag_loss`, which teaches the first token what the text is about.
+        teacher_width: Values of a teacher's states; two linear maps to them are trained along, and
+            thrown away afterwards. 0 without a teacher.
+        teacher_weight: Weight of :func:`teacher_loss`.
     """
 
-    def __init__(self, model: Any, *, bag_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        bag_weight: float = 0.0,
+        teacher_width: int = 0,
+        teacher_weight: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.model, self.bag_weight = model, bag_weight
+        self.model, self.bag_weight, self.teacher_weight = model, bag_weight, teacher_weight
         base = plain(model)
+        width = base.config.hidden_size
+        self.to_teacher = nn.ModuleList(
+            nn.Linear(width, teacher_width) for _ in range(2 * (teacher_width > 0))
+        )
         # In a list, so that it is not registered twice.
         self.lm_head = [getattr(base, layer_map(base).family.lm_head)]
 
@@ -172,6 +198,7 @@ class MaskedPositions(nn.Module):
         positions: Tensor,
         targets: Tensor,
         bags: Tensor | None = None,
+        taught: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss to train on, and the nats of each chosen token, shape ``(chosen,)``."""
         mask = None if bool(attention_mask.all()) else attention_mask
@@ -183,6 +210,11 @@ class MaskedPositions(nn.Module):
         loss = losses.mean()
         if bags is not None and self.bag_weight:
             loss = loss + self.bag_weight * bag_loss(self.lm_head[0](states[:, 0]), bags)
+        if taught is not None and self.to_teacher:
+            real = attention_mask.unsqueeze(-1)
+            pooled = states[:, 0], (states * real).sum(1) / real.sum(1)
+            guesses = [to(states) for to, states in zip(self.to_teacher, pooled, strict=True)]
+            loss = loss + self.teacher_weight * teacher_loss(guesses, taught)
         return loss, losses
 
 
@@ -201,3 +233,20 @@ def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
     real = bags != IGNORED
     chances = logits.float().log_softmax(-1).gather(1, bags.clamp(min=0))
     return -((chances * real).sum(1) / real.sum(1).clamp(min=1)).mean()
+
+
+def teacher_loss(guesses: Sequence[Tensor], taught: Tensor) -> Tensor:
+    """How far a student's guesses at a teacher's states are from them: mean of 1 - cosine.
+
+    The cosine term of DistilBERT (Sanh et al., 2019), on pooled states instead of tokens, so that teacher
+    and student may have different vocabularies; the student's first token and its mean both guess.
+
+    Args:
+        guesses: ``(batch, values)`` each, already of the teacher's width.
+        taught: ``(batch, values)``.
+    """
+    each = [
+        1 - nn.functional.cosine_similarity(guess.float(), taught, dim=-1).mean()
+        for guess in guesses
+    ]
+    return torch.stack(each).mean()

@@ -1,0 +1,90 @@
+"""A teacher's states of every piece of a corpus: computed once, kept on disk, read by row."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlptl.data.encoding import tokenizer_hash
+from nlptl.evaluation.probe import pooled_states
+from nlptl.terminal import say
+
+#: Pieces that are held in memory at a time; the first so many also give mean and deviation.
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Pieces with a teacher's states.
+
+    Attributes:
+        pieces: Random access by index.
+        states: Shape ``(pieces, values)``.
+    """
+
+    pieces: Any
+    states: np.ndarray
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        """The piece, and its states under ``teacher``."""
+        return {**self.pieces[index], "teacher": self.states[index]}
+
+
+def teacher_states(
+    pieces: Any, tokenizer: Any, teacher: str, path: Path, accelerator: Any
+) -> np.ndarray:
+    """Mean state of each piece at the teacher's middle and last block, standardised.
+
+    Each value loses its mean and is divided by its standard deviation, both over the first 4,096 pieces:
+    a cosine between raw states would mostly see what all texts have in common.
+
+    Args:
+        pieces: Column ``input_ids``, without special tokens.
+        tokenizer: Turns them back into texts, for the teacher to tokenize in its own way.
+        teacher: Bundled name, directory or hub name.
+        path: Folder where they are kept; found there again if nothing that they depend on has changed.
+        accelerator: Devices and processes; each computes a share.
+
+    Returns:
+        Shape ``(pieces, 2 * width)``, float16, memory-mapped.
+    """
+    key = {
+        "teacher": teacher,
+        "pieces": pieces._fingerprint,
+        "tokenizer": tokenizer_hash(tokenizer),
+        "count": len(pieces),
+    }
+    name = sha256(json.dumps(key).encode()).hexdigest()[:16]
+    file = path / f"{name}.npy"
+    if not file.exists():  # the same answer on all processes, because all wait at the end
+        say(f"teacher: {teacher} reads {len(pieces):,} pieces, once")
+        _compute(pieces, tokenizer, teacher, file, accelerator)
+    accelerator.wait_for_everyone()
+    return np.load(file, mmap_mode="r")
+
+
+def _compute(pieces: Any, tokenizer: Any, teacher: str, file: Path, accelerator: Any) -> None:
+    partial = file.with_suffix(".partial")
+    main, kept = accelerator.is_main_process, None
+    mean = deviation = np.zeros(0)
+    for start in range(0, len(pieces), CHUNK):
+        rows = pieces[start : start + CHUNK]["input_ids"]
+        texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+        layers = pooled_states(teacher, texts, accelerator=accelerator)
+        middle = (layers.shape[1] - 1) // 2
+        states = np.concatenate([layers[:, middle], layers[:, -1]], axis=1)
+        if not start:
+            mean, deviation = states.mean(0), states.std(0) + 1e-6
+            if main:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                shape = len(pieces), states.shape[1]
+                kept = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
+        if kept is not None:
+            kept[start : start + len(states)] = (states - mean) / deviation
+    if kept is not None:
+        kept.flush()
+        partial.replace(file)
