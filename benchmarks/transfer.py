@@ -34,15 +34,15 @@ PRETRAINED, SCRATCH = (1.0, 3.0), (1.0, 4.0)
 PATIENCE = 4
 
 
-def probes(model: str, task, splits) -> dict:
-    """Accuracy of a linear probe on the frozen body and on six untrained ones."""
+def probes(model: str, task, splits, pool: str) -> dict:
+    """Accuracy of a linear probe on the frozen body's last block and on six untrained ones'."""
 
     def one(name: str) -> float:
         parts = []
         for split in ("train", "validation", "test"):
-            texts = splits[split][task.text_column][:]
-            states = pooled_states(name, texts, accelerator=new_accelerator())[:, -1]
-            parts.append((states, task.gold(splits[split])))
+            texts = task.texts(splits[split])
+            states = pooled_states(name, texts, accelerator=new_accelerator(), pool=pool)[:, -1]
+            parts.append((states, task.classes(splits[split])))
         return fit_probe(*parts).accuracy
 
     with TemporaryDirectory() as folder:
@@ -76,16 +76,18 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     settings = replace(settings_of(filled, mode, 0), patience=PATIENCE)
     rate = filled.learning_rate
     rates = [[factor * rate for factor in factors] for factors in (PRETRAINED, SCRATCH)]
-    full = run_arm(task, splits, settings, seeds=SEEDS, rates=rates[0])
+    full = run_arm(task, splits, settings, seeds=SEEDS, rates=rates[0], keep=True, title=model)
     longer = replace(settings, epochs=3 * settings.epochs)
-    scratch = scratch_arm(task, splits, longer, seeds=SEEDS, rates=rates[1])
-    groups = splits["test"]["context"][:] if recipe == "qa" else None
+    scratch = scratch_arm(
+        task, splits, longer, seeds=SEEDS, rates=rates[1], keep=True, title="from scratch"
+    )
+    groups = task.groups(splits["test"])
     gain = joint_bootstrap(full.scores, scratch.scores, groups=groups)
     found = {"model": model, "n": {name: len(table) for name, table in splits.items()}}
     found |= {"full": summary(full), "scratch": summary(scratch)}
     found["gain"] = {"mean": gain.mean, "low": gain.low, "high": gain.high, "p": gain.p}
     if recipe == "sentiment":
-        found["probe"] = probes(model, task, splits)
+        found["probe"] = {pool: probes(model, task, splits, pool) for pool in ("mean", "token")}
     return found
 
 
@@ -93,8 +95,11 @@ def main() -> None:
     """Measure what is missing and print a Markdown table."""
     recipe, name, *rest = sys.argv[1:]
     at = rest.index("--") if "--" in rest else len(rest)
-    print("| checkpoint | full | from random weights | gain (95 %) | probe | on random bodies |")
-    print("|---|---|---|---|---|---|")
+    head = (
+        "| checkpoint | full | from random weights | gain (95 %) | probe on means | random bodies |"
+    )
+    print(f"{head} probe on the head's token | random bodies |")
+    print("|---|---|---|---|---|---|---|---|")
     for model in rest[:at]:
         path = ROOT / f"benchmarks/results/transfer_{name}_{Path(model).name}.json"
         if not path.exists():
@@ -109,7 +114,9 @@ def main() -> None:
             f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
         ]
         if probe := found.get("probe"):
-            cells += [f"{probe['pretrained']:.3f}", f"{np.mean(probe['untrained']):.3f}"]
+            for pool in ("mean", "token"):
+                own, untrained = probe[pool]["pretrained"], np.mean(probe[pool]["untrained"])
+                cells += [f"{own:.3f}", f"{untrained:.3f}"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 

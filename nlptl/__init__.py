@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nlptl.config import PretrainConfig, QAConfig, SentimentConfig
     from nlptl.engine.setup import new_accelerator, start_accelerator
+    from nlptl.evaluation.report import TransferReport, score_transfer
     from nlptl.evaluation.upstream import pseudo_perplexity, upstream_loss
     from nlptl.finetuning import FineTuned, Settings, finetune
     from nlptl.models.layer_map import layer_map
@@ -31,6 +32,7 @@ _HOME = {
     "SentimentConfig": "nlptl.config",
     "Settings": "nlptl.finetuning",
     "Task": "nlptl.tasks.base",
+    "TransferReport": "nlptl.evaluation.report",
     "apply_mode": "nlptl.modes",
     "finetune": "nlptl.finetuning",
     "freeze_lower": "nlptl.modes",
@@ -44,6 +46,7 @@ _HOME = {
     "parse_mode": "nlptl.modes",
     "pseudo_perplexity": "nlptl.evaluation.upstream",
     "save_run": "nlptl.runs",
+    "score_transfer": "nlptl.evaluation.report",
     "start_accelerator": "nlptl.engine.setup",
     "upstream_loss": "nlptl.evaluation.upstream",
 }
@@ -59,6 +62,7 @@ __all__ = [
     "SentimentConfig",
     "Settings",
     "Task",
+    "TransferReport",
     "apply_mode",
     "finetune",
     "freeze_lower",
@@ -72,6 +76,7 @@ __all__ = [
     "parse_mode",
     "pseudo_perplexity",
     "save_run",
+    "score_transfer",
     "start_accelerator",
     "upstream_loss",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -137,9 +137,30 @@ def cache(*, clear: bool = False, keep_gb: float | None = None) -> None:
     )
 
 
+def report(
+    directory: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    tier: Literal["quick", "standard", "full"] = "standard",
+    curve: bool = False,
+    upstream_text: str | None = None,
+) -> None:
+    """Report what the pretraining of a finished run was worth; report.json, .md and .html go beside it.
+
+    Args:
+        directory: The run's directory.
+        tier: Seeds an arm: quick 3, standard 6, full 10.
+        curve: Also smaller training sets: how many labels the pretraining is worth.
+        upstream_text: Held-out text to measure forgetting with: a file, a folder or a hub name.
+    """
+    from nlptl.reporting import report_directory
+
+    report_directory(directory, tier=tier, curve=curve, upstream_text=upstream_text)
+
+
 def main() -> None:
     """Run ``nlptl``."""
     with exit_codes():
         tyro.extras.subcommand_cli_from_dict(
-            {"cache": cache, "predict": predict}, description=__doc__
+            {"cache": cache, "predict": predict, "report": report}, description=__doc__
         )

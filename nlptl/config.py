@@ -78,6 +78,9 @@ class SupervisedConfig(TrainingConfig):
     """Compute frozen blocks once and keep their output: auto decides whether and where (README)."""
     seeds: int = 1
     """Runs, with seeds seed, seed + 1, …; the spread is reported."""
+    upstream_text: str | None = None
+    """Held-out text of the kind that the checkpoint was pretrained on, to measure forgetting with: a file, a
+    folder or a hub name; by default texts that come with nlptl."""
     max_train_examples: int | None = None
     """Train on a stratified, seeded subset of so many examples."""
     max_eval_examples: int | None = None
@@ -85,7 +88,17 @@ class SupervisedConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentimentConfig(SupervisedConfig):
+class ReportedConfig(SupervisedConfig):
+    """What the recipes that fine-tune one checkpoint have in common."""
+
+    report: Literal["quick", "standard", "full"] | None = None
+    """Also report what the pretraining was worth: quick (3 seeds), standard (6; --report alone), full (10)."""
+    curve: bool = False
+    """In the report, also smaller training sets: how many labels the pretraining is worth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentimentConfig(ReportedConfig):
     """Classify single texts into any number of classes."""
 
     dataset: str | None = "bundled/reviews"
@@ -101,7 +114,7 @@ class SentimentConfig(SupervisedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QAConfig(SupervisedConfig):
+class QAConfig(ReportedConfig):
     """Answer questions by a span of a passage."""
 
     dataset: str | None = "bundled/passages"
@@ -125,6 +138,59 @@ class QAConfig(SupervisedConfig):
     """Longest answer, in tokens."""
     output_dir: Path = Path("runs/qa")
     """Where the run goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig(SupervisedConfig):
+    """What the recipes that fine-tune many times have in common."""
+
+    task: Literal["sentiment", "qa"] = "sentiment"
+    """The task."""
+    dataset: str | None = None
+    """Data set, as in the task's own recipe; by default the task's bundled one."""
+    text_column: str | None = None
+    """Column of the texts (sentiment)."""
+    label_column: str | None = None
+    """Column of the labels (sentiment)."""
+    question_column: str | None = None
+    """Column of the questions (QA)."""
+    context_column: str | None = None
+    """Column of the passages (QA)."""
+    answers_column: str | None = None
+    """Column of the answers (QA)."""
+    seeds: int = 6
+    """Runs of each, with seeds seed, seed + 1, …"""
+    parallel: int = 1
+    """Processes that run side by side, each with its share of the cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(GridConfig):
+    """Compare checkpoints and modes on one task."""
+
+    model: tuple[str, ...] = ("bundled/bert",)  # type: ignore[assignment]
+    """One or more checkpoints: bundled/bert, a local directory, or a hub name."""
+    mode: tuple[str, ...] = (  # type: ignore[assignment]
+        "head-only",
+        "freeze-lower-8",
+        "full",
+        "lora",
+    )
+    """One or more modes: head-only, freeze-lower-N, full, lora, lora-rN."""
+    output_dir: Path = Path("runs/compare")
+    """Where the comparison goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamCurveConfig(GridConfig):
+    """Downstream score against upstream loss, over checkpoints of one architecture."""
+
+    model: tuple[str, ...] = ()  # type: ignore[assignment]
+    """Four or more checkpoints, or the directory of a run of recipes/pretrain.py --keep N."""
+    seeds: int = 3
+    """Runs of each, with seeds seed, seed + 1, …"""
+    output_dir: Path = Path("runs/upstream_curve")
+    """Where the curve goes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,10 +268,19 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
     import tyro
 
     argv = list(sys.argv[1:] if argv is None else argv)
-    argv, path = _take_config(argv)
+    argv, path = _take_config(_whole_report(argv))
     default: Any = cls(**load_yaml(cls, path)) if path else None
     parsed: Any = tyro.cli(cls, args=argv, default=default, description=description)
     return parsed
+
+
+def _whole_report(argv: list[str]) -> list[str]:
+    """``--report`` alone means the standard one."""
+    if "--report" not in argv:
+        return argv
+    at = argv.index("--report") + 1
+    alone = at == len(argv) or argv[at].startswith("--")
+    return [*argv[:at], "standard", *argv[at:]] if alone else argv
 
 
 def _take_config(argv: list[str]) -> tuple[list[str], Path | None]:

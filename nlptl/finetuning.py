@@ -16,8 +16,10 @@ from nlptl.cache.plan import Kind, choose
 from nlptl.cache.prefix_cache import PrefixCache
 from nlptl.data.batching import LengthBatches
 from nlptl.engine.hooks import KeepBest, ProgressBar, Trackers
+from nlptl.engine.memory import PeakMemory
 from nlptl.engine.predict import predict
 from nlptl.engine.setup import Plan, seed_dropout, train, updates_for
+from nlptl.models.flops import training_flops
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head, longest_input
 from nlptl.models.lora import plain
@@ -90,6 +92,8 @@ class FineTuned:
         notices: What the user should know.
         sample: A batch of test features, to compare logits with after reloading.
         cache: What the cache of frozen blocks did; None where there was none.
+        flops: Operations of its training (:func:`nlptl.models.flops.training_flops`).
+        peak_memory: Most memory held meanwhile, in millions of bytes.
     """
 
     task: Task
@@ -110,6 +114,8 @@ class FineTuned:
     notices: list[str]
     sample: Batch
     cache: dict[str, Any] | None = None
+    flops: float = 0.0
+    peak_memory: float = 0.0
 
 
 def default_epochs(mode: Mode, examples: int, batch_size: int) -> float:
@@ -143,6 +149,7 @@ def finetune(
     Returns:
         The trained model with its scores and its record.
     """
+    memory = PeakMemory(accelerator.device)
     loaded = load_with_head(settings.model, auto_class=task.auto_class, head=task.head)
     model, manifest = apply_mode(
         loaded.model, settings.mode, new=loaded.new, task_type=task.peft_type
@@ -241,6 +248,13 @@ def finetune(
         notices=notices,
         sample=next(iter(live.epoch(0))),
         cache=cache.record() if cache else None,
+        flops=training_flops(
+            trained,
+            features["train"].lengths,
+            state.update / state.updates_per_epoch,
+            cached=cache is not None,
+        ),
+        peak_memory=round(memory.megabytes(), 1),
     )
 
 

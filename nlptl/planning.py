@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from nlptl.data.corpus import load_corpus
+from nlptl.data.corpus import files_of, load_corpus
 from nlptl.engine.optim import OPTIMIZERS
 from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
@@ -127,6 +127,16 @@ def check_precision(family: str) -> None:
             "--mixed_precision fp16: T5 was pretrained in bf16, and its activations overflow in fp16. Use "
             "bf16 or no."
         )
+
+
+def check_upstream_text(config: Any) -> None:
+    """Make sure that ``--upstream-text`` can be read.
+
+    Raises:
+        DataError: If it names a local file or folder that is not there, or is of an unknown kind.
+    """
+    if config.upstream_text is not None:
+        files_of(config.upstream_text, "--upstream-text")
 
 
 def check_cache(asked: str, mode: Mode) -> None:
@@ -274,6 +284,7 @@ def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dic
     problems = Problems()
     training = problems.run(check_training, config)
     data = problems.run(prepare_data, config)
+    problems.run(check_upstream_text, config)
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
     problems.raise_if_any()

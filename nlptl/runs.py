@@ -22,7 +22,7 @@ from nlptl.terminal import say
 #: Any of these in an output directory means that a run was there.
 TRACES = ("result.json", "config.yaml", "model", "checkpoints")
 #: May differ between a run and its resumption.
-FREE = {"resume"}
+FREE = {"resume", "report", "curve", "upstream_text"}
 #: Learning rates kept in the record; of longer runs, evenly chosen ones.
 TRACE_POINTS = 2000
 #: Logits after reloading may differ by this much, and by this much after merging LoRA.
@@ -157,6 +157,8 @@ def result_record(run: FineTuned) -> dict[str, Any]:
         },
         "timing": run.timing,
         "cache": run.cache,
+        "training_flops": run.flops,
+        "peak_memory_mb": run.peak_memory,
         "padding_share": round(run.padding, 4),
         "settings": {**settings, "lora": mode if mode["kind"] == "lora" else None},
         "texts_cut": run.cut,

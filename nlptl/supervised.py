@@ -7,6 +7,7 @@ from nlptl.cache.prefix_cache import forget
 from nlptl.engine.setup import start_accelerator
 from nlptl.finetuning import finetune
 from nlptl.planning import prepare_run
+from nlptl.reporting import report_run
 from nlptl.runs import save_run, scores, seed_directories, summarize_seeds
 from nlptl.tasks.base import Task
 from nlptl.terminal import say
@@ -15,7 +16,7 @@ from nlptl.terminal import say
 def run_supervised(
     config: Any, prepare_data: Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
 ) -> None:
-    """Check everything, then for each seed: fine-tune, score, save, read back.
+    """Check everything, then for each seed: fine-tune, score, save, read back; report, if asked.
 
     Args:
         config: A :class:`nlptl.config.SupervisedConfig`.
@@ -39,3 +40,5 @@ def run_supervised(
         say(scores(run, directory))
     forget()
     summarize_seeds(ready.config)
+    if config.report:
+        report_run(ready, config.output_dir, config.report)

@@ -1,6 +1,10 @@
 """What a run says, once, whatever the number of processes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_MUTED = [False]
 
 
 def is_main_process() -> bool:
@@ -15,5 +19,15 @@ def say(text: object) -> None:
     """Write a line to standard output, above a progress bar if there is one."""
     from tqdm import tqdm
 
-    if is_main_process():
+    if is_main_process() and not _MUTED[0]:
         tqdm.write(str(text))
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Say nothing within: for runs that are parts of something that speaks for them."""
+    was, _MUTED[0] = _MUTED[0], True
+    try:
+        yield
+    finally:
+        _MUTED[0] = was

@@ -24,6 +24,8 @@ def run_in_process(recipe: str, *argv: object) -> None:
         "pretrain": config.PretrainConfig,
         "qa": config.QAConfig,
         "sentiment": config.SentimentConfig,
+        "compare": config.CompareConfig,
+        "upstream_curve": config.UpstreamCurveConfig,
     }
     module.main(config.parse_args(kinds[recipe], [str(word) for word in argv]))
 

@@ -22,14 +22,20 @@ ALLOWED = {
     "model_card": set(),
     "runs": BASE | {"config", "finetuning", "model_card", "models"},
     "predictors": BASE | {"data", "engine", "models", "tasks"},
-    "cli": BASE | {"cache", "config", "data", "predictors"},
+    "cli": BASE | {"cache", "config", "data", "predictors", "reporting"},
     "__main__": {"cli"},
-    "supervised": BASE | {"cache", "engine", "finetuning", "planning", "runs", "tasks"},
+    "supervised": BASE
+    | {"cache", "engine", "finetuning", "planning", "reporting", "runs", "tasks"},
+    "reporting": BASE | {"config", "data", "evaluation", "models", "planning", "tasks"},
     "pretraining": BASE | {"data", "engine", "models", "tasks", "teaching"},
     "teaching": BASE | {"data", "evaluation"},
     "planning": BASE
     | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},
-    "evaluation": BASE | {"data", "engine", "finetuning", "metrics", "models", "tasks"},
+    "grid": BASE | {"cache", "evaluation", "finetuning", "planning", "reporting", "tasks"},
+    "comparing": BASE | {"data", "evaluation", "grid", "reporting"},
+    "upstream_curve": BASE | {"comparing", "engine", "evaluation", "grid"},
+    "evaluation": BASE
+    | {"cache", "data", "engine", "finetuning", "metrics", "models", "modes", "tasks"},
 }
 CORE = set(ALLOWED)  # a method may import any core part, and no other method
 

@@ -6,12 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from nlptl.config import PretrainConfig, QAConfig, SentimentConfig, parse_args
+from nlptl.config import (
+    CompareConfig,
+    PretrainConfig,
+    QAConfig,
+    SentimentConfig,
+    UpstreamCurveConfig,
+    parse_args,
+)
 from nlptl.modes import BASE_RATES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-KINDS = {"sentiment": SentimentConfig, "qa": QAConfig, "pretrain": PretrainConfig}
+KINDS = {
+    "sentiment": SentimentConfig,
+    "qa": QAConfig,
+    "pretrain": PretrainConfig,
+    "compare": CompareConfig,
+    "upstream_curve": UpstreamCurveConfig,
+}
 
 
 def commands():

@@ -12,10 +12,14 @@ LIMIT = 20e9
 UNFINISHED = "unfinished or damaged"
 
 
+def root() -> Path:
+    """``$NLPTL_CACHE``, by default ``~/.cache/nlptl``."""
+    return Path(os.environ.get("NLPTL_CACHE") or Path.home() / ".cache" / "nlptl")
+
+
 def folder() -> Path:
     """``$NLPTL_CACHE/prefix``, by default in ``~/.cache/nlptl``."""
-    root = os.environ.get("NLPTL_CACHE") or Path.home() / ".cache" / "nlptl"
-    return Path(root) / "prefix"
+    return root() / "prefix"
 
 
 def limit() -> float:

@@ -51,7 +51,7 @@ def parse_corpus(spec: str) -> Source:
     return Source(name, weight)
 
 
-def files_of(name: str) -> list[Path]:
+def files_of(name: str, flag: str = "--corpus") -> list[Path]:
     """The local files that a corpus' name stands for; none for a hub name.
 
     Raises:
@@ -62,12 +62,12 @@ def files_of(name: str) -> list[Path]:
         found = sorted(p for p in path.rglob("*") if p.suffix in READERS and p.is_file())
         if not found:
             raise DataError(
-                f"--corpus {name}: the folder holds no file ending in {', '.join(READERS)}."
+                f"{flag} {name}: the folder holds no file ending in {', '.join(READERS)}."
             )
         return found
     if path.is_file():
         if path.suffix not in READERS:
-            raise DataError(f"--corpus {name}: expected a file ending in {', '.join(READERS)}.")
+            raise DataError(f"{flag} {name}: expected a file ending in {', '.join(READERS)}.")
         return [path]
     if (
         path.suffix in READERS
@@ -75,11 +75,11 @@ def files_of(name: str) -> list[Path]:
         or name.count("/") > 1
     ):
         near = suggest(path.name, [p.name for p in path.parent.glob("*")])
-        raise DataError(f"--corpus {name}: there is no file or folder {path}.{near}")
+        raise DataError(f"{flag} {name}: there is no file or folder {path}.{near}")
     return []
 
 
-def read_documents(name: str, column: str) -> Any:
+def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
     """All documents of a file, folder or hub data set (its training split).
 
     Returns:
@@ -89,22 +89,20 @@ def read_documents(name: str, column: str) -> Any:
     Raises:
         DataError: If it cannot be read, or has no such column, or something else than text in it.
     """
-    tables = [sources.read_table(path, "--corpus", READERS) for path in files_of(name)]
+    tables = [sources.read_table(path, flag, READERS) for path in files_of(name, flag)]
     if not tables:
-        splits = sources.from_hub(name, "--corpus", "or give local files")
+        splits = sources.from_hub(name, flag, "or give local files")
         if "train" not in splits:
-            raise DataError(
-                f"--corpus {name}: no split is called train; there are {listed(splits)}."
-            )
+            raise DataError(f"{flag} {name}: no split is called train; there are {listed(splits)}.")
         tables = [splits["train"]]
     for number, table in enumerate(tables):
         if column not in table.column_names:
             raise DataError(
-                f"--corpus {name}: there is no column '{column}'; there are {listed(table.column_names)}. "
+                f"{flag} {name}: there is no column '{column}'; there are {listed(table.column_names)}. "
                 "Name the text's column with --text-column."
             )
         if getattr(table.features[column], "dtype", None) not in ("string", "large_string"):
-            raise DataError(f"--corpus {name}: the column '{column}' holds no text.")
+            raise DataError(f"{flag} {name}: the column '{column}' holds no text.")
         table = table.select_columns([column])
         if column != "text":
             table = table.rename_column(column, "text")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,9 +12,11 @@ from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import encode_texts
 from nlptl.data.padding import pad, real_tokens
 from nlptl.engine.predict import predict
+from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_with_head, longest_input
-from nlptl.records import Batch, StepOutput
+from nlptl.records import Batch, Step, StepOutput
 
+Pool = Literal["mean", "token"]
 #: Inverse strengths of the probe's L2 penalty; the best on validation data is taken.
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -43,6 +45,7 @@ def pooled_states(
     accelerator: Any,
     max_length: int | None = None,
     batch_size: int = 64,
+    pool: Pool = "mean",
 ) -> np.ndarray:
     """Mean state of each text after the embeddings and after each encoder block.
 
@@ -55,6 +58,8 @@ def pooled_states(
         accelerator: From :func:`nlptl.engine.setup.new_accelerator`.
         max_length: Tokens a text at most; None takes what the model does, at most 512.
         batch_size: Texts a batch.
+        pool: ``token`` takes the one that the family's classification heads read, first or last, instead
+            of the mean.
 
     Returns:
         Shape ``(texts, blocks + 1, width)``, float32.
@@ -62,11 +67,34 @@ def pooled_states(
     from transformers import AutoModel
 
     loaded = load_with_head(name, auto_class=AutoModel, head={})
-    limit = longest_input(loaded.model.config, loaded.tokenizer, max_length)
-    ids, _ = encode_texts(texts, loaded.tokenizer, max_length=limit)
-    seq2seq = getattr(loaded.model.config, "is_encoder_decoder", False)
-    body = (loaded.model.get_encoder() if seq2seq else loaded.model).to(accelerator.device)
-    fill = loaded.tokenizer.pad_token_id
+    return body_states(
+        loaded.model,
+        loaded.tokenizer,
+        texts,
+        accelerator=accelerator,
+        max_length=max_length,
+        batch_size=batch_size,
+        pool=pool,
+    )
+
+
+def body_states(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    accelerator: Any,
+    max_length: int | None = None,
+    batch_size: int = 64,
+    pool: Pool = "mean",
+) -> np.ndarray:
+    """:func:`pooled_states` of a model at hand, with a head or without."""
+    limit = longest_input(model.config, tokenizer, max_length)
+    ids, _ = encode_texts(texts, tokenizer, max_length=limit)
+    seq2seq = getattr(model.config, "is_encoder_decoder", False)
+    base = model.base_model
+    body = (base.get_encoder() if seq2seq else base).to(accelerator.device)
+    fill = tokenizer.pad_token_id
 
     def collate(features: Sequence[Any], rng: np.random.Generator) -> dict[str, Tensor]:
         return {
@@ -82,15 +110,70 @@ def pooled_states(
         batch_size=batch_size,
         process=(accelerator.process_index, accelerator.num_processes),
     )
-    outputs, _ = predict(body, batches, step=_pool, accelerator=accelerator)
+    step = _pooling(check_family(model.config.model_type).pooled if pool == "token" else "mean")
+    outputs, _ = predict(body, batches, step=step, accelerator=accelerator)
     return np.stack(outputs["states"])
 
 
-def _pool(model: nn.Module, batch: Batch) -> StepOutput:
-    layers = model(**batch.inputs, output_hidden_states=True).hidden_states
-    real = batch.inputs["attention_mask"].unsqueeze(-1)
-    means = [(states * real).sum(1) / real.sum(1) for states in layers]
-    return StepOutput(torch.zeros(()), len(batch.indices), {"states": torch.stack(means, 1)})
+def _pooling(which: str) -> Step:
+    """A Step whose outputs are one state a text for each layer: the mean, the first token's, or the last's."""
+
+    def step(model: nn.Module, batch: Batch) -> StepOutput:
+        layers = model(**batch.inputs, output_hidden_states=True).hidden_states
+        real = batch.inputs["attention_mask"].unsqueeze(-1)
+        rows, last = torch.arange(len(real)), real.sum(1).squeeze(-1) - 1
+        if which == "mean":
+            found = [(states * real).sum(1) / real.sum(1) for states in layers]
+        else:
+            found = [states[rows, last if which == "last" else 0 * last] for states in layers]
+        return StepOutput(torch.zeros(()), len(batch.indices), {"states": torch.stack(found, 1)})
+
+    return step
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A logistic regression with the penalty that did best on validation examples.
+
+    Attributes:
+        model: scikit-learn's, fitted.
+        inverse_penalty: Its C.
+        validation: Accuracy on the validation examples.
+    """
+
+    model: Any
+    inverse_penalty: float
+    validation: float
+
+
+def choose_penalty(
+    train: tuple[Any, Sequence[Any]],
+    validation: tuple[Any, Sequence[Any]],
+    *,
+    grid: Sequence[float],
+    scaled: bool = False,
+) -> Fitted:
+    """Fit multinomial logistic regression (L-BFGS: a convex fit, no seed) for each penalty, keep the best.
+
+    Args:
+        train: Features and their classes.
+        validation: The same; chooses the penalty, the strongest among equals.
+        grid: Inverse penalties to try.
+        scaled: Standardise the features first, by the training set's means and deviations.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    best: Fitted | None = None
+    for strength in sorted(grid):
+        steps = [StandardScaler()] if scaled else []
+        model = make_pipeline(*steps, LogisticRegression(C=strength, max_iter=1000))
+        score = float(model.fit(*train).score(*validation))
+        if best is None or score > best.validation:
+            best = Fitted(model, strength, score)
+    assert best, "the grid is empty"
+    return best
 
 
 def fit_probe(
@@ -100,24 +183,15 @@ def fit_probe(
     *,
     grid: Sequence[float] = GRID,
 ) -> Probe:
-    """Fit multinomial logistic regression on standardised states (L-BFGS: a convex fit, no seed).
+    """Fit a linear layer on standardised states, see :func:`choose_penalty`.
 
     Args:
         train: States ``(n, width)`` and their classes.
-        validation: The same; chooses the penalty, the strongest among equals.
+        validation: The same; chooses the penalty.
         test: The same; scored once.
         grid: Inverse penalties to try.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    best: Any = None
-    for strength in sorted(grid):
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
-        score = float(model.fit(*train).score(*validation))
-        if best is None or score > best[0]:
-            best = score, strength, model
-    predictions = best[2].predict(test[0])
+    best = choose_penalty(train, validation, grid=grid, scaled=True)
+    predictions = best.model.predict(test[0])
     right = float(np.mean(predictions == np.asarray(test[1])))
-    return Probe(best[1], best[0], predictions, right)
+    return Probe(best.inverse_penalty, best.validation, predictions, right)

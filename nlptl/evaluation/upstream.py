@@ -8,10 +8,10 @@ import torch
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.corpus import special_frame, tokenize
-from nlptl.data.encoding import numbers_of
-from nlptl.models.loading import load_config, load_tokenizer, load_trained
+from nlptl.data.encoding import numbers_of, quiet_datasets
+from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.tasks.masked_lm import MaskedLM
-from nlptl.tasks.objectives import Objective, held_out_loss
+from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
 from nlptl.tasks.span_corruption import SpanCorruption
 
 
@@ -43,7 +43,7 @@ def upstream_loss(
         texts: A text each.
         accelerator: From :func:`nlptl.engine.setup.new_accelerator`.
         objective: None takes the family's (:func:`objective_of`).
-        max_length: Tokens an input at most; longer texts are cut into pieces.
+        max_length: Tokens an input at most, or what the model takes; longer texts are cut into pieces.
         batch_size: Pieces a batch.
 
     Returns:
@@ -52,18 +52,68 @@ def upstream_loss(
     Raises:
         ModelError: If the checkpoint has no pretraining head.
     """
-    from datasets import Dataset
-
     objective = objective or objective_of(name)
     tokenizer = load_tokenizer(name, split_special_tokens=False)
     model = load_trained(name, objective.auto_class)
-    documents = Dataset.from_dict({"text": list(texts)})
-    pieces = tokenize(documents, tokenizer, room=objective.room(max_length, tokenizer))
-    batches = LengthBatches(
-        pieces, numbers_of(pieces, "length"), objective.collator(tokenizer), batch_size=batch_size
-    )
+    longest = longest_input(model.config, tokenizer, None, usual=max_length)
+    batches = fixed_batches(texts, tokenizer, objective, max_length=longest, batch_size=batch_size)
     module = objective.module(model).to(accelerator.device)
     return held_out_loss(module, batches, accelerator)
+
+
+def fixed_batches(
+    texts: Sequence[str],
+    tokenizer: Any,
+    objective: Objective,
+    *,
+    max_length: int = 128,
+    batch_size: int = 32,
+    most: int | None = None,
+) -> LengthBatches:
+    """Texts as pieces, corrupted in the same way every time.
+
+    Args:
+        texts: A text each.
+        tokenizer: The checkpoint's.
+        objective: How to corrupt them.
+        max_length: Tokens an input at most; longer texts are cut into pieces.
+        batch_size: Pieces a batch.
+        most: Pieces at most, the first ones.
+    """
+    from datasets import Dataset
+
+    documents = Dataset.from_dict({"text": list(texts)})
+    with quiet_datasets():
+        pieces = tokenize(documents, tokenizer, room=objective.room(max_length, tokenizer))
+    pieces = pieces.select(range(min(most or len(pieces), len(pieces))))
+    collate, lengths = objective.collator(tokenizer), numbers_of(pieces, "length")
+    return LengthBatches(pieces, lengths, collate, batch_size=batch_size)
+
+
+@torch.no_grad()
+def piece_losses(
+    module: torch.nn.Module, batches: LengthBatches, objective: Objective, device: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nats and predicted tokens of each piece, in the order of the pieces, dropout off.
+
+    Args:
+        module: From :meth:`nlptl.tasks.objectives.Objective.module`.
+        batches: From :func:`fixed_batches`.
+        objective: The same.
+        device: Where the module is.
+
+    Returns:
+        Two arrays of shape ``(pieces,)``: sums of nats, and counts.
+    """
+    module.eval()
+    sums, counts = np.zeros(len(batches.lengths)), np.zeros(len(batches.lengths))
+    for batch in batches.epoch(0):
+        rows = objective.rows(batch.inputs).numpy()
+        losses = upstream_step(module, batch.to(device)).outputs["losses"]
+        at = np.asarray(batch.indices)[rows]
+        np.add.at(sums, at, losses.double().cpu().numpy())
+        np.add.at(counts, at, 1)
+    return sums, counts
 
 
 @torch.no_grad()

@@ -115,6 +115,22 @@ class Task(Protocol):
         """Score of each example under :attr:`selection`, in [0, 1]; higher is better."""
         ...
 
+    def texts(self, table: Any) -> list[str]:
+        """The text of each example, for measures of the body that need no labels."""
+        ...
+
+    def classes(self, table: Any) -> list[str] | None:
+        """The class of each text; None where examples have none, so that no probe can be fitted."""
+        ...
+
+    def groups(self, table: Any) -> list[str] | None:
+        """What each example belongs to, such as its passage; None where all are independent."""
+        ...
+
+    def constant_scores(self, train: Any, test: Any) -> list[float]:
+        """:meth:`example_scores` of always giving the training set's most frequent answer."""
+        ...
+
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Metrics, each with its standard error under ``<name>_se``."""
         ...

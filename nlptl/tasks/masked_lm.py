@@ -63,6 +63,10 @@ class MaskedLM:
             teacher_weight=self.teacher_weight,
         )
 
+    def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Row of each chosen token."""
+        return inputs["positions"] // inputs["input_ids"].shape[1]
+
 
 def mask_tokens(
     ids: np.ndarray,

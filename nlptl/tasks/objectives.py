@@ -1,9 +1,10 @@
 """What a pretraining objective is: everything that differs between masked LM and span corruption."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nlptl.metrics.ratio import ratio_with_error
 from nlptl.processes import gather
@@ -30,6 +31,10 @@ class Objective(Protocol):
 
     def module(self, model: Any) -> nn.Module:
         """A module: a batch's inputs to the loss, and to the nats of each predicted token."""
+        ...
+
+    def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Row of the batch that each predicted token stands in, in the order of the nats."""
         ...
 
 

@@ -249,6 +249,21 @@ class QuestionAnswering:
 
         return [f1(self.decided(p), p["gold"], v2=self.v2) for p in predictions]
 
+    def texts(self, table: Any) -> list[str]:
+        """The passages."""
+        return table["context"][:]
+
+    def classes(self, table: Any) -> None:
+        """Answers are no classes."""
+
+    def groups(self, table: Any) -> list[str]:
+        """The passages: their questions are not independent."""
+        return table["context"][:]
+
+    def constant_scores(self, train: Any, test: Any) -> list[float]:
+        """1 for each question without an answer: the one answer that suits all passages is none."""
+        return [float(not texts) for texts in test["answer_texts"][:]]
+
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Exact match and F1 in percent; in v2 with their parts and the threshold."""
         from nlptl.metrics.squad import Squad

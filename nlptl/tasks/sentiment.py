@@ -163,14 +163,32 @@ class Sentiment:
         """1 for a text that is right, 0 for one that is wrong."""
         return [float(record["prediction"] == record["gold"]) for record in predictions]
 
+    def texts(self, table: Any) -> list[str]:
+        """The column of texts."""
+        return table[self.text_column][:]
+
+    def classes(self, table: Any) -> list[str]:
+        """Their gold classes."""
+        return self.gold(table)
+
+    def groups(self, table: Any) -> None:
+        """Texts are independent."""
+
+    def constant_scores(self, train: Any, test: Any) -> list[float]:
+        """1 for each text of the training set's largest class, the first by name among equals."""
+        gold = self.gold(train)
+        largest = min(set(gold), key=lambda name: (-gold.count(name), name))
+        return [float(name == largest) for name in self.gold(test)]
+
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy, macro-F1 and Matthews' correlation."""
-        from nlptl.metrics.classification import classification_metrics
+        from nlptl.metrics.classification import classification_scores
 
         index = {name: i for i, name in enumerate(self.labels)}
-        return classification_metrics(len(self.labels)).compute(
-            predictions=[index[record["prediction"]] for record in predictions],
-            references=[index[record["gold"]] for record in predictions],
+        return classification_scores(
+            [index[record["gold"]] for record in predictions],
+            [index[record["prediction"]] for record in predictions],
+            len(self.labels),
         )
 
 

@@ -85,6 +85,10 @@ class SpanCorruption:
         """See :class:`Denoiser`."""
         return Denoiser(model)
 
+    def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Row of each target token, in the order of :class:`Denoiser`'s losses."""
+        return (inputs["labels"] != IGNORED).nonzero()[:, 0]
+
 
 def sentinel_ids(tokenizer: Any) -> np.ndarray:
     """Ids of ``<extra_id_0>``, ``<extra_id_1>``, … as far as the vocabulary has them."""

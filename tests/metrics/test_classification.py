@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from nlptl.metrics.classification import Accuracy, MacroF1, Matthews, classification_metrics
+from nlptl.metrics.classification import (
+    Accuracy,
+    MacroF1,
+    Matthews,
+    classification_metrics,
+    classification_scores,
+)
 
 
 def draw(seed, classes, n=57):
@@ -22,6 +28,7 @@ def test_equal_to_scikit_learn(seed, classes):
     assert found["accuracy"] == pytest.approx(accuracy_score(gold, guess), abs=1e-12)
     assert found["macro_f1"] == pytest.approx(f1_score(gold, guess, average="macro"), abs=1e-12)
     assert found["matthews"] == pytest.approx(matthews_corrcoef(gold, guess), abs=1e-12)
+    assert classification_scores(gold, guess, classes) == found
 
 
 def test_by_hand():

@@ -1,0 +1,172 @@
+"""What became of the body: forgetting, shift of representations and weights; parts of the report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlptl.data.corpus import load_corpus
+from nlptl.data.squad import read_questions
+from nlptl.errors import ModelError
+from nlptl.evaluation.forgetting import Forgetting, forgetting, similarity_forgetting
+from nlptl.evaluation.probe import GRID, body_states, choose_penalty, pooled_states
+from nlptl.evaluation.shift import linear_cka, weight_change
+from nlptl.finetuning import Settings
+from nlptl.models.loading import BUNDLED, load_config, load_with_head
+from nlptl.tasks.base import Task
+
+#: Texts whose states are compared, and training texts of the probes by block.
+SHIFTED, PROBED = 2000, 5000
+OWN = "bundled/reviews without labels, and the passages of bundled/passages"
+#: Whether a checkpoint saw the texts that forgetting is measured on.
+UNSEEN = "The texts were written for nlptl and are in no corpus older than it."
+GIVEN = "Whether the checkpoint saw these texts while it was pretrained is not known."
+
+
+def bundled_texts() -> list[str]:
+    """Texts that come with nlptl, about 800 short reviews and the passages, in a mixed order."""
+    reviews, _ = load_corpus([str(BUNDLED / "reviews/unlabelled.jsonl")], column="text", held_out=1)
+    passages: list[str] = []
+    for path in sorted((BUNDLED / "passages").glob("*.json")):
+        passages += read_questions(path, "--dataset")["context"][:]
+    texts = [*reviews["text"][:], *dict.fromkeys(passages)]
+    return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
+
+
+def upstream_entry(
+    name: str,
+    adapted: Any,
+    texts: Sequence[str] | None,
+    accelerator: Any,
+    most: int,
+    *,
+    adapter: tuple[Task, Path] | None = None,
+) -> dict[str, Any]:
+    """The report's part on forgetting.
+
+    Args:
+        name: The checkpoint before fine-tuning.
+        adapted: The fine-tuned model; None leaves the part out, with the reason.
+        texts: Held-out text; None takes :func:`bundled_texts`.
+        accelerator: The device.
+        most: Pieces to score.
+        adapter: The task and LoRA's adapter, to show that without it the checkpoint is what it was.
+    """
+    note, source = (UNSEEN, OWN) if texts is None else (GIVEN, "given")
+    if adapted is None:
+        return _upstream(None, source, note, "no trained model was given")
+    texts = bundled_texts() if texts is None else texts
+    try:
+        found = forgetting(name, adapted, texts, accelerator=accelerator, most=most)
+    except ModelError:  # a sentence encoder, or a checkpoint saved without its LM head
+        states = (
+            pooled_states(name, texts[:400], accelerator=accelerator)[:, -1],
+            body_states(adapted, _tokenizer(name), texts[:400], accelerator=accelerator)[:, -1],
+        )
+        found = similarity_forgetting(*states)
+        return _upstream(found, source, note, None)
+    entry = _upstream(found, source, note, None)
+    if adapter is not None:
+        off = forgetting(
+            name, _adapter_off(name, *adapter), texts, accelerator=accelerator, most=most
+        )
+        entry["recoverable"] = off.after == found.before
+    return entry
+
+
+def _upstream(
+    found: Forgetting | None, source: str, note: str, missing: str | None
+) -> dict[str, Any]:
+    return {
+        "missing": missing,
+        "objective": found and found.objective,
+        "unit": found and found.unit,
+        "texts": source,
+        "sequences": found and found.sequences,
+        "tokens": found and found.tokens,
+        "before": found and found.before,
+        "after": found and found.after,
+        "forgetting": found and found.loss,
+        "ci95": found and [found.low, found.high],
+        "recoverable": None,
+        "head_refit_after": None,
+        "contamination_note": note,
+    }
+
+
+def _tokenizer(name: str) -> Any:
+    from nlptl.models.loading import load_tokenizer
+
+    return load_tokenizer(name)
+
+
+def _adapter_off(name: str, task: Task, adapter: Path) -> Any:
+    """The checkpoint with an adapter that is loaded and taken off again."""
+    from peft import PeftModel
+
+    model = load_with_head(name, auto_class=task.auto_class, head=task.head).model
+    return PeftModel.from_pretrained(model, str(adapter)).unload()
+
+
+def body_changes(
+    task: Task,
+    splits: Mapping[str, Any],
+    settings: Settings,
+    adapted: Any,
+    accelerator: Any,
+    sample: Callable[[Task, Any, int], tuple[list[str], list[str]]],
+) -> dict[str, Any]:
+    """The report's part on shift: CKA and weight change by block, and probes of the untouched body.
+
+    Args:
+        task: What the examples mean.
+        splits: Test texts are compared, and training texts where they are few.
+        settings: The checkpoint and the longest text.
+        adapted: The fine-tuned model; None leaves the comparison out.
+        accelerator: The device.
+        sample: Texts and classes of a table, at most so many.
+    """
+    config = load_config(settings.model)
+    encoder = config.num_hidden_layers
+    decoder = config.num_decoder_layers if getattr(config, "is_encoder_decoder", False) else 0
+    entry: dict[str, Any] = {
+        "missing": None if adapted is not None else "no trained model was given",
+        "texts": None,
+        "parts": ["embeddings", *(f"block {i}" for i in range(encoder + decoder))],
+        "cka": [],
+        "rel_weight_change": [],
+        "probe_curve": [],
+        "best_layer": None,
+    }
+    from transformers import AutoModel
+
+    loaded = load_with_head(settings.model, auto_class=AutoModel, head={})
+    given = {"accelerator": accelerator, "max_length": settings.max_length}
+    if adapted is not None:
+        texts = list(dict.fromkeys(task.texts(splits["test"]) + task.texts(splits["train"])))
+        texts = texts[:SHIFTED]
+        before = body_states(loaded.model, loaded.tokenizer, texts, **given)
+        after = body_states(adapted, loaded.tokenizer, texts, **given)
+        same = [linear_cka(before[:, i], after[:, i]) for i in range(before.shape[1])]
+        entry["texts"] = len(texts)
+        # T5's decoder has no states of its own for a text: its blocks have none of these figures.
+        entry["cka"] = same + [None] * decoder
+        entry["rel_weight_change"] = weight_change(loaded.model.cpu(), adapted.cpu())
+    if task.classes(splits["test"]) is not None:
+        data = {
+            name: sample(task, splits[name], PROBED) for name in ("train", "validation", "test")
+        }
+        states = {
+            name: body_states(loaded.model, loaded.tokenizer, texts, **given)
+            for name, (texts, _) in data.items()
+        }
+        curve, validation = [], []
+        for block in range(encoder + 1):
+            pairs = [(states[name][:, block], data[name][1]) for name in data]
+            best = choose_penalty(*pairs[:2], grid=GRID, scaled=True)
+            validation.append(best.validation)
+            curve.append(float(best.model.score(*pairs[2])))
+        entry["probe_curve"] = curve + [None] * decoder
+        entry["best_layer"] = int(np.argmax(validation))
+    return entry

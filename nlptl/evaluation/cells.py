@@ -1,0 +1,175 @@
+"""Finished fine-tunings as small records, kept on disk under a key of all that they depend on."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlptl.cache.directory import root
+from nlptl.data.encoding import tokenizer_hash
+from nlptl.finetuning import FineTuned, Settings
+from nlptl.models.loading import load_config, load_tokenizer, load_with_head
+from nlptl.tasks.base import Task
+
+#: Settings that change nothing about the numbers, or stand in the key in another form.
+BESIDES = {"model", "cache", "compile", "checkpointing"}
+#: Libraries whose release may change a number.
+LIBRARIES = ("torch", "transformers", "peft")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tuning's outcome.
+
+    Attributes:
+        seed: Of head, order and dropout.
+        learning_rate: Peak rate.
+        scores: Of each test example under the task's metric, in [0, 1].
+        validation: Selection metric after each epoch.
+        best: Epoch that was kept, from 0.
+        epochs: Passes over the training set until it stopped.
+        seconds: Of training.
+        flops: Of training.
+        peak_memory: Millions of bytes.
+        trainable: Trained parameters.
+        total: All parameters.
+        cache_bytes: Size of the cached states of frozen blocks, 0 without.
+        upstream: Forgetting, as in the report; None where it was not measured.
+    """
+
+    seed: int
+    learning_rate: float
+    scores: tuple[float, ...]
+    validation: tuple[float, ...]
+    best: int
+    epochs: float
+    seconds: float
+    flops: float
+    peak_memory: float
+    trainable: int
+    total: int
+    cache_bytes: int = 0
+    upstream: dict[str, Any] | None = None
+
+    @property
+    def score(self) -> float:
+        """Mean over the test examples."""
+        return sum(self.scores) / len(self.scores)
+
+    @property
+    def chosen(self) -> float:
+        """Validation score of the epoch that was kept."""
+        return self.validation[self.best]
+
+
+def cell_of(run: FineTuned) -> Cell:
+    """The outcome of a fine-tuning."""
+    name = f"validation_{run.task.selection}"
+    return Cell(
+        seed=run.settings.seed,
+        learning_rate=run.settings.learning_rate,
+        scores=tuple(run.task.example_scores(run.predictions)),
+        validation=tuple(line[name] for line in run.history),
+        best=run.best,
+        epochs=run.history[-1]["epoch"],
+        seconds=run.timing["train_seconds"],
+        flops=run.flops,
+        peak_memory=run.peak_memory,
+        trainable=run.manifest.trainable,
+        total=run.manifest.total,
+        cache_bytes=int((run.cache or {}).get("bytes", 0)),
+    )
+
+
+def folder() -> Path:
+    """``$NLPTL_CACHE/arms``, by default in ``~/.cache/nlptl``."""
+    return root() / "arms"
+
+
+def load(key: str) -> Cell | None:
+    """The cell of a key, if it is there and whole."""
+    try:
+        values: dict[str, Any] = json.loads((folder() / f"{key}.json").read_text("utf-8"))
+        for name in ("scores", "validation"):
+            values[name] = tuple(values[name])
+        return Cell(**values)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def keep(key: str, cell: Cell) -> None:
+    """Write a cell so that it is never seen half-written."""
+    folder().mkdir(parents=True, exist_ok=True)
+    path = folder() / f"{key}.json"
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(dataclasses.asdict(cell)), encoding="utf-8")
+    partial.replace(path)
+
+
+def cell_key(start: str, task: Task, data: str, settings: Settings, *, processes: int) -> str:
+    """Hash of everything that a fine-tuning's numbers depend on.
+
+    Args:
+        start: :func:`checkpoint_hash`, or for random weights :func:`architecture_hash`.
+        task: What the examples mean.
+        data: :func:`splits_hash`.
+        settings: All but the checkpoint's name count.
+        processes: Dropout differs with their number.
+    """
+    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in BESIDES}
+    given = {
+        "start": start,
+        "task": [type(task).__name__, dataclasses.asdict(task)],  # type: ignore[call-overload]
+        "data": data,
+        "settings": values,
+        "processes": processes,
+        "precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "form": 1,
+    }
+    return sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:40]
+
+
+def versions() -> dict[str, str]:
+    """Releases of the libraries that may change a number."""
+    return {name: version(name) for name in ("nlptl", *LIBRARIES)}
+
+
+def checkpoint_hash(name: str) -> str:
+    """Hash of a checkpoint's body, its configuration and its tokenizer."""
+    from transformers import AutoModel
+
+    loaded = load_with_head(name, auto_class=AutoModel, head={})
+    found = sha256(architecture_hash(name).encode())
+    for key, tensor in sorted(loaded.model.state_dict().items()):
+        if key in loaded.new:  # drawn at random just now, such as a pooler that the file lacks
+            continue
+        found.update(f"{key}.{tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def architecture_hash(name: str) -> str:
+    """Hash of a checkpoint's configuration and tokenizer, whatever its weights."""
+    config = load_config(name).to_dict()
+    for key in ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"):
+        config.pop(key, None)
+    text = json.dumps(config, sort_keys=True, default=str)
+    return sha256(f"{text}|{tokenizer_hash(load_tokenizer(name))}".encode()).hexdigest()
+
+
+def splits_hash(splits: Mapping[str, Any]) -> str:
+    """Hash of the content of all splits, in their order."""
+    found = sha256()
+    for name in sorted(splits):
+        found.update(name.encode())
+        for row in splits[name]:
+            found.update(json.dumps(row, sort_keys=True, default=str).encode())
+    return found.hexdigest()

@@ -1,0 +1,129 @@
+"""Several ways of fine-tuning side by side: paired tests, equivalence, and which one to take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from nlptl.evaluation.arms import Arm
+from nlptl.evaluation.statistics import Difference, equivalence_p, holm, joint_bootstrap
+from nlptl.evaluation.verdict import MARGIN
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two ways compared, seed by seed and example by example.
+
+    Attributes:
+        first: Name of one.
+        second: Name of the other.
+        difference: First minus second.
+        p: Two-sided, corrected for the number of pairs (Holm, 1979).
+        equal_p: Of two one-sided tests against ±half a point (Schuirmann, 1987), corrected likewise.
+    """
+
+    first: str
+    second: str
+    difference: Difference
+    p: float
+    equal_p: float
+
+    @property
+    def better(self) -> str | None:
+        """The better one, if the test says so and the difference is one that such a test detects."""
+        found = self.difference
+        if self.p >= LEVEL or abs(found.mean) < found.detectable:
+            return None
+        return self.first if found.mean > 0 else self.second
+
+    @property
+    def equal(self) -> bool:
+        """Whether they are shown to be equal within half a point."""
+        return self.equal_p < LEVEL
+
+
+def compare_all(
+    arms: Mapping[str, Arm], *, groups: Sequence[str] | None = None, margin: float = MARGIN
+) -> list[Pair]:
+    """Test every pair of arms.
+
+    Args:
+        arms: Name to outcome; all with the same seeds and test examples.
+        groups: See :func:`nlptl.evaluation.statistics.joint_bootstrap`.
+        margin: What counts as equal.
+    """
+    names = list(combinations(arms, 2))
+    found = [joint_bootstrap(arms[a].scores, arms[b].scores, groups=groups) for a, b in names]
+    adjusted = holm([difference.p for difference in found])
+    equal = holm([equivalence_p(difference, margin) for difference in found])
+    return [
+        Pair(a, b, difference, p, q)
+        for (a, b), difference, p, q in zip(names, found, adjusted, equal, strict=True)
+    ]
+
+
+def row(arm: Arm) -> dict[str, Any]:
+    """What the table says of an arm."""
+    each = arm.scores.mean(axis=1)
+    first = arm.cells[0]
+    upstream = first.upstream or {}
+    return {
+        "model": arm.settings.model,
+        "mode": arm.settings.mode.name,
+        "mean": float(each.mean()),
+        "sd": float(each.std(ddof=1)) if len(each) > 1 else None,
+        "scores": each.tolist(),
+        "seeds": [cell.seed for cell in arm.cells],
+        "learning_rate": arm.settings.learning_rate,
+        "epochs": arm.settings.epochs,
+        "trainable": first.trainable,
+        "total": first.total,
+        "flops": float(np.mean([cell.flops for cell in arm.cells])),
+        "seconds": float(np.mean([cell.seconds for cell in arm.cells])),
+        "peak_memory_mb": max(cell.peak_memory for cell in arm.cells),
+        "forgetting": upstream.get("forgetting"),
+        "forgetting_ci95": upstream.get("ci95"),
+        "upstream_unit": upstream.get("unit"),
+    }
+
+
+def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> tuple[str, str]:
+    """Which one to take, and why.
+
+    The cheapest, by operations of training, of those that no other is shown to be better than.
+
+    Args:
+        rows: Name to :func:`row`.
+        pairs: From :func:`compare_all`.
+
+    Returns:
+        Its name, and a sentence.
+    """
+    beaten = {
+        pair.second if pair.better == pair.first else pair.first for pair in pairs if pair.better
+    }
+    standing = [name for name in rows if name not in beaten]
+    take = min(standing, key=lambda name: rows[name]["flops"])
+    best = max(rows, key=lambda name: rows[name]["mean"])
+    own = rows[take]
+    start = f"Take {take}, because "
+    if len(rows) == 1:
+        return take, f"{start}nothing else was compared."
+    if len(standing) == 1:
+        return take, f"{start}it is reliably better than all the others."
+    cost = own["flops"] / max(other["flops"] for other in rows.values())
+    cheap = f"and its training takes {cost:.0%} of the operations of the dearest"
+    if take == best:
+        return take, f"{start}it scores highest ({100 * own['mean']:.1f}), {cheap}."
+    pair = next(p for p in pairs if {p.first, p.second} == {take, best})
+    gap = 100 * (rows[best]["mean"] - own["mean"])
+    if pair.equal:
+        return take, f"{start}it is equal to {best} within half a point, {cheap}."
+    return take, (
+        f"{start}nothing is shown to be better ({best} scores {gap:.1f} points more, and differences below "
+        f"{100 * pair.difference.detectable:.1f} cannot be told apart here), {cheap}."
+    )

@@ -1,0 +1,58 @@
+"""Floating-point operations of training, by formula: the matrix products of the blocks, real tokens only."""
+
+from typing import Any
+
+import numpy as np
+
+from nlptl.models.layer_map import layer_map
+from nlptl.models.lora import is_lora, plain
+from nlptl.models.prefix import frozen_blocks
+
+
+def block_forward(config: Any, lengths: np.ndarray, *, decoder: bool = False) -> float:
+    """Operations of one block's forward pass over texts of these lengths.
+
+    A token costs 8 d d' for the four projections of attention (d' = heads * head size, usually d),
+    4 d d_ff for the feed-forward layer (6 d d_ff if it is gated), and 4 s d' for attention in a text of s
+    tokens: 24 d^2 + 4 s d where d_ff = 4 d (Kaplan et al., 2020, table 1, two operations a multiply-add).
+    Norms, softmax, embeddings and heads are left out. A decoder's block attends twice.
+
+    Args:
+        config: Of a mapped family.
+        lengths: Tokens of each text.
+        decoder: Whether the block is of T5's decoder.
+    """
+    width = config.hidden_size
+    if config.model_type == "t5":
+        inner, wide = config.num_heads * config.d_kv, config.d_ff
+        products = 3 if config.is_gated_act else 2
+    else:
+        inner, wide, products = width, config.intermediate_size, 2
+    tokens, squares = float(lengths.sum()), float((lengths.astype(float) ** 2).sum())
+    attention = tokens * 8 * width * inner + 4 * squares * inner
+    return (2 if decoder else 1) * attention + tokens * 2 * products * width * wide
+
+
+def training_flops(model: Any, lengths: np.ndarray, epochs: float, *, cached: bool) -> float:
+    """Operations of training on texts of these lengths for some epochs.
+
+    A block that trains costs 3 forward passes, one that is frozen with something that trains below it (a LoRA
+    adapter: its own products are left out) costs 2, and one with nothing that trains in or below it costs 1,
+    or, cached, 1 in all instead of 1 an epoch.
+
+    Args:
+        model: After :func:`nlptl.modes.apply_mode`, wrapped by peft or not.
+        lengths: Tokens of each training text, or window.
+        epochs: Passes over them.
+        cached: Whether the states of the frozen blocks were kept.
+    """
+    base = plain(model)
+    config, blocks = base.config, layer_map(base).blocks
+    encoder = config.num_layers if getattr(config, "is_encoder_decoder", False) else len(blocks)
+    frozen, above = frozen_blocks(model), 2 if is_lora(model) else 3
+    total = 0.0
+    for number in range(len(blocks)):
+        forward = block_forward(config, lengths, decoder=number >= encoder)
+        passes = epochs * above if number >= frozen else 1 if cached else epochs
+        total += forward * passes
+    return total

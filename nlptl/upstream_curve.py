@@ -1,0 +1,147 @@
+"""The literal question: how much better downstream is a checkpoint that is better upstream?"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nlptl.comparing import upstream_texts
+from nlptl.engine.setup import new_accelerator
+from nlptl.errors import ConfigError, Problems, listed
+from nlptl.evaluation.cells import architecture_hash, versions
+from nlptl.evaluation.render.style import as_png, as_svg
+from nlptl.evaluation.render.upstream_curve import upstream_figure, upstream_markdown
+from nlptl.evaluation.upstream import upstream_loss
+from nlptl.grid import prepare_grid, run_grid
+from nlptl.terminal import muted, say
+
+#: Fewer points than this say nothing of a slope.
+LEAST = 4
+DRAWS = 2000
+
+
+def run_upstream_curve(config: Any) -> dict[str, Any]:
+    """Score checkpoints upstream and downstream; write ``upstream_curve.json``, ``.md``, ``.png``, ``.svg``.
+
+    Args:
+        config: A :class:`nlptl.config.UpstreamCurveConfig`.
+
+    Returns:
+        What ``upstream_curve.json`` holds.
+
+    Raises:
+        UserError: With every mistake, before any slow work.
+    """
+    names = checkpoints(config.model)
+    grid = prepare_grid(config, [(name, config.mode) for name in names])
+    if len({architecture_hash(name) for name in names}) > 1:
+        raise ConfigError(
+            "--model: the checkpoints differ in architecture or tokenizer, so their losses do not compare. "
+            "Give checkpoints of one pretraining run."
+        )
+    texts = upstream_texts(config)
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    points = []
+    arms = run_grid(grid, parallel=config.parallel)
+    for name, arm in zip(names, arms.values(), strict=True):
+        with muted():
+            loss = upstream_loss(name, texts, accelerator=new_accelerator())
+        points.append(
+            {
+                "checkpoint": name,
+                "upstream_loss": loss["loss"],
+                "upstream_se": loss["se"],
+                "scores": arm.scores.mean(1).tolist(),
+            }
+        )
+    record = {
+        "schema_version": 1,
+        "task": grid.task.name,
+        "metric": grid.task.selection,
+        "mode": next(iter(grid.entries.values())).mode.name,
+        "dataset": grid.origin.get("dataset") or str(config.dataset or config.train_file),
+        "n": {name: len(table) for name, table in grid.splits.items()},
+        "seeds": list(grid.seeds),
+        **upstream_curve(points),
+        "versions": versions(),
+    }
+    write_curve(record, config.output_dir)
+    say(f"\n{upstream_markdown(record)}\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
+    return record
+
+
+def checkpoints(given: Sequence[str]) -> list[str]:
+    """The checkpoints to score: as given, or those that a pretraining run kept, the earliest first.
+
+    Raises:
+        ConfigError: If they are fewer than four.
+    """
+    names = list(given)
+    if len(names) == 1 and (Path(names[0]) / "models").is_dir():
+        names = [str(p.parent) for p in sorted(Path(names[0]).glob("models/*/config.json"))]
+    if len(names) < LEAST:
+        problems = Problems()
+        problems.add(
+            f"--model: found {len(names)} checkpoints ({listed(names) or 'none'}); expected {LEAST} or more "
+            "of one architecture, or the directory of a run of recipes/pretrain.py --keep 5."
+        )
+        problems.raise_if_any()
+    return names
+
+
+def upstream_curve(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Slope and rank correlation of downstream score against upstream loss.
+
+    The slope is that of the least-squares line, in points of score for one nat less of loss; its interval
+    draws seeds with replacement, the same for all checkpoints.
+
+    Args:
+        points: Of each checkpoint ``checkpoint``, ``upstream_loss`` and ``scores``, one a seed.
+
+    Returns:
+        ``points`` with mean and deviation, ``slope_points_per_nat``, ``slope_ci95`` and ``spearman``, which is
+        None where all scores are the same.
+    """
+    from scipy.stats import spearmanr
+
+    losses = np.asarray([point["upstream_loss"] for point in points])
+    scores = np.asarray([point["scores"] for point in points])
+    rng, slopes = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        picked = rng.integers(0, scores.shape[1], scores.shape[1])
+        slopes.append(_slope(losses, scores[:, picked].mean(1)))
+    means = scores.mean(1)
+    ranks: Any = spearmanr(-losses, means) if np.ptp(means) and np.ptp(losses) else None
+    several = scores.shape[1] > 1
+    return {
+        "points": [
+            {
+                **point,
+                "downstream_mean": float(np.mean(point["scores"])),
+                "sd": float(np.std(point["scores"], ddof=1)) if several else None,
+            }
+            for point in points
+        ],
+        "slope_points_per_nat": _slope(losses, scores.mean(1)),
+        "slope_ci95": np.quantile(slopes, [0.025, 0.975]).tolist() if several else None,
+        "spearman": float(ranks.statistic) if ranks else None,
+    }
+
+
+def _slope(losses: np.ndarray, scores: np.ndarray) -> float:
+    return float(-100 * np.polyfit(losses, scores, 1)[0])
+
+
+def write_curve(record: Mapping[str, Any], directory: Path) -> None:
+    """Write the record, the table and the picture."""
+    figure = upstream_figure(record)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (directory / "upstream_curve.json").write_text(text, encoding="utf-8")
+    (directory / "upstream_curve.png").write_bytes(as_png(figure))
+    (directory / "upstream_curve.svg").write_text(as_svg(figure), encoding="utf-8")
+    (directory / "upstream_curve.md").write_text(
+        f"{upstream_markdown(record)}\n![downstream against upstream](upstream_curve.png)\n",
+        encoding="utf-8",
+    )

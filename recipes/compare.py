@@ -1,0 +1,21 @@
+"""Compare modes, and checkpoints, on one task: score against cost, forgetting beside it, paired tests.
+
+    python recipes/compare.py
+    python recipes/compare.py --model bundled/bert bundled/roberta --mode head-only lora --parallel 2
+
+Writes compare.json, compare.md and a picture under --output-dir. Cells that are finished are never run
+again, so an interrupted comparison goes on where it stopped.
+"""
+
+from nlptl.config import CompareConfig, run_recipe
+
+
+def main(config: CompareConfig) -> None:
+    """Check everything, run what is not there yet, test, draw, and say which one to take."""
+    from nlptl.comparing import run_comparison
+
+    run_comparison(config)
+
+
+if __name__ == "__main__":
+    run_recipe(main, CompareConfig, __doc__)

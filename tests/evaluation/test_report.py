@@ -1,0 +1,199 @@
+"""The report's invariants, on tiny models: what must be 0, 1 or equal is so exactly."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from jsonschema import Draft202012Validator
+from tiny import sentences
+from transformers import AutoModelForMaskedLM
+
+from nlptl.engine.setup import start_accelerator
+from nlptl.evaluation import cells
+from nlptl.evaluation.arms import run_arm
+from nlptl.evaluation.report import score_transfer, scratch_settings
+from nlptl.finetuning import Settings, finetune
+from nlptl.models.architecture import save_untrained
+from nlptl.models.lora import plain
+from nlptl.modes import parse_mode
+from nlptl.tasks.sentiment import Sentiment
+
+TASK = Sentiment(("no", "yes"))
+TEXTS = sentences(40, seed=8)
+
+
+def rows(count, seed, *, shuffled=False):
+    texts = [t for t in sentences(6 * count, seed) if ("good" in t) != ("bad" in t)][:count]
+    labels = ["yes" if "good" in t else "no" for t in texts]
+    if shuffled:
+        labels = np.random.default_rng(seed).permutation(labels).tolist()
+    return Dataset.from_dict({"text": texts, "label": labels})
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {"train": rows(48, 1), "validation": rows(20, 2), "test": rows(40, 3)}
+
+
+def settings(model, mode, **changes):
+    given = {"learning_rate": 2e-3, "epochs": 2, "batch_size": 12, **changes}
+    return Settings(model=str(model), mode=parse_mode(mode), **given)
+
+
+def report(model, mode, splits, *, adapted=True, **changes):
+    own = settings(model, mode)
+    body = None
+    if adapted:
+        accelerator = start_accelerator(tracker=None, output_dir=None, seed=own.seed)
+        body = plain(finetune(TASK, splits, own, accelerator=accelerator).model)
+    return score_transfer(
+        TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS, **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def head_only(masked_lm_checkpoint, splits):
+    return report(masked_lm_checkpoint, "head-only", splits, curve=True).record
+
+
+def test_head_only_forgets_nothing_and_shifts_nothing(head_only):
+    assert head_only["upstream"]["forgetting"] == 0
+    assert head_only["shift"]["cka"] == [1.0] * 4
+    assert head_only["shift"]["rel_weight_change"] == [0.0] * 4
+
+
+def test_arms_and_their_numbers_agree(head_only):
+    down, gain = head_only["downstream"], head_only["gain"]
+    assert set(down) == {
+        *("pre", "scratch", "probe", "random_probe", "zero_shot", "bow", "majority")
+    }
+    assert down["pre"]["seeds"] == down["scratch"]["seeds"] == [0, 1, 2]
+    assert gain["abs"] == pytest.approx(down["pre"]["mean"] - down["scratch"]["mean"])
+    assert head_only["negative"]["ntg"] == -gain["abs"]
+    assert gain["vs_bow"]["abs"] == pytest.approx(down["pre"]["mean"] - down["bow"]["mean"])
+    assert down["majority"]["mean"] >= 0.45 and down["bow"]["mean"] > 0.85  # 'good' or 'bad'
+    assert len(head_only["shift"]["probe_curve"]) == 4
+    assert head_only["curve"]["n"] == [32, 48]
+    assert head_only["curve"]["pre"][-1] == down["pre"]["scores"]
+    assert head_only["negative"]["provisional"] is True
+
+
+def test_frozen_blocks_keep_their_states(masked_lm_checkpoint, splits):
+    found = report(masked_lm_checkpoint, "freeze-lower-1", splits).record
+    assert found["shift"]["cka"][:2] == [1.0, 1.0] and found["shift"]["cka"][-1] < 1
+    assert found["shift"]["rel_weight_change"][:2] == [0.0, 0.0]
+    assert all(found["shift"]["rel_weight_change"][2:])
+    assert found["upstream"]["forgetting"] != 0
+    # The scratch arm was run for the report above: same architecture, data and seeds.
+    assert found["cost"]["cached"] >= 4
+
+
+def test_an_untrained_checkpoint_gains_nothing(checkpoints, splits, tmp_path):
+    """Shuffled labels too: every arm stays near the floor, and nothing is called positive."""
+    save_untrained(str(checkpoints["bert"]), tmp_path / "twin", seed=5)
+    noise = {name: rows(len(t), i + 1, shuffled=True) for i, (name, t) in enumerate(splits.items())}
+    for data in (splits, noise):
+        found = report(tmp_path / "twin", "full", data, adapted=False)
+        assert found.verdict != "positive"
+        low, high = found.record["gain"]["ci95"]
+        assert low <= 0 <= high
+    scores = [arm["mean"] for arm in found.record["downstream"].values() if not arm["missing"]]
+    assert max(abs(score - 0.5) for score in scores) < 0.2
+    assert found.record["upstream"]["missing"] == "no trained model was given"
+    assert found.record["shift"]["missing"] and found.record["shift"]["cka"] == []
+
+
+def test_a_planted_harmful_checkpoint_is_never_positive(masked_lm_checkpoint, splits, tmp_path):
+    """Entries permuted inside each tensor: the scale of the weights without what they learned."""
+    model = AutoModelForMaskedLM.from_pretrained(masked_lm_checkpoint)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(
+                parameter.flatten()[torch.randperm(parameter.numel())].view_as(parameter)
+            )
+    model.save_pretrained(tmp_path)
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(masked_lm_checkpoint).save_pretrained(tmp_path)
+    assert report(tmp_path, "full", splits, adapted=False).verdict != "positive"
+
+
+def test_cached_and_uncached_agree(masked_lm_checkpoint, splits):
+    found = [
+        run_arm(
+            TASK,
+            splits,
+            settings(masked_lm_checkpoint, "freeze-lower-2", cache=cache),
+            seeds=(0, 1),
+            rates=(2e-3,),
+        )
+        for cache in ("off", "memory")
+    ]
+    assert (found[0].scores == found[1].scores).all()
+    assert found[0].validation == found[1].validation
+
+
+def test_a_finished_run_is_never_made_twice(masked_lm_checkpoint, splits, monkeypatch):
+    own = settings(masked_lm_checkpoint, "head-only", learning_rate=1e-3)
+    first = run_arm(TASK, splits, own, seeds=(0,), rates=(1e-3,), keep=True)
+    monkeypatch.setattr("nlptl.evaluation.arms.finetune", None)  # would fail if it were called
+    again = run_arm(TASK, splits, own, seeds=(0,), rates=(1e-3,), keep=True)
+    assert again.kept == 1 and again.cells == first.cells
+
+
+def test_the_key_depends_on_all_that_the_numbers_do(checkpoints, masked_lm_checkpoint, splits):
+    base = settings(masked_lm_checkpoint, "full")
+    start, data = cells.checkpoint_hash(base.model), cells.splits_hash(splits)
+
+    def key(start=start, task=TASK, data=data, own=base):
+        return cells.cell_key(start, task, data, own, processes=1)
+
+    changed = {**splits, "train": splits["train"].select(range(47))}
+    others = [
+        key(start=cells.checkpoint_hash(str(checkpoints["bert"]))),
+        key(task=Sentiment(("yes", "no"))),
+        key(data=cells.splits_hash(changed)),
+        key(own=settings(base.model, "lora")),
+        key(own=settings(base.model, "full", seed=1)),
+        key(own=settings(base.model, "full", epochs=3)),
+    ]
+    assert len({key(), *others}) == 7
+    assert key() == key(own=settings("elsewhere", "full"))
+
+
+def test_scratch_trains_all_for_longer_than_its_warm_up(masked_lm_checkpoint):
+    """Base rate of full for BERT: 3e-5 at a width of 768, so 7.2e-4 at 32; three times the epochs."""
+    own, rates = scratch_settings(
+        settings(masked_lm_checkpoint, "head-only", epochs=10), (1.0, 4.0)
+    )
+    assert own.mode.name == "full" and own.epochs == 30 and own.patience == 6
+    assert rates == pytest.approx([7.2e-4, 2.88e-3])
+    assert own.patience > own.warmup * own.epochs
+
+
+def test_every_key_is_explained_in_the_schema(head_only):
+    import json
+    from pathlib import Path
+
+    import nlptl
+
+    path = Path(nlptl.__file__).parent / "evaluation/report.schema.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    plain_json = json.loads(json.dumps(head_only))
+    assert not [error.message for error in validator.iter_errors(plain_json)]
+    assert [e.message for e in validator.iter_errors({**plain_json, "more": 1})]
+    unexplained = []
+
+    def walk(part, where):
+        if isinstance(part, dict):
+            for name, entry in part.get("properties", {}).items():
+                if not entry.get("description"):
+                    unexplained.append(f"{where}.{name}")
+                walk(entry, f"{where}.{name}")
+            walk(part.get("items"), f"{where}[]")
+
+    walk(schema, "report")
+    assert not unexplained

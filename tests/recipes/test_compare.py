@@ -1,0 +1,142 @@
+"""recipes/compare.py and recipes/upstream_curve.py: what they write, and that nothing is run twice."""
+
+import json
+
+import numpy as np
+import pytest
+from launching import run_in_process
+from scipy import stats
+
+from nlptl.errors import ConfigError, UserError
+from nlptl.evaluation.comparison import Pair, recommend
+from nlptl.evaluation.statistics import Difference
+from nlptl.upstream_curve import upstream_curve
+
+
+def flags(checkpoint, reviews, directory, *more):
+    return [
+        *("--model", checkpoint, "--train-file", reviews, "--output-dir", directory),
+        *("--epochs", 1, "--batch-size", 12, *more),
+    ]
+
+
+def test_compare_writes_table_picture_and_advice(
+    masked_lm_checkpoint, reviews, tmp_path, capsys, monkeypatch
+):
+    given = flags(masked_lm_checkpoint, reviews, tmp_path / "out", "--seeds", 2)
+    modes = ("--mode", "head-only", "freeze-lower-2", "lora")
+    run_in_process("compare", *given, *modes)
+    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".json", ".md", ".png", ".svg"}
+    found = json.loads((tmp_path / "out/compare.json").read_text())
+    assert list(found["rows"]) == ["head-only", "freeze-lower-2", "lora"]
+    assert len(found["pairs"]) == 3 and found["take"] in found["rows"]
+    rows = found["rows"]
+    assert rows["head-only"]["forgetting"] == 0 and rows["lora"]["forgetting"] != 0
+    assert rows["head-only"]["flops"] < rows["freeze-lower-2"]["flops"] < rows["lora"]["flops"]
+    for row in rows.values():
+        assert row["mean"] == pytest.approx(np.mean(row["scores"])) and len(row["scores"]) == 2
+    assert found["sentence"] in capsys.readouterr().out
+    monkeypatch.setattr(
+        "nlptl.evaluation.arms.finetune", None
+    )  # a finished cell is never run again
+    run_in_process("compare", *given, *modes)
+    again = json.loads((tmp_path / "out/compare.json").read_text())
+    assert again == found
+
+
+def test_parallel_processes_give_the_same(masked_lm_checkpoint, reviews, tmp_path, monkeypatch):
+    from nlptl.evaluation import cells
+
+    given = flags(
+        masked_lm_checkpoint, reviews, tmp_path / "out", "--seeds", 2, "--mode", "head-only"
+    )
+    for name, more in (("one", []), ("two", ["--parallel", 2])):
+        monkeypatch.setenv("NLPTL_CACHE", str(tmp_path / name))
+        run_in_process("compare", *given, *more)
+        kept = [json.loads(p.read_text()) for p in sorted(cells.folder().glob("*.json"))]
+        assert len(kept) == 2
+        if name == "one":
+            first = kept
+    assert [cell["scores"] for cell in kept] == [cell["scores"] for cell in first]
+
+
+def test_all_mistakes_at_once(masked_lm_checkpoint, reviews, tmp_path):
+    given = flags(masked_lm_checkpoint, reviews, tmp_path / "out")
+    with pytest.raises(UserError) as caught:
+        run_in_process("compare", *given, "--mode", "head-onyl", "freeze-lower-9", "--parallel", 0)
+    message = str(caught.value)
+    assert "Did you mean 'head-only'" in message
+    assert "has 3 blocks" in message
+    assert "--parallel is 0" in message
+    assert not (tmp_path / "out").exists()
+
+
+def rows(**values):
+    return {name: {"mean": mean, "flops": flops} for name, (mean, flops) in values.items()}
+
+
+def pair(first, second, mean, se, p, equal_p=1.0):
+    half = stats.t.ppf(0.975, 50) * se
+    return Pair(first, second, Difference(mean, mean - half, mean + half, p, se, 50.0), p, equal_p)
+
+
+def test_the_cheapest_that_nothing_beats_is_taken():
+    given = rows(head=(0.6, 1.0), freeze=(0.79, 3.0), full=(0.8, 10.0))
+    pairs = [
+        pair("head", "freeze", -0.19, 0.01, 0.001),
+        pair("head", "full", -0.2, 0.01, 0.001),
+        pair("freeze", "full", -0.01, 0.01, 0.3),
+    ]
+    take, why = recommend(given, pairs)
+    assert take == "freeze" and "nothing is shown to be better (full scores 1.0 points more" in why
+    assert "30% of the operations" in why
+    equal = [*pairs[:2], pair("freeze", "full", -0.001, 0.001, 0.3, 0.01)]
+    assert "equal to full within half a point" in recommend(given, equal)[1]
+    better = [*pairs[:2], pair("freeze", "full", -0.05, 0.01, 0.001)]
+    assert recommend(given, better) == (
+        "full",
+        "Take full, because it is reliably better than all the others.",
+    )
+    small = [*pairs[:2], pair("freeze", "full", -0.025, 0.01, 0.02)]  # significant, not detectable
+    assert recommend(given, small)[0] == "freeze"
+
+
+def test_the_slope_by_hand():
+    """Two points of score for half a nat: four points a nat; scipy's least squares agrees."""
+    losses, scores = [4.0, 3.5, 3.0, 2.5], [0.6, 0.62, 0.64, 0.66]
+    points = [
+        {"checkpoint": str(i), "upstream_loss": loss, "upstream_se": 0.01, "scores": [s, s]}
+        for i, (loss, s) in enumerate(zip(losses, scores, strict=True))
+    ]
+    found = upstream_curve(points)
+    assert found["slope_points_per_nat"] == pytest.approx(4)
+    assert found["slope_ci95"] == pytest.approx([4, 4])
+    assert found["spearman"] == pytest.approx(1)
+    noisy = [{**p, "scores": [p["scores"][0] + 0.01 * (-1) ** i]} for i, p in enumerate(points)]
+    found = upstream_curve(noisy)
+    expected = stats.linregress(losses, [p["scores"][0] for p in noisy])
+    assert found["slope_points_per_nat"] == pytest.approx(-100 * expected.slope)
+    assert found["slope_ci95"] is None
+
+
+def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews):
+    corpus = tmp_path / "texts.txt"
+    corpus.write_text(
+        "\n".join(line.split(",")[0] for line in reviews.read_text().splitlines()[1:])
+    )
+    run_in_process(
+        *("pretrain", "--corpus", corpus, "--output-dir", tmp_path / "pre", "--depth", 2),
+        *("--width", 32, "--vocab-size", 150, "--positions", 64, "--max-length", 32),
+        *("--batch-size", 8, "--updates", 12, "--keep", 3, "--held-out", 10),
+    )
+    run_in_process(
+        *("upstream_curve", "--model", tmp_path / "pre", "--train-file", reviews, "--epochs", 1),
+        *("--seeds", 2, "--output-dir", tmp_path / "out", "--upstream-text", corpus),
+    )
+    found = json.loads((tmp_path / "out/upstream_curve.json").read_text())
+    assert len(found["points"]) == 4  # the start, and updates 1, 3 and 12
+    assert found["points"][0]["upstream_loss"] > found["points"][-1]["upstream_loss"]
+    assert found["spearman"] is None or -1 <= found["spearman"] <= 1
+    assert (tmp_path / "out/upstream_curve.png").stat().st_size > 1000
+    with pytest.raises(ConfigError, match="found 1 checkpoints .* expected 4 or more"):
+        run_in_process("upstream_curve", "--model", tmp_path / "pre/model", "--train-file", reviews)

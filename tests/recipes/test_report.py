@@ -1,0 +1,108 @@
+"""--report and `nlptl report` as a user calls them: files, the verdict, and what is missing."""
+
+import json
+import shutil
+
+import pytest
+from launching import QA_FLAGS, questions, run_in_process
+
+from nlptl.config import SentimentConfig, parse_args
+from nlptl.errors import ConfigError, DataError
+from nlptl.reporting import report_directory
+
+
+@pytest.fixture(scope="module")
+def finished(masked_lm_checkpoint, reviews, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("report") / "run"
+    run_in_process(
+        *("sentiment", "--model", masked_lm_checkpoint, "--train-file", reviews),
+        *("--mode", "lora", "--epochs", 2, "--batch-size", 12, "--report", "quick"),
+        *("--output-dir", directory),
+    )
+    return directory
+
+
+def record(directory):
+    return json.loads((directory / "report.json").read_text())
+
+
+def test_the_report_lies_beside_the_run(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {
+        "report.json",
+        "report.md",
+        "report.html",
+        "report_arms.png",
+        "report_arms.svg",
+    } <= names
+    found = record(finished)
+    result = json.loads((finished / "result.json").read_text())
+    assert found["downstream"]["pre"]["scores"][0] == pytest.approx(result["metrics"]["accuracy"])
+    assert found["id"]["dataset"].endswith("reviews.csv")
+    assert found["upstream"]["recoverable"] is True  # with LoRA's adapter off
+    assert found["compute_eff"]["trainable_params"] == result["parameters"]["trainable"]
+    assert result["training_flops"] > 0 and result["peak_memory_mb"] > 50
+    sentence = found["negative"]["sentence"]
+    assert sentence.split(":")[0] in (finished / "report.html").read_text()
+    assert sentence.split(":")[0] in (finished / "report.md").read_text()
+
+
+def test_afterwards_it_says_the_same(finished, capsys):
+    before = record(finished)
+    report_directory(finished, tier="quick")
+    after = record(finished)
+    same = ("downstream", "gain", "upstream", "shift", "negative", "warnings")
+    assert {name: before[name] for name in same} == {name: after[name] for name in same}
+    assert after["cost"]["cached"] >= 7  # three of the mode, four of scratch
+    shown = capsys.readouterr().out.strip().splitlines()
+    assert 3 <= len([line for line in shown if "kept from before" not in line]) <= 16
+
+
+def test_a_run_that_lost_its_predictions_and_its_model(finished, tmp_path):
+    """It says what is missing, and still gives the rest."""
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run/predictions.jsonl").unlink()
+    shutil.rmtree(tmp_path / "run/model")
+    found = report_directory(tmp_path / "run", tier="quick").record
+    text = " ".join(found["warnings"])
+    assert "predictions.jsonl" in text and "seed 0 is trained again" in text
+    assert "cannot be opened" in text
+    assert found["upstream"]["missing"] and found["shift"]["missing"]
+    assert found["downstream"]["pre"]["scores"] == record(finished)["downstream"]["pre"]["scores"]
+
+
+def test_question_answering_has_no_probe_and_says_why(masked_lm_checkpoint, tmp_path):
+    for name, count in (("train", 24), ("validation", 8), ("test", 12)):
+        questions(tmp_path / f"{name}.json", count, seed=len(name))
+    files = [f"--{n}-file={tmp_path / n}.json" for n in ("train", "validation", "test")]
+    run_in_process(
+        *("qa", "--model", masked_lm_checkpoint, *files, *QA_FLAGS, "--epochs", 1),
+        *("--mode", "freeze-lower-2", "--report", "quick", "--output-dir", tmp_path / "run"),
+    )
+    found = record(tmp_path / "run")
+    assert found["id"]["metric"] == "f1"
+    assert "no classes" in found["downstream"]["bow"]["missing"]
+    assert found["downstream"]["majority"]["mean"] == 0
+    assert 0 <= found["downstream"]["pre"]["mean"] <= 1
+    assert found["shift"]["cka"][:3] == [1, 1, 1] and found["shift"]["probe_curve"] == []
+
+
+def test_report_alone_means_standard():
+    assert parse_args(SentimentConfig, ["--report"]).report == "standard"
+    assert parse_args(SentimentConfig, ["--report", "--seeds", "2"]).report == "standard"
+    assert parse_args(SentimentConfig, ["--report", "quick"]).report == "quick"
+    assert parse_args(SentimentConfig, []).report is None
+
+
+def test_wrong_use(tmp_path, checkpoints, reviews):
+    (tmp_path / "note.txt").write_text("x")
+    with pytest.raises(
+        ConfigError, match=r"is no finished run: .* found note.txt\. Give the --output"
+    ):
+        report_directory(tmp_path, tier="quick")
+    with pytest.raises(DataError, match="--upstream-text .*nowhere.txt: there is no file"):
+        run_in_process(
+            *("sentiment", "--model", checkpoints["bert"], "--train-file", reviews),
+            *("--upstream-text", tmp_path / "nowhere.txt", "--output-dir", tmp_path / "out"),
+        )
+    assert not (tmp_path / "out").exists()
