@@ -12,6 +12,7 @@ from torch import nn
 from nlptl.engine import checkpoints
 from nlptl.engine.loop import fit
 from nlptl.engine.optim import make_optimizer, make_schedule, warmup_updates
+from nlptl.engine.threads import use_cores
 from nlptl.records import Batches, FitState, Hook, Step
 
 
@@ -23,6 +24,7 @@ def new_accelerator(**settings: Any) -> Any:
     """
     from accelerate import Accelerator
 
+    use_cores()
     # Without `cpu`, each of several torchrun processes on CPUs would train alone, unsynchronised.
     return Accelerator(cpu=not torch.accelerator.is_available(), **settings)
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from launching import run_in_process
 from safetensors.torch import load_file
@@ -167,6 +168,50 @@ def test_continued_pretraining_takes_the_modes(corpus, finished, tmp_path, mode)
         assert (tmp_path / "run/adapter/adapter_config.json").exists()
         inside = {name for name in moved if ".layer." in name}
         assert len(inside) == 4 and all(".query." in n or ".value." in n for n in inside)
+
+
+def test_a_teachers_states_are_computed_once_and_predicted(
+    corpus, finished, checkpoints, tmp_path, monkeypatch
+):
+    """Each value standardised, by hand from the teacher's own states; a resumed run goes on exactly."""
+    from nlptl.engine.setup import new_accelerator
+    from nlptl.evaluation.probe import pooled_states
+
+    teacher = checkpoints["roberta"]
+    given = flags(corpus, tmp_path / "run", updates=20)
+    given += ["--teacher", teacher, "--model", finished / "model"]
+    given = [
+        v
+        for i, v in enumerate(given)
+        if not {"--width", "--positions", "--vocab-size"} & {v, given[i - 1]}
+    ]
+    given = [v for v in given if v != "--warm-start"]
+    run_in_process("pretrain", *given)
+    (file,) = (tmp_path / "run/teacher").glob("*.npy")
+    kept = np.load(file)
+    texts = corpus.read_text().splitlines()
+    assert 200 < len(kept) <= 360 and kept.shape[1] == 64  # texts below six tokens are left out
+    assert kept.dtype == np.float16
+    assert np.abs(kept.astype(float).mean(0)).max() < 0.01
+    assert kept.astype(float).std(0) == pytest.approx(np.ones(64), abs=0.02)
+    layers = pooled_states(str(teacher), texts, accelerator=new_accelerator())
+    raw = np.concatenate([layers[:, 1], layers[:, -1]], axis=1)  # blocks 0 to 3: the middle is 1
+    lined = [
+        np.corrcoef(kept[0].astype(float), row)[0, 1] for row in (raw - raw.mean(0)) / raw.std(0)
+    ]
+    assert max(lined) > 0.95  # the first piece is one of the corpus' documents
+
+    def never(*args, **more):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("nlptl.teaching._compute", never)
+    shutil.rmtree(tmp_path / "run/model")
+    for name in ("20",):
+        for path in (tmp_path / "run/checkpoints").glob(f"*{name}*"):
+            shutil.rmtree(path)
+    run_in_process("pretrain", *given, "--resume")
+    assert (tmp_path / "run/model/model.safetensors").exists()
+    assert "to_teacher" not in " ".join(load_file(tmp_path / "run/model/model.safetensors"))
 
 
 def test_mistakes_come_together_and_nothing_is_written(tmp_path):
