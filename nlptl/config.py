@@ -23,7 +23,7 @@ class TrainingConfig:
     """What every recipe that trains has in common."""
 
     mode: str = "full"
-    """What trains: head-only, freeze-lower-N, full, lora, lora-rN."""
+    """What trains: head-only, freeze-lower-N, full, lora, lora-rN, lora-above-N."""
     batch_size: int = 16
     """Examples a batch, over all processes."""
     gradient_accumulation_steps: int = 1
@@ -176,7 +176,7 @@ class CompareConfig(GridConfig):
         "full",
         "lora",
     )
-    """One or more modes: head-only, freeze-lower-N, full, lora, lora-rN."""
+    """One or more modes: head-only, freeze-lower-N, full, lora, lora-rN, lora-above-N."""
     output_dir: Path = Path("runs/compare")
     """Where the comparison goes."""
 

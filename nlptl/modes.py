@@ -16,7 +16,7 @@ from nlptl.errors import ModeError, suggest
 from nlptl.models.layer_map import layer_map
 from nlptl.models.lora import add_lora, plain
 
-KNOWN = ("head-only", "freeze-lower-N", "full", "lora", "lora-rN")
+KNOWN = ("head-only", "freeze-lower-N", "full", "lora", "lora-rN", "lora-above-N")
 LORA_RANK = 8
 
 
@@ -27,7 +27,8 @@ class Mode:
     Attributes:
         name: As the user wrote it.
         kind: ``head-only``, ``freeze-lower``, ``full`` or ``lora``.
-        blocks: For ``freeze-lower``, how many blocks are frozen.
+        blocks: For ``freeze-lower``, how many blocks are frozen; for ``lora``, how many of the lowest are
+            frozen and have no adapters.
         rank: For ``lora``.
         alpha: For ``lora``; twice the rank unless set (Hu et al., 2022, used 16 with rank 8).
         targets: For ``lora``; None for query and value.
@@ -51,7 +52,7 @@ def parse_mode(
     """Read a mode's name.
 
     Example:
-        >>> parse_mode("freeze-lower-8").blocks, parse_mode("lora-r16").rank
+        >>> parse_mode("freeze-lower-8").blocks, parse_mode("lora-r16-above-6").rank
         (8, 16)
 
     Args:
@@ -68,7 +69,7 @@ def parse_mode(
         for f, v in (("--lora-rank", rank), ("--lora-alpha", alpha), ("--lora-targets", targets))
         if v
     ]
-    if match := re.fullmatch(r"lora(?:-r(\d+))?", text):
+    if match := re.fullmatch(r"lora(?:-r(\d+))?(?:-above-(\d+))?", text):
         named = int(match[1]) if match[1] else None
         if named and rank and named != rank:
             raise ModeError(f"--mode {text} and --lora-rank {rank} contradict each other.")
@@ -78,6 +79,7 @@ def parse_mode(
         return Mode(
             text,
             "lora",
+            blocks=int(match[2] or 0),
             rank=rank,
             alpha=alpha or 2.0 * rank,
             targets=tuple(targets) if targets else None,
@@ -160,11 +162,39 @@ def lora(model: Any, mode: Mode, *, task_type: str | None = None) -> Any:
     """Freeze the embeddings, put low-rank adapters into the blocks, train them and the head.
 
     The frozen modules stay in train mode here: gradients pass through them, and their dropout is
-    the regulariser that LoRA was published with.
+    the regulariser that LoRA was published with. Not so below the lowest adapter, where ``lora-above-N``
+    leaves N blocks frozen for good, as :func:`freeze_lower` does: their output can be cached.
+
+    Raises:
+        ModeError: If no block is left to adapt.
     """
-    return add_lora(
-        model, rank=mode.rank, alpha=mode.alpha, targets=mode.targets, task_type=task_type
+    layers = layer_map(model)
+    check_above(mode, len(layers.blocks), getattr(model, "name_or_path", "") or "the model")
+    wrapped = add_lora(
+        model,
+        rank=mode.rank,
+        alpha=mode.alpha,
+        targets=mode.targets,
+        above=mode.blocks,
+        task_type=task_type,
     )
+    if mode.blocks:
+        for module in layers.lower(mode.blocks):
+            freeze(module)
+    return wrapped
+
+
+def check_above(mode: Mode, depth: int, name: str) -> None:
+    """Make sure that LoRA's adapters have a block to stand in.
+
+    Raises:
+        ModeError: Naming the model and its depth.
+    """
+    if mode.blocks >= depth:
+        raise ModeError(
+            f"--mode {mode.name}: {name} has {depth} blocks, so none is left for an adapter. Choose above-0 "
+            f"to above-{depth - 1}, or head-only."
+        )
 
 
 def apply_mode(

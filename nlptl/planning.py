@@ -14,7 +14,7 @@ from nlptl.finetuning import Settings, default_epochs
 from nlptl.models.architecture import check_architecture
 from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
-from nlptl.modes import Mode, check_depth, default_learning_rate, parse_mode
+from nlptl.modes import Mode, check_above, check_depth, default_learning_rate, parse_mode
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
 from nlptl.tasks.masked_lm import MaskedLM
@@ -145,7 +145,7 @@ def check_cache(asked: str, mode: Mode) -> None:
     Raises:
         ConfigError: If the mode changes something in or below every block.
     """
-    nothing = mode.kind in ("full", "lora") or (mode.kind == "freeze-lower" and not mode.blocks)
+    nothing = mode.kind == "full" or (mode.kind in ("lora", "freeze-lower") and not mode.blocks)
     if asked in ("memory", "disk") and nothing:
         raise ConfigError(
             f"--cache {asked}: under --mode {mode.name} every block changes or lies above something that "
@@ -172,6 +172,8 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
     if mode and model and mode.kind == "freeze-lower":
         blocks = max(model[2], getattr(config, "depth", None) or 0)  # it may grow before
         problems.run(check_depth, mode.blocks, blocks, config.model)
+    if mode and model and mode.kind == "lora":
+        problems.run(check_above, mode, model[2], config.model)
     problems.raise_if_any()
     assert mode and model  # raised above otherwise
     return mode, model[0], model[1]

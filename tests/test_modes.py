@@ -198,6 +198,25 @@ def test_an_unmapped_family_is_refused_with_the_mapped_ones(tmp_path):
         load_with_head(str(tmp_path), auto_class=AutoModelForSequenceClassification, head=LABELS)
 
 
+def test_lora_above_leaves_the_lower_blocks_frozen_for_good(checkpoints, family):
+    from nlptl.models.lora import plain
+    from nlptl.models.prefix import frozen_blocks
+
+    loaded = load(checkpoints, family)
+    mode = parse_mode("lora-r2-above-2")
+    assert (mode.blocks, mode.rank, mode.kind) == (2, 2, "lora")
+    model, manifest = apply_mode(loaded.model, mode, new=loaded.new, task_type="SEQ_CLS")
+    blocks = 6 if family == "t5" else 3
+    trained = [manifest.parts[f"block {i}"]["trainable"] > 0 for i in range(blocks)]
+    assert trained == [False, False] + [True] * (blocks - 2)
+    model.train()
+    layers = layer_map(plain(model))
+    assert not any(m.training for part in layers.lower(2) for m in part.modules())
+    assert frozen_blocks(model) == 2
+    with pytest.raises(ModeError, match=f"has {blocks} blocks, so none is left for an adapter"):
+        apply_mode(load(checkpoints, family).model, parse_mode(f"lora-above-{blocks}"))
+
+
 def test_mode_mistakes_are_named(checkpoints):
     with pytest.raises(ModeError, match="Did you mean 'freeze-lower-N'"):
         parse_mode("frezze-lower-8")

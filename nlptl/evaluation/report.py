@@ -355,7 +355,7 @@ def _identity(
     if getattr(config, "is_encoder_decoder", False):
         depth += config.num_decoder_layers
     mode = settings.mode
-    frozen = {"head-only": depth, "freeze-lower": mode.blocks}.get(mode.kind, 0)
+    frozen = depth if mode.kind == "head-only" else mode.blocks
     return {
         "upstream": settings.model,
         "weights_sha256": cells.checkpoint_hash(settings.model),

@@ -10,7 +10,7 @@ from nlptl.errors import ModeError, listed
 from nlptl.models.layer_map import layer_map
 
 
-def target_names(model: Any, targets: Sequence[str] | None) -> list[str]:
+def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -> list[str]:
     """Full names of the linear layers inside the blocks that get an adapter.
 
     Args:
@@ -19,6 +19,7 @@ def target_names(model: Any, targets: Sequence[str] | None) -> list[str]:
             module's name (``query``, ``attention.self.query``, ``q``); None takes the family's
             query and value projections. ``all-linear`` takes every linear layer of the blocks; the
             head is never among them.
+        above: Lowest blocks to leave without.
 
     Raises:
         ModeError: If a target matches nothing, with the names that exist.
@@ -27,7 +28,7 @@ def target_names(model: Any, targets: Sequence[str] | None) -> list[str]:
     names = {id(module): name for name, module in model.named_modules()}
     linear = [
         names[id(module)]
-        for block in layers.blocks
+        for block in layers.blocks[above:]
         for part in block
         for module in part.modules()
         if isinstance(module, nn.Linear)
@@ -66,6 +67,7 @@ def add_lora(
     rank: int,
     alpha: float,
     targets: Sequence[str] | None = None,
+    above: int = 0,
     dropout: float = 0.0,
     task_type: str | None = None,
 ) -> Any:
@@ -76,6 +78,7 @@ def add_lora(
         rank: Rank of the update.
         alpha: Numerator of its scale.
         targets: See :func:`target_names`.
+        above: Lowest blocks to leave without adapters.
         dropout: On the adapter's input.
         task_type: peft's name of the task, so that its auto classes open the adapter.
 
@@ -90,7 +93,7 @@ def add_lora(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # peft takes fractions too
         lora_dropout=dropout,
-        target_modules=target_names(model, targets),
+        target_modules=target_names(model, targets, above=above),
         modules_to_save=head_modules(model),
     )
     with warnings.catch_warnings():

@@ -86,7 +86,9 @@ def run(checkpoint, mode, cache, *, task=LABELS, splits=SPLITS, seed=0, resuming
     return finetune(task, splits, settings, accelerator=accelerator, **(resuming or {}))
 
 
-@pytest.mark.parametrize("mode", ["head-only", "freeze-lower-1", f"freeze-lower-{DEPTH}"])
+@pytest.mark.parametrize(
+    "mode", ["head-only", "freeze-lower-1", f"freeze-lower-{DEPTH}", "lora-above-2"]
+)
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_the_losses_of_twenty_updates_are_the_same(checkpoints, family, mode, kind, losses):
     """Dropout in the trained part included: both runs draw the same random numbers."""

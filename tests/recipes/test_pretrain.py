@@ -199,7 +199,8 @@ def test_a_teachers_states_are_computed_once_and_predicted(
     lined = [
         np.corrcoef(kept[0].astype(float), row)[0, 1] for row in (raw - raw.mean(0)) / raw.std(0)
     ]
-    assert max(lined) > 0.95  # the first piece is one of the corpus' documents
+    lined.sort()  # the first piece is one of the documents, but for letter case
+    assert lined[-1] > 0.85 > 0.7 > lined[-2]
 
     def never(*args, **more):
         raise AssertionError("computed again")
