@@ -2,14 +2,13 @@
 
     python benchmarks/transfer.py sentiment reviews bundled/bert bundled/roberta -- --epochs 12
 
-``full`` from the checkpoint against ``full`` from random weights (three times the epochs), each at the best of
-several rates on validation data, over six seeds; and a linear probe on both frozen bodies. What stands
+``full`` from the checkpoint against ``full`` from random weights (twice the epochs), each at the best of two
+rates on validation data, over six seeds; and a linear probe on both frozen bodies. What stands
 behind ``--`` goes to the recipe. Results: ``benchmarks/results/transfer_NAME_MODEL.json``; none is made twice.
 """
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +18,7 @@ from nlptl.config import QAConfig, SentimentConfig, parse_args
 from nlptl.engine.setup import new_accelerator
 from nlptl.evaluation.arms import Arm, run_arm, scratch_arm
 from nlptl.evaluation.probe import fit_probe, pooled_states
+from nlptl.evaluation.report import scratch_settings
 from nlptl.evaluation.statistics import joint_bootstrap
 from nlptl.models.architecture import save_untrained
 from nlptl.planning import check_training, fill_in, settings_of
@@ -28,10 +28,8 @@ from nlptl.tasks.sentiment import prepare_sentiment
 ROOT = Path(__file__).parent.parent
 SEEDS = range(6)
 RECIPES = {"sentiment": (SentimentConfig, prepare_sentiment), "qa": (QAConfig, prepare_qa)}
-#: Of the mode's default rate, for the checkpoint; of the same, for random weights.
-PRETRAINED, SCRATCH = (1.0, 3.0), (1.0, 4.0)
-#: Epochs without a better validation score before either arm stops.
-PATIENCE = 4
+#: Times full's default rate, for both arms; random weights get so many times the epochs.
+RATES, LONGER = (1.0, 3.0), 2.0
 
 
 def probes(model: str, task, splits, pool: str) -> dict:
@@ -73,13 +71,11 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     mode, family, width = check_training(config)
     task, splits, _ = prepare(config)
     filled = fill_in(config, mode, family, width, len(splits["train"]))
-    settings = replace(settings_of(filled, mode, 0), patience=PATIENCE)
-    rate = filled.learning_rate
-    rates = [[factor * rate for factor in factors] for factors in (PRETRAINED, SCRATCH)]
-    full = run_arm(task, splits, settings, seeds=SEEDS, rates=rates[0], keep=True, title=model)
-    longer = replace(settings, epochs=3 * settings.epochs)
+    settings = settings_of(filled, mode, 0)
+    longer, rates = scratch_settings(settings, RATES, LONGER)
+    full = run_arm(task, splits, settings, seeds=SEEDS, rates=rates, keep=True, title=model)
     scratch = scratch_arm(
-        task, splits, longer, seeds=SEEDS, rates=rates[1], keep=True, title="from scratch"
+        task, splits, longer, seeds=SEEDS, rates=rates, keep=True, title="from scratch"
     )
     groups = task.groups(splits["test"])
     gain = joint_bootstrap(full.scores, scratch.scores, groups=groups)

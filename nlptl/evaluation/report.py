@@ -32,13 +32,15 @@ from nlptl.tasks.base import Task
 from nlptl.terminal import muted, say
 
 Tier = Literal["quick", "standard", "full"]
-#: Seeds of each tier, pieces of upstream text, and the rates that scratch tries, times full's default.
+#: Seeds of each tier, and pieces of upstream text.
 SEEDS = {"quick": 3, "standard": 6, "full": 10}
 PIECES = {"quick": 500, "standard": 2000, "full": 2000}
-RATES = {"quick": (1.0, 4.0), "standard": (1.0, 4.0, 12.0), "full": (1.0, 4.0, 12.0)}
-#: Scratch gets so many times the epochs, and stops after this share of them without a better score: longer
-#: than its warm-up lasts.
-LONGER, PATIENCE = 3, 0.2
+#: Rates that scratch tries, times full's default, and so many times the epochs.
+RATES = {"quick": (1.0, 3.0), "standard": (1.0, 3.0), "full": (0.3, 1.0, 3.0, 10.0)}
+LONGER = {"quick": 1.25, "standard": 2.0, "full": 3.0}
+#: Scratch stops after this share of its epochs without a better score. Twelve blocks stay at the floor for a
+#: third of them: with half this share the runs stopped there, and any checkpoint seemed to help.
+PATIENCE = 0.4
 #: Training texts of a probe and a bag of words at most.
 PROBED = 10_000
 #: Of report.json; another number is another form.
@@ -99,9 +101,9 @@ def score_transfer(
     """Compare fine-tuning a checkpoint with the same model without pretraining, and say how sure that is.
 
     The arms share splits, head and, seed by seed, the order of the data: the requested mode; scratch
-    (random weights, all trained, the best of its own rates, three times the epochs); a linear probe on the
-    frozen body, and on random ones; zero-shot; a bag of words; always one answer. Runs of the arms are kept
-    on disk and never made twice: scratch's serve every checkpoint of that architecture.
+    (random weights, all trained, the best of its own rates, more epochs); a linear probe on the frozen
+    body, and on random ones; zero-shot; a bag of words; always one answer. Runs of the arms are kept on
+    disk and never made twice: scratch's serve every checkpoint of that architecture.
 
     Args:
         task: What the examples mean.
@@ -136,7 +138,7 @@ def score_transfer(
         known={cell.seed: cell for cell in known},
         title=f"{settings.mode.name}",
     )
-    longer, rates = scratch_settings(settings, RATES[tier])
+    longer, rates = scratch_settings(settings, RATES[tier], LONGER[tier])
     scratch = scratch_arm(
         task, splits, longer, seeds=seeds, rates=rates, keep=keep, title="from scratch"
     )
@@ -208,17 +210,20 @@ def score_transfer(
     return TransferReport(record)
 
 
-def scratch_settings(settings: Settings, factors: Sequence[float]) -> tuple[Settings, list[float]]:
+def scratch_settings(
+    settings: Settings, factors: Sequence[float], longer: float
+) -> tuple[Settings, list[float]]:
     """Settings of the same model without pretraining: all trains, for longer, at rates of its own.
 
     Args:
         settings: Of the pretrained arm.
         factors: Rates to try, times the default of ``full``.
+        longer: Times the epochs.
     """
     config = load_config(settings.model)
     full = parse_mode("full")
     rate = default_learning_rate(full, config.model_type, config.hidden_size)
-    epochs = LONGER * settings.epochs
+    epochs = float(round(longer * settings.epochs))
     own = replace(
         settings,
         mode=full,
@@ -308,7 +313,8 @@ def _curve(
         usual = default_epochs(settings.mode, size, settings.batch_size)
         same = settings.epochs * len(strata) / size
         own = replace(settings, epochs=max(settings.epochs, min(usual, same)))
-        longer, _ = scratch_settings(own, (1.0,))
+        share = scratch.settings.epochs / pre.settings.epochs
+        longer, _ = scratch_settings(own, (1.0,), share)
         rate = scratch.settings.learning_rate
         arms.append(
             (
