@@ -36,8 +36,8 @@ Tier = Literal["quick", "standard", "full"]
 SEEDS = {"quick": 3, "standard": 6, "full": 10}
 PIECES = {"quick": 500, "standard": 2000, "full": 2000}
 #: Rates that scratch tries, times full's default, and so many times the epochs.
-RATES = {"quick": (1.0, 3.0), "standard": (1.0, 3.0), "full": (0.3, 1.0, 3.0, 10.0)}
-LONGER = {"quick": 1.25, "standard": 2.0, "full": 3.0}
+RATES = {"quick": (1.0,), "standard": (1.0, 3.0), "full": (0.3, 1.0, 3.0, 10.0)}
+LONGER = {"quick": 1.0, "standard": 1.5, "full": 3.0}
 #: Scratch stops after this share of its epochs without a better score. Twelve blocks stay at the floor for a
 #: third of them: with half this share the runs stopped there, and any checkpoint seemed to help.
 PATIENCE = 0.4
@@ -405,6 +405,11 @@ def _warnings(record: Mapping[str, Any], downstream: Mapping[str, Any]) -> list[
     if record["negative"]["provisional"]:
         found.append(
             f"{len(about['seeds'])} seeds: the verdict is provisional; --report standard takes six."
+        )
+    if len(downstream["scratch"]["tuned"]["tried"]) == 1:
+        found.append(
+            "Scratch had one rate, full's default, and no more epochs than the run; --report standard gives it "
+            "two rates and half as many epochs again."
         )
     if about["n_test"] < 200:
         found.append(f"{about['n_test']} test examples tell only large differences.")
