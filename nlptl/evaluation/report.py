@@ -408,8 +408,8 @@ def _warnings(record: Mapping[str, Any], downstream: Mapping[str, Any]) -> list[
         )
     if len(downstream["scratch"]["tuned"]["tried"]) == 1:
         found.append(
-            "Scratch had one rate, full's default, and no more epochs than the run; --report standard gives it "
-            "two rates and half as many epochs again."
+            "Scratch had one rate, full's default, and no more epochs than the run; --report standard gives "
+            "it two rates and half as many epochs again."
         )
     if about["n_test"] < 200:
         found.append(f"{about['n_test']} test examples tell only large differences.")
