@@ -283,7 +283,10 @@ def _simple_arms(
         "arm": parts.arm_entry(np.asarray(made), seeds=seeds),
         "each": None,
     }
-    found["bow"] = row(bag_of_words(data["train"], data["validation"], texts))
+    try:
+        found["bow"] = row(bag_of_words(data["train"], data["validation"], texts))
+    except ValueError as error:
+        found["bow"] = {"arm": parts.missing(str(error)), "each": None}
     try:
         labels = list(task.head["id2label"].values())
         found["zero_shot"] = row(zero_shot(settings.model, texts, labels, accelerator=accelerator))

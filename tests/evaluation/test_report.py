@@ -85,7 +85,7 @@ def test_frozen_blocks_keep_their_states(masked_lm_checkpoint, splits):
     assert all(found["shift"]["rel_weight_change"][2:])
     assert found["upstream"]["forgetting"] != 0
     # The scratch arm was run for the report above: same architecture, data and seeds.
-    assert found["cost"]["cached"] >= 4
+    assert found["cost"]["cached"] >= 3
 
 
 def test_an_untrained_checkpoint_gains_nothing(checkpoints, splits, tmp_path):

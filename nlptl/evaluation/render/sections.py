@@ -66,7 +66,8 @@ def _spread(arm: Mapping[str, Any]) -> tuple[str, ...]:
         return (missing(arm["missing"]),)
     failed = f", {len(arm['failed'])} failed" if arm["failed"] else ""
     ends = interval((arm["min"], arm["max"])) if len(arm["seeds"]) > 1 else NONE
-    return score(arm), points(arm["median"]), ends, f"{len(arm['seeds'])}{failed}"
+    runs = f"{len(arm['seeds'])}{failed}" if arm["seeds"] else NONE
+    return score(arm), points(arm["median"]), ends, runs
 
 
 def _gains(record: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
@@ -101,7 +102,7 @@ def _sureness(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def _curve(record: Mapping[str, Any]) -> Section:
     curve, found = record["curve"], []
-    lead = missing()
+    lead = missing("not measured: --curve does")
     if curve and curve["n"]:
         lead = (
             f"Mean test {plain(record['id']['metric'])} in points by number of labelled examples. "
