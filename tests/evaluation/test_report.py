@@ -197,3 +197,19 @@ def test_every_key_is_explained_in_the_schema(head_only):
 
     walk(schema, "report")
     assert not unexplained
+
+
+def test_t5s_decoder_blocks_move_but_have_no_states_of_a_text(checkpoints, splits, tmp_path):
+    own = settings(checkpoints["t5"], "freeze-lower-4")
+    accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
+    body = plain(finetune(TASK, splits, own, accelerator=accelerator).model)
+    found = score_transfer(TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS)
+    shift = found.record["shift"]
+    assert shift["cka"] == [1.0] * 4 + [None] * 3  # embeddings and three encoder blocks, all frozen
+    assert shift["rel_weight_change"][:5] == [0.0] * 5 and all(shift["rel_weight_change"][5:])
+    assert shift["probe_curve"][4:] == [None] * 3
+    assert found.record["upstream"]["objective"] == "span-corruption"
+    assert found.record["upstream"]["forgetting"] != 0
+    assert "only masked language models" in found.record["downstream"]["zero_shot"]["missing"]
+    assert (tmp_path / "report.html") in found.save(tmp_path)
+    assert len(found.summary().splitlines()) <= 15
