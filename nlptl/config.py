@@ -243,8 +243,8 @@ class PretrainConfig(TrainingConfig):
     """Dropout while pretraining; the saved configuration keeps the family's usual rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Decay of the rate after warm-up."""
-    held_out: int = 2000
-    """Documents set aside to measure the held-out loss."""
+    held_out: int | None = None
+    """Documents set aside to measure the held-out loss; by default a tenth, at most 2,000."""
     eval_every: int = 1000
     """Updates between held-out losses."""
     save_every: int = 500

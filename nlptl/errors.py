@@ -91,17 +91,16 @@ class Problems:
         return None
 
     def raise_if_any(self) -> None:
-        """Raise what was noted, if anything was.
+        """Raise what was noted, if anything was; the same mistake, found twice, stands once.
 
         Raises:
             UserError: The one that was noted; of several, a :class:`Mistakes` with all messages.
         """
-        if len(self.errors) == 1:
+        each = [m for error in self.errors for m in getattr(error, "each", [str(error)])]
+        if len(set(self.messages)) == 1:
             raise self.errors[0]
-        if self.errors:
-            raise Mistakes(
-                [m for error in self.errors for m in getattr(error, "each", [str(error)])]
-            )
+        if each:
+            raise Mistakes(list(dict.fromkeys(each)))
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

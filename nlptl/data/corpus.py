@@ -112,7 +112,7 @@ def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
     return concatenate_datasets(tables)
 
 
-def load_corpus(specs: Sequence[str], *, column: str, held_out: int) -> tuple[Any, Any]:
+def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> tuple[Any, Any]:
     """Read documents, set some aside, and weigh the sources.
 
     Each source is shuffled once, always in the same way, so that all runs on it hold out the same
@@ -123,7 +123,7 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int) -> tuple[An
     Args:
         specs: ``name[:weight]`` each, see :func:`parse_corpus`.
         column: The text's column.
-        held_out: Documents to set aside in all.
+        held_out: Documents to set aside in all; None takes a tenth, at most 2,000.
 
     Returns:
         Training and held-out documents, as datasets with the one column ``text``.
@@ -139,6 +139,7 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int) -> tuple[An
             parts.append((read_documents(source.name, column).shuffle(seed=0), source.weight))
     problems.raise_if_any()
     total = sum(len(documents) for documents, _ in parts)
+    held_out = min(2000, total // 10) if held_out is None else held_out
     train, aside = [], []
     for documents, weight in parts:
         off = max(1, round(held_out * len(documents) / total))

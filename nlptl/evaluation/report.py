@@ -38,9 +38,6 @@ PIECES = {"quick": 500, "standard": 2000, "full": 2000}
 #: Rates that scratch tries, times full's default, and so many times the epochs.
 RATES = {"quick": (1.0,), "standard": (1.0, 3.0), "full": (0.3, 1.0, 3.0, 10.0)}
 LONGER = {"quick": 1.0, "standard": 1.5, "full": 3.0}
-#: Scratch stops after this share of its epochs without a better score. Twelve blocks stay at the floor for a
-#: third of them: with half this share the runs stopped there, and any checkpoint seemed to help.
-PATIENCE = 0.4
 #: Training texts of a probe and a bag of words at most.
 PROBED = 10_000
 #: Of report.json; another number is another form.
@@ -215,6 +212,9 @@ def scratch_settings(
 ) -> tuple[Settings, list[float]]:
     """Settings of the same model without pretraining: all trains, for longer, at rates of its own.
 
+    It never stops early: twelve blocks stay at the floor for a third of their epochs and more, and with
+    patience the runs ended there, so that any checkpoint seemed to help.
+
     Args:
         settings: Of the pretrained arm.
         factors: Rates to try, times the default of ``full``.
@@ -228,7 +228,7 @@ def scratch_settings(
         settings,
         mode=full,
         epochs=epochs,
-        patience=max(4, round(PATIENCE * epochs)),
+        patience=None,
         learning_rate=rate,
     )
     return own, [float(f"{factor * rate:.3g}") for factor in factors]

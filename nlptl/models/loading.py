@@ -34,7 +34,7 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def resolve(name: str) -> str:
+def resolve(name: str, flag: str = "--model") -> str:
     """Turn ``bundled/bert`` into its directory; a local directory and a hub name stay.
 
     Raises:
@@ -46,7 +46,7 @@ def resolve(name: str) -> str:
     if not (path / "config.json").is_file():
         known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
         raise ModelError(
-            f"--model {name}: there is no such bundled checkpoint. There are: {listed(known)}."
+            f"{flag} {name}: there is no such bundled checkpoint. There are: {listed(known)}."
         )
     return str(path)
 
@@ -64,7 +64,7 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
     """
     from transformers import AutoConfig
 
-    path = resolve(name)
+    path = resolve(name, flag)
     local = Path(path)
     if local.exists() and not (local / "config.json").is_file():
         holds = (

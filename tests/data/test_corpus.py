@@ -40,6 +40,8 @@ def test_weights_and_held_out_documents(files):
     assert not kept & set(texts)
     again = load_corpus([f"{files}/a.parquet", f"{files}/b.txt"], column="text", held_out=10)[1]
     assert set(again["text"][:]) == kept
+    both = load_corpus([f"{files}/a.parquet", f"{files}/b.txt"], column="text", held_out=None)[1]
+    assert len(both) == 10  # a tenth of 100
 
 
 def test_pieces_are_even_and_lose_nothing():

@@ -63,8 +63,12 @@ def test_parallel_processes_give_the_same(masked_lm_checkpoint, reviews, tmp_pat
 def test_all_mistakes_at_once(masked_lm_checkpoint, reviews, tmp_path):
     given = flags(masked_lm_checkpoint, reviews, tmp_path / "out")
     with pytest.raises(UserError) as caught:
-        run_in_process("compare", *given, "--mode", "head-onyl", "freeze-lower-9", "--parallel", 0)
+        run_in_process(
+            *("compare", *given, "--model", "bundled/nope", masked_lm_checkpoint),
+            *("--mode", "head-onyl", "freeze-lower-9", "--parallel", 0),
+        )
     message = str(caught.value)
+    assert message.count("--model bundled/nope: there is no such bundled checkpoint") == 1
     assert "Did you mean 'head-only'" in message
     assert "has 3 blocks" in message
     assert "--parallel is 0" in message
