@@ -94,7 +94,8 @@ def row(arm: Arm) -> dict[str, Any]:
 def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> tuple[str, str]:
     """Which one to take, and why.
 
-    The cheapest, by operations of training, of those that no other is shown to be better than.
+    The cheapest, by operations of training, of those that no other is shown to be better than; of equally
+    cheap ones the one that scores highest.
 
     Args:
         rows: Name to :func:`row`.
@@ -107,7 +108,7 @@ def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> t
         pair.second if pair.better == pair.first else pair.first for pair in pairs if pair.better
     }
     standing = [name for name in rows if name not in beaten]
-    take = min(standing, key=lambda name: rows[name]["flops"])
+    take = min(standing, key=lambda name: (rows[name]["flops"], -rows[name]["mean"]))
     best = max(rows, key=lambda name: rows[name]["mean"])
     own = rows[take]
     start = f"Take {take}, because "

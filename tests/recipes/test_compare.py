@@ -101,6 +101,9 @@ def test_the_cheapest_that_nothing_beats_is_taken():
         "full",
         "Take full, because it is reliably better than all the others.",
     )
+    same = rows(one=(0.6, 1.0), two=(0.61, 1.0))
+    take, why = recommend(same, [pair("one", "two", -0.01, 0.02, 0.6)])
+    assert take == "two" and "it scores highest (61.0)" in why
     small = [*pairs[:2], pair("freeze", "full", -0.025, 0.01, 0.02)]  # significant, not detectable
     assert recommend(given, small)[0] == "freeze"
 
