@@ -236,7 +236,7 @@ class PretrainConfig(TrainingConfig):
     classifiers find something there (Ma et al., 2024)."""
     teacher: str | None = None
     """A stronger checkpoint, such as a sentence encoder: its mean state of each piece of text, at its middle
-    and last block, is predicted too (masked LM)."""
+    and last block, is predicted too."""
     teacher_weight: float = 3.0
     """Weight of that loss, with --teacher."""
     dropout: float = 0.0

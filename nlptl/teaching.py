@@ -1,6 +1,5 @@
 """A teacher's states of every piece of a corpus: computed once, kept on disk, read by row."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.data.encoding import tokenizer_hash
+from nlptl.evaluation.cells import checkpoint_hash
 from nlptl.evaluation.probe import pooled_states
 from nlptl.terminal import say
 
@@ -52,19 +52,25 @@ def teacher_states(
     Returns:
         Shape ``(pieces, 2 * width)``, float16, memory-mapped.
     """
-    key = {
-        "teacher": teacher,
-        "pieces": pieces._fingerprint,
-        "tokenizer": tokenizer_hash(tokenizer),
-        "count": len(pieces),
-    }
-    name = sha256(json.dumps(key).encode()).hexdigest()[:16]
-    file = path / f"{name}.npy"
+    file = path / f"{_key(pieces, tokenizer, teacher)[:16]}.npy"
     if not file.exists():  # the same answer on all processes, because all wait at the end
         say(f"teacher: {teacher} reads {len(pieces):,} pieces, once")
         _compute(pieces, tokenizer, teacher, file, accelerator)
     accelerator.wait_for_everyone()
     return np.load(file, mmap_mode="r")
+
+
+def _key(pieces: Any, tokenizer: Any, teacher: str) -> str:
+    """Hash of the texts and the teacher's weights.
+
+    Not the dataset's own fingerprint: that one changes when the datasets library's cache is emptied.
+    """
+    found = sha256(f"{checkpoint_hash(teacher)} {tokenizer_hash(tokenizer)}".encode())
+    for batch in pieces.with_format("numpy", columns=["input_ids"]).iter(batch_size=CHUNK):
+        for ids in batch["input_ids"]:
+            found.update(len(ids).to_bytes(4, "big"))
+            found.update(np.asarray(ids, dtype=np.int32).tobytes())
+    return found.hexdigest()
 
 
 def _compute(pieces: Any, tokenizer: Any, teacher: str, file: Path, accelerator: Any) -> None:

@@ -14,6 +14,7 @@ from nlptl.models.layer_map import layer_map
 from nlptl.models.lora import plain
 from nlptl.records import Collate
 from nlptl.tasks.objectives import IGNORED
+from nlptl.tasks.teacher import TeacherHead, taught_states
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class MaskedLM:
         whole_words: Choose whole words instead of tokens.
         bag_weight: Weight of :func:`bag_loss`.
         teacher_width: Values of a teacher's states (column ``teacher``); 0 without a teacher.
-        teacher_weight: Weight of :func:`teacher_loss`.
+        teacher_weight: Weight of :func:`~nlptl.tasks.teacher.teacher_loss`.
     """
 
     share: float = 0.15
@@ -150,10 +151,9 @@ def collator(
         distinct = [
             {"ids": np.setdiff1d(feature["input_ids"], special)} for feature in features if bags
         ]
-        taught = [np.asarray(f["teacher"], np.float32) for f in features if "teacher" in f]
         return {
             **({"bags": torch.from_numpy(pad(distinct, "ids", IGNORED))} if bags else {}),
-            **({"taught": torch.from_numpy(np.stack(taught))} if taught else {}),
+            **taught_states(features),
             "input_ids": torch.from_numpy(shown),
             "attention_mask": torch.from_numpy(real.astype(np.int64)),
             "positions": torch.from_numpy(positions),
@@ -172,9 +172,8 @@ class MaskedPositions(nn.Module):
     Args:
         model: A masked language model.
         bag_weight: Weight of :func:`bag_loss`, which teaches the first token what the text is about.
-        teacher_width: Values of a teacher's states; two linear maps to them are trained along, and
-            thrown away afterwards. 0 without a teacher.
-        teacher_weight: Weight of :func:`teacher_loss`.
+        teacher_width: Values of a teacher's states; 0 without a teacher.
+        teacher_weight: See :class:`~nlptl.tasks.teacher.TeacherHead`.
     """
 
     def __init__(
@@ -186,12 +185,9 @@ class MaskedPositions(nn.Module):
         teacher_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.model, self.bag_weight, self.teacher_weight = model, bag_weight, teacher_weight
+        self.model, self.bag_weight = model, bag_weight
         base = plain(model)
-        width = base.config.hidden_size
-        self.to_teacher = nn.ModuleList(
-            nn.Linear(width, teacher_width) for _ in range(2 * (teacher_width > 0))
-        )
+        self.teacher = TeacherHead(base.config.hidden_size, teacher_width, teacher_weight)
         # In a list, so that it is not registered twice.
         self.lm_head = [getattr(base, layer_map(base).family.lm_head)]
 
@@ -214,12 +210,7 @@ class MaskedPositions(nn.Module):
         loss = losses.mean()
         if bags is not None and self.bag_weight:
             loss = loss + self.bag_weight * bag_loss(self.lm_head[0](states[:, 0]), bags)
-        if taught is not None and self.to_teacher:
-            real = attention_mask.unsqueeze(-1)
-            pooled = states[:, 0], (states * real).sum(1) / real.sum(1)
-            guesses = [to(states) for to, states in zip(self.to_teacher, pooled, strict=True)]
-            loss = loss + self.teacher_weight * teacher_loss(guesses, taught)
-        return loss, losses
+        return loss + self.teacher(states, attention_mask, states[:, 0], taught), losses
 
 
 def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
@@ -237,20 +228,3 @@ def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
     real = bags != IGNORED
     chances = logits.float().log_softmax(-1).gather(1, bags.clamp(min=0))
     return -((chances * real).sum(1) / real.sum(1).clamp(min=1)).mean()
-
-
-def teacher_loss(guesses: Sequence[Tensor], taught: Tensor) -> Tensor:
-    """How far a student's guesses at a teacher's states are from them: mean of 1 - cosine.
-
-    The cosine term of DistilBERT (Sanh et al., 2019), on pooled states instead of tokens, so that teacher
-    and student may have different vocabularies; the student's first token and its mean both guess.
-
-    Args:
-        guesses: ``(batch, values)`` each, already of the teacher's width.
-        taught: ``(batch, values)``.
-    """
-    each = [
-        1 - nn.functional.cosine_similarity(guess.float(), taught, dim=-1).mean()
-        for guess in guesses
-    ]
-    return torch.stack(each).mean()

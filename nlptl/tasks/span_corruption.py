@@ -12,6 +12,7 @@ from nlptl.data.padding import pad, real_tokens
 from nlptl.models.lora import plain
 from nlptl.records import Collate
 from nlptl.tasks.objectives import IGNORED
+from nlptl.tasks.teacher import TeacherHead, taught_states
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,14 @@ class SpanCorruption:
     Attributes:
         density: Share of the tokens that is replaced.
         mean_length: Mean tokens a span.
+        teacher_width: Values of a teacher's states (column ``teacher``); 0 without a teacher.
+        teacher_weight: Weight of :func:`~nlptl.tasks.teacher.teacher_loss`.
     """
 
     density: float = 0.15
     mean_length: float = 3.0
+    teacher_width: int = 0
+    teacher_weight: float = 0.0
 
     @property
     def auto_class(self) -> Any:
@@ -56,7 +61,10 @@ class SpanCorruption:
         return noise, min(max(round(noise / self.mean_length), 1), tokens - noise + 1)
 
     def collator(self, tokenizer: Any) -> Collate:
-        """Corrupt anew at each call: ids and mask ``(batch, length)``, ``labels`` ``(batch, target)``."""
+        """Corrupt anew at each call: ids and mask ``(batch, length)``, ``labels`` ``(batch, target)``.
+
+        A teacher's states pass through as ``taught``, ``(batch, values)``.
+        """
         sentinels = sentinel_ids(tokenizer)
         end = tokenizer.eos_token_id
 
@@ -74,6 +82,7 @@ class SpanCorruption:
                     }
                 )
             return {
+                **taught_states(features),
                 "input_ids": torch.from_numpy(pad(pairs, "input_ids", tokenizer.pad_token_id)),
                 "attention_mask": torch.from_numpy(real_tokens(pairs).astype(np.int64)),
                 "labels": torch.from_numpy(pad(pairs, "labels", IGNORED)),
@@ -83,7 +92,7 @@ class SpanCorruption:
 
     def module(self, model: Any) -> nn.Module:
         """See :class:`Denoiser`."""
-        return Denoiser(model)
+        return Denoiser(model, teacher_width=self.teacher_width, teacher_weight=self.teacher_weight)
 
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Row of each target token, in the order of :class:`Denoiser`'s losses."""
@@ -144,18 +153,36 @@ def _firsts(noise: np.ndarray) -> np.ndarray:
 
 
 class Denoiser(nn.Module):
-    """Runs an encoder-decoder model on corrupted text; losses of the real target tokens only."""
+    """Runs an encoder-decoder model on corrupted text; losses of the real target tokens only.
 
-    def __init__(self, model: Any) -> None:
+    Args:
+        model: With an LM head.
+        teacher_width: Values of a teacher's states; 0 without a teacher.
+        teacher_weight: See :class:`~nlptl.tasks.teacher.TeacherHead`.
+    """
+
+    def __init__(self, model: Any, *, teacher_width: int = 0, teacher_weight: float = 0.0) -> None:
         super().__init__()
         self.model = model
+        width = plain(model).config.hidden_size
+        self.teacher = TeacherHead(width, teacher_width, teacher_weight)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        taught: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the mean loss in nats a target token, and the loss of each, shape ``(targets,)``."""
+        """Return the loss to train on, and the nats of each target token, shape ``(targets,)``.
+
+        What the teacher is guessed from is the encoder's: its mean state, and that of ``</s>``.
+        """
         base = plain(self.model)
-        logits = base(input_ids=input_ids, attention_mask=attention_mask, labels=labels).logits
+        found = base(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
         real = labels != IGNORED
-        losses = nn.functional.cross_entropy(logits[real].float(), labels[real], reduction="none")
-        return losses.mean(), losses
+        logits = found.logits[real].float()
+        losses = nn.functional.cross_entropy(logits, labels[real], reduction="none")
+        states = found.encoder_last_hidden_state
+        last = states[torch.arange(len(states)), attention_mask.sum(1) - 1]
+        return losses.mean() + self.teacher(states, attention_mask, last, taught), losses

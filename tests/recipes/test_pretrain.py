@@ -212,7 +212,7 @@ def test_a_teachers_states_are_computed_once_and_predicted(
             shutil.rmtree(path)
     run_in_process("pretrain", *given, "--resume")
     assert (tmp_path / "run/model/model.safetensors").exists()
-    assert "to_teacher" not in " ".join(load_file(tmp_path / "run/model/model.safetensors"))
+    assert "teacher" not in " ".join(load_file(tmp_path / "run/model/model.safetensors"))
 
 
 def test_mistakes_come_together_and_nothing_is_written(tmp_path):

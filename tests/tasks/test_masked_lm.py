@@ -11,7 +11,6 @@ from nlptl.tasks.masked_lm import (
     collator,
     continuing,
     mask_tokens,
-    teacher_loss,
 )
 from nlptl.tasks.objectives import IGNORED
 
@@ -104,26 +103,6 @@ def test_the_bag_adds_to_the_loss_and_not_to_the_measure(masked_lm_checkpoint, t
     states = model.base_model(batch["input_ids"], batch["attention_mask"]).last_hidden_state
     expected = plain + 0.5 * bag_loss(model.cls(states[:, 0]), batch["bags"])
     torch.testing.assert_close(both, expected, rtol=0, atol=1e-5)
-
-
-def test_the_teachers_loss_by_hand(masked_lm_checkpoint, tokenizer):
-    """Cosines 1 and 0 for one guess, -1 and 1 for the other: 1 - 0.5 and 1 - 0, their mean 0.75."""
-    taught = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    guesses = [torch.tensor([[3.0, 0.0], [1.0, 0.0]]), torch.tensor([[-1.0, 0.0], [0.0, 1.0]])]
-    assert teacher_loss(guesses, taught).item() == pytest.approx(0.75)
-    model = AutoModelForMaskedLM.from_pretrained(masked_lm_checkpoint).eval()
-    features = [{**row, "teacher": [1.0, -1.0, 0.5]} for row in rows(tokenizer)]
-    batch = collator(tokenizer)(features, np.random.default_rng(3))
-    assert batch["taught"].shape == (3, 3)
-    module = MaskedPositions(model, teacher_width=3, teacher_weight=2.0)
-    both, nats = module(**batch)
-    plain, same = MaskedPositions(model)(**{k: v for k, v in batch.items() if k != "taught"})
-    assert torch.equal(nats, same)
-    states = model.base_model(batch["input_ids"], batch["attention_mask"]).last_hidden_state
-    real = batch["attention_mask"].unsqueeze(-1)
-    pooled = states[:, 0], (states * real).sum(1) / real.sum(1)
-    expected = [to(s) for to, s in zip(module.to_teacher, pooled, strict=True)]
-    torch.testing.assert_close(both, plain + 2 * teacher_loss(expected, batch["taught"]))
 
 
 def test_whole_words_are_chosen_as_wholes(tokenizer):

@@ -1,0 +1,41 @@
+"""A teacher's states are found again for the same texts, and only for these."""
+
+from datasets import Dataset
+from tiny import tiny_tokenizer
+from transformers import AutoTokenizer
+
+from nlptl.engine.setup import new_accelerator
+from nlptl.teaching import teacher_states
+
+
+def test_the_key_is_the_content(checkpoints, tmp_path, monkeypatch):
+    """Another fingerprint of the same pieces finds them; a changed, moved or longer piece does not."""
+    teacher = str(checkpoints["bert"])
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints["bert"])
+    computed = []
+
+    def compute(pieces, tokenizer, teacher, file, accelerator):
+        computed.append(file.name)
+        raise RuntimeError
+
+    monkeypatch.setattr("nlptl.teaching._compute", compute)
+
+    def key(rows, tokenizer=tokenizer, teacher=teacher, fingerprint=None):
+        pieces = Dataset.from_list([{"input_ids": row, "length": len(row)} for row in rows])
+        pieces._fingerprint = fingerprint or pieces._fingerprint
+        try:
+            teacher_states(pieces, tokenizer, teacher, tmp_path, new_accelerator())
+        except RuntimeError:
+            return computed[-1]
+
+    rows = [[5, 6, 7], [8, 9]]
+    same = key(rows)
+    assert key(rows, fingerprint="of another cache") == same
+    others = [
+        key([[5, 6, 7], [8, 10]]),
+        key([[8, 9], [5, 6, 7]]),
+        key([[5, 6], [7, 8, 9]]),
+        key(rows, tokenizer=tiny_tokenizer("roberta")),
+        key(rows, teacher=str(checkpoints["roberta"])),
+    ]
+    assert len({same, *others}) == 6
