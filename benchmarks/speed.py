@@ -129,6 +129,7 @@ def run_nlptl(task: Any, splits: Any, settings: Any) -> dict[str, float]:
         "evaluate_seconds": run.timing["test_seconds"],
         "score": run.metrics[task.selection],
         "padding": run.padding,
+        "gflops": run.flops / run.timing["train_seconds"] / 1e9,
     }
 
 

@@ -14,25 +14,26 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from nlptl.config import QAConfig, SentimentConfig, parse_args
+from nlptl.config import parse_args
 from nlptl.engine.setup import new_accelerator
-from nlptl.evaluation.arms import Arm, run_arm, scratch_arm
-from nlptl.evaluation.probe import fit_probe, pooled_states
+from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm
+from nlptl.evaluation.parts import tuned
+from nlptl.evaluation.probe import Pool, fit_probe, pooled_states
 from nlptl.evaluation.report import scratch_settings
 from nlptl.evaluation.statistics import joint_bootstrap
+from nlptl.metrics.spread import spread
 from nlptl.models.architecture import save_untrained
 from nlptl.planning import check_training, fill_in, settings_of
-from nlptl.tasks.qa import prepare_qa
-from nlptl.tasks.sentiment import prepare_sentiment
+from nlptl.reporting import RECIPES
 
 ROOT = Path(__file__).parent.parent
 SEEDS = range(6)
-RECIPES = {"sentiment": (SentimentConfig, prepare_sentiment), "qa": (QAConfig, prepare_qa)}
+POOLS: tuple[Pool, ...] = ("mean", "token")
 #: Times full's default rate, for both arms; random weights get so many times the epochs.
 RATES, LONGER = (1.0, 3.0), 2.0
 
 
-def probes(model: str, task, splits, pool: str) -> dict:
+def probes(model: str, task, splits, pool: Pool) -> dict:
     """Accuracy of a linear probe on the frozen body's last block and on six untrained ones'."""
 
     def one(name: str) -> float:
@@ -52,16 +53,8 @@ def probes(model: str, task, splits, pool: str) -> dict:
 
 def summary(arm: Arm) -> dict:
     """What the file keeps of an arm."""
-    each = arm.scores.mean(axis=1)
-    return {
-        "mean": each.mean(),
-        "sd": each.std(ddof=1),
-        "seeds": each.tolist(),
-        "learning_rate": arm.settings.learning_rate,
-        "epochs": arm.settings.epochs,
-        "validation_by_rate": {f"{rate:g}": score for rate, score in arm.tried.items()},
-        "seconds": round(arm.seconds),
-    }
+    each = arm.scores.mean(axis=1).tolist()
+    return {**spread(each), "seeds": each, **tuned(arm), "seconds": round(arm.seconds)}
 
 
 def measure(recipe: str, model: str, flags: list[str]) -> dict:
@@ -73,17 +66,16 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     filled = fill_in(config, mode, family, width, len(splits["train"]))
     settings = settings_of(filled, mode, 0)
     longer, rates = scratch_settings(settings, RATES, LONGER)
-    full = run_arm(task, splits, settings, seeds=SEEDS, rates=rates, keep=True, title=model)
-    scratch = scratch_arm(
-        task, splits, longer, seeds=SEEDS, rates=rates, keep=True, title="from scratch"
-    )
+    runner = Runner(task, splits)
+    full = run_arm(runner, settings, seeds=SEEDS, rates=rates, title=model)
+    scratch = scratch_arm(runner, longer, seeds=SEEDS, rates=rates, title="from scratch")
     groups = task.groups(splits["test"])
     gain = joint_bootstrap(full.scores, scratch.scores, groups=groups)
     found = {"model": model, "n": {name: len(table) for name, table in splits.items()}}
     found |= {"full": summary(full), "scratch": summary(scratch)}
     found["gain"] = {"mean": gain.mean, "low": gain.low, "high": gain.high, "p": gain.p}
     if recipe == "sentiment":
-        found["probe"] = {pool: probes(model, task, splits, pool) for pool in ("mean", "token")}
+        found["probe"] = {pool: probes(model, task, splits, pool) for pool in POOLS}
     return found
 
 

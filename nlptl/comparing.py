@@ -1,20 +1,16 @@
 """Modes and checkpoints side by side: one table, one picture, one sentence."""
 
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from nlptl.data.corpus import read_documents
 from nlptl.evaluation.body import bundled_texts
-from nlptl.evaluation.cells import versions
 from nlptl.evaluation.comparison import Pair, compare_all, recommend, row
 from nlptl.evaluation.render.comparison import comparison_figure, comparison_markdown
-from nlptl.evaluation.render.style import as_png, as_svg
+from nlptl.evaluation.render.files import write_pictured
 from nlptl.grid import prepare_grid, run_grid
-from nlptl.reporting import DOCUMENTS
+from nlptl.reporting import upstream_texts
 from nlptl.terminal import say
+from nlptl.versions import versions
 
 
 def run_comparison(config: Any) -> dict[str, Any]:
@@ -32,8 +28,8 @@ def run_comparison(config: Any) -> dict[str, Any]:
         UserError: With every mistake, before any slow work.
     """
     grid = prepare_grid(config, [(model, mode) for model in config.model for mode in config.mode])
-    texts = upstream_texts(config)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    texts = upstream_texts(config.upstream_text) or bundled_texts()
+    config.output_dir.mkdir(parents=True, exist_ok=True)  # fails now, not after hours
     arms = run_grid(grid, texts=texts, parallel=config.parallel)
     rows = {name: row(arm) for name, arm in arms.items()}
     pairs = compare_all(arms, groups=grid.task.groups(grid.splits["test"]))
@@ -51,19 +47,12 @@ def run_comparison(config: Any) -> dict[str, Any]:
         "sentence": why,
         "versions": versions(),
     }
-    write_comparison(record, config.output_dir)
-    say(
-        f"\n{comparison_markdown(record)}\n{why}\n{config.output_dir}: compare.json, .md, .png, .svg"
+    table = comparison_markdown(record)
+    write_pictured(
+        record, "compare", table, comparison_figure(record), "score against cost", config.output_dir
     )
+    say(f"\n{table}\n{why}\n{config.output_dir}: compare.json, .md, .png, .svg")
     return record
-
-
-def upstream_texts(config: Any) -> Sequence[str]:
-    """Text that forgetting is measured on: as asked, or what comes with nlptl."""
-    if not config.upstream_text:
-        return bundled_texts()
-    texts = read_documents(config.upstream_text, "text", "--upstream-text")
-    return [t for t in texts.select(range(min(DOCUMENTS, len(texts))))["text"][:] if t]
 
 
 def pair_record(pair: Pair) -> dict[str, Any]:
@@ -75,16 +64,3 @@ def pair_record(pair: Pair) -> dict[str, Any]:
         "better": pair.better,
         "equal": pair.equal,
     }
-
-
-def write_comparison(record: Mapping[str, Any], directory: Path) -> None:
-    """Write the record, the table and the picture."""
-    figure = comparison_figure(record)
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    table = comparison_markdown(record)
-    (directory / "compare.json").write_text(text, encoding="utf-8")
-    (directory / "compare.png").write_bytes(as_png(figure))
-    (directory / "compare.svg").write_text(as_svg(figure), encoding="utf-8")
-    (directory / "compare.md").write_text(
-        f"{table}\n![score against cost](compare.png)\n", encoding="utf-8"
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from nlptl.cache.prefix_cache import forget
 from nlptl.errors import Problems
-from nlptl.evaluation.arms import Arm, run_arm
+from nlptl.evaluation.arms import Arm, Runner, run_arm
 from nlptl.finetuning import Settings
 from nlptl.planning import check_training, fill_in, settings_of
 from nlptl.reporting import RECIPES
@@ -94,28 +94,26 @@ def run_grid(
     """
     if parallel > 1:
         _ahead(grid, texts, parallel)
-    arms = {}
+    arms, runner = {}, Runner(grid.task, grid.splits)
     for name, settings in grid.entries.items():
-        arms[name] = _arm(grid, name, settings, grid.seeds, texts, title=name)
+        arms[name] = _arm(grid, settings, grid.seeds, texts, runner, title=name)
         forget()
     return arms
 
 
 def _arm(
     grid: Grid,
-    name: str,
     settings: Settings,
     seeds: Sequence[int],
     texts: Sequence[str] | None,
+    runner: Runner | None = None,
     title: str = "",
 ) -> Arm:
     return run_arm(
-        grid.task,
-        grid.splits,
+        Runner(grid.task, grid.splits) if runner is None else runner,
         settings,
         seeds=seeds,
         rates=[settings.learning_rate],
-        keep=True,
         texts=texts,
         title=title,
     )
@@ -128,9 +126,7 @@ def _ahead(grid: Grid, texts: Sequence[str] | None, parallel: int) -> None:
         parallel, mp_context=get_context("spawn"), initializer=_limit, initargs=(threads,)
     ) as pool:
         waiting = {
-            pool.submit(
-                _arm, grid, name, settings, (seed,), texts if seed == grid.seeds[0] else None
-            ): (
+            pool.submit(_arm, grid, settings, (seed,), texts if seed == grid.seeds[0] else None): (
                 name,
                 seed,
             )

@@ -12,7 +12,7 @@ from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
 from nlptl.models.architecture import check_architecture
-from nlptl.models.layer_map import check_family
+from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes import Mode, check_above, check_depth, default_learning_rate, parse_mode
 from nlptl.runs import check_directory, claim_directory
@@ -102,10 +102,7 @@ def check_model(name: str, max_length: int | None) -> tuple[str, int, int]:
     config = load_config(name)
     longest_input(config, load_tokenizer(name), max_length)
     check_family(config.model_type)
-    depth = config.num_hidden_layers
-    if getattr(config, "is_encoder_decoder", False):
-        depth += config.num_decoder_layers
-    return config.model_type, config.hidden_size, depth
+    return config.model_type, config.hidden_size, sum(depth(config))
 
 
 def check_precision(family: str) -> None:

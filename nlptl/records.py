@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 #: Pads features to tensors; draws what is random from the generator.
@@ -29,8 +30,12 @@ class Batch:
     padding: float = 0.0
 
     def to(self, device: Any) -> "Batch":
-        """Return the batch with its tensors on ``device``."""
-        moved = {key: value.to(device, non_blocking=True) for key, value in self.inputs.items()}
+        """Return the batch with its tensors on ``device``; on a GPU they get there while it computes."""
+        pinned = torch.device(device).type == "cuda"  # only from pinned memory does a copy not wait
+        moved = {
+            key: (value.pin_memory() if pinned else value).to(device, non_blocking=True)
+            for key, value in self.inputs.items()
+        }
         return Batch(moved, self.indices, self.size, self.padding)
 
 

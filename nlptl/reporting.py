@@ -55,10 +55,6 @@ def report_run(
             f"{directory / 'model'} cannot be opened ({str(error).splitlines()[0]}), so forgetting and shift "
             "are left out."
         )
-    texts = None
-    if config.upstream_text:
-        texts = read_documents(config.upstream_text, "text", "--upstream-text")
-        texts = [t for t in texts.select(range(min(DOCUMENTS, len(texts))))["text"][:] if t]
     for note in lost:
         say(f"note: {note}")
     adapter = directory / "adapter"
@@ -71,7 +67,7 @@ def report_run(
         adapted=adapted,
         known=known,
         adapter=adapter if adapter.is_dir() else None,
-        upstream_texts=texts,
+        upstream_texts=upstream_texts(config.upstream_text),
         dataset=str(config.dataset if config.train_file is None else config.train_file),
         run=str(directory),
         notes=lost,
@@ -115,6 +111,14 @@ def report_directory(
     task, splits, _ = prepare(config)
     ready = Prepared(config, mode, task, splits, {})
     return report_run(ready, directory, tier)
+
+
+def upstream_texts(name: str | None) -> list[str] | None:
+    """The first texts of a corpus that forgetting shall be measured on; None where none is named."""
+    if not name:
+        return None
+    texts = read_documents(name, "text", "--upstream-text")
+    return [t for t in texts.select(range(min(DOCUMENTS, len(texts))))["text"][:] if t]
 
 
 def trained_model(task: Task, directory: Path) -> Any:

@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import platform
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +10,14 @@ import torch
 
 from nlptl.config import load_yaml, to_yaml
 from nlptl.errors import ConfigError, RunError, listed
+from nlptl.files import write_whole
 from nlptl.finetuning import FineTuned
+from nlptl.metrics.spread import has_failed, spread
 from nlptl.model_card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
 from nlptl.models.lora import is_lora, merged
 from nlptl.terminal import say
+from nlptl.versions import versions
 
 #: Any of these in an output directory means that a run was there.
 TRACES = ("result.json", "config.yaml", "model", "checkpoints")
@@ -86,18 +86,6 @@ def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
             say(f"{directory} is finished, nothing is left to do there.")
         else:
             yield seed, directory
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    names = ("nlptl", "torch", "transformers", "datasets", "peft", "accelerate", "evaluate")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            found[name] = "unknown"
-    return found
 
 
 def save_run(
@@ -171,9 +159,7 @@ def result_record(run: FineTuned) -> dict[str, Any]:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON file that is never seen half-written."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def _save_model(run: FineTuned, directory: Path) -> float:
@@ -238,29 +224,23 @@ def summarize_seeds(config: Any) -> dict[str, Any] | None:
     selection = records[0]["selection"]["metric"]
     floor = majority_share(config.output_dir / "predictions.jsonl")
     failed = [
-        r["seed"] for r in records if floor is not None and r["metrics"][selection] <= floor + 0.01
+        r["seed"]
+        for r in records
+        if floor is not None and has_failed(r["metrics"][selection], floor)
     ]
     names = [n for n in records[0]["metrics"] if not n.endswith("_se")]
     summary = {
         "seeds": [r["seed"] for r in records],
         "failed": failed,
         "majority": floor,
-        "metrics": {n: spread([r["metrics"][n] for r in records]) for n in names},
+        "metrics": {n: _spread([r["metrics"][n] for r in records]) for n in names},
     }
     write_json(config.output_dir / "result.json", {**records[0], "seeds": summary})
     return summary
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation, median, minimum, maximum, and the values."""
-    return {
-        "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-        "scores": list(values),
-    }
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    return {**spread(values), "scores": list(values)}
 
 
 def majority_share(predictions: Path) -> float | None:

@@ -1,21 +1,22 @@
 """The literal question: how much better downstream is a checkpoint that is better upstream?"""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nlptl.comparing import upstream_texts
 from nlptl.engine.setup import new_accelerator
 from nlptl.errors import ConfigError, Problems, listed
-from nlptl.evaluation.cells import architecture_hash, versions
-from nlptl.evaluation.render.style import as_png, as_svg
+from nlptl.evaluation.body import bundled_texts
+from nlptl.evaluation.cells import architecture_hash
+from nlptl.evaluation.render.files import write_pictured
 from nlptl.evaluation.render.upstream_curve import upstream_figure, upstream_markdown
 from nlptl.evaluation.upstream import upstream_loss
 from nlptl.grid import prepare_grid, run_grid
+from nlptl.reporting import upstream_texts
 from nlptl.terminal import muted, say
+from nlptl.versions import versions
 
 #: Fewer points than this say nothing of a slope.
 LEAST = 4
@@ -41,8 +42,8 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
             "--model: the checkpoints differ in architecture or tokenizer, so their losses do not compare. "
             "Give checkpoints of one pretraining run."
         )
-    texts = upstream_texts(config)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    texts = upstream_texts(config.upstream_text) or bundled_texts()
+    config.output_dir.mkdir(parents=True, exist_ok=True)  # fails now, not after hours
     points = []
     arms = run_grid(grid, parallel=config.parallel)
     for name, arm in zip(names, arms.values(), strict=True):
@@ -67,8 +68,16 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
         **upstream_curve(points),
         "versions": versions(),
     }
-    write_curve(record, config.output_dir)
-    say(f"\n{upstream_markdown(record)}\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
+    table = upstream_markdown(record)
+    write_pictured(
+        record,
+        "upstream_curve",
+        table,
+        upstream_figure(record),
+        "downstream against upstream",
+        config.output_dir,
+    )
+    say(f"\n{table}\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
     return record
 
 
@@ -132,16 +141,3 @@ def upstream_curve(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _slope(losses: np.ndarray, scores: np.ndarray) -> float:
     return float(-100 * np.polyfit(losses, scores, 1)[0])
-
-
-def write_curve(record: Mapping[str, Any], directory: Path) -> None:
-    """Write the record, the table and the picture."""
-    figure = upstream_figure(record)
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    (directory / "upstream_curve.json").write_text(text, encoding="utf-8")
-    (directory / "upstream_curve.png").write_bytes(as_png(figure))
-    (directory / "upstream_curve.svg").write_text(as_svg(figure), encoding="utf-8")
-    (directory / "upstream_curve.md").write_text(
-        f"{upstream_markdown(record)}\n![downstream against upstream](upstream_curve.png)\n",
-        encoding="utf-8",
-    )

@@ -13,6 +13,7 @@ def main(config: PretrainConfig) -> None:
     """Read the corpus, build or load the model, train, save."""
     from nlptl.engine.setup import start_accelerator
     from nlptl.models.building import model_to_train
+    from nlptl.models.loading import longest_input
     from nlptl.modes import apply_mode
     from nlptl.planning import prepare_pretraining, pretraining_plan
     from nlptl.pretraining import pretrain, start_model
@@ -39,7 +40,7 @@ def main(config: PretrainConfig) -> None:
         objective=ready.objective,
         plan=pretraining_plan(config, ready.objective),
         batch_size=config.batch_size,
-        max_length=min(config.max_length or 128, tokenizer.model_max_length),
+        max_length=longest_input(model.config, tokenizer, None, usual=config.max_length or 128),
         dropout=config.dropout,
         seed=config.seed,
         accelerator=accelerator,

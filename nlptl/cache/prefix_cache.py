@@ -303,7 +303,7 @@ class PrefixCache:
         for name, values in live.items():
             for row, index in enumerate(chosen):
                 expected = self._part(values[row], int(lengths[index]))
-                kept = arrays[name].padded([index])[0].numpy()
+                kept = arrays[name].padded([index])[0, : len(expected)].numpy()
                 if not np.abs(kept - expected).max() <= share * max(1.0, np.abs(expected).max()):
                     return False
         return True

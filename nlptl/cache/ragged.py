@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nlptl.data.padding import padded_length
+
 #: Bytes of a file that are summed at a time.
 CHUNK = 1 << 24
 
@@ -58,9 +60,10 @@ class Ragged:
         self.flat[self.offsets[index] : self.offsets[index + 1]] = rows
 
     def padded(self, indices: Sequence[int]) -> Tensor:
-        """Some arrays, zeros behind the shorter ones: ``(batch, longest, width)``, float32."""
+        """Some arrays, zeros behind the shorter ones: ``(batch, padded_length, width)``, float32."""
         begins, ends = self.offsets[list(indices)], self.offsets[[i + 1 for i in indices]]
-        made = np.zeros((len(begins), int((ends - begins).max()), self.width), np.float32)
+        longest = padded_length(int((ends - begins).max()))
+        made = np.zeros((len(begins), longest, self.width), np.float32)
         for row, (begin, end) in enumerate(zip(begins, ends, strict=True)):
             made[row, : end - begin] = self.flat[begin:end]
         return torch.from_numpy(made)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.data.padding import padded_length
 from nlptl.records import Batch, Collate
 
 #: Shuffled examples are sorted by length inside windows of this many batches: little padding, and
@@ -93,6 +94,6 @@ class LengthBatches:
                 [self.seed or 0, number if shuffled else 0, position, self.rank]
             )
             inputs = self.collate([self.features[int(i)] for i in used], draws)
-            longest = int(self.lengths[used].max())
+            longest = padded_length(int(self.lengths[used].max()))
             padding = 1.0 - float(self.lengths[used].sum()) / max(1, longest * len(used))
             yield Batch(inputs, indices, len(rows), padding)

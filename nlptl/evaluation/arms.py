@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,8 +21,6 @@ from nlptl.terminal import muted, say
 
 #: Pieces of text that forgetting is measured on.
 PIECES = 2000
-#: A seed to a checkpoint's name, which may have to be made first.
-Checkpoint = Callable[[int], str]
 
 
 @dataclass(frozen=True)
@@ -60,54 +58,64 @@ class Arm:
 
 
 class Runner:
-    """Runs fine-tunings of one task, and never the same one twice.
+    """Runs fine-tunings of one task on the same data, and never the same one twice.
 
     Args:
         task: What the examples mean.
         splits: ``train``, ``validation`` and ``test``.
         keep: Look for finished runs on disk, and put new ones there.
-        texts: Also measure what each run's model forgot, on these; None does not.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        splits: Mapping[str, Any],
-        *,
-        keep: bool = True,
-        texts: Sequence[str] | None = None,
-    ) -> None:
-        self.task, self.splits, self.keep, self.texts = task, splits, keep, texts
-        self.data = cells.splits_hash(splits) if keep else ""
+    def __init__(self, task: Task, splits: Mapping[str, Any], *, keep: bool = True) -> None:
+        self.task, self.splits, self.keep = task, splits, keep
         self.found = 0
+        #: Both for this object's life only: a folder of that name may hold other weights tomorrow.
+        self.checkpoint_hash = cache(cells.checkpoint_hash)
+        self.architecture_hash = cache(cells.architecture_hash)
 
-    def run(self, settings: Settings, *, start: str, checkpoint: Callable[[], str]) -> Cell:
+    @cached_property
+    def data(self) -> str:
+        """Hash of the splits."""
+        return cells.splits_hash(self.splits)
+
+    def run(
+        self,
+        settings: Settings,
+        *,
+        checkpoint: Callable[[], str] | None = None,
+        start: str | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> Cell:
         """One fine-tuning.
 
         Args:
-            settings: With rate and seed; the checkpoint's name in it does not count.
-            start: Hash of what it starts from.
-            checkpoint: Gives the checkpoint's name, once it is needed.
+            settings: With rate and seed.
+            checkpoint: Gives the checkpoint's name once it is needed; None takes the settings' own.
+            start: Hash of what it starts from; None hashes the checkpoint.
+            texts: Also measure what the model forgot, on these.
         """
+        name = checkpoint or (lambda: settings.model)
         # Every process must come to the same answer, so only what all of them see decides.
         accelerator = start_accelerator(tracker=None, output_dir=Path(), seed=settings.seed)
-        key = cells.cell_key(
-            start, self.task, self.data, settings, processes=accelerator.num_processes
-        )
-        accelerator.wait_for_everyone()
-        cell = cells.load(key) if self.keep else None
-        if cell and (self.texts is None or cell.upstream):
+        key, cell = "", None
+        if self.keep:
+            start = start or self.checkpoint_hash(name())
+            number = accelerator.num_processes
+            key = cells.cell_key(start, self.task, self.data, settings, processes=number)
+            accelerator.wait_for_everyone()
+            cell = cells.load(key)
+        if cell and (texts is None or cell.upstream):
             self.found += 1
             return cell
         accelerator.wait_for_everyone()
-        own = replace(settings, model=checkpoint())
+        own = replace(settings, model=name())
         with muted():
             run = finetune(self.task, self.splits, own, accelerator=accelerator)
         cell = cells.cell_of(run)
-        if self.texts is not None:
+        if texts is not None:
             body = merged(run.model)
             with muted():
-                found = upstream_entry(own.model, body, self.texts, accelerator, PIECES)
+                found = upstream_entry(own.model, body, texts, accelerator, PIECES)
             cell = replace(cell, upstream=found)
         if self.keep and accelerator.is_main_process:
             cells.keep(key, cell)
@@ -115,15 +123,13 @@ class Runner:
 
 
 def run_arm(
-    task: Task,
-    splits: Mapping[str, Any],
+    runner: Runner,
     settings: Settings,
     *,
     seeds: Sequence[int],
     rates: Sequence[float],
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Callable[[int], str] | None = None,
     start: Callable[[int], str] | None = None,
-    keep: bool = False,
     known: Mapping[int, Cell] | None = None,
     texts: Sequence[str] | None = None,
     title: str = "",
@@ -131,14 +137,13 @@ def run_arm(
     """Fine-tune once a seed, at the rate whose first run does best on validation data.
 
     Args:
-        task: What the examples mean.
-        splits: ``train``, ``validation`` and ``test``.
+        runner: Task and data.
         settings: Everything but rate and seed.
         seeds: One run each; arms with the same seeds see the same orders.
         rates: Peak rates to try with the first seed.
-        checkpoint: Seed to checkpoint; None takes the settings' own for all.
+        checkpoint: Seed to the name of a checkpoint, which may have to be made first; None takes the
+            settings' own for all.
         start: Seed to the hash of what it starts from; None hashes the checkpoint.
-        keep: Take finished runs from disk, and put new ones there.
         known: Seeds that are finished, at the only rate.
         texts: Also measure what the first seed's model forgot, on these.
         title: What to call the arm while it runs; empty says nothing.
@@ -146,30 +151,20 @@ def run_arm(
     Returns:
         Test scores; the test set plays no part in choosing.
     """
-    runner = Runner(task, splits, keep=keep)
-    measured = Runner(task, splits, keep=keep, texts=texts)
-    own: dict[str, str] = {}
-
-    def hashed(seed: int) -> str:
-        if not keep:
-            return ""
-        if start:
-            return start(seed)
-        name = checkpoint(seed) if checkpoint else settings.model
-        if name not in own:
-            own[name] = cells.checkpoint_hash(name)
-        return own[name]
+    before = runner.found
 
     def run(seed: int, rate: float) -> Cell:
         if known and seed in known:
             return known[seed]
-        each = replace(settings, learning_rate=rate, seed=seed)
-        name = partial(checkpoint, seed) if checkpoint else lambda: settings.model
-        chosen = measured if seed == seeds[0] else runner
-        found = chosen.found
-        cell = chosen.run(each, start=hashed(seed), checkpoint=name)
+        found = runner.found
+        cell = runner.run(
+            replace(settings, learning_rate=rate, seed=seed),
+            checkpoint=partial(checkpoint, seed) if checkpoint else None,
+            start=start(seed) if start else None,
+            texts=texts if seed == seeds[0] else None,
+        )
         if title:
-            how = "kept from before" if chosen.found > found else f"{cell.seconds:.0f} s"
+            how = "kept from before" if runner.found > found else f"{cell.seconds:.0f} s"
             say(f"{title}, seed {seed}, rate {rate:.2g}: {cell.score:.4f} ({how})")
         return cell
 
@@ -180,18 +175,16 @@ def run_arm(
         settings=replace(settings, learning_rate=best),
         tried={rate: cell.chosen for rate, cell in first.items()},
         searched=tuple(cell for rate, cell in first.items() if rate != best),
-        kept=runner.found + measured.found,
+        kept=runner.found - before,
     )
 
 
 def scratch_arm(
-    task: Task,
-    splits: Mapping[str, Any],
+    runner: Runner,
     settings: Settings,
     *,
     seeds: Sequence[int],
     rates: Sequence[float],
-    keep: bool = False,
     title: str = "",
 ) -> Arm:
     """:func:`run_arm` from untrained twins of the settings' checkpoint, other weights each seed.
@@ -206,15 +199,13 @@ def scratch_arm(
                 save_untrained(settings.model, path, seed=seed)
             return str(path)
 
-        architecture = cells.architecture_hash(settings.model) if keep else ""
+        architecture = runner.architecture_hash(settings.model)
         return run_arm(
-            task,
-            splits,
+            runner,
             settings,
             seeds=seeds,
             rates=rates,
             checkpoint=twin,
             start=lambda seed: f"untrained {architecture} {seed}",
-            keep=keep,
             title=title,
         )

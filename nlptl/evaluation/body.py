@@ -1,19 +1,21 @@
 """What became of the body: forgetting, shift of representations and weights; parts of the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nlptl.data.corpus import load_corpus
+from nlptl.data.sampling import stratified_order
 from nlptl.data.squad import read_questions
 from nlptl.errors import ModelError
 from nlptl.evaluation.forgetting import Forgetting, forgetting, similarity_forgetting
 from nlptl.evaluation.probe import GRID, body_states, choose_penalty, pooled_states
 from nlptl.evaluation.shift import linear_cka, weight_change
 from nlptl.finetuning import Settings
-from nlptl.models.loading import BUNDLED, load_config, load_with_head
+from nlptl.models.layer_map import depth
+from nlptl.models.loading import BUNDLED, load_config, load_tokenizer, load_with_head
 from nlptl.tasks.base import Task
 
 #: Texts whose states are compared, and training texts of the probes by block.
@@ -62,7 +64,7 @@ def upstream_entry(
     except ModelError:  # a sentence encoder, or a checkpoint saved without its LM head
         states = (
             pooled_states(name, texts[:400], accelerator=accelerator)[:, -1],
-            body_states(adapted, _tokenizer(name), texts[:400], accelerator=accelerator)[:, -1],
+            body_states(adapted, load_tokenizer(name), texts[:400], accelerator=accelerator)[:, -1],
         )
         found = similarity_forgetting(*states)
         return _upstream(found, source, note, None)
@@ -95,12 +97,6 @@ def _upstream(
     }
 
 
-def _tokenizer(name: str) -> Any:
-    from nlptl.models.loading import load_tokenizer
-
-    return load_tokenizer(name)
-
-
 def _adapter_off(name: str, task: Task, adapter: Path) -> Any:
     """The checkpoint with an adapter that is loaded and taken off again."""
     from peft import PeftModel
@@ -109,13 +105,20 @@ def _adapter_off(name: str, task: Task, adapter: Path) -> Any:
     return PeftModel.from_pretrained(model, str(adapter)).unload()
 
 
+def text_classes(task: Task, table: Any, most: int) -> tuple[list[str], list[str]]:
+    """Texts and classes of a table; of more than ``most`` examples a stratified sample."""
+    classes = task.classes(table) or []
+    rows = stratified_order(classes, 0)[:most] if len(table) > most else range(len(table))
+    texts = task.texts(table)
+    return [texts[i] for i in rows], [classes[i] for i in rows]
+
+
 def body_changes(
     task: Task,
     splits: Mapping[str, Any],
     settings: Settings,
     adapted: Any,
     accelerator: Any,
-    sample: Callable[[Task, Any, int], tuple[list[str], list[str]]],
 ) -> dict[str, Any]:
     """The report's part on shift: CKA and weight change by block, and probes of the untouched body.
 
@@ -125,11 +128,8 @@ def body_changes(
         settings: The checkpoint and the longest text.
         adapted: The fine-tuned model; None leaves the comparison out.
         accelerator: The device.
-        sample: Texts and classes of a table, at most so many.
     """
-    config = load_config(settings.model)
-    encoder = config.num_hidden_layers
-    decoder = config.num_decoder_layers if getattr(config, "is_encoder_decoder", False) else 0
+    encoder, decoder = depth(load_config(settings.model))
     entry: dict[str, Any] = {
         "missing": None if adapted is not None else "no trained model was given",
         "texts": None,
@@ -155,7 +155,8 @@ def body_changes(
         entry["rel_weight_change"] = weight_change(loaded.model.cpu(), adapted.cpu())
     if task.classes(splits["test"]) is not None:
         data = {
-            name: sample(task, splits[name], PROBED) for name in ("train", "validation", "test")
+            name: text_classes(task, splits[name], PROBED)
+            for name in ("train", "validation", "test")
         }
         states = {
             name: body_states(loaded.model, loaded.tokenizer, texts, **given)

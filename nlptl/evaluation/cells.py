@@ -14,6 +14,7 @@ import torch
 
 from nlptl.cache.directory import root
 from nlptl.data.encoding import tokenizer_hash
+from nlptl.files import write_whole
 from nlptl.finetuning import FineTuned, Settings
 from nlptl.models.loading import load_config, load_tokenizer, load_with_head
 from nlptl.tasks.base import Task
@@ -107,10 +108,7 @@ def load(key: str) -> Cell | None:
 def keep(key: str, cell: Cell) -> None:
     """Write a cell so that it is never seen half-written."""
     folder().mkdir(parents=True, exist_ok=True)
-    path = folder() / f"{key}.json"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(dataclasses.asdict(cell)), encoding="utf-8")
-    partial.replace(path)
+    write_whole(folder() / f"{key}.json", json.dumps(dataclasses.asdict(cell)))
 
 
 def cell_key(start: str, task: Task, data: str, settings: Settings, *, processes: int) -> str:
@@ -135,11 +133,6 @@ def cell_key(start: str, task: Task, data: str, settings: Settings, *, processes
         "form": 1,
     }
     return sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:40]
-
-
-def versions() -> dict[str, str]:
-    """Releases of the libraries that may change a number."""
-    return {name: version(name) for name in ("nlptl", *LIBRARIES)}
 
 
 def checkpoint_hash(name: str) -> str:

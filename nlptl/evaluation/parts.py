@@ -8,9 +8,7 @@ import numpy as np
 from nlptl.evaluation.arms import Arm
 from nlptl.evaluation.cells import Cell
 from nlptl.evaluation.statistics import Difference, joint_bootstrap
-
-#: A run that beats always giving one answer by no more than a point counts as failed (Mosbach et al., 2021).
-FAILED = 0.01
+from nlptl.metrics.spread import has_failed, spread
 
 
 def missing(why: str) -> dict[str, Any]:
@@ -42,18 +40,14 @@ def arm_entry(
         tuned: The rate and epochs that were chosen, and what was tried.
         predictions_path: Where single predictions lie, relative to the report.
     """
-    each = scores.mean(axis=1)
-    collapsed = [] if floor is None else np.flatnonzero(each <= floor + FAILED).tolist()
+    each = scores.mean(axis=1).tolist()
+    pairs = list(zip(seeds, each, strict=True)) if seeds else []
     return {
         "missing": None,
-        "mean": float(each.mean()),
-        "sd": float(each.std(ddof=1)) if len(each) > 1 else None,
-        "median": float(np.median(each)),
-        "min": float(each.min()),
-        "max": float(each.max()),
-        "failed": [list(seeds)[i] for i in collapsed] if seeds else [],
+        **spread(each),
+        "failed": [s for s, score in pairs if floor is not None and has_failed(score, floor)],
         "seeds": list(seeds),
-        "scores": each.tolist() if seeds else [],
+        "scores": each if seeds else [],
         "predictions_path": predictions_path,
         "tuned": dict(tuned) if tuned else None,
     }

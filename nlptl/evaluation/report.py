@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from nlptl.cache.prefix_cache import forget
-from nlptl.data.encoding import quiet_datasets
-from nlptl.data.sampling import stratified_order, subset
+from nlptl.data.encoding import quiet_datasets, tokenizer_hash
+from nlptl.data.sampling import subset
 from nlptl.engine.setup import new_accelerator
 from nlptl.errors import ModelError
-from nlptl.evaluation import cells, parts
-from nlptl.evaluation.arms import Arm, run_arm, scratch_arm
+from nlptl.evaluation import parts
+from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm
 from nlptl.evaluation.baselines import bag_of_words
-from nlptl.evaluation.body import body_changes, upstream_entry
+from nlptl.evaluation.body import body_changes, text_classes, upstream_entry
 from nlptl.evaluation.cells import Cell
 from nlptl.evaluation.curves import curve_sizes, curve_summary, sample_efficiency
 from nlptl.evaluation.probe import fit_probe, pooled_states
@@ -26,10 +26,12 @@ from nlptl.evaluation.verdict import MARGIN, advice, sentence, verdict
 from nlptl.evaluation.zero_shot import zero_shot
 from nlptl.finetuning import Settings, default_epochs
 from nlptl.models.architecture import save_untrained
-from nlptl.models.loading import load_config
+from nlptl.models.layer_map import depth
+from nlptl.models.loading import load_config, load_tokenizer
 from nlptl.modes import default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.terminal import muted, say
+from nlptl.versions import versions
 
 Tier = Literal["quick", "standard", "full"]
 #: Seeds of each tier, and pieces of upstream text.
@@ -125,25 +127,22 @@ def score_transfer(
     accelerator = new_accelerator()
     seeds = range(settings.seed, settings.seed + max(SEEDS[tier], len(known)))
     groups = task.groups(splits["test"])
+    runner = Runner(task, splits, keep=keep)
     pre = run_arm(
-        task,
-        splits,
+        runner,
         settings,
         seeds=seeds,
         rates=[settings.learning_rate],
-        keep=keep,
         known={cell.seed: cell for cell in known},
         title=f"{settings.mode.name}",
     )
     longer, rates = scratch_settings(settings, RATES[tier], LONGER[tier])
-    scratch = scratch_arm(
-        task, splits, longer, seeds=seeds, rates=rates, keep=keep, title="from scratch"
-    )
+    scratch = scratch_arm(runner, longer, seeds=seeds, rates=rates, title="from scratch")
     forget()
     simple = _simple_arms(task, splits, settings, seeds, accelerator)
     floor = float(np.mean(simple["majority"]["each"]))
     with muted(), quiet_datasets():
-        body = body_changes(task, splits, settings, adapted, accelerator, _text_classes)
+        body = body_changes(task, splits, settings, adapted, accelerator)
         upstream = upstream_entry(
             settings.model,
             adapted,
@@ -169,7 +168,7 @@ def score_transfer(
     words = simple["bow"]["each"]
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "id": _identity(task, splits, settings, tier, seeds, dataset, run),
+        "id": _identity(runner, settings, tier, seeds, dataset, run),
         "downstream": downstream,
         "gain": parts.gain_entry(
             gain,
@@ -186,9 +185,7 @@ def score_transfer(
     }
     arms = [pre, scratch]
     if curve:
-        record["curve"], record["sample_eff"], more = _curve(
-            task, splits, settings, pre, scratch, keep=keep
-        )
+        record["curve"], record["sample_eff"], more = _curve(runner, settings, pre, scratch)
         arms += more
     word = verdict(gain, seeds=len(seeds))
     record["negative"] = {
@@ -234,13 +231,6 @@ def scratch_settings(
     return own, [float(f"{factor * rate:.3g}") for factor in factors]
 
 
-def _text_classes(task: Task, table: Any, most: int) -> tuple[list[str], list[str]]:
-    classes = task.classes(table) or []
-    rows = stratified_order(classes, 0)[:most] if len(table) > most else range(len(table))
-    texts = task.texts(table)
-    return [texts[i] for i in rows], [classes[i] for i in rows]
-
-
 def _simple_arms(
     task: Task, splits: Mapping[str, Any], settings: Settings, seeds: range, accelerator: Any
 ) -> dict[str, dict[str, Any]]:
@@ -252,7 +242,7 @@ def _simple_arms(
         for name in ("probe", "random_probe", "zero_shot", "bow"):
             found[name] = {"arm": parts.missing(f"{task.name}: {why}"), "each": None}
         return found
-    data = {name: _text_classes(task, table, PROBED) for name, table in splits.items()}
+    data = {name: text_classes(task, table, PROBED) for name, table in splits.items()}
     gold = np.asarray(task.classes(splits["test"]))
     texts = task.texts(splits["test"])
 
@@ -296,22 +286,18 @@ def _simple_arms(
 
 
 def _curve(
-    task: Task,
-    splits: Mapping[str, Any],
-    settings: Settings,
-    pre: Arm,
-    scratch: Arm,
-    *,
-    keep: bool,
+    runner: Runner, settings: Settings, pre: Arm, scratch: Arm
 ) -> tuple[dict[str, Any], dict[str, Any], list[Arm]]:
     """Both arms at smaller training sets, each within the next; rates as chosen on the whole set."""
+    task, splits = runner.task, runner.splits
     seeds = [cell.seed for cell in pre.cells]
     classes = task.classes(splits["train"])
     strata = classes or [""] * len(splits["train"])
     sizes = curve_sizes(len(strata), len(set(strata)))
     arms: list[tuple[Arm, Arm]] = []
     for size in sizes[:-1]:
-        few = {**splits, "train": subset(splits["train"], strata, size, settings.seed)}
+        train = subset(splits["train"], strata, size, settings.seed)
+        few = Runner(task, {**splits, "train": train}, keep=runner.keep)
         # As many updates as on the whole set, at most as many epochs as a set of this size usually gets.
         usual = default_epochs(settings.mode, size, settings.batch_size)
         same = settings.epochs * len(strata) / size
@@ -322,21 +308,17 @@ def _curve(
         arms.append(
             (
                 run_arm(
-                    task,
                     few,
                     own,
                     seeds=seeds,
                     rates=[own.learning_rate],
-                    keep=keep,
                     title=f"{settings.mode.name}, {size} examples",
                 ),
                 scratch_arm(
-                    task,
                     few,
                     longer,
                     seeds=seeds,
                     rates=[rate],
-                    keep=keep,
                     title=f"from scratch, {size} examples",
                 ),
             )
@@ -348,39 +330,32 @@ def _curve(
 
 
 def _identity(
-    task: Task,
-    splits: Mapping[str, Any],
+    runner: Runner,
     settings: Settings,
     tier: str,
     seeds: range,
     dataset: str,
     run: str | None,
 ) -> dict[str, Any]:
-    from nlptl.data.encoding import tokenizer_hash
-    from nlptl.models.loading import load_tokenizer
-
     config = load_config(settings.model)
-    depth = config.num_hidden_layers
-    if getattr(config, "is_encoder_decoder", False):
-        depth += config.num_decoder_layers
+    blocks = sum(depth(config))
     mode = settings.mode
-    frozen = depth if mode.kind == "head-only" else mode.blocks
     return {
         "upstream": settings.model,
-        "weights_sha256": cells.checkpoint_hash(settings.model),
+        "weights_sha256": runner.checkpoint_hash(settings.model),
         "family": config.model_type,
-        "task": task.name,
-        "metric": task.selection,
+        "task": runner.task.name,
+        "metric": runner.task.selection,
         "mode": mode.name,
-        "frozen_blocks": frozen,
-        "blocks": depth,
+        "frozen_blocks": blocks if mode.kind == "head-only" else mode.blocks,
+        "blocks": blocks,
         "dataset": dataset,
-        **{f"n_{name}": len(splits[name]) for name in ("train", "validation", "test")},
+        **{f"n_{name}": len(runner.splits[name]) for name in ("train", "validation", "test")},
         "tokenizer_sha256": tokenizer_hash(load_tokenizer(settings.model)),
-        "splits_sha256": cells.splits_hash(splits),
+        "splits_sha256": runner.data,
         "tier": tier,
         "seeds": list(seeds),
-        "versions": cells.versions(),
+        "versions": versions(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "run": run,
     }

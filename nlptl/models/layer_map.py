@@ -154,6 +154,12 @@ def layer_map(model: Any) -> LayerMap:
     return LayerMap(family, family.embeddings(backbone), tuple(family.blocks(backbone)))
 
 
+def depth(config: Any) -> tuple[int, int]:
+    """Blocks of a configuration's encoder, and of its decoder."""
+    seq2seq = getattr(config, "is_encoder_decoder", False)
+    return config.num_hidden_layers, config.num_decoder_layers if seq2seq else 0
+
+
 def check_family(kind: str, name: str = "This model") -> Family:
     """Return the row of a ``model_type``.
 

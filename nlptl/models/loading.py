@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
 from nlptl.models.layer_map import check_family, layer_map
 
@@ -127,13 +128,16 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True) -> Any:
 def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int = 512) -> int:
     """Tokens that a text is cut to: as asked, else the usual number, or less if the model takes less.
 
+    On a GPU a model of, say, 510 positions takes 504, because batches are padded to multiples of eight.
+
     Raises:
         ModelError: If ``asked`` is more than the model has positions for.
     """
     positions = check_family(config.model_type).positions(config)
     if asked is not None and positions is not None and asked > positions:
         raise ModelError(f"--max-length {asked}: the model takes at most {positions} tokens.")
-    return asked or min(positions or usual, tokenizer.model_max_length, usual)
+    room = positions and positions - positions % multiple()
+    return min(asked or min(tokenizer.model_max_length, usual), room or asked or usual)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def taught_states(features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """A teacher's states of the pieces that have them (column ``teacher``): ``taught``, ``(batch, values)``."""
+    """Where pieces have a teacher's states (column ``teacher``): these as ``taught``, ``(batch, values)``."""
     states = [np.asarray(f["teacher"], np.float32) for f in features if "teacher" in f]
     return {"taught": torch.from_numpy(np.stack(states))} if states else {}
 

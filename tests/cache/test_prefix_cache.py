@@ -106,6 +106,17 @@ def test_the_losses_of_twenty_updates_are_the_same(checkpoints, family, mode, ki
 
 
 @pytest.mark.parametrize("mode", ["head-only", "freeze-lower-2"])
+def test_padded_to_eights_as_on_a_gpu(checkpoints, family, mode, losses, monkeypatch):
+    monkeypatch.setattr("nlptl.data.padding.multiple", lambda: 8)
+    live = run(checkpoints[family], mode, "off", epochs=2.0)
+    first, losses[:] = list(losses), []
+    cached = run(checkpoints[family], mode, "memory", epochs=2.0)
+    np.testing.assert_allclose(losses, first, atol=1e-5)
+    for one, two in zip(live.predictions, cached.predictions, strict=True):
+        assert one["scores"] == pytest.approx(two["scores"], abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["head-only", "freeze-lower-2"])
 def test_question_answering_too(checkpoints, family, mode, losses, tmp_path):
     tables = {
         split: read_questions(questions(tmp_path / f"{split}.json", 12, seed=n), "x")

@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset
 from tiny import sentences
 
-from nlptl.evaluation.arms import run_arm, scratch_arm
+from nlptl.evaluation.arms import Runner, run_arm, scratch_arm
 from nlptl.finetuning import Settings
 from nlptl.models.architecture import save_untrained
 from nlptl.modes import parse_mode
@@ -31,7 +31,12 @@ def settings(model, **changes):
 
 
 def test_the_rate_is_chosen_on_the_first_seeds_validation_score(checkpoints, splits):
-    arm = run_arm(TASK, splits, settings(checkpoints["bert"]), seeds=(0, 1), rates=(1e-7, 5e-3))
+    arm = run_arm(
+        Runner(TASK, splits, keep=False),
+        settings(checkpoints["bert"]),
+        seeds=(0, 1),
+        rates=(1e-7, 5e-3),
+    )
     assert arm.scores.shape == (2, 30) and set(np.unique(arm.scores)) <= {0.0, 1.0}
     assert set(arm.tried) == {1e-7, 5e-3}
     assert arm.settings.learning_rate == max(arm.tried, key=arm.tried.get)
@@ -41,7 +46,11 @@ def test_the_rate_is_chosen_on_the_first_seeds_validation_score(checkpoints, spl
 def test_from_an_untrained_checkpoint_the_arm_is_the_scratch_arm(checkpoints, splits, tmp_path):
     """With the same weights, rate and seed there is nothing to gain: bit for bit."""
     save_untrained(str(checkpoints["bert"]), tmp_path / "twin", seed=7)
-    scratch = scratch_arm(TASK, splits, settings(checkpoints["bert"]), seeds=(7,), rates=(1e-3,))
-    same = run_arm(TASK, splits, settings(tmp_path / "twin"), seeds=(7,), rates=(1e-3,))
+    scratch = scratch_arm(
+        Runner(TASK, splits, keep=False), settings(checkpoints["bert"]), seeds=(7,), rates=(1e-3,)
+    )
+    same = run_arm(
+        Runner(TASK, splits, keep=False), settings(tmp_path / "twin"), seeds=(7,), rates=(1e-3,)
+    )
     assert (same.scores == scratch.scores).all()
     assert same.validation == scratch.validation

@@ -10,7 +10,7 @@ from transformers import AutoModelForMaskedLM
 
 from nlptl.engine.setup import start_accelerator
 from nlptl.evaluation import cells
-from nlptl.evaluation.arms import run_arm
+from nlptl.evaluation.arms import Runner, run_arm
 from nlptl.evaluation.report import score_transfer, scratch_settings
 from nlptl.finetuning import Settings, finetune
 from nlptl.models.architecture import save_untrained
@@ -122,8 +122,7 @@ def test_a_planted_harmful_checkpoint_is_never_positive(masked_lm_checkpoint, sp
 def test_cached_and_uncached_agree(masked_lm_checkpoint, splits):
     found = [
         run_arm(
-            TASK,
-            splits,
+            Runner(TASK, splits, keep=False),
             settings(masked_lm_checkpoint, "freeze-lower-2", cache=cache),
             seeds=(0, 1),
             rates=(2e-3,),
@@ -136,9 +135,9 @@ def test_cached_and_uncached_agree(masked_lm_checkpoint, splits):
 
 def test_a_finished_run_is_never_made_twice(masked_lm_checkpoint, splits, monkeypatch):
     own = settings(masked_lm_checkpoint, "head-only", learning_rate=1e-3)
-    first = run_arm(TASK, splits, own, seeds=(0,), rates=(1e-3,), keep=True)
+    first = run_arm(Runner(TASK, splits), own, seeds=(0,), rates=(1e-3,))
     monkeypatch.setattr("nlptl.evaluation.arms.finetune", None)  # would fail if it were called
-    again = run_arm(TASK, splits, own, seeds=(0,), rates=(1e-3,), keep=True)
+    again = run_arm(Runner(TASK, splits), own, seeds=(0,), rates=(1e-3,))
     assert again.kept == 1 and again.cells == first.cells
 
 

@@ -10,6 +10,7 @@ from nlptl.evaluation.render.figures import figures
 from nlptl.evaluation.render.page import page
 from nlptl.evaluation.render.style import as_png, as_svg
 from nlptl.evaluation.render.text import markdown
+from nlptl.files import write_whole
 
 
 def write_report(record: Mapping[str, Any], directory: Path) -> list[Path]:
@@ -25,22 +26,40 @@ def write_report(record: Mapping[str, Any], directory: Path) -> list[Path]:
         ``report.json``, the pictures, ``report.md`` and ``report.html``, as paths.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    written = [_write(directory / "report.json", text.encode())]
+    written = [write_whole(directory / "report.json", as_json(record))]
     drawn, svgs, pictures = figures(record), {}, {}
     for name, figure in drawn.items():
         svgs[name], pictures[name] = as_svg(figure), f"report_{name}.png"
-        written.append(_write(directory / pictures[name], as_png(figure)))
-        written.append(_write(directory / f"report_{name}.svg", svgs[name].encode()))
-    written.append(_write(directory / "report.md", markdown(record, pictures).encode()))
-    written.append(_write(directory / "report.html", page(record, svgs).encode()))
+        written.append(write_whole(directory / pictures[name], as_png(figure)))
+        written.append(write_whole(directory / f"report_{name}.svg", svgs[name]))
+    written.append(write_whole(directory / "report.md", markdown(record, pictures)))
+    written.append(write_whole(directory / "report.html", page(record, svgs)))
     return written
 
 
-def _write(path: Path, content: bytes) -> Path:
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    return partial.replace(path)
+def write_pictured(
+    record: Mapping[str, Any], name: str, table: str, figure: Any, alt: str, directory: Path
+) -> None:
+    """Write a record with its table and one picture: ``NAME.json``, ``.md``, ``.png`` and ``.svg``.
+
+    Args:
+        record: Goes first: whatever fails later, the numbers are safe.
+        name: Of all four files.
+        table: Markdown.
+        figure: A matplotlib figure.
+        alt: What the picture shows, in a few words.
+        directory: Made if it is not there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(directory / f"{name}.json", as_json(record))
+    write_whole(directory / f"{name}.png", as_png(figure))
+    write_whole(directory / f"{name}.svg", as_svg(figure))
+    write_whole(directory / f"{name}.md", f"{table}\n![{alt}]({name}.png)\n")
+
+
+def as_json(record: Mapping[str, Any]) -> str:
+    """Indented JSON; what could not be computed is null."""
+    return json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,28 @@
+"""Scores of one setting under several seeds."""
+
+import statistics
+from collections.abc import Sequence
+
+#: A run that beats always giving one answer by no more than a point counts as failed.
+FAILED = 0.01
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean, sample standard deviation (None for one value), median, minimum and maximum."""
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def has_failed(score: float, floor: float) -> bool:
+    """Whether a fine-tuning collapsed (Mosbach et al., 2021, "On the Stability of Fine-tuning BERT").
+
+    Args:
+        score: Of the run.
+        floor: Of always giving the most frequent answer.
+    """
+    return score <= floor + FAILED
