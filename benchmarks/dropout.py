@@ -3,9 +3,9 @@
     python benchmarks/dropout.py --model $MINILM --sentences sst2/sentences_train.tsv \
         --dev sst2/sentences_dev.tsv --blocks 3 4 --sizes 500 2000 --seeds 10
 
-Each freeze-lower-N is trained twice a seed: frozen blocks in eval mode, as nlptl does it, and with their dropout
-on, as a bare ``requires_grad = False`` leaves it (uncached, because the states differ at each pass). All else is
-the same. Differences with 95 % intervals, and two one-sided tests for "equal within half a point".
+Each freeze-lower-N is trained twice a seed: frozen blocks in eval mode, as nlptl does it, and with their
+dropout on, as a bare ``requires_grad = False`` leaves it (uncached, because the states differ at each pass).
+All else is the same. Differences with 95 % intervals, and two one-sided tests for "equal within half a point".
 Results: ``benchmarks/results/dropout.json``; finished runs (``runs/benchmarks/dropout``) are not repeated.
 """
 

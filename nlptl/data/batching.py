@@ -8,9 +8,9 @@ import numpy as np
 from nlptl.data.padding import padded_length
 from nlptl.records import Batch, Collate
 
-#: Shuffled examples are sorted by length inside windows of this many batches: little padding, and
-#: still another mix in every epoch.
-WINDOW = 16
+#: Shuffled examples are sorted by length inside windows of this many batches, as many as transformers'
+#: Trainer takes: little padding, and still another mix in every epoch.
+WINDOW = 50
 
 
 def batch_indices(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from nlptl.engine import checkpoints
+from nlptl.engine.dropout import dropout_made_cheap
 from nlptl.engine.loop import fit
 from nlptl.engine.optim import make_optimizer, make_schedule, warmup_updates
 from nlptl.engine.threads import use_cores
@@ -157,16 +159,18 @@ def train(
             checkpoint_dir, accelerator, schedule, keeper=keeper, every=checkpoint_every
         )
         hooks = [*hooks, saver]
-    return fit(
-        wrapped,
-        batches,
-        step=step,
-        optimizer=optimizer,
-        schedule=schedule,
-        accelerator=accelerator,
-        updates=plan.updates,
-        accumulation=plan.accumulation,
-        max_norm=plan.max_norm,
-        hooks=hooks,
-        state=state,
-    )
+    # A compiled model has random numbers of its own.
+    with nullcontext() if plan.compile else dropout_made_cheap(model):
+        return fit(
+            wrapped,
+            batches,
+            step=step,
+            optimizer=optimizer,
+            schedule=schedule,
+            accelerator=accelerator,
+            updates=plan.updates,
+            accumulation=plan.accumulation,
+            max_norm=plan.max_norm,
+            hooks=hooks,
+            state=state,
+        )

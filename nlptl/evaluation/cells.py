@@ -21,6 +21,8 @@ from nlptl.tasks.base import Task
 
 #: Settings that change nothing about the numbers, or stand in the key in another form.
 BESIDES = {"model", "cache", "compile", "checkpointing"}
+#: Counts up when nlptl itself trains in another way, so that older runs are not taken for new ones.
+FORM = 2
 #: Libraries whose release may change a number.
 LIBRARIES = ("torch", "transformers", "peft")
 
@@ -130,7 +132,7 @@ def cell_key(start: str, task: Task, data: str, settings: Settings, *, processes
         "processes": processes,
         "precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
         "libraries": {name: version(name) for name in LIBRARIES},
-        "form": 1,
+        "form": FORM,
     }
     return sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:40]
 
