@@ -3,11 +3,11 @@
     python benchmarks/speed.py --model $MINILM --sentences sst2/sentences_train.tsv \
         --dev sst2/sentences_dev.tsv --squad squad/v1.1-train.json --texts amazon/books.parquet
 
-Every measurement is a process of its own; nlptl and the Trainer take turns, so that what else the machine does
-hits both alike. The Trainer with ``group_by_length`` runs once, and so do the long cases (:func:`turns`). The same checkpoint, tokens, epochs, batch size and
-rate go to all; the Trainer gets frozen layers (requires_grad off), padding to the longest of a batch and
-fused AdamW. Medians go to ``benchmarks/results/speed.json``; finished measurements are not repeated
-(``runs/benchmarks/speed``).
+Every measurement is a process of its own; nlptl and the Trainer take turns, so that what else the machine
+does hits both alike. The Trainer with ``group_by_length`` runs once, and so do the long cases (:func:`turns`).
+The same checkpoint, tokens, epochs, batch size and rate go to all; the Trainer gets frozen layers
+(requires_grad off), padding to the longest of a batch and fused AdamW. Medians go to
+``benchmarks/results/speed.json``; finished measurements are not repeated (``runs/benchmarks/speed``).
 """
 
 import json

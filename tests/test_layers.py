@@ -4,9 +4,11 @@ import ast
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "nlptl"
-BASE = {"errors", "processes", "records", "terminal"}
+BASE = {"errors", "files", "processes", "records", "terminal", "versions"}
 ALLOWED = {
     "errors": set(),
+    "files": set(),
+    "versions": set(),
     "processes": set(),
     "records": set(),
     "terminal": set(),
@@ -20,7 +22,7 @@ ALLOWED = {
     "cache": BASE | {"data", "models"},
     "finetuning": BASE | {"cache", "data", "engine", "models", "modes", "tasks"},
     "model_card": set(),
-    "runs": BASE | {"config", "finetuning", "model_card", "models"},
+    "runs": BASE | {"config", "finetuning", "metrics", "model_card", "models"},
     "predictors": BASE | {"data", "engine", "models", "tasks"},
     "cli": BASE | {"cache", "config", "data", "predictors", "reporting"},
     "__main__": {"cli"},
@@ -32,8 +34,8 @@ ALLOWED = {
     "planning": BASE
     | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},
     "grid": BASE | {"cache", "evaluation", "finetuning", "planning", "reporting", "tasks"},
-    "comparing": BASE | {"data", "evaluation", "grid", "reporting"},
-    "upstream_curve": BASE | {"comparing", "engine", "evaluation", "grid"},
+    "comparing": BASE | {"evaluation", "grid", "reporting"},
+    "upstream_curve": BASE | {"engine", "evaluation", "grid", "reporting"},
     "evaluation": BASE
     | {"cache", "data", "engine", "finetuning", "metrics", "models", "modes", "tasks"},
 }

@@ -44,6 +44,7 @@ def upstream_entry(
     most: int,
     *,
     adapter: tuple[Task, Path] | None = None,
+    refit: bool = False,
 ) -> dict[str, Any]:
     """The report's part on forgetting.
 
@@ -54,13 +55,14 @@ def upstream_entry(
         accelerator: The device.
         most: Pieces to score.
         adapter: The task and LoRA's adapter, to show that without it the checkpoint is what it was.
+        refit: Also measure what a refitted head wins back.
     """
     note, source = (UNSEEN, OWN) if texts is None else (GIVEN, "given")
     if adapted is None:
         return _upstream(None, source, note, "no trained model was given")
     texts = bundled_texts() if texts is None else texts
     try:
-        found = forgetting(name, adapted, texts, accelerator=accelerator, most=most)
+        found = forgetting(name, adapted, texts, accelerator=accelerator, most=most, refit=refit)
     except ModelError:  # a sentence encoder, or a checkpoint saved without its LM head
         states = (
             pooled_states(name, texts[:400], accelerator=accelerator)[:, -1],
@@ -92,7 +94,8 @@ def _upstream(
         "forgetting": found and found.loss,
         "ci95": found and [found.low, found.high],
         "recoverable": None,
-        "head_refit_after": None,
+        "head_refit_before": found and found.refit and found.refit[0],
+        "head_refit_after": found and found.refit and found.refit[1],
         "contamination_note": note,
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nlptl.evaluation.refit import head_inputs, output_transform, refitted_loss
 from nlptl.evaluation.statistics import CHUNK, DRAWS
 from nlptl.evaluation.upstream import fixed_batches, objective_of, piece_losses
 from nlptl.models.layer_map import layer_map
@@ -32,6 +33,8 @@ class Forgetting:
         loss: How much worse: after - before in nats, or before - after of a correlation.
         low: Lower end of its 95 % interval.
         high: Upper end.
+        refit: Losses before and after with the head's transform refitted to each body
+            (:func:`nlptl.evaluation.refit.refitted_loss`); None where the head has none.
     """
 
     objective: str
@@ -43,6 +46,7 @@ class Forgetting:
     loss: float
     low: float
     high: float
+    refit: tuple[float, float] | None = None
 
 
 def with_body_of(language_model: Any, adapted: Any) -> Any:
@@ -86,6 +90,7 @@ def forgetting(
     accelerator: Any,
     most: int = 2000,
     max_length: int = 128,
+    refit: bool = False,
 ) -> Forgetting:
     """Held-out loss of the pretraining objective, of a checkpoint and of what fine-tuning made of it.
 
@@ -99,6 +104,7 @@ def forgetting(
         accelerator: The device.
         most: Pieces to score.
         max_length: Tokens a piece, or what the model takes.
+        refit: Also measure what a refitted head wins back.
 
     Raises:
         ModelError: If the checkpoint has no pretraining head; see :func:`similarity_forgetting`.
@@ -108,10 +114,15 @@ def forgetting(
     model = load_trained(name, objective.auto_class)
     longest = longest_input(model.config, tokenizer, None, usual=max_length)
     batches = fixed_batches(texts, tokenizer, objective, max_length=longest, most=most)
-    found = []
+    found, refitted = [], []
     for one in (model, with_body_of(model, adapted)):
         module = objective.module(one).to(accelerator.device)
         found.append(piece_losses(module, batches, objective, accelerator.device))
+        head = getattr(one, layer_map(one).family.lm_head)
+        names = output_transform(head, model.config.vocab_size) if refit else []
+        if names:
+            inputs = head_inputs(module, head, batches, objective, accelerator.device)
+            refitted.append(refitted_loss(head, names, inputs))
     (before, counts), (after, _) = found
     total = counts.sum()
     draws = _ratio_draws(after - before, counts)
@@ -127,6 +138,7 @@ def forgetting(
         loss=float((after - before).sum() / total),
         low=float(low),
         high=float(high),
+        refit=(refitted[0], refitted[1]) if refitted else None,
     )
 
 

@@ -150,6 +150,7 @@ def score_transfer(
             accelerator,
             PIECES[tier],
             adapter=(task, adapter) if adapter else None,
+            refit=True,
         )
     downstream = {
         "pre": parts.arm_entry(

@@ -190,7 +190,8 @@ def _upstream(record: Mapping[str, Any]) -> Section:
         ("forgotten (more is worse)", number(found["forgetting"], 3, signed=True)),
         ("95 % interval", interval(found["ci95"], lambda value: number(value, 3))),
         ("with the adapters off as before", NONE if free is None else "yes" if free else "no"),
-        ("after refitting only the output layer", number(found["head_refit_after"], 3)),
+        ("before, its head refitted to these texts", number(found["head_refit_before"], 3)),
+        ("after, its head refitted to these texts", number(found["head_refit_after"], 3)),
     )
     table = Table("Before and after", ("figure", "value"), rows)
     return Section("upstream", "What was forgotten", plain(lead), "", (table,))
