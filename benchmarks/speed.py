@@ -52,7 +52,7 @@ class Options:
     questions: int = 2000
     """Training questions."""
     rounds: int = 3
-    """Turns of nlptl and the Trainer, for three epochs and for predictions."""
+    """Turns of nlptl and the Trainer, for three epochs."""
     worker: str = ""
     """Runner and case of one measurement; used by the script itself."""
     seed: int = 0
@@ -264,7 +264,7 @@ def turns(options: Options, runner: str, case: str) -> int:
     mode, epochs = case.split(":")
     if mode.startswith("qa-") or epochs == "10":  # windows are about equally long: nothing to group
         return int(runner != "trainer-grouped")
-    return 1 if runner == "trainer-grouped" else options.rounds
+    return 1 if runner == "trainer-grouped" or mode == "predict" else options.rounds
 
 
 def fine_tuned(options: Options) -> None:

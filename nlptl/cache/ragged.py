@@ -63,10 +63,12 @@ class Ragged:
         """Some arrays, zeros behind the shorter ones: ``(batch, padded_length, width)``, float32."""
         begins, ends = self.offsets[list(indices)], self.offsets[[i + 1 for i in indices]]
         longest = padded_length(int((ends - begins).max()))
-        made = np.zeros((len(begins), longest, self.width), np.float32)
+        # In torch's own memory, which is aligned alike every time: sums may differ in the last bit else.
+        made = torch.zeros(len(begins), longest, self.width)
+        filled = made.numpy()
         for row, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-            made[row, : end - begin] = self.flat[begin:end]
-        return torch.from_numpy(made)
+            filled[row, : end - begin] = self.flat[begin:end]
+        return made
 
     def flush(self) -> None:
         """Make sure that a file holds what was written."""

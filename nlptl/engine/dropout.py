@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,18 +37,70 @@ def cheap_dropout(values: Tensor, rate: float) -> Tensor:
     return values * kept.mul_(CHOICES / (CHOICES - dropped))
 
 
+def cheap_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    position_bias: Tensor | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls ``sdpa``, with :func:`cheap_dropout` of the weights on a CPU.
+
+    torch's own kernel has no fused form with dropout on CPUs either, so nothing is lost. Everything that is no
+    plain attention of an encoder or of T5 (a cache, grouped keys, causal without a mask) goes to the original.
+
+    Args:
+        module: The attention layer.
+        query: ``(batch, heads, length, size)``.
+        key: The same of the texts attended to.
+        value: The same.
+        attention_mask: True where attention may go, or what is added to the scores; None for everywhere.
+        dropout: Rate.
+        scaling: Of the scores; None takes 1 / sqrt(size).
+        position_bias: Added to the scores (T5).
+        more: What else transformers passes.
+
+    Returns:
+        ``(batch, length, heads, size)``, and None in place of the weights.
+    """
+    causal = attention_mask is None and more.get("is_causal", getattr(module, "is_causal", True))
+    grouped = getattr(module, "num_key_value_groups", 1) > 1
+    plain = query.device.type == "cpu" and not (causal or grouped or more.get("cache"))
+    if not plain or not 0 < dropout < 1:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        more |= {"dropout": dropout, "scaling": scaling, "position_bias": position_bias}
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = (query * scale) @ key.transpose(-1, -2)
+    if position_bias is not None:
+        scores = scores + position_bias
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+    elif attention_mask is not None:
+        scores = scores + attention_mask
+    weights = cheap_dropout(scores.softmax(-1), dropout)
+    return (weights @ value).transpose(1, 2).contiguous(), None
+
+
 @contextmanager
 def dropout_made_cheap(model: nn.Module) -> Iterator[None]:
-    """Within, every ``nn.Dropout`` of the model that trains on a CPU drops by :func:`cheap_dropout`.
+    """Within, a model that trains on a CPU drops by :func:`cheap_dropout`, in its attention too."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    Dropout inside attention is torch's own throughout.
-    """
     changed = [m for m in model.modules() if type(m) is nn.Dropout]
     for module in changed:
         module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+    usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    ALL_ATTENTION_FUNCTIONS["sdpa"] = cheap_attention
     try:
         yield
     finally:
+        ALL_ATTENTION_FUNCTIONS["sdpa"] = usual
         for module in changed:
             del module.forward
 

@@ -73,6 +73,7 @@ def fit(
     if state is None:
         state = FitState(model, optimizer, updates, per_epoch)
     stop = False
+    alone = accumulation == 1 and accelerator.num_processes == 1
     model.train()  # all of it: a wrapper's own flag says nothing of what it wraps
     for hook in hooks:
         hook.on_start(state)
@@ -88,12 +89,14 @@ def fit(
                     with accelerator.autocast():
                         result = step(model, batch.to(accelerator.device))
                     size = result.size if batch.indices else 0.0
-                    accelerator.backward(result.loss * (size / LOSS_UNIT))
+                    # Where a batch is the whole update its loss is a mean already: nothing to scale.
+                    accelerator.backward(result.loss * (1.0 if alone else size / LOSS_UNIT))
                 state.sums.add(result.loss, size, batch.padding)
                 sizes.append(size)
                 state.examples += batch.size
             total = _over_processes(accelerator, sum(sizes))
-            _scale_gradients(optimizer, accelerator.num_processes * LOSS_UNIT / total)
+            if not alone:
+                _scale_gradients(optimizer, accelerator.num_processes * LOSS_UNIT / total)
             if max_norm is not None:
                 state.grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
             state.learning_rate = optimizer.param_groups[0]["lr"]

@@ -63,9 +63,11 @@ def curve_summary(sizes: Sequence[int], pre: np.ndarray, scratch: np.ndarray) ->
         pre: Scores, shape ``(sizes, seeds)``.
         scratch: The same.
     """
+    from scipy.integrate import trapezoid  # numpy's own has two names
+
     one, two = pre.mean(1), scratch.mean(1)
     logs = np.log(np.asarray(sizes, float))
-    areas = [float(np.trapezoid(curve, logs)) for curve in (one, two)]
+    areas = [float(trapezoid(curve, logs)) for curve in (one, two)]
     return {
         "n": list(map(int, sizes)),
         "pre": pre.tolist(),

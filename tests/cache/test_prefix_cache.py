@@ -216,7 +216,8 @@ def test_killed_while_it_is_made(checkpoints, own_folder, monkeypatch):
     monkeypatch.setenv("NLPTL_CACHE", str(own_folder))
     after = run(checkpoints["bert"], "freeze-lower-1", "disk")
     assert after.cache["found"] == 1  # the training set was whole
-    assert after.metrics == run(checkpoints["bert"], "freeze-lower-1", "off").metrics
+    live = run(checkpoints["bert"], "freeze-lower-1", "off")
+    assert after.metrics == pytest.approx(live.metrics, abs=1e-6)  # the last bit depends on threads
 
 
 def test_killed_while_training_and_resumed(checkpoints, tmp_path, monkeypatch):

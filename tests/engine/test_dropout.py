@@ -5,8 +5,11 @@ import copy
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForSequenceClassification
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from nlptl.engine.dropout import cheap_dropout, dropout_made_cheap
+from nlptl.engine.dropout import cheap_attention, cheap_dropout, dropout_made_cheap
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 0.9])
@@ -66,3 +69,64 @@ def test_only_within_and_only_while_training():
     torch.manual_seed(0)
     assert torch.equal(ours, nn.functional.dropout(values, 0.5))
     assert other[0].forward.__self__ is other[0]
+
+
+@pytest.mark.parametrize("bias", [None, torch.linspace(-1, 1, 7 * 7).view(1, 1, 7, 7)])
+@pytest.mark.parametrize("mask", ["none", "bool", "float"])
+@pytest.mark.parametrize("scaling", [None, 1.0])
+def test_attention_is_torchs_own_but_for_the_dropout(bias, mask, scaling):
+    """At a rate too small to drop anything the result is the kernel's."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 7, 4) for _ in range(3))
+    seen = torch.arange(7) < torch.tensor([7, 5])[:, None]
+    given = {"none": None, "bool": seen[:, None, None].expand(2, 1, 7, 7)}
+    given["float"] = torch.where(given["bool"], 0.0, torch.finfo(torch.float32).min)
+    layer = nn.Module()
+    more = {"scaling": scaling, "position_bias": bias, "is_causal": False}
+    made, _ = cheap_attention(layer, query, key, value, given[mask], dropout=1e-9, **more)
+    own, _ = sdpa_attention_forward(layer, query, key, value, given[mask], **more)
+    torch.testing.assert_close(made, own)
+    through, _ = cheap_attention(layer, query, key, value, given[mask], **more)  # rate 0
+    assert torch.equal(through, own)
+
+
+def test_attention_drops_weights_at_its_rate():
+    """Equal scores and values of one: each output is the kept share of its weights, scaled up."""
+    query, key = torch.zeros(1, 1, 500, 4), torch.zeros(1, 1, 400, 4)
+    value = torch.ones(1, 1, 400, 2)
+    torch.manual_seed(0)
+    made, _ = cheap_attention(nn.Module(), query, key, value, None, 0.25, is_causal=False)
+    kept = made[0, :, 0, 0] * 0.75 * 400
+    torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-2)
+    assert kept.mean().item() == pytest.approx(300, abs=5 * (400 * 0.25 * 0.75 / 500) ** 0.5)
+    assert kept.std().item() == pytest.approx((400 * 0.25 * 0.75) ** 0.5, rel=0.2)
+
+
+def test_causal_attention_is_the_originals():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 5, 4) for _ in range(3))
+    layer = nn.Module()
+    torch.manual_seed(1)
+    made, _ = cheap_attention(layer, query, key, value, None, dropout=0.5, is_causal=True)
+    torch.manual_seed(1)
+    own, _ = sdpa_attention_forward(layer, query, key, value, None, dropout=0.5, is_causal=True)
+    assert torch.equal(made, own)
+
+
+def test_models_use_it_within_and_not_afterwards(checkpoints, family, monkeypatch):
+    usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoints[family]).train()
+    calls = []
+
+    def counted(*args, **more):
+        calls.append(more["dropout"])
+        return cheap_attention(*args, **more)
+
+    monkeypatch.setattr("nlptl.engine.dropout.cheap_attention", counted)
+    ids = torch.tensor([[5, 6, 7, 8, 1]])
+    with dropout_made_cheap(model):
+        assert model(input_ids=ids).logits.isfinite().all()
+    blocks = model.config.num_hidden_layers
+    assert len(calls) >= blocks and set(calls) == {0.1}
+    model(input_ids=ids)
+    assert len(calls) >= blocks and ALL_ATTENTION_FUNCTIONS["sdpa"] is usual
