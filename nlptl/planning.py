@@ -355,12 +355,12 @@ def choose_objective(config: Any, family: str) -> Objective:
     spans = family == "t5"
     if config.objective not in ("auto", "span-corruption" if spans else "masked-lm"):
         raise ConfigError(f"--objective {config.objective}: {family} has no head for that.")
+    problems = Problems()
     if spans and (config.whole_words or config.bag_weight):
-        raise ConfigError("--whole-words and --bag-weight belong to masked-lm, not to T5.")
-    taught = {
-        "teacher_width": teacher_width(config.teacher) if config.teacher else 0,
-        "teacher_weight": config.teacher_weight,
-    }
+        problems.add("--whole-words and --bag-weight belong to masked-lm, not to T5.")
+    width = problems.run(teacher_width, config.teacher) if config.teacher else 0
+    problems.raise_if_any()
+    taught: dict[str, Any] = {"teacher_width": width, "teacher_weight": config.teacher_weight}
     if spans:
         return SpanCorruption(config.mask_share, **taught)
     return MaskedLM(config.mask_share, config.whole_words, config.bag_weight, **taught)

@@ -225,3 +225,14 @@ def test_mistakes_come_together_and_nothing_is_written(tmp_path):
     for part in ("there is no file", "--width is 100", "--updates is 0", "--architecture gpt2"):
         assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path):
+    with pytest.raises(UserError) as caught:
+        run_in_process(
+            "pretrain",
+            *("--corpus", tmp_path / "no.txt", "--model", checkpoints["t5"], "--whole-words"),
+            *("--teacher", "bundled/nope", "--output-dir", tmp_path / "out"),
+        )
+    for part in ("there is no file", "--whole-words and --bag-weight", "--teacher bundled/nope"):
+        assert part in str(caught.value)
