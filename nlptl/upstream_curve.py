@@ -14,6 +14,7 @@ from nlptl.evaluation.render.files import write_pictured
 from nlptl.evaluation.render.upstream_curve import upstream_figure, upstream_markdown
 from nlptl.evaluation.upstream import upstream_loss
 from nlptl.grid import prepare_grid, run_grid
+from nlptl.metrics.spread import spread
 from nlptl.reporting import upstream_texts
 from nlptl.terminal import muted, say
 from nlptl.versions import versions
@@ -128,8 +129,8 @@ def upstream_curve(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "points": [
             {
                 **point,
-                "downstream_mean": float(np.mean(point["scores"])),
-                "sd": float(np.std(point["scores"], ddof=1)) if several else None,
+                "downstream_mean": spread(point["scores"])["mean"],
+                "sd": spread(point["scores"])["sd"],
             }
             for point in points
         ],

@@ -35,7 +35,7 @@ ALLOWED = {
     | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},
     "grid": BASE | {"cache", "evaluation", "finetuning", "planning", "reporting", "tasks"},
     "comparing": BASE | {"evaluation", "grid", "reporting"},
-    "upstream_curve": BASE | {"engine", "evaluation", "grid", "reporting"},
+    "upstream_curve": BASE | {"engine", "evaluation", "grid", "metrics", "reporting"},
     "evaluation": BASE
     | {"cache", "data", "engine", "finetuning", "metrics", "models", "modes", "tasks"},
 }

@@ -10,6 +10,7 @@ import numpy as np
 from nlptl.evaluation.arms import Arm
 from nlptl.evaluation.statistics import Difference, equivalence_p, holm, joint_bootstrap
 from nlptl.evaluation.verdict import MARGIN
+from nlptl.metrics.spread import spread
 
 LEVEL = 0.05
 
@@ -68,15 +69,16 @@ def compare_all(
 
 def row(arm: Arm) -> dict[str, Any]:
     """What the table says of an arm."""
-    each = arm.scores.mean(axis=1)
+    each = arm.scores.mean(axis=1).tolist()
+    over_seeds = spread(each)
     first = arm.cells[0]
     upstream = first.upstream or {}
     return {
         "model": arm.settings.model,
         "mode": arm.settings.mode.name,
-        "mean": float(each.mean()),
-        "sd": float(each.std(ddof=1)) if len(each) > 1 else None,
-        "scores": each.tolist(),
+        "mean": over_seeds["mean"],
+        "sd": over_seeds["sd"],
+        "scores": each,
         "seeds": [cell.seed for cell in arm.cells],
         "learning_rate": arm.settings.learning_rate,
         "epochs": arm.settings.epochs,
