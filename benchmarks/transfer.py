@@ -2,9 +2,10 @@
 
     python benchmarks/transfer.py sentiment reviews bundled/bert bundled/roberta -- --epochs 12
 
-``full`` from the checkpoint against ``full`` from random weights (twice the epochs), each at the best of two
-rates on validation data, over six seeds; and a linear probe on both frozen bodies. What stands
-behind ``--`` goes to the recipe. Results: ``benchmarks/results/transfer_NAME_MODEL.json``; none is made twice.
+``full`` from the checkpoint against ``full`` from random weights (half as many epochs again, as in the
+standard report), each at the best of two rates on validation data, over six seeds; and a linear probe on
+both frozen bodies. What stands behind ``--`` goes to the recipe. Results:
+``benchmarks/results/transfer_NAME_MODEL.json``; none is made twice.
 """
 
 import json
@@ -19,7 +20,7 @@ from nlptl.engine.setup import new_accelerator
 from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm
 from nlptl.evaluation.parts import tuned
 from nlptl.evaluation.probe import Pool, fit_probe, pooled_states
-from nlptl.evaluation.report import scratch_settings
+from nlptl.evaluation.report import LONGER, RATES, scratch_settings
 from nlptl.evaluation.statistics import joint_bootstrap
 from nlptl.metrics.spread import spread
 from nlptl.models.architecture import save_untrained
@@ -29,8 +30,8 @@ from nlptl.reporting import RECIPES
 ROOT = Path(__file__).parent.parent
 SEEDS = range(6)
 POOLS: tuple[Pool, ...] = ("mean", "token")
-#: Times full's default rate, for both arms; random weights get so many times the epochs.
-RATES, LONGER = (1.0, 3.0), 2.0
+#: Rates and epochs of random weights are those of this report, for both arms the rates.
+TIER = "standard"
 
 
 def probes(model: str, task, splits, pool: Pool) -> dict:
@@ -65,7 +66,7 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     task, splits, _ = prepare(config)
     filled = fill_in(config, mode, family, width, len(splits["train"]))
     settings = settings_of(filled, mode, 0)
-    longer, rates = scratch_settings(settings, RATES, LONGER)
+    longer, rates = scratch_settings(settings, RATES[TIER], LONGER[TIER])
     runner = Runner(task, splits)
     full = run_arm(runner, settings, seeds=SEEDS, rates=rates, title=model)
     scratch = scratch_arm(runner, longer, seeds=SEEDS, rates=rates, title="from scratch")
