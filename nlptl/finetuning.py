@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from nlptl.models.flops import training_flops
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head, longest_input
 from nlptl.models.lora import plain
+from nlptl.models.one_token import last_block_for_one_token
 from nlptl.models.prefix import Prefix, frozen_blocks
 from nlptl.modes import Manifest, Mode, apply_mode
 from nlptl.records import Batch, Batches, Collate, FitState
@@ -171,7 +173,9 @@ def finetune(
     for notice in notices:
         say(f"note: {notice}")
     collate, step = task.collator(loaded.tokenizer), supervised_step(task)
-    cache = open_cache(task, model, features, collate, settings, accelerator)
+    reading = partial(last_block_for_one_token, model) if task.pooled else nullcontext
+    with reading():
+        cache = open_cache(task, model, features, collate, settings, accelerator)
     if cache:
         step = cache.step(step)
 
@@ -203,7 +207,7 @@ def finetune(
         report=say,
     )
     began = time.perf_counter()
-    with cache.active() if cache else nullcontext():
+    with reading(), cache.active() if cache else nullcontext():
         state = train(
             model,
             stream,
@@ -253,6 +257,7 @@ def finetune(
             features["train"].lengths,
             state.update / state.updates_per_epoch,
             cached=cache is not None,
+            pooled=task.pooled,
         ),
         peak_memory=round(memory.megabytes(), 1),
     )

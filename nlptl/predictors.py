@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from nlptl.engine.predict import predict
 from nlptl.engine.setup import new_accelerator
 from nlptl.errors import DataError, ModelError
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
+from nlptl.models.one_token import last_block_for_one_token
 from nlptl.tasks.base import Task, inference_step
 from nlptl.tasks.qa import QuestionAnswering
 from nlptl.tasks.sentiment import Sentiment
@@ -99,9 +101,9 @@ class Predictor:
             self.task.collator(self.tokenizer),
             batch_size=self.batch_size,
         )
-        outputs, _ = predict(
-            self.model, batches, step=inference_step(self.task), accelerator=self.accelerator
-        )
+        step, pooled = inference_step(self.task), self.task.pooled
+        with last_block_for_one_token(self.model) if pooled else nullcontext():
+            outputs, _ = predict(self.model, batches, step=step, accelerator=self.accelerator)
         for record in self.task.predictions(table, features, outputs):
             yield self.task.shown(record)
 

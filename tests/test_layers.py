@@ -4,9 +4,10 @@ import ast
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "nlptl"
-BASE = {"errors", "files", "processes", "records", "terminal", "versions"}
+BASE = {"errors", "exchange", "files", "processes", "records", "terminal", "versions"}
 ALLOWED = {
     "errors": set(),
+    "exchange": set(),
     "files": set(),
     "versions": set(),
     "processes": set(),

@@ -1,12 +1,14 @@
 """Dropout that costs little on a CPU."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nlptl.exchange import exchanged
 
 #: A 64-bit random number decides on four values, each with a quarter of its bits.
 BITS, LANES = 16, 4
@@ -92,17 +94,14 @@ def dropout_made_cheap(model: nn.Module) -> Iterator[None]:
     """Within, a model that trains on a CPU drops by :func:`cheap_dropout`, in its attention too."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    changed = [m for m in model.modules() if type(m) is nn.Dropout]
-    for module in changed:
-        module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
     usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = cheap_attention
-    try:
+    with ExitStack() as stack:
+        for module in model.modules():
+            if type(module) is nn.Dropout:
+                stack.enter_context(exchanged(module, MethodType(_forward, module)))
+        stack.callback(ALL_ATTENTION_FUNCTIONS.__setitem__, "sdpa", usual)
+        ALL_ATTENTION_FUNCTIONS["sdpa"] = cheap_attention
         yield
-    finally:
-        ALL_ATTENTION_FUNCTIONS["sdpa"] = usual
-        for module in changed:
-            del module.forward
 
 
 def _forward(self: nn.Dropout, input: Tensor) -> Tensor:

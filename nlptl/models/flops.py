@@ -6,10 +6,13 @@ import numpy as np
 
 from nlptl.models.layer_map import layer_map
 from nlptl.models.lora import is_lora, plain
+from nlptl.models.one_token import can_read_one_token
 from nlptl.models.prefix import frozen_blocks
 
 
-def block_forward(config: Any, lengths: np.ndarray, *, decoder: bool = False) -> float:
+def block_forward(
+    config: Any, lengths: np.ndarray, *, decoder: bool = False, one_token: bool = False
+) -> float:
     """Operations of one block's forward pass over texts of these lengths.
 
     A token costs 8 d d' for the four projections of attention (d' = heads * head size, usually d),
@@ -21,6 +24,8 @@ def block_forward(config: Any, lengths: np.ndarray, *, decoder: bool = False) ->
         config: Of a mapped family.
         lengths: Tokens of each text.
         decoder: Whether the block is of T5's decoder.
+        one_token: Whether it is computed for one token a text (:mod:`nlptl.models.one_token`): keys and
+            values of all tokens, and the rest of the first.
     """
     width = config.hidden_size
     if config.model_type == "t5":
@@ -29,11 +34,14 @@ def block_forward(config: Any, lengths: np.ndarray, *, decoder: bool = False) ->
     else:
         inner, wide, products = width, config.intermediate_size, 2
     tokens, squares = float(lengths.sum()), float((lengths.astype(float) ** 2).sum())
-    attention = tokens * 8 * width * inner + 4 * squares * inner
-    return (2 if decoder else 1) * attention + tokens * 2 * products * width * wide
+    read, pairs = (float(len(lengths)), tokens) if one_token else (tokens, squares)
+    attention = (tokens + read) * 4 * width * inner + 4 * pairs * inner
+    return (2 if decoder else 1) * attention + read * 2 * products * width * wide
 
 
-def training_flops(model: Any, lengths: np.ndarray, epochs: float, *, cached: bool) -> float:
+def training_flops(
+    model: Any, lengths: np.ndarray, epochs: float, *, cached: bool, pooled: bool = False
+) -> float:
     """Operations of training on texts of these lengths for some epochs.
 
     A block that trains costs 3 forward passes, one that is frozen with something that trains below it (a LoRA
@@ -45,6 +53,7 @@ def training_flops(model: Any, lengths: np.ndarray, epochs: float, *, cached: bo
         lengths: Tokens of each training text, or window.
         epochs: Passes over them.
         cached: Whether the states of the frozen blocks were kept.
+        pooled: Whether the head reads one token only.
     """
     base = plain(model)
     config, blocks = base.config, layer_map(base).blocks
@@ -52,7 +61,8 @@ def training_flops(model: Any, lengths: np.ndarray, epochs: float, *, cached: bo
     frozen, above = frozen_blocks(model), 2 if is_lora(model) else 3
     total = 0.0
     for number in range(len(blocks)):
-        forward = block_forward(config, lengths, decoder=number >= encoder)
+        last = pooled and number == len(blocks) - 1 and can_read_one_token(model)
+        forward = block_forward(config, lengths, decoder=number >= encoder, one_token=last)
         passes = epochs * above if number >= frozen else 1 if cached else epochs
         total += forward * passes
     return total

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nlptl.exchange import exchanged
 from nlptl.models.layer_map import Family, layer_map
 from nlptl.models.lora import plain
 
@@ -123,11 +124,11 @@ class Prefix:
                 first = number in (0, len(encoder))
                 stack.enter_context(_passing(layers.family, block[0], states if first else None))
                 for closing in block[1:]:  # the norm that ends T5's encoder
-                    stack.enter_context(_exchanged(closing, lambda states: states))
+                    stack.enter_context(exchanged(closing, lambda states: states))
             if decoder and self.blocks > len(encoder):
-                stack.enter_context(_exchanged(base.encoder, encoded))
+                stack.enter_context(exchanged(base.encoder, encoded))
             elif not decoder:
-                stack.enter_context(_exchanged(base.embeddings, lambda **given: states()))
+                stack.enter_context(exchanged(base.embeddings, lambda **given: states()))
             yield
         self._fed = {}
 
@@ -173,15 +174,6 @@ class Prefix:
 
 
 @contextmanager
-def _exchanged(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    module.forward = forward  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del module.forward
-
-
-@contextmanager
 def _passing(
     family: Family, block: nn.Module, states: Callable[[], Tensor] | None = None
 ) -> Iterator[None]:
@@ -195,5 +187,5 @@ def _passing(
         assert states is not None
         return family.pass_on(block, states(), bias)
 
-    with _exchanged(block, through if states is None else fed):
+    with exchanged(block, through if states is None else fed):
         yield

@@ -105,6 +105,40 @@ def test_the_losses_of_twenty_updates_are_the_same(checkpoints, family, mode, ki
     ]
 
 
+class AllTokens(Sentiment):
+    """Labels again, from a task that does not say that its head reads one token."""
+
+    pooled = False
+    shapes = ()
+
+    def outputs(self, model, inputs):
+        type(self).shapes = []
+        hook = model.base_model.encoder.layer[-1].register_forward_hook(
+            lambda module, given, made: self.shapes.append(tuple(made.shape))
+        )
+        made = super().outputs(model, inputs)
+        hook.remove()
+        return made
+
+
+class OneToken(AllTokens):
+    pooled = True
+
+
+@pytest.mark.parametrize("mode", ["full", "freeze-lower-2"])
+def test_the_last_block_for_one_token_trains_alike(calm, mode, losses):
+    whole = run(calm, mode, "off", task=AllTokens(("no", "yes")))
+    first, losses[:] = list(losses), []
+    one = run(calm, mode, "off", task=OneToken(("no", "yes")))
+    assert AllTokens.shapes[0][1] > 3 and OneToken.shapes[0][1] == 1  # of the last test batch
+    assert len(first) == len(losses) == 20
+    np.testing.assert_allclose(losses, first, atol=1e-5)
+    assert one.flops < whole.flops
+    with torch.no_grad():  # the model that comes back is whole
+        states = one.model.base_model(input_ids=torch.full((2, 9), 7)).last_hidden_state
+    assert states.shape[:2] == (2, 9)
+
+
 @pytest.mark.parametrize("mode", ["head-only", "freeze-lower-2"])
 def test_padded_to_eights_as_on_a_gpu(checkpoints, family, mode, losses, monkeypatch):
     monkeypatch.setattr("nlptl.data.padding.multiple", lambda: 8)
