@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Cell:
         total: All parameters.
         cache_bytes: Size of the cached states of frozen blocks, 0 without.
         upstream: Forgetting, as in the report; None where it was not measured.
+        error: Standard error of :attr:`chosen`; 0 where it is not known.
     """
 
     seed: int
@@ -60,6 +62,7 @@ class Cell:
     total: int
     cache_bytes: int = 0
     upstream: dict[str, Any] | None = None
+    error: float = 0.0
 
     @property
     def score(self) -> float:
@@ -75,6 +78,7 @@ class Cell:
 def cell_of(run: FineTuned) -> Cell:
     """The outcome of a fine-tuning."""
     name = f"validation_{run.task.selection}"
+    error = run.history[run.best].get(f"{name}_se", 0.0)
     return Cell(
         seed=run.settings.seed,
         learning_rate=run.settings.learning_rate,
@@ -88,6 +92,7 @@ def cell_of(run: FineTuned) -> Cell:
         trainable=run.manifest.trainable,
         total=run.manifest.total,
         cache_bytes=int((run.cache or {}).get("bytes", 0)),
+        error=error if math.isfinite(error) else 0.0,
     )
 
 

@@ -37,8 +37,8 @@ Tier = Literal["quick", "standard", "full"]
 #: Seeds of each tier, and pieces of upstream text.
 SEEDS = {"quick": 3, "standard": 6, "full": 10}
 PIECES = {"quick": 500, "standard": 2000, "full": 2000}
-#: Rates that scratch tries, times full's default, and so many times the epochs.
-RATES = {"quick": (1.0,), "standard": (1.0, 3.0), "full": (0.3, 1.0, 3.0, 10.0)}
+#: Rates that scratch tries, times full's default, the default first, and so many times the epochs.
+RATES = {"quick": (1.0,), "standard": (1.0, 3.0), "full": (1.0, 0.3, 3.0, 10.0)}
 LONGER = {"quick": 1.0, "standard": 1.5, "full": 3.0}
 #: Training texts of a probe and a bag of words at most.
 PROBED = 10_000

@@ -5,7 +5,8 @@ import pytest
 from datasets import Dataset
 from tiny import sentences
 
-from nlptl.evaluation.arms import Runner, run_arm, scratch_arm
+from nlptl.evaluation.arms import Runner, choose_rate, run_arm, scratch_arm
+from nlptl.evaluation.cells import Cell
 from nlptl.finetuning import Settings
 from nlptl.models.architecture import save_untrained
 from nlptl.modes import parse_mode
@@ -33,14 +34,35 @@ def settings(model, **changes):
 def test_the_rate_is_chosen_on_the_first_seeds_validation_score(checkpoints, splits):
     arm = run_arm(
         Runner(TASK, splits, keep=False),
-        settings(checkpoints["bert"]),
+        settings(checkpoints["bert"], epochs=12),
         seeds=(0, 1),
-        rates=(1e-7, 5e-3),
+        rates=(1e-7, 3e-3),
     )
     assert arm.scores.shape == (2, 30) and set(np.unique(arm.scores)) <= {0.0, 1.0}
-    assert set(arm.tried) == {1e-7, 5e-3}
-    assert arm.settings.learning_rate == max(arm.tried, key=arm.tried.get)
+    assert set(arm.tried) == {1e-7, 3e-3}
+    assert arm.settings.learning_rate == 3e-3  # by more than a standard error of 20 examples
+    assert arm.tried == {1e-7: 0.5, 3e-3: 1.0}
+    assert arm.searched[0].error == pytest.approx((0.5 * 0.5 / 19) ** 0.5)
     assert arm.validation[0] == max(arm.tried.values())
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "rate"),
+    [
+        ((0.65, 0.60, 0.70), 0.04, 4e-4),  # alone within an error of itself
+        ((0.67, 0.65, 0.70), 0.04, 2e-4),  # the usual rate cannot be told from the best
+        ((0.65, 0.70, 0.71), 0.04, 1e-4),  # nor can the second, which comes first then
+        ((0.70, 0.70, 0.71), 0.0, 4e-4),  # no error is known: the best
+    ],
+)
+def test_of_rates_that_cannot_be_told_the_first_is_taken(scores, error, rate):
+    def cell(score):
+        given = {"seed": 0, "learning_rate": 0.0, "scores": (1.0,), "best": 1, "epochs": 2.0}
+        given |= {"seconds": 1.0, "flops": 1.0, "peak_memory": 1.0, "trainable": 1, "total": 1}
+        return Cell(validation=(0.9, score), error=error, **given)
+
+    rates = (2e-4, 1e-4, 4e-4)
+    assert choose_rate(dict(zip(rates, map(cell, scores), strict=True))) == rate
 
 
 def test_from_an_untrained_checkpoint_the_arm_is_the_scratch_arm(checkpoints, splits, tmp_path):
