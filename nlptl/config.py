@@ -66,7 +66,7 @@ class SupervisedConfig(TrainingConfig):
     train_file: Path | None = None
     """Training data: csv, tsv, jsonl, json or parquet."""
     validation_file: Path | None = None
-    """Data that chooses the best epoch; without it a tenth of the training set is taken."""
+    """Data that chooses the epoch; without it a tenth of the training set is taken."""
     test_file: Path | None = None
     """Data that is reported, and never chosen on; without it a fifth of the training set is taken."""
     epochs: float | None = None

@@ -78,14 +78,14 @@ class FineTuned:
     Attributes:
         task: The task.
         settings: As given.
-        model: The trained model, best epoch, below Accelerate's wrappers (LoRA: peft's stays).
+        model: The trained model, the epoch that was kept, below Accelerate's wrappers (LoRA: peft's stays).
         tokenizer: Its tokenizer.
         manifest: What trained.
         new: Parameters that the checkpoint did not have.
         predictions: One record a test example.
         metrics: Of the test split, each with its standard error.
         history: A line an epoch: losses and validation metrics.
-        best: Index of the best epoch in ``history``.
+        best: Index in ``history`` of the epoch that was kept (:class:`nlptl.engine.hooks.KeepBest`).
         timing: Seconds and examples a second.
         padding: Share of padding in training.
         trace: Learning rate of each update.
@@ -220,7 +220,7 @@ def finetune(
         )
         train_seconds = time.perf_counter() - began - keeper.seconds
         began = time.perf_counter()
-        if task.calibrates:  # on the best epoch's model, and before the test set is seen
+        if task.calibrates:  # on the kept epoch's model, and before the test set is seen
             task = task.calibrate(judge(state.model, "validation")[0])
         predictions, loss = judge(state.model, "test")
         test_seconds = time.perf_counter() - began

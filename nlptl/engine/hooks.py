@@ -1,6 +1,7 @@
 """Observers of the loop: progress, logs, checkpoints, keeping the best. None changes the training."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -102,12 +103,15 @@ class Resumable(Protocol):
 
 
 class KeepBest(Quiet):
-    """Scores the model on validation data after each epoch and puts the best weights back at the end.
+    """Scores the model on validation data after each epoch and puts one epoch's weights back at the end.
 
-    Ties go to the smaller validation loss, then to the earlier epoch.
+    That is the latest epoch within one standard error of the best (Breiman et al., 1984, who take the simplest
+    model so close to the best; here the one whose rate has fallen furthest). The best of many epochs on a few
+    hundred examples is often an early one that was lucky.
 
     Args:
-        score: Model to figures; ``metric`` (more is better) and ``loss`` among them.
+        score: Model to figures; ``metric`` (more is better), its standard error ``<metric>_se``, if it is
+            known, and ``loss`` among them.
         metric: What chooses.
         accelerator: To reach the model below its wrappers.
         patience: Stop after so many epochs without a better score; None never stops.
@@ -131,37 +135,36 @@ class KeepBest(Quiet):
         self.seconds = 0.0
 
     def on_epoch(self, state: FitState) -> bool:
-        """Score; keep a copy of the trainable weights if this is the best so far."""
+        """Score; keep a copy of the trainable weights if this epoch is as good as any, by a standard error."""
         began = time.perf_counter()
         figures = dict(self.score(state.model))
         epoch = round(state.update / state.updates_per_epoch, 3)
         line = {"epoch": epoch, "update": state.update, "train_loss": state.loss}
         self.history.append({**line, **{f"validation_{k}": v for k, v in figures.items()}})
-        best = self.best is None or self._rank(-1) > self._rank(self.best)
-        if best:
+        scores = [line[f"validation_{self.metric}"] for line in self.history]
+        peak = scores.index(max(scores))
+        error = self.history[peak].get(f"validation_{self.metric}_se", 0.0)
+        kept = scores[-1] >= scores[peak] - (error if math.isfinite(error) else 0.0)
+        if kept:
             self.best = len(self.history) - 1
             model = self.accelerator.unwrap_model(state.model)
             self.weights = checkpoints.trainable_state(model)
         self.report(
             f"epoch {epoch:g}: train loss {state.loss:.4f}, validation loss {figures['loss']:.4f}, "
-            f"{self.metric} {figures[self.metric]:.4f}{' (best so far)' if best else ''}"
+            f"{self.metric} {figures[self.metric]:.4f}{' (kept)' if kept else ''}"
         )
         self.seconds += time.perf_counter() - began
-        waited = len(self.history) - 1 - (self.best or 0)
+        waited = len(self.history) - 1 - peak
         return self.patience is not None and waited >= self.patience
 
-    def _rank(self, index: int) -> tuple[float, float]:
-        figures = self.history[index]
-        return figures[f"validation_{self.metric}"], -figures["validation_loss"]
-
     def on_end(self, state: FitState) -> None:
-        """Load the best weights."""
+        """Load the weights that were kept."""
         if self.weights:
             model = self.accelerator.unwrap_model(state.model)
             checkpoints.load_trainable_state(model, self.weights)
 
     def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Scores so far and the best weights, for a checkpoint."""
+        """Scores so far and the weights that were kept, for a checkpoint."""
         return {"history": self.history, "best": self.best}, self.weights
 
     def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:

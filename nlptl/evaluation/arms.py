@@ -48,7 +48,7 @@ class Arm:
 
     @property
     def validation(self) -> tuple[float, ...]:
-        """Selection metric of each seed's best epoch, on validation data."""
+        """Selection metric of each seed's epoch that was kept, on validation data."""
         return tuple(cell.chosen for cell in self.cells)
 
     @property

@@ -23,7 +23,7 @@ from nlptl.tasks.base import Task
 #: Settings that change nothing about the numbers, or stand in the key in another form.
 BESIDES = {"model", "cache", "compile", "checkpointing"}
 #: Counts up when nlptl itself trains in another way, so that older runs are not taken for new ones.
-FORM = 3
+FORM = 4
 #: Libraries whose release may change a number.
 LIBRARIES = ("torch", "transformers", "peft")
 

@@ -36,7 +36,7 @@ class Task(Protocol):
 
     @property
     def selection(self) -> str:
-        """The metric that chooses the best epoch; more is better."""
+        """The metric that chooses the epoch; more is better."""
         ...
 
     @property

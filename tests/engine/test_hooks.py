@@ -1,5 +1,7 @@
 """Keep-best and early stopping, on scores written by hand."""
 
+import math
+
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -8,11 +10,13 @@ from nlptl.engine.hooks import KeepBest
 from nlptl.records import FitState
 
 
-def walk(scores, losses=None, patience=None):
+def walk(scores, errors=None, patience=None):
     """Give KeepBest one epoch a score; the model's weight is the epoch's number."""
     model = nn.Linear(1, 1, bias=False)
-    losses = losses or [0.0] * len(scores)
-    figures = iter([{"accuracy": s, "loss": x} for s, x in zip(scores, losses, strict=True)])
+    lines = [{"accuracy": score, "loss": 0.0} for score in scores]
+    for line, error in zip(lines, errors or [], strict=False):
+        line["accuracy_se"] = error
+    figures = iter(lines)
     keeper = KeepBest(lambda m: next(figures), "accuracy", Accelerator(cpu=True), patience=patience)
     state = FitState(model, None, len(scores), 1)
     for epoch in range(len(scores)):
@@ -22,17 +26,27 @@ def walk(scores, losses=None, patience=None):
         if keeper.on_epoch(state):
             break
     keeper.on_end(state)
-    return int(model.weight.item()), len(keeper.history)
+    assert keeper.best == model.weight.item()
+    return keeper.best, len(keeper.history)
 
 
 def test_the_best_epoch_comes_back():
     assert walk([0.5, 0.9, 0.7]) == (1, 3)
 
 
-def test_ties_go_to_the_smaller_loss_then_to_the_earlier_epoch():
-    assert walk([0.9, 0.9, 0.9], [0.3, 0.2, 0.2]) == (1, 3)
+def test_ties_go_to_the_later_epoch():
+    assert walk([0.9, 0.8, 0.9, 0.8]) == (2, 4)
+
+
+def test_the_latest_epoch_within_one_standard_error_of_the_best():
+    errors = [0.1, 0.05, 0.2, 0.2]
+    assert walk([0.5, 0.9, 0.86, 0.7], errors) == (2, 4)  # 0.9 - 0.05, the best one's own error
+    assert walk([0.5, 0.9, 0.84, 0.7], errors) == (1, 4)
+    assert walk([0.88, 0.9, 0.8, 0.86], errors) == (3, 4)
+    assert walk([0.5, 0.9, 0.86], [math.nan] * 3) == (1, 3)  # one group: no error is known
 
 
 def test_patience_counts_epochs_without_a_better_score():
     assert walk([0.5, 0.4, 0.45, 0.9], patience=2) == (0, 3)
     assert walk([0.5, 0.4, 0.6, 0.5, 0.5, 0.9], patience=2) == (2, 5)
+    assert walk([0.6, 0.5, 0.6, 0.9], [0.2] * 4, patience=2) == (2, 3)  # as good is not better
