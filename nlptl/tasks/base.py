@@ -61,7 +61,10 @@ class Task(Protocol):
 
     @property
     def pooled(self) -> bool:
-        """Whether the head reads one token of a text only, the one that its family pools."""
+        """Whether the head reads one token of a text only, the one that its family pools.
+
+        If so, nothing else of the last block is computed (:mod:`nlptl.models.one_token`) or cached.
+        """
         ...
 
     @property
