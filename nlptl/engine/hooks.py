@@ -151,7 +151,7 @@ class KeepBest(Quiet):
             self.weights = checkpoints.trainable_state(model)
         self.report(
             f"epoch {epoch:g}: train loss {state.loss:.4f}, validation loss {figures['loss']:.4f}, "
-            f"{self.metric} {figures[self.metric]:.4f}{' (kept)' if kept else ''}"
+            f"{self.metric} {figures[self.metric]:.4f}{' (kept so far)' if kept else ''}"
         )
         self.seconds += time.perf_counter() - began
         waited = len(self.history) - 1 - peak
