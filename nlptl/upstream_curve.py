@@ -125,16 +125,17 @@ def upstream_curve(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     means = scores.mean(1)
     ranks: Any = spearmanr(-losses, means) if np.ptp(means) and np.ptp(losses) else None
     several = scores.shape[1] > 1
+    spreads = [spread(point["scores"]) for point in points]
     return {
         "points": [
             {
                 **point,
-                "downstream_mean": spread(point["scores"])["mean"],
-                "sd": spread(point["scores"])["sd"],
+                "downstream_mean": over_seeds["mean"],
+                "sd": over_seeds["sd"],
             }
-            for point in points
+            for point, over_seeds in zip(points, spreads, strict=True)
         ],
-        "slope_points_per_nat": _slope(losses, scores.mean(1)),
+        "slope_points_per_nat": _slope(losses, means),
         "slope_ci95": np.quantile(slopes, [0.025, 0.975]).tolist() if several else None,
         "spearman": float(ranks.statistic) if ranks else None,
     }

@@ -102,6 +102,12 @@ class Resumable(Protocol):
         ...
 
 
+def known_error(line: Mapping[str, float], name: str) -> float:
+    """Standard error of a figure of an epoch's line; 0 where it is not known, such as of a single group."""
+    error = line.get(f"{name}_se", 0.0)
+    return error if math.isfinite(error) else 0.0
+
+
 class KeepBest(Quiet):
     """Scores the model on validation data after each epoch and puts one epoch's weights back at the end.
 
@@ -141,10 +147,10 @@ class KeepBest(Quiet):
         epoch = round(state.update / state.updates_per_epoch, 3)
         line = {"epoch": epoch, "update": state.update, "train_loss": state.loss}
         self.history.append({**line, **{f"validation_{k}": v for k, v in figures.items()}})
-        scores = [line[f"validation_{self.metric}"] for line in self.history]
+        name = f"validation_{self.metric}"
+        scores = [line[name] for line in self.history]
         peak = scores.index(max(scores))
-        error = self.history[peak].get(f"validation_{self.metric}_se", 0.0)
-        kept = scores[-1] >= scores[peak] - (error if math.isfinite(error) else 0.0)
+        kept = scores[-1] >= scores[peak] - known_error(self.history[peak], name)
         if kept:
             self.best = len(self.history) - 1
             model = self.accelerator.unwrap_model(state.model)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 
 from nlptl.cache.directory import root
 from nlptl.data.encoding import tokenizer_hash
+from nlptl.engine.hooks import known_error
 from nlptl.files import write_whole
 from nlptl.finetuning import FineTuned, Settings
 from nlptl.models.loading import load_config, load_tokenizer, load_with_head
@@ -78,7 +78,6 @@ class Cell:
 def cell_of(run: FineTuned) -> Cell:
     """The outcome of a fine-tuning."""
     name = f"validation_{run.task.selection}"
-    error = run.history[run.best].get(f"{name}_se", 0.0)
     return Cell(
         seed=run.settings.seed,
         learning_rate=run.settings.learning_rate,
@@ -92,7 +91,7 @@ def cell_of(run: FineTuned) -> Cell:
         trainable=run.manifest.trainable,
         total=run.manifest.total,
         cache_bytes=int((run.cache or {}).get("bytes", 0)),
-        error=error if math.isfinite(error) else 0.0,
+        error=known_error(run.history[run.best], name),
     )
 
 
