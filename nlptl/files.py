@@ -1,7 +1,11 @@
 """Files that are never seen half-written."""
 
+import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -13,3 +17,22 @@ def write_whole(path: Path, content: str | bytes) -> Path:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
     return partial.replace(path)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> Path:
+    """Write indented JSON with :func:`write_whole`; what could not be computed (nan) is null.
+
+    Returns:
+        The path.
+    """
+    text = json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False)
+    return write_whole(path, text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no nan: what could not be computed is null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

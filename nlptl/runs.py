@@ -10,7 +10,7 @@ import torch
 
 from nlptl.config import load_yaml, to_yaml
 from nlptl.errors import ConfigError, RunError, listed
-from nlptl.files import write_whole
+from nlptl.files import write_json
 from nlptl.finetuning import FineTuned
 from nlptl.metrics.spread import has_failed, spread
 from nlptl.model_card import model_card
@@ -155,11 +155,6 @@ def result_record(run: FineTuned) -> dict[str, Any]:
         "learning_rates": [[i + 1, run.trace[i]] for i in thin],
         "versions": versions(),
     }
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON file that is never seen half-written."""
-    write_whole(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def _save_model(run: FineTuned, directory: Path) -> float:

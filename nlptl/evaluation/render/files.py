@@ -1,7 +1,5 @@
 """The report's files."""
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ from nlptl.evaluation.render.figures import figures
 from nlptl.evaluation.render.page import page
 from nlptl.evaluation.render.style import as_png, as_svg
 from nlptl.evaluation.render.text import markdown
-from nlptl.files import write_whole
+from nlptl.files import write_json, write_whole
 
 
 def write_report(record: Mapping[str, Any], directory: Path) -> list[Path]:
@@ -26,7 +24,7 @@ def write_report(record: Mapping[str, Any], directory: Path) -> list[Path]:
         ``report.json``, the pictures, ``report.md`` and ``report.html``, as paths.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    written = [write_whole(directory / "report.json", as_json(record))]
+    written = [write_json(directory / "report.json", record)]
     drawn, svgs, pictures = figures(record), {}, {}
     for name, figure in drawn.items():
         svgs[name], pictures[name] = as_svg(figure), f"report_{name}.png"
@@ -51,21 +49,7 @@ def write_pictured(
         directory: Made if it is not there.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / f"{name}.json", as_json(record))
+    write_json(directory / f"{name}.json", record)
     write_whole(directory / f"{name}.png", as_png(figure))
     write_whole(directory / f"{name}.svg", as_svg(figure))
     write_whole(directory / f"{name}.md", f"{table}\n![{alt}]({name}.png)\n")
-
-
-def as_json(record: Mapping[str, Any]) -> str:
-    """Indented JSON; what could not be computed is null."""
-    return json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no nan: what could not be computed is null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
