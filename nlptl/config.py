@@ -239,6 +239,9 @@ class PretrainConfig(TrainingConfig):
     and last block, is predicted too."""
     teacher_weight: float = 3.0
     """Weight of that loss, with --teacher."""
+    start_share: float = 0.0
+    """With --model: share of its weights in the saved model, for instance 0.5, which keeps more of what it
+    knew (WiSE-FT, Wortsman et al., 2022)."""
     dropout: float = 0.0
     """Dropout while pretraining; the saved configuration keeps the family's usual rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"

@@ -337,6 +337,7 @@ def prepare_pretraining(config: Any) -> Upstream:
     check = check_from_scratch if config.model is None else check_training
     checked = problems.run(check, config)
     objective = problems.run(choose_objective, config, checked[1]) if checked else None
+    problems.run(check_start_share, config, checked[0] if checked else None)
     if is_main_process():
         problems.run(check_directory, config)
     problems.raise_if_any()
@@ -344,6 +345,24 @@ def prepare_pretraining(config: Any) -> Upstream:
     if is_main_process():
         claim_directory(config)
     return Upstream(checked[0], objective, *corpus)
+
+
+def check_start_share(config: Any, mode: Mode | None) -> None:
+    """Make sure that there is a start whose weights can be mixed in.
+
+    Raises:
+        ConfigError: If the share is none, the model is new, or LoRA leaves the start as it is.
+    """
+    if not 0 <= config.start_share < 1:
+        raise ConfigError(
+            f"--start-share is {config.start_share}; expected 0 or more and less than 1."
+        )
+    if config.start_share and config.model is None:
+        raise ConfigError("--start-share needs --model: a model from scratch has nothing to keep.")
+    if config.start_share and mode and mode.kind == "lora":
+        raise ConfigError(
+            "--start-share: under LoRA the start's weights stay as they are; lower --lora-alpha instead."
+        )
 
 
 def choose_objective(config: Any, family: str) -> Objective:

@@ -8,8 +8,9 @@ from typing import Any
 from nlptl.data import corpus
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
-from nlptl.engine.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
+from nlptl.engine.hooks import AtTheEnd, EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.engine.setup import Plan, seed_dropout, train
+from nlptl.models.averaging import interpolate
 from nlptl.models.building import set_dropout
 from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.models.lora import is_lora, merged
@@ -74,6 +75,7 @@ def pretrain(
     save_every: int,
     keep: int = 0,
     teacher: str | None = None,
+    start_share: float = 0.0,
     resume: bool = False,
 ) -> FitState:
     """Train a model on documents with an upstream objective, in place.
@@ -95,6 +97,7 @@ def pretrain(
         save_every: Updates between checkpoints.
         keep: Models to keep under ``models/`` at log-spaced updates, each with a line in the log.
         teacher: Checkpoint whose states of the training pieces the objective predicts too.
+        start_share: Share of the start's weights in the final model (:func:`interpolate`).
         resume: Go on from the newest whole checkpoint.
 
     Returns:
@@ -138,13 +141,23 @@ def pretrain(
         accelerator,
         at,
     )
+
+    def average() -> None:
+        start = load_with_head(
+            str(output_dir / START), auto_class=objective.auto_class, head={}
+        ).model
+        interpolate(model, start, start_share)
+
+    hooks: list[Any] = [ProgressBar(accelerator), Trackers(accelerator), score, keeper]
+    if start_share:
+        hooks.insert(0, AtTheEnd(average))
     return train(
         objective.module(model),
         pieces,
         step=upstream_step,
         plan=plan,
         accelerator=accelerator,
-        hooks=[ProgressBar(accelerator), Trackers(accelerator), score, keeper],
+        hooks=hooks,
         checkpoint_dir=output_dir / "checkpoints",
         checkpoint_every=save_every,
         resume=resume,

@@ -49,6 +49,7 @@ def main(config: PretrainConfig) -> None:
         save_every=config.save_every,
         keep=config.keep,
         teacher=config.teacher,
+        start_share=config.start_share,
         resume=config.resume,
     )
     save_pretrained_run(model, tokenizer, config.output_dir, accelerator)

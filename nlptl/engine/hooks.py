@@ -1,4 +1,4 @@
-"""Observers of the loop: progress, logs, checkpoints, keeping the best. None changes the training."""
+"""Observers of the loop: progress, logs, checkpoints, keeping the best. None changes an update."""
 
 import json
 import math
@@ -281,6 +281,25 @@ class EvaluateEvery(Quiet):
             with self.log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         self.began, self.examples = time.perf_counter(), state.examples
+
+
+class AtTheEnd(Quiet):
+    """Changes the model once, after its last update; stands before the hooks that shall see the change.
+
+    A run that is resumed after that update finds the change in its checkpoint and does not repeat it.
+
+    Args:
+        change: What is done.
+    """
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        self.change = change
+
+    def on_step(self, state: FitState) -> bool:
+        """Change the model, if this update was the last."""
+        if state.update == state.total_updates:
+            self.change()
+        return False
 
 
 class SaveModels(Quiet):

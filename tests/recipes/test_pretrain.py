@@ -106,6 +106,29 @@ def test_going_on_from_a_checkpoint_grows_on_demand(corpus, finished, tmp_path):
     assert config["num_hidden_layers"] == 4
 
 
+def test_a_share_of_the_start_is_mixed_in_once(corpus, finished, tmp_path):
+    def run(name, *more):
+        run_in_process(
+            "pretrain",
+            *("--model", finished / "model", "--corpus", corpus, "--updates", 10, "--held-out", 20),
+            *("--learning-rate", 1e-3, "--save-every", 10, "--output-dir", tmp_path / name, *more),
+        )
+        log = (tmp_path / name / "log.jsonl").read_text().splitlines()
+        return load_file(tmp_path / name / "model/model.safetensors"), json.loads(log[-1])["loss"]
+
+    plain, loss = run("plain")
+    mixed, mixed_loss = run("mixed", "--start-share", 0.25)
+    start = load_file(finished / "model/model.safetensors")
+    moved = 0
+    for name, tensor in mixed.items():
+        np.testing.assert_allclose(tensor, 0.75 * plain[name] + 0.25 * start[name], atol=1e-6)
+        moved += bool((plain[name] != start[name]).any())
+    assert moved > 10
+    assert mixed_loss != loss  # the log tells the saved model's
+    again, _ = run("mixed", "--start-share", 0.25, "--resume")
+    assert all((tensor == mixed[name]).all() for name, tensor in again.items())
+
+
 def test_its_model_fine_tunes(finished, reviews, tmp_path):
     """Masked-LM training drops BERT's pooler: it is new, and trains, in every mode."""
     run_in_process(
@@ -220,9 +243,10 @@ def test_mistakes_come_together_and_nothing_is_written(tmp_path):
         run_in_process(
             "pretrain",
             *("--corpus", tmp_path / "no.txt", "--width", 100, "--updates", 0),
-            *("--architecture", "gpt2", "--output-dir", tmp_path / "out"),
+            *("--architecture", "gpt2", "--output-dir", tmp_path / "out", "--start-share", 0.5),
         )
-    for part in ("there is no file", "--width is 100", "--updates is 0", "--architecture gpt2"):
+    messages = ("there is no file", "--width is 100", "--updates is 0", "--architecture gpt2")
+    for part in (*messages, "--start-share needs --model"):
         assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -232,7 +256,14 @@ def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path
         run_in_process(
             "pretrain",
             *("--corpus", tmp_path / "no.txt", "--model", checkpoints["t5"], "--whole-words"),
-            *("--teacher", "bundled/nope", "--output-dir", tmp_path / "out"),
+            *("--teacher", "bundled/nope", "--output-dir", tmp_path / "out", "--start-share", 1.0),
         )
-    for part in ("there is no file", "--whole-words and --bag-weight", "--teacher bundled/nope"):
+    messages = ("there is no file", "--whole-words and --bag-weight", "--teacher bundled/nope")
+    for part in (*messages, "--start-share is 1.0"):
         assert part in str(caught.value)
+    with pytest.raises(UserError, match="lower --lora-alpha"):
+        run_in_process(
+            "pretrain",
+            *("--model", checkpoints["bert"], "--mode", "lora", "--start-share", 0.5),
+            *("--corpus", tmp_path / "no.txt", "--output-dir", tmp_path / "out"),
+        )
