@@ -14,6 +14,7 @@ import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from scipy.stats import ttest_ind
@@ -96,11 +97,16 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     scratch = scratch_arm(runner, longer, seeds=SEEDS, rates=rates, title="from scratch")
     groups = task.groups(splits["test"])
     gain = joint_bootstrap(full.scores, scratch.scores, groups=groups)
-    found = {"model": model, "n": {name: len(table) for name, table in splits.items()}}
+    found: dict[str, Any] = {
+        "model": model,
+        "n": {name: len(table) for name, table in splits.items()},
+    }
     found |= {"full": summary(full), "scratch": summary(scratch)}
-    found["gain"] = {"mean": gain.mean, "low": gain.low, "high": gain.high, "p": gain.p}
     each = ttest_ind(full.scores.mean(axis=1), scratch.scores.mean(axis=1), equal_var=False)
-    found["gain"]["over_seeds"] = list(each.confidence_interval())
+    found["gain"] = {
+        **{"mean": gain.mean, "low": gain.low, "high": gain.high, "p": gain.p},
+        "over_seeds": list(each.confidence_interval()),
+    }
     if recipe == "sentiment":
         found["probe"] = {pool: probes(model, task, splits, pool) for pool in POOLS}
     return found
