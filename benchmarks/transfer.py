@@ -104,7 +104,10 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     found |= {"full": summary(full), "scratch": summary(scratch)}
     each = ttest_ind(full.scores.mean(axis=1), scratch.scores.mean(axis=1), equal_var=False)
     found["gain"] = {
-        **{"mean": gain.mean, "low": gain.low, "high": gain.high, "p": gain.p},
+        "mean": gain.mean,
+        "low": gain.low,
+        "high": gain.high,
+        "p": gain.p,
         "over_seeds": list(each.confidence_interval()),
     }
     if recipe == "sentiment":

@@ -348,21 +348,21 @@ def prepare_pretraining(config: Any) -> Upstream:
 
 
 def check_start_share(config: Any, mode: Mode | None) -> None:
-    """Make sure that there is a start whose weights can be mixed in.
+    """Make sure that there is a start whose weights can be mixed in, all mistakes at once.
 
     Raises:
-        ConfigError: If the share is none, the model is new, or LoRA leaves the start as it is.
+        UserError: If the share is none, the model is new, or LoRA leaves the start as it is.
     """
-    if not 0 <= config.start_share < 1:
-        raise ConfigError(
-            f"--start-share is {config.start_share}; expected 0 or more and less than 1."
-        )
-    if config.start_share and config.model is None:
-        raise ConfigError("--start-share needs --model: a model from scratch has nothing to keep.")
-    if config.start_share and mode and mode.kind == "lora":
-        raise ConfigError(
+    share, problems = config.start_share, Problems()
+    if not 0 <= share < 1:
+        problems.add(f"--start-share is {share}; expected 0 or more and less than 1.")
+    if share and config.model is None:
+        problems.add("--start-share needs --model: a model from scratch has nothing to keep.")
+    if share and mode and mode.kind == "lora":
+        problems.add(
             "--start-share: under LoRA the start's weights stay as they are; lower --lora-alpha instead."
         )
+    problems.raise_if_any()
 
 
 def choose_objective(config: Any, family: str) -> Objective:

@@ -12,7 +12,7 @@ from nlptl.engine.hooks import AtTheEnd, EvaluateEvery, ProgressBar, SaveModels,
 from nlptl.engine.setup import Plan, seed_dropout, train
 from nlptl.models.averaging import interpolate
 from nlptl.models.building import set_dropout
-from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
+from nlptl.models.loading import Loaded, load_tokenizer, load_with_head, save_pretrained
 from nlptl.models.lora import is_lora, merged
 from nlptl.records import FitState
 from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
@@ -43,8 +43,12 @@ def start_model(
     with accelerator.main_process_first():
         if not (start / "tokenizer.json").exists():
             save_pretrained(*build(), start)
-    loaded = load_with_head(str(start), auto_class=objective.auto_class, head={})
+    loaded = _load_start(directory, objective)
     return loaded.model, load_tokenizer(str(start), split_special_tokens=False), loaded.new
+
+
+def _load_start(directory: Path, objective: Objective) -> Loaded:
+    return load_with_head(str(directory / START), auto_class=objective.auto_class, head={})
 
 
 def log_spaced(count: int, updates: int) -> list[int]:
@@ -143,10 +147,7 @@ def pretrain(
     )
 
     def average() -> None:
-        start = load_with_head(
-            str(output_dir / START), auto_class=objective.auto_class, head={}
-        ).model
-        interpolate(model, start, start_share)
+        interpolate(model, _load_start(output_dir, objective).model, start_share)
 
     hooks: list[Any] = [ProgressBar(accelerator), Trackers(accelerator), score, keeper]
     if start_share:
