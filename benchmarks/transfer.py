@@ -22,10 +22,10 @@ from sklearn.model_selection import StratifiedKFold
 
 from nlptl.config import parse_args
 from nlptl.engine.setup import new_accelerator
-from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm
+from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
 from nlptl.evaluation.parts import tuned
 from nlptl.evaluation.probe import Pool, fit_probe, pooled_states
-from nlptl.evaluation.report import LONGER, RATES, Tier, scratch_settings
+from nlptl.evaluation.report import LONGER, RATES, Tier
 from nlptl.evaluation.statistics import joint_bootstrap
 from nlptl.metrics.spread import spread
 from nlptl.models.architecture import save_untrained
@@ -91,7 +91,8 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     task, splits, _ = prepare(config)
     filled = fill_in(config, mode, family, width, len(splits["train"]))
     settings = settings_of(filled, mode, 0)
-    longer, rates = scratch_settings(settings, RATES[TUNED], LONGER[LONG])
+    examples = len(splits["train"])
+    longer, rates = scratch_settings(settings, RATES[TUNED], LONGER[LONG], examples=examples)
     runner = Runner(task, splits)
     full = run_arm(runner, settings, seeds=SEEDS, rates=rates, title=model)
     scratch = scratch_arm(runner, longer, seeds=SEEDS, rates=rates, title="from scratch")

@@ -360,9 +360,15 @@ def exit_codes() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if is_main_process():  # all processes find the same mistake
+        # All processes find the same mistake before they are one group; afterwards it may be one's own.
+        if is_main_process() or _one_of_a_group():
             print(f"\nerror: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
+
+
+def _one_of_a_group() -> bool:
+    found = sys.modules.get("torch.distributed")  # importing it would take a second
+    return bool(found and found.is_available() and found.is_initialized())
 
 
 def run_recipe(main: Callable[[C], Any], cls: type[C], description: str | None) -> None:

@@ -53,7 +53,11 @@ def report_run(
     except (OSError, ModelError) as error:
         lost.append(
             f"{directory / 'model'} cannot be opened ({str(error).splitlines()[0]}), so forgetting and shift "
-            "are left out."
+            + (
+                "are left out."
+                if any(cell.seed == config.seed for cell in known)
+                else "are those of the run that is made again."
+            )
         )
     for note in lost:
         say(f"note: {note}")

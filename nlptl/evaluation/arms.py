@@ -13,9 +13,11 @@ from nlptl.engine.setup import start_accelerator
 from nlptl.evaluation import cells
 from nlptl.evaluation.body import upstream_entry
 from nlptl.evaluation.cells import Cell
-from nlptl.finetuning import Settings, finetune
+from nlptl.finetuning import FineTuned, Settings, default_epochs, finetune
 from nlptl.models.architecture import save_untrained
+from nlptl.models.loading import load_config
 from nlptl.models.lora import merged
+from nlptl.modes import default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.terminal import muted, say
 
@@ -85,6 +87,7 @@ class Runner:
         checkpoint: Callable[[], str] | None = None,
         start: str | None = None,
         texts: Sequence[str] | None = None,
+        made: Callable[[FineTuned], None] | None = None,
     ) -> Cell:
         """One fine-tuning.
 
@@ -93,17 +96,19 @@ class Runner:
             checkpoint: Gives the checkpoint's name once it is needed; None takes the settings' own.
             start: Hash of what it starts from; None hashes the checkpoint.
             texts: Also measure what the model forgot, on these.
+            made: Gets the run with its model, which no outcome on disk has: with it a run is always made.
         """
         name = checkpoint or (lambda: settings.model)
+        if self.keep:  # before the seed is set: it loads the checkpoint, and draws what that lacks
+            start = start or self.checkpoint_hash(name())
         # Every process must come to the same answer, so only what all of them see decides.
         accelerator = start_accelerator(tracker=None, output_dir=Path(), seed=settings.seed)
         key, cell = "", None
-        if self.keep:
-            start = start or self.checkpoint_hash(name())
+        if self.keep and start:
             number = accelerator.num_processes
             key = cells.cell_key(start, self.task, self.data, settings, processes=number)
             accelerator.wait_for_everyone()
-            cell = cells.load(key)
+            cell = cells.load(key) if made is None else None
         if cell and (texts is None or cell.upstream):
             self.found += 1
             return cell
@@ -112,6 +117,8 @@ class Runner:
         with muted():
             run = finetune(self.task, self.splits, own, accelerator=accelerator)
         cell = cells.cell_of(run)
+        if made is not None:
+            made(run)
         if texts is not None:
             body = merged(run.model)
             with muted():
@@ -120,6 +127,15 @@ class Runner:
         if self.keep and accelerator.is_main_process:
             cells.keep(key, cell)
         return cell
+
+
+def together(arms: Sequence[Arm]) -> Arm:
+    """Arms of one seed each as one arm; settings and search are the first one's."""
+    return replace(
+        arms[0],
+        cells=tuple(cell for arm in arms for cell in arm.cells),
+        kept=sum(arm.kept for arm in arms),
+    )
 
 
 def choose_rate(first: Mapping[float, Cell]) -> float:
@@ -191,6 +207,37 @@ def run_arm(
         searched=tuple(cell for rate, cell in first.items() if rate != best),
         kept=runner.found - before,
     )
+
+
+def scratch_settings(
+    settings: Settings, factors: Sequence[float], longer: float, *, examples: int
+) -> tuple[Settings, list[float]]:
+    """Settings of the same model without pretraining: all trains, for longer, at rates of its own.
+
+    Where the pretrained arm has its mode's usual epochs, scratch's are counted from ``full``'s, so that one
+    scratch arm serves every mode. It never stops early: twelve blocks stay at the floor for a third of their
+    epochs and more, and with patience the runs ended there, so that any checkpoint seemed to help.
+
+    Args:
+        settings: Of the pretrained arm.
+        factors: Rates to try, times the default of ``full``.
+        longer: Times the epochs.
+        examples: Training examples.
+    """
+    config = load_config(settings.model)
+    full = parse_mode("full")
+    rate = default_learning_rate(full, config.model_type, config.hidden_size)
+    epochs = settings.epochs
+    if epochs == default_epochs(settings.mode, examples, settings.batch_size):
+        epochs = default_epochs(full, examples, settings.batch_size)
+    own = replace(
+        settings,
+        mode=full,
+        epochs=float(round(longer * epochs)),
+        patience=None,
+        learning_rate=rate,
+    )
+    return own, [float(f"{factor * rate:.3g}") for factor in factors]
 
 
 def scratch_arm(

@@ -1,28 +1,35 @@
 """What became of the body: forgetting, shift of representations and weights; parts of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nlptl.data.corpus import load_corpus
-from nlptl.data.sampling import stratified_order
 from nlptl.data.squad import read_questions
 from nlptl.errors import ModelError
-from nlptl.evaluation.forgetting import Forgetting, forgetting, similarity_forgetting
+from nlptl.evaluation.forgetting import (
+    Forgetting,
+    below_the_head,
+    forgetting,
+    similarity_forgetting,
+)
 from nlptl.evaluation.probe import GRID, body_states, choose_penalty, pooled_states
 from nlptl.evaluation.shift import linear_cka, weight_change
+from nlptl.evaluation.untouched import Untouched
+from nlptl.evaluation.upstream import MASK_SEED
 from nlptl.finetuning import Settings
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import BUNDLED, load_config, load_tokenizer, load_with_head
 from nlptl.tasks.base import Task
 
-#: Texts whose states are compared, and training texts of the probes by block.
-SHIFTED, PROBED = 2000, 5000
 OWN = "bundled/reviews without labels, and the passages of bundled/passages"
 #: Whether a checkpoint saw the texts that forgetting is measured on.
-UNSEEN = "The texts were written for nlptl and are in no corpus older than it."
+UNSEEN = (
+    "The texts were written for nlptl: no checkpoint saw them, but for one that was pretrained further on the "
+    "bundled data (recipes/pretrain.py --corpus bundled/…)."
+)
 GIVEN = "Whether the checkpoint saw these texts while it was pretrained is not known."
 
 
@@ -72,10 +79,17 @@ def upstream_entry(
         return _upstream(found, source, note, None)
     entry = _upstream(found, source, note, None)
     if adapter is not None:
+        task, path = adapter
         off = forgetting(
-            name, _adapter_off(name, *adapter), texts, accelerator=accelerator, most=most
+            name,
+            _with_adapter(name, task, path).unload(),
+            texts,
+            accelerator=accelerator,
+            most=most,
         )
-        entry["recoverable"] = off.after == found.before
+        entry["recoverable"] = off.after == found.before and _same_body(
+            _with_adapter(name, task, path).merge_and_unload(), adapted
+        )
     return entry
 
 
@@ -89,6 +103,7 @@ def _upstream(
         "texts": source,
         "sequences": found and found.sequences,
         "tokens": found and found.tokens,
+        "mask_seed": MASK_SEED if found and found.objective != "sentence-similarity" else None,
         "before": found and found.before,
         "after": found and found.after,
         "forgetting": found and found.loss,
@@ -100,35 +115,37 @@ def _upstream(
     }
 
 
-def _adapter_off(name: str, task: Task, adapter: Path) -> Any:
-    """The checkpoint with an adapter that is loaded and taken off again."""
+def _with_adapter(name: str, task: Task, adapter: Path) -> Any:
+    """The untouched checkpoint below a saved adapter."""
     from peft import PeftModel
 
     model = load_with_head(name, auto_class=task.auto_class, head=task.head).model
-    return PeftModel.from_pretrained(model, str(adapter)).unload()
+    return PeftModel.from_pretrained(model, str(adapter))
 
 
-def text_classes(task: Task, table: Any, most: int) -> tuple[list[str], list[str]]:
-    """Texts and classes of a table; of more than ``most`` examples a stratified sample."""
-    classes = task.classes(table) or []
-    rows = stratified_order(classes, 0)[:most] if len(table) > most else range(len(table))
-    texts = task.texts(table)
-    return [texts[i] for i in rows], [classes[i] for i in rows]
+def _same_body(one: Any, two: Any) -> bool:
+    """Whether two models have the same embeddings and blocks, up to the rounding of a merge.
+
+    Where checkpoint and adapter give the trained model, nothing but the adapter was trained, and taking it
+    off loses nothing.
+    """
+    import torch
+
+    first, second = below_the_head(one), below_the_head(two)
+    return first.keys() == second.keys() and all(
+        torch.allclose(first[key].cpu(), second[key].cpu(), rtol=1e-4, atol=1e-6) for key in first
+    )
 
 
 def body_changes(
-    task: Task,
-    splits: Mapping[str, Any],
-    settings: Settings,
-    adapted: Any,
-    accelerator: Any,
+    task: Task, settings: Settings, untouched: Untouched, adapted: Any, accelerator: Any
 ) -> dict[str, Any]:
     """The report's part on shift: CKA and weight change by block, and probes of the untouched body.
 
     Args:
         task: What the examples mean.
-        splits: Test texts are compared, and training texts where they are few.
         settings: The checkpoint and the longest text.
+        untouched: Its states: test texts are compared, and training texts where they are few.
         adapted: The fine-tuned model; None leaves the comparison out.
         accelerator: The device.
     """
@@ -142,35 +159,22 @@ def body_changes(
         "probe_curve": [],
         "best_layer": None,
     }
-    from transformers import AutoModel
-
-    loaded = load_with_head(settings.model, auto_class=AutoModel, head={})
-    given = {"accelerator": accelerator, "max_length": settings.max_length}
     if adapted is not None:
-        texts = list(dict.fromkeys(task.texts(splits["test"]) + task.texts(splits["train"])))
-        texts = texts[:SHIFTED]
-        before = body_states(loaded.model, loaded.tokenizer, texts, **given)
-        after = body_states(adapted, loaded.tokenizer, texts, **given)
+        texts, before = untouched.compared()
+        given = {"accelerator": accelerator, "max_length": settings.max_length}
+        after = body_states(adapted, untouched.tokenizer, texts, **given)
         same = [linear_cka(before[:, i], after[:, i]) for i in range(before.shape[1])]
         entry["texts"] = len(texts)
         # T5's decoder has no states of its own for a text: its blocks have none of these figures.
         entry["cka"] = same + [None] * decoder
-        entry["rel_weight_change"] = weight_change(loaded.model.cpu(), adapted.cpu())
-    if task.classes(splits["test"]) is not None:
-        data = {
-            name: text_classes(task, splits[name], PROBED)
-            for name in ("train", "validation", "test")
-        }
-        states = {
-            name: body_states(loaded.model, loaded.tokenizer, texts, **given)
-            for name, (texts, _) in data.items()
-        }
+        entry["rel_weight_change"] = weight_change(untouched.model.cpu(), adapted.cpu())
+    if untouched.classes:
         curve, validation = [], []
         for block in range(encoder + 1):
-            pairs = [(states[name][:, block], data[name][1]) for name in data]
-            best = choose_penalty(*pairs[:2], grid=GRID, scaled=True)
+            train, chooses, test = untouched.pairs(block)
+            best = choose_penalty(train, chooses, grid=GRID, scaled=True)
             validation.append(best.validation)
-            curve.append(float(best.model.score(*pairs[2])))
+            curve.append(float(best.model.score(*test)))
         entry["probe_curve"] = curve + [None] * decoder
         entry["best_layer"] = int(np.argmax(validation))
     return entry

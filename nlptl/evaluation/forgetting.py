@@ -63,16 +63,20 @@ def with_body_of(language_model: Any, adapted: Any) -> Any:
         A new model.
     """
     made = deepcopy(language_model)
-    layers = layer_map(made)
-    below = {id(p) for m in layers.lower(len(layers.blocks)) for p in m.parameters()}
-    _untie(getattr(made, layers.family.lm_head), below)
-    own = dict(made.base_model.named_parameters())
-    given = dict(adapted.base_model.named_parameters())
+    own, given = below_the_head(made), dict(adapted.base_model.named_parameters())
+    below = {id(parameter) for parameter in own.values()}
+    _untie(getattr(made, layer_map(made).family.lm_head), below)
     with torch.no_grad():
         for name, parameter in own.items():
-            if id(parameter) in below:
-                parameter.copy_(given[name])
+            parameter.copy_(given[name])
     return made
+
+
+def below_the_head(model: Any) -> dict[str, nn.Parameter]:
+    """Parameters of the embeddings and blocks, by their names in the body."""
+    layers = layer_map(model)
+    below = {id(p) for m in layers.lower(len(layers.blocks)) for p in m.parameters()}
+    return {name: p for name, p in model.base_model.named_parameters() if id(p) in below}
 
 
 def _untie(head: nn.Module, below: set[int]) -> None:

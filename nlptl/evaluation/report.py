@@ -1,7 +1,7 @@
 """The transfer report: was the pretraining worth it, and how sure is that?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,24 +11,27 @@ import numpy as np
 
 from nlptl.cache.prefix_cache import forget
 from nlptl.data.encoding import quiet_datasets, tokenizer_hash
-from nlptl.data.sampling import subset
 from nlptl.engine.setup import new_accelerator
-from nlptl.errors import ModelError
 from nlptl.evaluation import parts
-from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm
-from nlptl.evaluation.baselines import bag_of_words
-from nlptl.evaluation.body import body_changes, text_classes, upstream_entry
+from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
+from nlptl.evaluation.body import body_changes, upstream_entry
 from nlptl.evaluation.cells import Cell
-from nlptl.evaluation.curves import curve_sizes, curve_summary, sample_efficiency
-from nlptl.evaluation.probe import fit_probe, pooled_states
+from nlptl.evaluation.few_labels import learning_curves
+from nlptl.evaluation.simple_arms import simple_arms
 from nlptl.evaluation.statistics import joint_bootstrap
-from nlptl.evaluation.verdict import MARGIN, advice, sentence, verdict
-from nlptl.evaluation.zero_shot import zero_shot
-from nlptl.finetuning import Settings, default_epochs
-from nlptl.models.architecture import save_untrained
+from nlptl.evaluation.untouched import untouched_states
+from nlptl.evaluation.verdict import (
+    MARGIN,
+    NOTHING_LEARNED,
+    advice,
+    first_learn,
+    sentence,
+    verdict,
+)
+from nlptl.finetuning import FineTuned, Settings
 from nlptl.models.layer_map import depth
-from nlptl.models.loading import load_config, load_tokenizer
-from nlptl.modes import default_learning_rate, parse_mode
+from nlptl.models.loading import load_config, load_tokenizer, quiet_transformers
+from nlptl.models.lora import is_lora, merged
 from nlptl.tasks.base import Task
 from nlptl.terminal import muted, say
 from nlptl.versions import versions
@@ -40,8 +43,6 @@ PIECES = {"quick": 500, "standard": 2000, "full": 2000}
 #: Rates that scratch tries, times full's default, the default first, and so many times the epochs.
 RATES = {"quick": (1.0,), "standard": (1.0, 3.0), "full": (1.0, 0.3, 3.0, 10.0)}
 LONGER = {"quick": 1.0, "standard": 1.5, "full": 3.0}
-#: Training texts of a probe and a bag of words at most.
-PROBED = 10_000
 #: Of report.json; another number is another form.
 SCHEMA_VERSION = 1
 
@@ -110,8 +111,8 @@ def score_transfer(
         settings: The mode and its settings; the first seed is theirs.
         tier: ``quick`` (3 seeds), ``standard`` (6) or ``full`` (10).
         curve: Also at smaller training sets, down to 16 examples a class.
-        adapted: The first seed's trained model, below peft's wrapper; without it forgetting and shift are
-            left out.
+        adapted: The first seed's trained model, below peft's wrapper; None takes that of a run made here,
+            or leaves forgetting and shift out if the first seed's run is known.
         known: Finished runs with these settings.
         adapter: Folder of the first seed's LoRA adapter.
         upstream_texts: Held-out text of the kind that the checkpoint was pretrained on; None takes what
@@ -128,30 +129,45 @@ def score_transfer(
     seeds = range(settings.seed, settings.seed + max(SEEDS[tier], len(known)))
     groups = task.groups(splits["test"])
     runner = Runner(task, splits, keep=keep)
-    pre = run_arm(
-        runner,
-        settings,
-        seeds=seeds,
-        rates=[settings.learning_rate],
-        known={cell.seed: cell for cell in known},
-        title=f"{settings.mode.name}",
-    )
-    longer, rates = scratch_settings(settings, RATES[tier], LONGER[tier])
-    scratch = scratch_arm(runner, longer, seeds=seeds, rates=rates, title="from scratch")
-    forget()
-    simple = _simple_arms(task, splits, settings, seeds, accelerator)
-    floor = float(np.mean(simple["majority"]["each"]))
-    with muted(), quiet_datasets():
-        body = body_changes(task, splits, settings, adapted, accelerator)
-        upstream = upstream_entry(
-            settings.model,
-            adapted,
-            upstream_texts,
-            accelerator,
-            PIECES[tier],
-            adapter=(task, adapter) if adapter else None,
-            refit=True,
+    finished = {cell.seed: cell for cell in known}
+    with TemporaryDirectory() as folder:
+        if adapted is None and settings.seed not in finished:
+            say(
+                f"{settings.mode.name}, seed {settings.seed}: trained here, to see what became of the body"
+            )
+            cell, adapted = _train(runner, settings, Path(folder))
+            finished[settings.seed] = cell
+            adapter = Path(folder) if settings.mode.kind == "lora" else None
+        pre = run_arm(
+            runner,
+            settings,
+            seeds=seeds,
+            rates=[settings.learning_rate],
+            known=finished,
+            title=f"{settings.mode.name}",
         )
+        longer, rates = scratch_settings(
+            settings, RATES[tier], LONGER[tier], examples=len(splits["train"])
+        )
+        scratch = scratch_arm(runner, longer, seeds=seeds, rates=rates, title="from scratch")
+        forget()
+        say("probes, bag of words, zero-shot, forgetting, shift")
+        with muted(), quiet_datasets():
+            untouched = untouched_states(task, splits, settings, accelerator)
+            simple = simple_arms(
+                task, splits, settings, untouched, seeds=seeds, accelerator=accelerator
+            )
+            body = body_changes(task, settings, untouched, adapted, accelerator)
+            upstream = upstream_entry(
+                settings.model,
+                adapted,
+                upstream_texts,
+                accelerator,
+                PIECES[tier],
+                adapter=(task, adapter) if adapter else None,
+                refit=True,
+            )
+    floor = float(np.mean(simple["majority"]["each"]))
     downstream = {
         "pre": parts.arm_entry(
             pre.scores,
@@ -186,9 +202,10 @@ def score_transfer(
     }
     arms = [pre, scratch]
     if curve:
-        record["curve"], record["sample_eff"], more = _curve(runner, settings, pre, scratch)
+        record["curve"], record["sample_eff"], more = learning_curves(runner, pre, scratch)
         arms += more
-    word = verdict(gain, seeds=len(seeds))
+    failed = all(len(downstream[name]["failed"]) == len(seeds) for name in ("pre", "scratch"))
+    word = "inconclusive" if failed else verdict(gain, seeds=len(seeds))
     record["negative"] = {
         "verdict": word,
         "ntg": -gain.mean,
@@ -196,8 +213,10 @@ def score_transfer(
         "margin": MARGIN,
         "holm_p": None,
         "provisional": len(seeds) < SEEDS["standard"],
-        "sentence": sentence(word, gain, record["id"]),
-        "advice": advice(word, record),
+        "sentence": NOTHING_LEARNED if failed else sentence(word, gain, record["id"]),
+        "advice": first_learn(downstream["probe"]["mean"], floor)
+        if failed
+        else advice(word, record),
     }
     record["cost"] = _cost(arms, len(known))
     record["warnings"] = [*notes, *_warnings(record, downstream)]
@@ -205,129 +224,15 @@ def score_transfer(
     return TransferReport(record)
 
 
-def scratch_settings(
-    settings: Settings, factors: Sequence[float], longer: float
-) -> tuple[Settings, list[float]]:
-    """Settings of the same model without pretraining: all trains, for longer, at rates of its own.
-
-    It never stops early: twelve blocks stay at the floor for a third of their epochs and more, and with
-    patience the runs ended there, so that any checkpoint seemed to help.
-
-    Args:
-        settings: Of the pretrained arm.
-        factors: Rates to try, times the default of ``full``.
-        longer: Times the epochs.
-    """
-    config = load_config(settings.model)
-    full = parse_mode("full")
-    rate = default_learning_rate(full, config.model_type, config.hidden_size)
-    epochs = float(round(longer * settings.epochs))
-    own = replace(
-        settings,
-        mode=full,
-        epochs=epochs,
-        patience=None,
-        learning_rate=rate,
-    )
-    return own, [float(f"{factor * rate:.3g}") for factor in factors]
-
-
-def _simple_arms(
-    task: Task, splits: Mapping[str, Any], settings: Settings, seeds: range, accelerator: Any
-) -> dict[str, dict[str, Any]]:
-    """The arms that train no block: entry, and score of each example where there is one row."""
-    constant = np.asarray(task.constant_scores(splits["train"], splits["test"]))
-    found = {"majority": {"arm": parts.arm_entry(constant[None]), "each": constant}}
-    if task.classes(splits["test"]) is None:
-        why = "its examples have no classes to separate linearly"
-        for name in ("probe", "random_probe", "zero_shot", "bow"):
-            found[name] = {"arm": parts.missing(f"{task.name}: {why}"), "each": None}
-        return found
-    data = {name: text_classes(task, table, PROBED) for name, table in splits.items()}
-    gold = np.asarray(task.classes(splits["test"]))
-    texts = task.texts(splits["test"])
-
-    def row(predictions: Sequence[str]) -> dict[str, Any]:
-        each = (np.asarray(predictions) == gold).astype(float)
-        return {"arm": parts.arm_entry(each[None]), "each": each}
-
-    def probe(name: str) -> np.ndarray:
-        pairs = []
-        for split in ("train", "validation", "test"):
-            given = (texts, gold.tolist()) if split == "test" else data[split]
-            states = pooled_states(
-                name, given[0], accelerator=accelerator, max_length=settings.max_length
-            )
-            pairs.append((states[:, -1], given[1]))
-        return (fit_probe(*pairs).predictions == gold).astype(float)
-
-    say("probes, bag of words, zero-shot")
-    with TemporaryDirectory() as folder:
-        made = []
-        for seed in seeds:
-            twin = Path(folder) / str(seed)
-            save_untrained(settings.model, twin, seed=seed)
-            made.append(probe(str(twin)))
-    own = probe(settings.model)
-    found["probe"] = {"arm": parts.arm_entry(own[None]), "each": own}
-    found["random_probe"] = {
-        "arm": parts.arm_entry(np.asarray(made), seeds=seeds),
-        "each": None,
-    }
-    try:
-        found["bow"] = row(bag_of_words(data["train"], data["validation"], texts))
-    except ValueError as error:
-        found["bow"] = {"arm": parts.missing(str(error)), "each": None}
-    try:
-        labels = list(task.head["id2label"].values())
-        found["zero_shot"] = row(zero_shot(settings.model, texts, labels, accelerator=accelerator))
-    except ModelError as error:
-        found["zero_shot"] = {"arm": parts.missing(str(error)), "each": None}
-    return found
-
-
-def _curve(
-    runner: Runner, settings: Settings, pre: Arm, scratch: Arm
-) -> tuple[dict[str, Any], dict[str, Any], list[Arm]]:
-    """Both arms at smaller training sets, each within the next; rates as chosen on the whole set."""
-    task, splits = runner.task, runner.splits
-    seeds = [cell.seed for cell in pre.cells]
-    classes = task.classes(splits["train"])
-    strata = classes or [""] * len(splits["train"])
-    sizes = curve_sizes(len(strata), len(set(strata)))
-    arms: list[tuple[Arm, Arm]] = []
-    for size in sizes[:-1]:
-        train = subset(splits["train"], strata, size, settings.seed)
-        few = Runner(task, {**splits, "train": train}, keep=runner.keep)
-        # As many updates as on the whole set, at most as many epochs as a set of this size usually gets.
-        usual = default_epochs(settings.mode, size, settings.batch_size)
-        same = settings.epochs * len(strata) / size
-        own = replace(settings, epochs=max(settings.epochs, min(usual, same)))
-        share = scratch.settings.epochs / pre.settings.epochs
-        longer, _ = scratch_settings(own, (1.0,), share)
-        rate = scratch.settings.learning_rate
-        arms.append(
-            (
-                run_arm(
-                    few,
-                    own,
-                    seeds=seeds,
-                    rates=[own.learning_rate],
-                    title=f"{settings.mode.name}, {size} examples",
-                ),
-                scratch_arm(
-                    few,
-                    longer,
-                    seeds=seeds,
-                    rates=[rate],
-                    title=f"from scratch, {size} examples",
-                ),
-            )
-        )
-    both = [*arms, (pre, scratch)]
-    one, two = (np.asarray([pair[i].scores.mean(1) for pair in both]) for i in (0, 1))
-    more = [arm for pair in arms for arm in pair]
-    return curve_summary(sizes, one, two), sample_efficiency(sizes, one, two), more
+def _train(runner: Runner, settings: Settings, folder: Path) -> tuple[Cell, Any]:
+    """The first seed's outcome and its model; of LoRA the adapter goes into a folder before it is merged."""
+    runs: list[FineTuned] = []
+    cell = runner.run(settings, made=runs.append)
+    model = runs[0].model
+    if is_lora(model):
+        with quiet_transformers():
+            model.save_pretrained(folder)
+    return cell, merged(model)
 
 
 def _identity(

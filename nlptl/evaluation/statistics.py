@@ -79,9 +79,7 @@ def joint_bootstrap(
             f"expected two arrays (seeds, examples) of one shape, found {first.shape} and {second.shape}"
         )
     difference = np.asarray(first, float) - np.asarray(second, float)
-    of = np.arange(difference.shape[1]) if groups is None else _numbers(groups)
-    sizes = np.bincount(of).astype(float)
-    sums = np.stack([np.bincount(of, row, len(sizes)) for row in difference])
+    sums, sizes = group_sums(difference, groups)
     mean = float(sums.sum() / (len(sums) * sizes.sum()))
     se, df = two_way_error((sums - mean * sizes) / sizes.mean())
     values = _draw(sums, sizes, draws, np.random.default_rng(seed)) - mean
@@ -91,6 +89,24 @@ def joint_bootstrap(
     low, high = mean + np.quantile(values, [LEVEL / 2, 1 - LEVEL / 2])
     p = 2 * min((mean + values <= 0).mean(), (mean + values >= 0).mean())
     return Difference(mean, float(low), float(high), float(min(1.0, max(p, 1 / draws))), se, df)
+
+
+def group_sums(scores: np.ndarray, groups: Sequence[Any] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over the examples of each group, and how many those are.
+
+    Args:
+        scores: Shape ``(..., examples)``.
+        groups: What each example belongs to; None leaves every example alone.
+
+    Returns:
+        Shapes ``(..., groups)`` and ``(groups,)``.
+    """
+    if groups is None:
+        return scores, np.ones(scores.shape[-1])
+    of = np.unique(np.asarray(groups), return_inverse=True)[1]
+    sizes = np.bincount(of).astype(float)
+    sums = np.apply_along_axis(lambda row: np.bincount(of, row, len(sizes)), -1, scores)
+    return sums, sizes
 
 
 def _draw(sums: np.ndarray, sizes: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -160,7 +176,3 @@ def holm(p: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(p) - rank) * p[index]))
         adjusted[int(index)] = worst
     return adjusted
-
-
-def _numbers(groups: Sequence[Any]) -> np.ndarray:
-    return np.unique(np.asarray(groups), return_inverse=True)[1]

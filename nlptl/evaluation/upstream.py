@@ -14,6 +14,9 @@ from nlptl.tasks.masked_lm import MaskedLM
 from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
 from nlptl.tasks.span_corruption import SpanCorruption
 
+#: Fixes the masks, with the tokenizer and the texts: what :class:`LengthBatches` draws from without an order.
+MASK_SEED = 0
+
 
 def objective_of(name: str) -> Objective:
     """The objective that a checkpoint's family was pretrained with.

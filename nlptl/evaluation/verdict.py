@@ -7,16 +7,23 @@ from nlptl.evaluation.statistics import Difference
 
 #: Scores closer than this, half a point, count as equal.
 MARGIN = 0.005
-#: Fewer seeds than this give no verdict.
+#: Fewer seeds than this give no verdict. With three the interval still covers the truth as often as it says
+#: (tests/evaluation/test_statistics.py), so the quick report has a verdict, marked provisional.
 LEAST_SEEDS = 3
+#: What is said where no run of either arm got above the majority class.
+NOTHING_LEARNED = (
+    "Cannot tell whether pretraining helped: no run learned anything, with pretraining or without; all give "
+    "one answer, or do no better."
+)
 
 
 def verdict(gain: Difference, *, seeds: int, margin: float = MARGIN) -> str:
     """``positive``, ``neutral``, ``negative``, ``negative (material)`` or ``inconclusive``.
 
-    Positive if the interval lies above 0, negative if below, material if below -margin, neutral if within
-    ±margin; and nothing is called better or worse by less than what such a comparison detects with 80 %
-    power (:attr:`nlptl.evaluation.statistics.Difference.detectable`), nor with fewer than three seeds.
+    Positive if the interval lies above 0, negative if below, material if below -margin; and nothing is called
+    better or worse by less than what such a comparison detects with 80 % power
+    (:attr:`nlptl.evaluation.statistics.Difference.detectable`), nor with fewer than three seeds. What is left
+    is neutral if the interval lies within ±margin: a small difference that is certain has its sign.
 
     Args:
         gain: Pretrained minus scratch.
@@ -25,14 +32,13 @@ def verdict(gain: Difference, *, seeds: int, margin: float = MARGIN) -> str:
     """
     if seeds < LEAST_SEEDS:
         return "inconclusive"
+    if abs(gain.mean) >= gain.detectable:
+        if gain.low > 0:
+            return "positive"
+        if gain.high < 0:
+            return "negative (material)" if gain.high < -margin else "negative"
     if -margin <= gain.low and gain.high <= margin:
         return "neutral"
-    if abs(gain.mean) < gain.detectable:
-        return "inconclusive"
-    if gain.low > 0:
-        return "positive"
-    if gain.high < 0:
-        return "negative (material)" if gain.high < -margin else "negative"
     return "inconclusive"
 
 
@@ -66,6 +72,21 @@ def sentence(word: str, gain: Difference, about: Mapping[str, Any]) -> str:
         f"Cannot tell whether pretraining helped: on {data}, {model} and the same model without "
         f"pretraining differ by {100 * gain.mean:+.1f} points of {metric} ({interval})."
     )
+
+
+def first_learn(probe: float | None, floor: float) -> str:
+    """What to try where no run learned anything.
+
+    Args:
+        probe: Score of the linear probe; None where there is none.
+        floor: Score of always giving one answer.
+    """
+    if probe is not None and probe > floor + 0.05:
+        return (
+            f"A linear probe reads {100 * probe:.1f} points off the untouched checkpoint: the labels can be "
+            "learned. Try more epochs, another --learning-rate, or --mode head-only."
+        )
+    return "Look whether the labels fit the texts; then try more epochs or another --learning-rate."
 
 
 def advice(word: str, record: Mapping[str, Any]) -> str:

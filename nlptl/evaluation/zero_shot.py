@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nlptl.data.corpus import special_frame
 from nlptl.errors import ModelError, listed
 from nlptl.models.loading import load_tokenizer, load_trained
 from nlptl.tasks.masked_lm import MaskedLM
@@ -67,13 +68,15 @@ def zero_shot(
         raise ModelError("only masked language models fill in words")
     words = prompt_words(labels, tokenizer)
     model = load_trained(name, MaskedLM().auto_class).eval().to(accelerator.device)
-    prompt = f" It was {tokenizer.mask_token}."
-    room = min(tokenizer.model_max_length, 256) - len(tokenizer(prompt)["input_ids"])
+    # Joined as tokens: a text that is cut inside a letter of several bytes reads back as other tokens.
+    prompt = tokenizer(f" It was {tokenizer.mask_token}.", add_special_tokens=False)["input_ids"]
+    before, after = special_frame(tokenizer)
+    room = min(tokenizer.model_max_length, 256) - len([*before, *prompt, *after])
     cut = tokenizer(["", *texts], add_special_tokens=False, truncation=True, max_length=room)
-    shown = [tokenizer.decode(ids, skip_special_tokens=True) + prompt for ids in cut["input_ids"]]
+    shown = [{"input_ids": [*before, *ids, *prompt, *after]} for ids in cut["input_ids"]]
     rows = []
     for start in range(0, len(shown), batch_size):
-        batch = tokenizer(shown[start : start + batch_size], padding=True, return_tensors="pt")
+        batch = tokenizer.pad(shown[start : start + batch_size], return_tensors="pt")
         batch = batch.to(accelerator.device)
         logits = model(**batch).logits[batch["input_ids"] == tokenizer.mask_token_id]
         rows.append(logits[:, words].float().log_softmax(-1).cpu().numpy())

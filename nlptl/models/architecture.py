@@ -6,7 +6,7 @@ from typing import Any
 
 from nlptl.errors import ModelError, Problems, suggest
 from nlptl.models.layer_map import FAMILIES, check_family
-from nlptl.models.loading import load_config, load_tokenizer, save_pretrained
+from nlptl.models.loading import load_config, load_tokenizer
 
 #: Sizes of a model of which nothing but the family is given.
 DEPTH, WIDTH, POSITIONS = 12, 128, 256
@@ -123,12 +123,19 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
         seed: Of the weights.
     """
     import torch
+    from safetensors.torch import save_file
 
     config = load_config(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = new_model(config)
-    save_pretrained(model, load_tokenizer(name, split_special_tokens=False), directory)
+    # Not by save_pretrained: of several processes it writes in the first one only, and each has a folder
+    # of its own here.
+    tied = model.all_tied_weights_keys
+    weights = {key: value for key, value in model.state_dict().items() if key not in tied}
+    config.save_pretrained(directory)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    load_tokenizer(name, split_special_tokens=False).save_pretrained(directory)
 
 
 def longest_position(architecture: str, positions: int | None) -> int:

@@ -104,17 +104,19 @@ def test_lora_with_its_adapter_off_gives_before_back_exactly(upstream, family, t
                 parameter.normal_()
     model.save_pretrained(tmp_path)
     body = model.merge_and_unload()
-    entry = upstream_entry(
-        upstream[family],
-        body,
-        TEXTS,
-        new_accelerator(),
-        50,
-        adapter=(Sentiment(("no", "yes")), tmp_path),
-    )
-    assert entry["recoverable"] is True
-    assert entry["forgetting"] != 0
-    assert entry["sequences"] <= 50
+
+    def entry():
+        adapter = (Sentiment(("no", "yes")), tmp_path)
+        return upstream_entry(upstream[family], body, TEXTS, new_accelerator(), 50, adapter=adapter)
+
+    found = entry()
+    assert found["recoverable"] is True
+    assert found["forgetting"] != 0
+    assert found["sequences"] <= 50
+    # Had the run touched anything below the adapter, taking it off would not bring it back.
+    with torch.no_grad():
+        next(body.base_model.parameters()).add_(0.01)
+    assert entry()["recoverable"] is False
 
 
 def test_a_sentence_encoder_is_compared_by_its_similarities(checkpoints):

@@ -10,8 +10,8 @@ from transformers import AutoModelForMaskedLM
 
 from nlptl.engine.setup import start_accelerator
 from nlptl.evaluation import cells
-from nlptl.evaluation.arms import Runner, run_arm
-from nlptl.evaluation.report import score_transfer, scratch_settings
+from nlptl.evaluation.arms import Runner, run_arm, scratch_settings
+from nlptl.evaluation.report import score_transfer
 from nlptl.finetuning import Settings, finetune
 from nlptl.models.architecture import save_untrained
 from nlptl.models.lora import plain
@@ -164,7 +164,7 @@ def test_the_key_depends_on_all_that_the_numbers_do(checkpoints, masked_lm_check
 def test_scratch_trains_all_for_longer_and_never_stops_early(masked_lm_checkpoint):
     """Base rate of full for BERT: 3e-5 at a width of 768, so 7.2e-4 at 32."""
     own, rates = scratch_settings(
-        settings(masked_lm_checkpoint, "head-only", epochs=10), (1.0, 4.0), 3.0
+        settings(masked_lm_checkpoint, "head-only", epochs=10), (1.0, 4.0), 3.0, examples=48
     )
     assert own.mode.name == "full" and own.epochs == 30 and own.patience is None
     assert rates == pytest.approx([7.2e-4, 2.88e-3])

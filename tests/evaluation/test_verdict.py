@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from nlptl.evaluation.statistics import Difference
-from nlptl.evaluation.verdict import advice, sentence, verdict
+from nlptl.evaluation.verdict import advice, first_learn, sentence, verdict
 
 ABOUT = {
     "upstream": "bundled/bert",
@@ -28,6 +28,8 @@ def gain(mean, se):
         (-0.05, 0.01, "negative (material)"),
         (-0.008, 0.002, "negative"),  # upper end -0.0038
         (0.001, 0.001, "neutral"),
+        (0.0025, 0.0005, "positive"),  # 0.0015 to 0.0035: within the margin, but certain
+        (-0.0025, 0.0005, "negative"),
         (0.02, 0.02, "inconclusive"),
         (
             0.025,
@@ -80,3 +82,9 @@ def test_advice_follows_the_evidence():
     assert "--report full" in advice("inconclusive", record())
     assert "--report standard" in advice("inconclusive", record(id={"seeds": [0, 1, 2]}))
     assert "recipes/pretrain.py --model bundled/bert" in advice("negative", record())
+
+
+def test_where_nothing_was_learned_the_probe_says_whether_it_could_be():
+    assert "reads 91.7 points off the untouched checkpoint" in first_learn(0.917, 0.5)
+    assert first_learn(0.52, 0.5).startswith("Look whether the labels fit")
+    assert first_learn(None, 0.5).startswith("Look whether the labels fit")

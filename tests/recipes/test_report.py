@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from launching import QA_FLAGS, questions, run_in_process
+from launching import QA_FLAGS, command, questions, run_in_process
 
 from nlptl.config import SentimentConfig, parse_args
 from nlptl.errors import ConfigError, DataError
@@ -67,8 +67,34 @@ def test_a_run_that_lost_its_predictions_and_its_model(finished, tmp_path):
     text = " ".join(found["warnings"])
     assert "predictions.jsonl" in text and "seed 0 is trained again" in text
     assert "cannot be opened" in text
+    # The run that is made again has a model to look into, and it is the same run.
+    assert found["upstream"]["forgetting"] == pytest.approx(
+        record(finished)["upstream"]["forgetting"]
+    )
+    assert found["upstream"]["recoverable"] is True and not found["shift"]["missing"]
+    assert found["downstream"]["pre"]["scores"] == record(finished)["downstream"]["pre"]["scores"]
+
+
+def test_a_run_that_lost_its_model_alone(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/model")
+    found = report_directory(tmp_path / "run", tier="quick").record
     assert found["upstream"]["missing"] and found["shift"]["missing"]
     assert found["downstream"]["pre"]["scores"] == record(finished)["downstream"]["pre"]["scores"]
+
+
+def test_two_processes_make_a_report(checkpoints, reviews, tmp_path):
+    """Each process has a folder of its own for untrained twins, and both must find them whole."""
+    done = command(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
+        *("recipes/sentiment.py", "--model", checkpoints["bert"], "--train-file", reviews),
+        *("--mode", "freeze-lower-2", "--epochs", 1, "--batch-size", 12, "--report", "quick"),
+        *("--output-dir", tmp_path / "run"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = record(tmp_path / "run")
+    assert len(found["downstream"]["scratch"]["scores"]) == 3
+    assert len(found["downstream"]["random_probe"]["scores"]) == 3
 
 
 def test_question_answering_has_no_probe_and_says_why(masked_lm_checkpoint, tmp_path):

@@ -13,6 +13,7 @@ from nlptl.evaluation.render.words import (
     estimate,
     interval,
     known,
+    labels_needed,
     missing,
     number,
     p_phrase,
@@ -108,9 +109,9 @@ def _labels_tile(record: Mapping[str, Any]) -> tuple[str, str, str]:
     if not found or not known(found["label_multiplier"]):
         return _no("Labels")
     every = number(max(point["n"] for point in found["points"] or [found]), 0)
-    needs = number(found["n_match"], 0) if known(found["n_match"]) else f"more than {every}"
+    needs = labels_needed(found, f"more than {every}")
     note = f"at {number(found['n'], 0)} labels scratch needs {needs}{estimate(record)}"
-    return "Labels", times(found["label_multiplier"], found["censored"]), note
+    return "Labels", times(found["label_multiplier"], found["censored"], found["at_most"]), note
 
 
 def _forgetting_tile(found: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from nlptl.evaluation.render.words import (
     estimate,
     interval,
     known,
+    labels_needed,
     missing,
     number,
     p_value,
@@ -135,8 +136,8 @@ def _labels(found: Sequence[Mapping[str, Any]]) -> Table:
         (
             number(point["n"], 0),
             points(point["target_score"]),
-            f">{most}" if point["censored"] else number(point["n_match"], 0),
-            times(point["label_multiplier"], point["censored"]),
+            labels_needed(point, f">{most}"),
+            times(point["label_multiplier"], point["censored"], point["at_most"]),
             interval(point["ci95"], lambda value: number(value, 1)),
         )
         for point in found

@@ -14,6 +14,7 @@ from nlptl.evaluation.render.words import (
     duration,
     estimate,
     known,
+    labels_needed,
     missing,
     number,
     p_phrase,
@@ -144,11 +145,11 @@ def labels(record: Mapping[str, Any]) -> str:
         return missing()
     ends = found["ci95"]
     spread = f" [{number(ends[0], 1)}, {number(ends[1], 1)}]" if ends else ""
-    ratio = times(found["label_multiplier"], found["censored"]) + spread
-    if known(found["n_match"]):
-        says = f"from scratch takes {number(found['n_match'], 0)} labels for the same score"
-    else:
+    ratio = times(found["label_multiplier"], found["censored"], found["at_most"]) + spread
+    if found["censored"]:
         says = "from scratch does not reach the same score"
+    else:
+        says = f"from scratch takes {labels_needed(found, '')} labels for the same score"
     return f"at n={number(found['n'], 0)}, {says} ({ratio}){estimate(record)}"
 
 

@@ -177,17 +177,31 @@ def si(value: float | None, unit: str) -> str:
     return f"{float(rounded) / 1000**power:.3g} {PREFIXES[power]}{unit}"
 
 
-def times(ratio: float | None, censored: bool = False) -> str:
-    """A ratio; one that was not seen to its end is a lower bound.
+def labels_needed(point: Mapping[str, Any], most: str) -> str:
+    """How many labels scratch needs, at a point of ``sample_eff``: a number, or a bound of it.
+
+    Args:
+        point: ``n_match``, ``censored`` and ``at_most``.
+        most: What stands where all labels do not suffice.
+    """
+    if point["censored"]:
+        return most
+    return f"{'at most ' if point['at_most'] else ''}{number(point['n_match'], 0)}"
+
+
+def times(ratio: float | None, censored: bool = False, at_most: bool = False) -> str:
+    """A ratio; one that was not seen to its end is a bound.
 
     Args:
         ratio: None is shown as a dash.
         censored: Whether the other side never got there.
+        at_most: Whether it was there from the beginning.
 
     Returns:
-        Such as ``9.4x`` or ``>5.6x``.
+        Such as ``9.4x``, ``>5.6x`` or ``≤1.0x``.
     """
-    return NONE if not known(ratio) else f"{'>' if censored else ''}{number(ratio, 1)}x"
+    bound = ">" if censored else "≤" if at_most else ""
+    return NONE if not known(ratio) else f"{bound}{number(ratio, 1)}x"
 
 
 def missing(reason: object | None = None) -> str:

@@ -49,6 +49,7 @@ def point(n, needs, multiplier, ci95):
         "target_score": 0.7,
         "n_match": needs,
         "censored": needs is None,
+        "at_most": False,
         "label_multiplier": multiplier,
         "ci95": ci95,
     }
@@ -418,7 +419,7 @@ def test_lists_and_numbers_in_a_block_may_be_empty(record, block):
     for key, value in found.items():
         if isinstance(value, list):
             found[key] = []
-        elif key not in ("missing", "censored", "n"):
+        elif key not in ("missing", "censored", "at_most", "n"):
             found[key] = None
     terminal, text, html, _ = forms(record)
     for shown in (terminal, text, Page(html).text):
