@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlptl.data.columns import find_columns
+from nlptl.data.columns import find_columns, values_of
 from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
@@ -84,7 +84,7 @@ class QuestionAnswering:
         return AutoModelForQuestionAnswering
 
     def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
-        """Cut passages into windows; kept in the datasets library's cache.
+        """Cut passages into windows; kept (:func:`nlptl.data.encoding.map_kept`).
 
         A window is ``question, passage part``; labels are the tokens of the first answer where the
         window holds all of it, else the no-answer token. Answers that are nowhere in their passage
@@ -96,8 +96,9 @@ class QuestionAnswering:
             max_length: Tokens a window.
         """
         frame = frame_of(tokenizer)
+        read = ("question", "context", "answer_texts", "answer_starts")
         rows = map_tokenized(
-            table,
+            table.select_columns([name for name in read if name in table.column_names]),
             lambda batch, order: _windows(batch, order, tokenizer, frame, max_length, self.stride),
             tokenizer,
             max_length,
@@ -371,7 +372,8 @@ def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str
     splits = normalize(raw, columns)
     v2, counts = check_version(splits, config.squad_version)
     notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
-    passages = splits["train"]["context"][:]
+    once: dict[str, str] = {}  # a passage is held once, however many questions it has
+    passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
     splits, carved = carve_missing(splits, _has_none(splits["train"]), config.seed, groups=passages)
     splits = limit(splits, _has_none, config)
     task = QuestionAnswering(
@@ -392,7 +394,7 @@ def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str
 
 
 def _has_none(table: Any) -> list[bool]:
-    return [not texts for texts in table["answer_texts"][:]]
+    return [not texts for texts in values_of(table, "answer_texts")]
 
 
 def window_length(model: str, asked: int | None) -> int:

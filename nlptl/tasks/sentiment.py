@@ -85,7 +85,7 @@ class Sentiment:
         return [str(label_name(value, self.names)) for value in table[self.label_column][:]]
 
     def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
-        """Tokenize; a longer text keeps its beginning. Kept in the datasets library's cache."""
+        """Tokenize; a longer text keeps its beginning. Kept (:func:`nlptl.data.encoding.map_kept`)."""
         index = {name: i for i, name in enumerate(self.labels)}
         labelled = self.label_column in table.column_names
 
@@ -98,7 +98,9 @@ class Sentiment:
                 made["class"] = [index.get(str(name), -100) for name in names]
             return made
 
-        rows = map_tokenized(table, tokenize, tokenizer, max_length, self, 3)
+        used = table.select_columns([self.text_column, *[self.label_column] * labelled])
+        meaning = (self.labels, self.names, self.text_column, self.label_column)
+        rows = map_tokenized(used, tokenize, tokenizer, max_length, meaning, "texts-4")
         return Features(rows, numbers_of(rows, "length"), int(np.sum(numbers_of(rows, "cut"))))
 
     def collator(self, tokenizer: Any) -> Collate:
