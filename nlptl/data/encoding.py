@@ -49,7 +49,7 @@ def map_kept(
     from datasets import config
 
     kept = bool(table.cache_files)
-    identity = identity or (content_hash(table) if kept else table._fingerprint)
+    identity = identity or (content_hash(table) if kept else str(table._fingerprint))
     name = sha256("|".join([identity, *map(str, key)]).encode()).hexdigest()[:32]
     return table.map(
         function,
