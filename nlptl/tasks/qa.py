@@ -109,7 +109,10 @@ class QuestionAnswering:
         return Features(rows, numbers_of(rows, "length"), int(np.sum(numbers_of(rows, "cut"))))
 
     def collator(self, tokenizer: Any) -> Collate:
-        """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``."""
+        """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``.
+
+        ``size``, a single number, counts the windows with a label.
+        """
         frame = frame_of(tokenizer)
 
         def collate(
@@ -121,11 +124,13 @@ class QuestionAnswering:
             count = np.asarray([len(f["starts"]) for f in features])[:, None]
             null = np.asarray([f["null"] for f in features])[:, None]
             inside = (place >= first) & (place < first + count)
+            starts = np.asarray([f["start"] for f in features])
             batch = {
                 "input_ids": ids,
                 "attention_mask": real.astype(np.int64),
                 "allowed": inside | (place == null),
-                "start_positions": np.asarray([f["start"] for f in features]),
+                "size": np.asarray((starts >= 0).sum()),
+                "start_positions": starts,
                 "end_positions": np.asarray([f["end"] for f in features]),
             }
             if frame.segments:
@@ -148,7 +153,7 @@ class QuestionAnswering:
         self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, float]:
         """Mean of the cross-entropies of start and end (Devlin et al., 2019, section 4.2)."""
-        size = int((inputs["start_positions"] >= 0).sum())
+        size = int(inputs["size"])
         losses = [
             nn.functional.cross_entropy(
                 outputs[f"{side}_logits"], inputs[f"{side}_positions"], reduction="sum"
