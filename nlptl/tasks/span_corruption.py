@@ -1,5 +1,6 @@
 """Span corruption: the upstream objective of T5 (Raffel et al., 2020, section 3.1.4)."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.padding import pad, real_tokens
+from nlptl.errors import ConfigError
 from nlptl.models.lora import plain
 from nlptl.records import Collate
 from nlptl.tasks.objectives import IGNORED
@@ -60,6 +62,10 @@ class SpanCorruption:
         noise = min(max(round(tokens * self.density), 1), tokens - 1)
         return noise, min(max(round(noise / self.mean_length), 1), tokens - noise + 1)
 
+    def spans(self, max_length: int) -> int:
+        """Spans of the longest piece whose corrupted input fits into ``max_length`` tokens."""
+        return self.counts(self.room(max_length, None))[1]
+
     def collator(self, tokenizer: Any) -> Collate:
         """Corrupt anew at each call: ids and mask ``(batch, length)``, ``labels`` ``(batch, target)``.
 
@@ -100,6 +106,30 @@ class SpanCorruption:
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Row of each target token, in the order of :class:`Denoiser`'s losses."""
         return inputs["positions"] // inputs["labels"].shape[1]
+
+
+def check_sentinels(task: SpanCorruption, max_length: int, sentinels: int) -> None:
+    """Make sure that each span of an input gets a sentinel of its own.
+
+    Args:
+        task: Says how many spans there are.
+        max_length: Tokens an input.
+        sentinels: How many the vocabulary has.
+
+    Raises:
+        ConfigError: If they are too few, with the length that they suffice for.
+    """
+    if (spans := task.spans(max_length)) <= sentinels:
+        return
+    longest = bisect_right(range(8, max_length), sentinels, key=task.spans) + 7
+    advice = f"Choose --max-length {longest} or less, or a lower --mask-share."
+    if not sentinels:
+        advice = "Take a tokenizer of T5's kind, or --objective masked-lm with another family."
+    raise ConfigError(
+        f"--max-length {max_length} with --mask-share {task.density:g}: span corruption hides up to {spans} "
+        f"spans of a text, each behind a token of its own (<extra_id_0>, <extra_id_1>, …), and the vocabulary "
+        f"has {sentinels} such tokens. {advice}"
+    )
 
 
 def sentinel_ids(tokenizer: Any) -> np.ndarray:

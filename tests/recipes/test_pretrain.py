@@ -285,6 +285,27 @@ def test_mistakes_come_together_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_too_few_sentinels_are_told_beside_the_other_mistakes(checkpoints, tmp_path):
+    """Of a new vocabulary, which gets 100, and of a checkpoint's, which has 20."""
+    wrong = ("--corpus", tmp_path / "no.txt", "--output-dir", tmp_path / "out")
+    with pytest.raises(UserError) as caught:
+        run_in_process(
+            "pretrain",
+            *(*wrong, "--architecture", "t5", "--positions", 4000, "--max-length", 1810),
+        )
+    for part in ("there is no file", "--max-length 1810 with", "vocabulary has 100 such"):
+        assert part in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        run_in_process(
+            "pretrain",
+            # 64 tokens, as the tokenizer says: of 118 raw ones 83 are hidden, in 28 spans.
+            *(*wrong, "--model", checkpoints["t5"], "--max-length", 400, "--mask-share", 0.7),
+        )
+    for part in ("there is no file", "--max-length 64 with", "vocabulary has 20 such"):
+        assert part in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path):
     with pytest.raises(UserError) as caught:
         run_in_process(

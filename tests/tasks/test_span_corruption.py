@@ -1,5 +1,7 @@
 """Span corruption: lengths, the draw of spans, and that nothing of a text is lost."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,11 @@ from tiny import sentences, tiny_config, tiny_tokenizer
 from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
+from nlptl.errors import ConfigError
 from nlptl.tasks.span_corruption import (
     Denoiser,
     SpanCorruption,
+    check_sentinels,
     list_spans,
     noise_mask,
     replace_spans,
@@ -31,6 +35,27 @@ def test_lengths_of_the_paper():
     for length in (8, 64, 128, 256):
         room = task.room(length, None)
         assert task.lengths(room)[0] <= length < task.lengths(room + 1)[0]
+
+
+def test_too_few_sentinels_are_told_with_the_length_that_they_suffice_for():
+    """1,810 tokens: of 2,010 raw ones 15 % are 302 (301.5, to even), a third of which is 101."""
+    task = SpanCorruption()
+    assert (task.room(1810, None), task.counts(2010)) == (2010, (302, 101))
+    assert (task.room(1809, None), task.counts(2009)) == (2009, (301, 100))
+    check_sentinels(task, 1809, 100)
+    message = (
+        "--max-length 1810 with --mask-share 0.15: span corruption hides up to 101 spans of a text, each "
+        "behind a token of its own (<extra_id_0>, <extra_id_1>, …), and the vocabulary has 100 such tokens. "
+        "Choose --max-length 1809 or less, or a lower --mask-share."
+    )
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_sentinels(task, 1810, 100)
+    with pytest.raises(
+        ConfigError, match=r"has 100 such tokens\. Choose --max-length 1809 or less"
+    ):
+        check_sentinels(task, 3000, 100)
+    with pytest.raises(ConfigError, match="has 0 such tokens. Take a tokenizer of T5's kind"):
+        check_sentinels(task, 128, 0)
 
 
 def test_spans_never_touch_and_counts_are_exact():
