@@ -6,8 +6,10 @@
 Every measurement is a process of its own; nlptl and the Trainer take turns, so that what else the machine
 does hits both alike. The Trainer with ``group_by_length`` runs once, and so do the long cases (:func:`turns`).
 The same checkpoint, tokens, epochs, batch size and rate go to all; the Trainer gets frozen layers
-(requires_grad off), padding to the longest of a batch and fused AdamW. Medians go to
-``benchmarks/results/speed.json``; finished measurements are not repeated (``runs/benchmarks/speed``).
+(requires_grad off) or the same LoRA by peft, padding to the longest of a batch and fused AdamW. Answers are
+decoded and scored by the same code. Operations are counted by formula, for real tokens; their share of the
+peak is of large matrix products, measured beside it. Medians go to ``benchmarks/results/speed.json``; finished
+measurements are not repeated (``runs/benchmarks/speed``).
 """
 
 import json
@@ -22,10 +24,12 @@ from typing import Any
 
 import tyro
 
+from nlptl.files import write_json
+
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "runs" / "benchmarks" / "speed"
 RUNNERS = ("nlptl", "trainer", "trainer-grouped")
-RATES = {"head-only": 5e-3, "freeze-lower-4": 1e-4, "full": 5e-5}
+RATES = {"head-only": 5e-3, "freeze-lower-4": 1e-4, "full": 5e-5, "lora": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Options:
     texts: str
     """Labelled texts of mixed lengths to predict on."""
     cases: tuple[str, ...] = (
-        "head-only:3", "freeze-lower-4:3", "full:3", "predict:1", "head-only:10", "freeze-lower-4:10",
-        "qa-head-only:3", "full:10",
+        "head-only:3", "freeze-lower-4:3", "lora:3", "full:3", "predict:1", "head-only:10",
+        "freeze-lower-4:10", "qa-head-only:3", "full:10",
     )  # fmt: skip
     """Mode and epochs."""
     examples: int = 1500
@@ -53,6 +57,10 @@ class Options:
     """Training questions."""
     rounds: int = 3
     """Turns of nlptl and the Trainer, for three epochs."""
+    result: Path = ROOT / "benchmarks/results/speed.json"
+    """Where the medians go."""
+    work: Path = WORK
+    """Where single measurements and the model to predict with are kept."""
     worker: str = ""
     """Runner and case of one measurement; used by the script itself."""
     seed: int = 0
@@ -127,9 +135,20 @@ def run_nlptl(task: Any, splits: Any, settings: Any) -> dict[str, float]:
     return {
         "train_seconds": run.timing["train_seconds"],
         "evaluate_seconds": run.timing["test_seconds"],
-        "score": run.metrics[task.selection],
+        **_shown(task, run.metrics),
         "padding": run.padding,
         "gflops": run.flops / run.timing["train_seconds"] / 1e9,
+    }
+
+
+def _shown(task: Any, metrics: Any) -> dict[str, float]:
+    """The score of the table, and for answers the exact match too; both with their standard errors."""
+    names = {
+        "score": task.selection,
+        **({"exact_match": "exact_match"} if task.name == "qa" else {}),
+    }
+    return {
+        f"{to}{end}": metrics[f"{name}{end}"] for to, name in names.items() for end in ("", "_se")
     }
 
 
@@ -139,12 +158,18 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
     import torch
     from transformers import Trainer, TrainingArguments, set_seed
 
+    from nlptl.models.flops import training_flops
     from nlptl.models.loading import load_with_head, longest_input
+    from nlptl.models.lora import add_lora
+    from nlptl.modes import apply_mode
 
     set_seed(settings.seed)
     loaded = load_with_head(settings.model, auto_class=task.auto_class, head=task.head)
     model, kind = loaded.model, settings.mode.kind
-    frozen = {"full": 0, "head-only": 6}.get(kind, settings.mode.blocks)
+    blocks = len(model.bert.encoder.layer)
+    frozen = {"full": 0, "lora": 0, "head-only": blocks}.get(kind, settings.mode.blocks)
+    if kind == "lora":  # get_peft_model, nothing else
+        model = add_lora(model, rank=settings.mode.rank, alpha=settings.mode.alpha)
     if frozen:
         for module in (model.bert.embeddings, *model.bert.encoder.layer[:frozen]):
             module.requires_grad_(False)
@@ -154,8 +179,7 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
 
     def collator(rows: list[Any]) -> dict[str, Any]:
         batch = dict(collate(rows, np.random.default_rng(0)))
-        batch.pop("allowed", None)  # nlptl's own
-        return batch
+        return {name: value for name, value in batch.items() if name not in ("allowed", "size")}
 
     arguments = TrainingArguments(
         output_dir=str(WORK / "trainer"),
@@ -186,13 +210,22 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
     trained = time.perf_counter()
     found = trainer.predict(features["test"].rows)
     done = time.perf_counter()
-    score = float("nan")
-    if task.name == "sentiment":
-        score = float((found.predictions.argmax(-1) == found.label_ids).mean())
+    peak = peak_memory()
+    names = ("start_logits", "end_logits") if task.name == "qa" else ("logits",)
+    arrays = found.predictions if task.name == "qa" else (found.predictions,)
+    outputs = {name: list(rows) for name, rows in zip(names, arrays, strict=True)}
+    predictions = task.predictions(splits["test"], features["test"], outputs)
+    if kind != "lora":
+        apply_mode(
+            model, settings.mode
+        )  # only now, so that the operations of this mode are counted
+    flops = training_flops(model, features["train"].lengths, settings.epochs, cached=False)
     return {
         "train_seconds": trained - began,
         "evaluate_seconds": done - trained,
-        "score": score,
+        **_shown(task, task.score(predictions)),
+        "gflops": flops / (trained - began) / 1e9,
+        "peak": peak,
     }
 
 
@@ -203,7 +236,7 @@ def run_predict(runner: str, options: Options) -> dict[str, float]:
     from nlptl.data.sources import read_table
     from nlptl.predictors import load_predictor
 
-    model = str(WORK / "model")
+    model = str(options.work / "model")
     long = read_table(Path(options.texts), "--texts")["text"][:2500]
     texts = [*long, *read_table(Path(options.sentences), "--sentences")["sentence"][:2500]]
     datasets.disable_progress_bars()
@@ -224,8 +257,8 @@ def run_predict(runner: str, options: Options) -> dict[str, float]:
         found = dict(zip(order, pipe([texts[i] for i in order]), strict=True))
         labels = [found[i]["label"] for i in range(len(texts))]
     seconds = time.perf_counter() - began
-    (WORK / f"labels_{runner}.json").write_text(json.dumps(labels))
-    return {"train_seconds": 0.0, "evaluate_seconds": seconds, "score": float("nan")}
+    (options.work / f"labels_{runner}.json").write_text(json.dumps(labels))
+    return {"evaluate_seconds": seconds, "examples_per_second": len(texts) / seconds}
 
 
 def work(options: Options) -> None:
@@ -241,16 +274,27 @@ def work(options: Options) -> None:
             found = run_nlptl(task, splits, settings)
         else:
             found = run_trainer(task, splits, settings, grouped=runner.endswith("grouped"))
-        found["peak_mb"] = peak_memory() - before
+        found["peak_mb"] = found.pop("peak", peak_memory()) - before
+        seen = len(splits["train"]) * settings.epochs
+        found["examples_per_second"] = seen / found["train_seconds"]
     sys.stdout.write("\n" + json.dumps(found) + "\n")
 
 
 def measure(options: Options, runner: str, case: str, turn: int) -> dict[str, float]:
     """One measurement in a process of its own, unless it is there."""
-    path = WORK / f"{runner}_{case.replace(':', '_')}_{turn}.json"
+    path = options.work / f"{runner}_{case.replace(':', '_')}_{turn}.json"
     if not path.exists():
         given = [sys.executable, __file__, "--worker", f"{runner}/{case}", "--seed", str(turn)]
-        for name in ("model", "sentences", "dev", "squad", "texts", "examples", "questions"):
+        for name in (
+            "model",
+            "sentences",
+            "dev",
+            "squad",
+            "texts",
+            "examples",
+            "questions",
+            "work",
+        ):
             given += [f"--{name}", str(getattr(options, name))]
         done = subprocess.run(given, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -269,11 +313,18 @@ def turns(options: Options, runner: str, case: str) -> int:
 
 def fine_tuned(options: Options) -> None:
     """A model to predict with."""
-    if not (WORK / "model/config.json").exists():
+    if not (options.work / "model/config.json").exists():
         flags = ["--mode", "head-only", "--model", options.model, "--train-file", options.sentences]
-        flags += ["--max-train-examples", "500", "--epochs", "2", "--output-dir", str(WORK / "run")]
+        flags += [
+            "--max-train-examples",
+            "500",
+            "--epochs",
+            "2",
+            "--output-dir",
+            str(options.work / "run"),
+        ]
         subprocess.run([sys.executable, "recipes/sentiment.py", *flags], cwd=ROOT, check=True)
-        (WORK / "run/model").rename(WORK / "model")
+        (options.work / "run/model").rename(options.work / "model")
 
 
 def main() -> None:
@@ -281,7 +332,7 @@ def main() -> None:
     options = tyro.cli(Options)
     if options.worker:
         return work(options)
-    WORK.mkdir(parents=True, exist_ok=True)
+    options.work.mkdir(parents=True, exist_ok=True)
     fine_tuned(options)
     table: dict[str, Any] = {}
     for case in options.cases:
@@ -296,19 +347,37 @@ def main() -> None:
             for runner, found in done.items()
             if found
         }
-    whole = {"matrix_gflops": matrix_peak(), "rounds": options.rounds, "cases": table}
-    (ROOT / "benchmarks/results/speed.json").write_text(json.dumps(whole, indent=2) + "\n")
-    print("| case | nlptl s | Trainer s | grouped s | ratio | ratio, grouped | score | Trainer's |")
-    print("|---|---|---|---|---|---|---|---|")
+    peak = matrix_peak()
+    for figures in (figures for row in table.values() for figures in row.values()):
+        if "gflops" in figures:
+            figures["peak_share"] = figures["gflops"] / peak
+    whole = {"matrix_gflops": peak, "rounds": options.rounds, "cases": table}
+    write_json(options.result, whole)
+    print_table(table)
+    return None
+
+
+def print_table(table: dict[str, Any]) -> None:
+    """The medians in Markdown; pairs are nlptl / Trainer."""
+    pairs = {
+        "examples a second": ("examples_per_second", ".1f"),
+        "share of the matrix peak": ("peak_share", ".2f"),
+        "score": ("score", ".3f"),
+        "peak MB": ("peak_mb", ".0f"),
+    }
+    head = ["case", "nlptl s", "Trainer s", "grouped s", "ratio", "ratio, grouped", *pairs]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for case, row in table.items():
         key = "evaluate_seconds" if case.startswith("predict") else "train_seconds"
-        own, plain = (row[runner][key] for runner in RUNNERS[:2])
+        both = [row[runner] for runner in RUNNERS[:2]]
+        own, plain = (figures[key] for figures in both)
         cells = [f"{own:.1f}", f"{plain:.1f}", "", f"{plain / own:.1f}", ""]
         if grouped := row.get("trainer-grouped"):
             cells[2], cells[4] = f"{grouped[key]:.1f}", f"{grouped[key] / own:.1f}"
-        cells += [f"{row[runner]['score']:.3f}" for runner in RUNNERS[:2]]
+        for name, form in pairs.values():
+            known = [f"{figures[name]:{form}}" for figures in both if name in figures]
+            cells.append(" / ".join(known))
         print(f"| {case} | {' | '.join(cells)} |")
-    return None
 
 
 if __name__ == "__main__":

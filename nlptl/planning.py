@@ -11,7 +11,8 @@ from nlptl.engine.optim import OPTIMIZERS
 from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
-from nlptl.models.architecture import check_architecture
+from nlptl.models.architecture import check_architecture, longest_position
+from nlptl.models.building import SENTINELS
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes import Mode, check_above, check_depth, default_learning_rate, parse_mode
@@ -19,7 +20,7 @@ from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
 from nlptl.tasks.masked_lm import MaskedLM
 from nlptl.tasks.objectives import Objective
-from nlptl.tasks.span_corruption import SpanCorruption
+from nlptl.tasks.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
 from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
@@ -338,6 +339,8 @@ def prepare_pretraining(config: Any) -> Upstream:
     checked = problems.run(check, config)
     objective = problems.run(choose_objective, config, checked[1]) if checked else None
     problems.run(check_start_share, config, checked[0] if checked else None)
+    if isinstance(objective, SpanCorruption):
+        problems.run(check_spans, config, objective)
     if is_main_process():
         problems.run(check_directory, config)
     problems.raise_if_any()
@@ -363,6 +366,22 @@ def check_start_share(config: Any, mode: Mode | None) -> None:
             "--start-share: under LoRA the start's weights stay as they are; lower --lora-alpha instead."
         )
     problems.raise_if_any()
+
+
+def check_spans(config: Any, task: SpanCorruption) -> None:
+    """Make sure that the vocabulary, or the one that will be trained, has enough sentinels.
+
+    Raises:
+        UserError: If not, or if there is no such tokenizer.
+    """
+    usual = config.max_length or 128
+    name = config.tokenizer if config.model is None else config.model
+    if name is None:
+        longest = longest_position(config.architecture, config.positions)
+        return check_sentinels(task, min(longest, usual), SENTINELS)
+    tokenizer = load_tokenizer(name, split_special_tokens=False)
+    length = min(tokenizer.model_max_length, usual)
+    return check_sentinels(task, length, len(sentinel_ids(tokenizer)))
 
 
 def choose_objective(config: Any, family: str) -> Objective:

@@ -17,7 +17,8 @@ class Batch:
     """Some features, padded to one length.
 
     Attributes:
-        inputs: Keyword arguments of the model's ``forward``; tensors of shape ``(batch, …)``.
+        inputs: Keyword arguments of the model's ``forward``; tensors of shape ``(batch, …)``. A single number,
+            shape ``()``, tells Python something, such as ``size``, and stays on the CPU.
         indices: Which features these are, in the order of the rows. Empty for a filler: a copy of
             some row that keeps a process in step with the others and counts for nothing.
         size: Features in the whole batch, over all processes.
@@ -34,6 +35,8 @@ class Batch:
         pinned = torch.device(device).type == "cuda"  # only from pinned memory does a copy not wait
         moved = {
             key: (value.pin_memory() if pinned else value).to(device, non_blocking=True)
+            if value.ndim
+            else value
             for key, value in self.inputs.items()
         }
         return Batch(moved, self.indices, self.size, self.padding)

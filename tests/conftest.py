@@ -5,6 +5,13 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import tempfile
+
+# Before the library is imported: no test finds what another run left in the user's own cache.
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="nlptl_datasets_")
+
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +28,14 @@ def cached_states(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("nlptl_cache")
     os.environ["NLPTL_CACHE"] = str(path)
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cached_tables() -> Iterator[Path]:
+    """Nor into the datasets library's."""
+    path = Path(os.environ["HF_DATASETS_CACHE"])
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -201,7 +201,10 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
         pieces = [p for ids in encoded for p in even_pieces(ids, room) if len(p) >= least]
         return {"input_ids": pieces, "length": [len(ids) for ids in pieces]}
 
-    return map_tokenized(documents, cut, tokenizer, room, least, "pieces-3")
+    # A corpus may have many gigabytes: files are told apart by name and time, not by reading them.
+    return map_tokenized(
+        documents, cut, tokenizer, room, least, "pieces-3", identity=documents._fingerprint
+    )
 
 
 def special_frame(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -1,5 +1,6 @@
 """Texts to token ids, with nothing in a text mistaken for a special token."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -13,30 +14,58 @@ def tokenizer_hash(tokenizer: Any) -> str:
     return sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
-def map_tokenized(
-    table: Any, function: Callable[..., Any], tokenizer: Any, *key: object, **options: Any
-) -> Any:
-    """Replace a dataset's columns by tokens, kept in the datasets library's cache.
+def content_hash(table: Any) -> str:
+    """Hash of a dataset's columns and values in their order, wherever they lie; reads all of it once."""
+    digest = sha256()
+    for batch in table.iter(batch_size=1000):
+        digest.update(json.dumps(batch, ensure_ascii=False, default=repr).encode())
+    return digest.hexdigest()
 
-    The library would hash the function, and the tokenizer with it, whose state changes as it is used;
-    here the key is what the tokens depend on: the table, the tokenizer's definition, and ``key``.
+
+def map_kept(
+    table: Any,
+    function: Callable[..., Any],
+    *key: object,
+    identity: str | None = None,
+    **options: Any,
+) -> Any:
+    """Replace a dataset's columns by what a function makes of them, and keep it for the next time.
+
+    The library would look for it by a hash of the function, whose state changes as it is used, and of the
+    file's path. Here the key is what the result depends on, so that another seed, another process and a
+    copy of the file find it. Of a table in memory (a predictor's) nothing is kept.
 
     Args:
-        table: A :class:`datasets.Dataset`.
+        table: A :class:`datasets.Dataset` with the columns that the function reads, and no others.
         function: Rows in, rows out; batched.
-        tokenizer: What the function tokenizes with.
         key: Whatever else the result depends on, and the function's version.
+        identity: Stands for the content, where reading all of it would take too long.
         options: For :meth:`datasets.Dataset.map`.
+
+    Returns:
+        The new table; memory-mapped from ``nlptl/`` in the datasets library's cache, if ``table`` lies in a
+        file.
     """
-    text = "|".join([table._fingerprint, tokenizer_hash(tokenizer), *map(str, key)])
+    from datasets import config
+
+    kept = bool(table.cache_files)
+    identity = identity or (content_hash(table) if kept else str(table._fingerprint))
+    name = sha256("|".join([identity, *map(str, key)]).encode()).hexdigest()[:32]
     return table.map(
         function,
         batched=True,
         remove_columns=table.column_names,
-        new_fingerprint=sha256(text.encode()).hexdigest()[:32],
-        desc="tokenizing",
+        new_fingerprint=name,
+        cache_file_name=str(config.HF_DATASETS_CACHE / "nlptl" / f"{name}.arrow") if kept else None,
         **options,
     )
+
+
+def map_tokenized(
+    table: Any, function: Callable[..., Any], tokenizer: Any, *key: object, **options: Any
+) -> Any:
+    """Replace a dataset's columns by tokens: :func:`map_kept`, with the tokenizer's definition in the key."""
+    return map_kept(table, function, tokenizer_hash(tokenizer), *key, desc="tokenizing", **options)
 
 
 def numbers_of(table: Any, column: str) -> np.ndarray:

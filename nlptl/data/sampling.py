@@ -74,8 +74,10 @@ def carve_missing(
 
 
 def _grouped_order(groups: Sequence[Any], seed: int) -> np.ndarray:
-    codes = np.unique(np.asarray([str(group) for group in groups]), return_inverse=True)[1]
-    places = np.random.default_rng([seed, 1]).permutation(codes.max() + 1)
+    # No array of the names: numpy would give each row as much room as the longest passage takes.
+    rank = {name: code for code, name in enumerate(sorted({str(group) for group in groups}))}
+    codes = np.asarray([rank[str(group)] for group in groups])
+    places = np.random.default_rng([seed, 1]).permutation(len(rank))
     return np.argsort(places[codes], kind="stable")
 
 

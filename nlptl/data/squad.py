@@ -1,11 +1,14 @@
 """Questions on passages: SQuAD files and flat columns, read into one form and checked."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.columns import rows_where
+from nlptl.data.columns import rows_where, values_of
+from nlptl.data.encoding import map_kept
 from nlptl.data.sources import read_table
 from nlptl.errors import DataError, Problems, listed
 
@@ -27,38 +30,55 @@ def read_questions(path: Path, flag: str) -> Any:
         raise DataError(f"{flag} {path}: could not be read as json: {error}") from error
     if not (isinstance(whole, dict) and "data" in whole):
         return read_table(path, flag)
-    from datasets import Dataset
+    from datasets import Dataset, Features, List, Value
+    from datasets.exceptions import DatasetGenerationError
 
-    rows = _flatten(whole["data"], f"{flag} {path}")
-    if not rows:
-        raise DataError(f"{flag} {path}: the file holds no questions.")
-    return Dataset.from_list(rows)
+    where = f"{flag} {path}"
+    if not sum(1 for _ in _flatten(whole["data"], where)):
+        raise DataError(f"{where}: the file holds no questions.")
+    # On disk, because in a table each question has its passage beside it.
+    text, offset = Value("string"), Value("int64")
+    try:
+        table: Any = Dataset.from_generator(
+            partial(_flatten, whole["data"], where),
+            features=Features(
+                {
+                    **{"id": text, "question": text, "context": text},
+                    "answers": {"text": List(text), "answer_start": List(offset)},
+                }
+            ),
+            fingerprint=sha256(path.read_bytes()).hexdigest()[:32],
+        )
+    except DatasetGenerationError as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise DataError(
+            f"{where}: holds something else than texts and whole offsets: {cause}"
+        ) from error
+    return table
 
 
-def _flatten(articles: Any, where: str) -> list[dict[str, Any]]:
-    rows = []
+def _flatten(articles: Any, where: str) -> Iterator[dict[str, Any]]:
+    number = 0
     try:
         for article in articles:
             for paragraph in article["paragraphs"]:
                 for qa in paragraph["qas"]:
                     answers = [] if qa.get("is_impossible") else qa["answers"]
-                    rows.append(
-                        {
-                            "id": qa["id"],
-                            "question": qa["question"],
-                            "context": paragraph["context"],
-                            "answers": {
-                                "text": [answer["text"] for answer in answers],
-                                "answer_start": [answer["answer_start"] for answer in answers],
-                            },
-                        }
-                    )
+                    yield {
+                        "id": str(qa["id"]),
+                        "question": qa["question"],
+                        "context": paragraph["context"],
+                        "answers": {
+                            "text": [answer["text"] for answer in answers],
+                            "answer_start": [answer["answer_start"] for answer in answers],
+                        },
+                    }
+                    number += 1
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"{where}: question {len(rows)} lacks the field {error}. Expected SQuAD's form: data / "
+            f"{where}: question {number} lacks the field {error}. Expected SQuAD's form: data / "
             "paragraphs / context, qas / id, question, answers / text, answer_start."
         ) from error
-    return rows
 
 
 def normalize(splits: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
@@ -75,52 +95,69 @@ def normalize(splits: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str
         UserError: With everything that is wrong: values of a wrong type, empty passages or
             questions, duplicate ids.
     """
-    from datasets import Dataset
-
     made: dict[str, Any] = {}
     problems = Problems()
     for split, table in splits.items():
-        names = {role: name for role, name in columns.items() if name in table.column_names}
-        rows = {role: table[name][:] for role, name in names.items()}
-        ids = [
-            str(i) for i in (table["id"][:] if "id" in table.column_names else range(len(table)))
-        ]
         with problems.collect():
-            _check_rows(split, ids, rows)
-            answers = [_as_lists(value) for value in rows["answers"]]
-            found = [
-                [place(context, text, start) for text, start in zip(texts, starts, strict=True)]
-                for context, (texts, starts) in zip(rows["context"], answers, strict=True)
-            ]
-            made[split] = Dataset.from_dict(
-                {
-                    "id": ids,
-                    "question": rows["question"],
-                    "context": rows["context"],
-                    "answer_texts": [texts for texts, _ in answers],
-                    "answer_starts": found,
-                    "answer_given": [starts for _, starts in answers],
-                }
-            )
+            _check_rows(split, table, columns)
+            made[split] = _normalized(table, columns)
     problems.raise_if_any()
     return made
 
 
-def _check_rows(split: str, ids: Sequence[str], rows: Mapping[str, Sequence[Any]]) -> None:
+def _normalized(table: Any, columns: Mapping[str, str]) -> Any:
+    from datasets import Features, List, Value
+
+    numbered = "id" not in table.column_names
+    question, context, answers = (columns[role] for role in ("question", "context", "answers"))
+
+    def form(batch: Mapping[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
+        lists = [_as_lists(value) for value in batch[answers]]
+        return {
+            "id": [str(name) for name in (rows if numbered else batch["id"])],
+            "question": batch[question],
+            "context": batch[context],
+            "answer_texts": [texts for texts, _ in lists],
+            "answer_starts": [
+                [place(passage, text, start) for text, start in zip(texts, starts, strict=True)]
+                for passage, (texts, starts) in zip(batch[context], lists, strict=True)
+            ],
+            "answer_given": [starts for _, starts in lists],
+        }
+
+    text, offsets = Value("string"), List(Value("int64"))
+    made = {
+        **{"id": text, "question": text, "context": text},
+        **{"answer_texts": List(text), "answer_starts": offsets, "answer_given": offsets},
+    }
+    return map_kept(
+        table.select_columns([*["id"] * (not numbered), question, context, answers]),
+        form,
+        columns,
+        "squad-1",
+        with_indices=True,
+        features=Features(made),
+    )
+
+
+def _check_rows(split: str, table: Any, columns: Mapping[str, str]) -> None:
     problems = Problems()
     for role in ("question", "context"):
-        odd = rows_where(rows[role], lambda v: not isinstance(v, str) or not v.strip())
+        odd = rows_where(
+            values_of(table, columns[role]), lambda v: not isinstance(v, str) or not v.strip()
+        )
         if odd:
             problems.add(
                 f"The {split} split has empty {role}s, or {role}s that are no text: {odd}."
             )
-    odd = rows_where(rows["answers"], lambda v: _as_lists(v) is None)
+    odd = rows_where(values_of(table, columns["answers"]), lambda v: _as_lists(v) is None)
     if odd:
         problems.add(
             f"The {split} split has answers of another form than SQuAD's: {odd}. Expected "
             '{"text": [...], "answer_start": [...]}, as many offsets as texts; no texts for a question '
             "without an answer."
         )
+    ids = map(str, values_of(table, "id") if "id" in table.column_names else range(len(table)))
     seen: set[str] = set()
     again = {i for i in ids if i in seen or seen.add(i)}
     if again:
@@ -167,7 +204,7 @@ def misplaced(table: Any, split: str) -> str | None:
     """Say how many answers do not stand at their offset, show three, and say what is done."""
     moved, lost, shown = 0, 0, []
     columns = ("id", "answer_texts", "answer_given", "answer_starts")
-    for i, texts, given, found in zip(*(table[c][:] for c in columns), strict=True):
+    for i, texts, given, found in zip(*(values_of(table, c) for c in columns), strict=True):
         for text, said, at in zip(texts, given, found, strict=True):
             if said != at:
                 moved, lost = moved + (at >= 0), lost + (at < 0)

@@ -253,8 +253,13 @@ class EvaluateEvery(Quiet):
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
 
     def on_start(self, state: FitState) -> None:
-        """Score the model as it comes; or drop the lines that a resumed run will write again."""
+        """Score the model as it comes; or drop the lines that a resumed run will write again.
+
+        A run that was killed before its first checkpoint begins anew when it is resumed, and so does its log.
+        """
         if state.update == 0:
+            if self.accelerator.is_main_process:
+                self.log.unlink(missing_ok=True)
             self.write(state)
         elif self.accelerator.is_main_process and self.log.exists():
             lines = self.log.read_text().splitlines()

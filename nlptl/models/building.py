@@ -12,6 +12,9 @@ from nlptl.models.layer_map import layer_map
 
 Texts = Iterable[list[str]]
 
+#: Tokens ``<extra_id_0>``, … of a new T5 vocabulary, as many as T5's own has.
+SENTINELS = 100
+
 
 def train_wordpiece(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
     """Train an uncased WordPiece vocabulary in BERT's manner (Devlin et al., 2019).
@@ -70,7 +73,9 @@ def train_byte_level_bpe(texts: Texts, *, vocab_size: int, max_length: int) -> A
     )
 
 
-def train_unigram(texts: Texts, *, vocab_size: int, max_length: int, sentinels: int = 100) -> Any:
+def train_unigram(
+    texts: Texts, *, vocab_size: int, max_length: int, sentinels: int = SENTINELS
+) -> Any:
     """Train a Unigram vocabulary in T5's manner (Raffel et al., 2020, section 2.2.1).
 
     Args:

@@ -124,9 +124,10 @@ def collator(
 ) -> Collate:
     """Return a function that puts special tokens around pieces of token ids, pads and masks them.
 
-    It gives ``input_ids`` and ``attention_mask`` of shape ``(batch, length)``, and for the chosen
-    tokens ``positions`` (index into the flattened batch) and ``targets``, both ``(chosen,)``; with
-    ``bags`` also the distinct tokens of each piece, ``bags`` of shape ``(batch, most)``, filled with -100.
+    It gives ``input_ids`` and ``attention_mask`` of shape ``(batch, length)``, no mask where nothing is
+    padded, and for the chosen tokens ``positions`` (index into the flattened batch) and ``targets``, both
+    ``(chosen,)``; with ``bags`` also the distinct tokens of each piece, ``bags`` of shape ``(batch, most)``,
+    filled with -100.
     Pieces with a teacher's states pass them on as ``taught``, shape ``(batch, values)``.
     """
     special = np.asarray(sorted(tokenizer.all_special_ids))
@@ -154,8 +155,9 @@ def collator(
         return {
             **({"bags": torch.from_numpy(pad(distinct, "ids", IGNORED))} if bags else {}),
             **taught_states(features),
+            # Looked at here, because the module would have to wait for a GPU.
+            **({} if real.all() else {"attention_mask": torch.from_numpy(real.astype(np.int64))}),
             "input_ids": torch.from_numpy(shown),
-            "attention_mask": torch.from_numpy(real.astype(np.int64)),
             "positions": torch.from_numpy(positions),
             "targets": torch.from_numpy(labels.reshape(-1)[positions]),
         }
@@ -194,23 +196,22 @@ class MaskedPositions(nn.Module):
     def forward(
         self,
         input_ids: Tensor,
-        attention_mask: Tensor,
         positions: Tensor,
         targets: Tensor,
+        attention_mask: Tensor | None = None,
         bags: Tensor | None = None,
         taught: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss to train on, and the nats of each chosen token, shape ``(chosen,)``."""
-        mask = None if bool(attention_mask.all()) else attention_mask
-        states = (
-            plain(self.model).base_model(input_ids=input_ids, attention_mask=mask).last_hidden_state
-        )
+        body = plain(self.model).base_model
+        states = body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         logits = self.lm_head[0](states.flatten(0, 1)[positions])
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
         loss = losses.mean()
         if bags is not None and self.bag_weight:
             loss = loss + self.bag_weight * bag_loss(self.lm_head[0](states[:, 0]), bags)
-        return loss + self.teacher(states, attention_mask, states[:, 0], taught), losses
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return loss + self.teacher(states, real, states[:, 0], taught), losses
 
 
 def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:

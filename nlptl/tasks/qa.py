@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlptl.data.columns import find_columns
+from nlptl.data.columns import find_columns, values_of
 from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
@@ -84,7 +84,7 @@ class QuestionAnswering:
         return AutoModelForQuestionAnswering
 
     def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
-        """Cut passages into windows; kept in the datasets library's cache.
+        """Cut passages into windows; kept (:func:`nlptl.data.encoding.map_kept`).
 
         A window is ``question, passage part``; labels are the tokens of the first answer where the
         window holds all of it, else the no-answer token. Answers that are nowhere in their passage
@@ -96,8 +96,9 @@ class QuestionAnswering:
             max_length: Tokens a window.
         """
         frame = frame_of(tokenizer)
+        read = ("question", "context", "answer_texts", "answer_starts")
         rows = map_tokenized(
-            table,
+            table.select_columns([name for name in read if name in table.column_names]),
             lambda batch, order: _windows(batch, order, tokenizer, frame, max_length, self.stride),
             tokenizer,
             max_length,
@@ -108,7 +109,10 @@ class QuestionAnswering:
         return Features(rows, numbers_of(rows, "length"), int(np.sum(numbers_of(rows, "cut"))))
 
     def collator(self, tokenizer: Any) -> Collate:
-        """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``."""
+        """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``.
+
+        ``size``, a single number, counts the windows with a label.
+        """
         frame = frame_of(tokenizer)
 
         def collate(
@@ -120,11 +124,13 @@ class QuestionAnswering:
             count = np.asarray([len(f["starts"]) for f in features])[:, None]
             null = np.asarray([f["null"] for f in features])[:, None]
             inside = (place >= first) & (place < first + count)
+            starts = np.asarray([f["start"] for f in features])
             batch = {
                 "input_ids": ids,
                 "attention_mask": real.astype(np.int64),
                 "allowed": inside | (place == null),
-                "start_positions": np.asarray([f["start"] for f in features]),
+                "size": np.asarray((starts >= 0).sum()),
+                "start_positions": starts,
                 "end_positions": np.asarray([f["end"] for f in features]),
             }
             if frame.segments:
@@ -147,7 +153,7 @@ class QuestionAnswering:
         self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, float]:
         """Mean of the cross-entropies of start and end (Devlin et al., 2019, section 4.2)."""
-        size = int((inputs["start_positions"] >= 0).sum())
+        size = int(inputs["size"])
         losses = [
             nn.functional.cross_entropy(
                 outputs[f"{side}_logits"], inputs[f"{side}_positions"], reduction="sum"
@@ -371,7 +377,8 @@ def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str
     splits = normalize(raw, columns)
     v2, counts = check_version(splits, config.squad_version)
     notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
-    passages = splits["train"]["context"][:]
+    once: dict[str, str] = {}  # a passage is held once, however many questions it has
+    passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
     splits, carved = carve_missing(splits, _has_none(splits["train"]), config.seed, groups=passages)
     splits = limit(splits, _has_none, config)
     task = QuestionAnswering(
@@ -392,7 +399,7 @@ def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str
 
 
 def _has_none(table: Any) -> list[bool]:
-    return [not texts for texts in table["answer_texts"][:]]
+    return [not texts for texts in values_of(table, "answer_texts")]
 
 
 def window_length(model: str, asked: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ def balanced_weights(labels: Sequence[str], classes: Sequence[str]) -> tuple[flo
     for label in labels:
         counts[label] += 1
     return tuple(len(labels) / (len(classes) * max(1, counts[name])) for name in classes)
+
+
+@cache
+def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Copied once, because a GPU is waited for at each copy."""
+    return torch.tensor(values, device=device)
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Sentiment:
         return [str(label_name(value, self.names)) for value in table[self.label_column][:]]
 
     def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
-        """Tokenize; a longer text keeps its beginning. Kept in the datasets library's cache."""
+        """Tokenize; a longer text keeps its beginning. Kept (:func:`nlptl.data.encoding.map_kept`)."""
         index = {name: i for i, name in enumerate(self.labels)}
         labelled = self.label_column in table.column_names
 
@@ -98,11 +105,17 @@ class Sentiment:
                 made["class"] = [index.get(str(name), -100) for name in names]
             return made
 
-        rows = map_tokenized(table, tokenize, tokenizer, max_length, self, 3)
+        used = table.select_columns([self.text_column, *[self.label_column] * labelled])
+        meaning = (self.labels, self.names, self.text_column, self.label_column)
+        rows = map_tokenized(used, tokenize, tokenizer, max_length, meaning, "texts-4")
         return Features(rows, numbers_of(rows, "length"), int(np.sum(numbers_of(rows, "cut"))))
 
     def collator(self, tokenizer: Any) -> Collate:
-        """Pad to the longest text of the batch: ids and mask ``(batch, length)``, labels ``(batch,)``."""
+        """Pad to the longest text of the batch: ids and mask ``(batch, length)``, labels ``(batch,)``.
+
+        ``size``, a single number, is the sum of the labels' weights; how many they are, where all weigh 1.
+        """
+        weights = torch.tensor(self.class_weights or [1.0] * len(self.labels))
 
         def collate(
             features: Sequence[Mapping[str, Any]], rng: np.random.Generator
@@ -112,25 +125,25 @@ class Sentiment:
                 "attention_mask": torch.from_numpy(real_tokens(features).astype(np.int64)),
             }
             if "class" in features[0]:
-                batch["labels"] = torch.tensor([feature["class"] for feature in features])
+                labels = batch["labels"] = torch.tensor([feature["class"] for feature in features])
+                batch["size"] = weights[labels[labels >= 0]].sum()
             return batch
 
         return collate
 
     def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``logits``, shape ``(batch, classes)``, float32."""
-        given = {key: value for key, value in inputs.items() if key != "labels"}
+        given = {key: value for key, value in inputs.items() if key not in ("labels", "size")}
         return {"logits": model(**given).logits.float()}
 
     def loss(
         self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, float]:
         """Cross-entropy, weighted by class if asked; its size is the sum of the weights."""
-        logits, labels = outputs["logits"], inputs["labels"]
-        if self.class_weights is None:
-            return nn.functional.cross_entropy(logits, labels), float(len(labels))
-        weights = torch.tensor(self.class_weights, device=logits.device)
-        return nn.functional.cross_entropy(logits, labels, weights), float(weights[labels].sum())
+        logits, labels, weights = outputs["logits"], inputs["labels"], None
+        if self.class_weights is not None:
+            weights = _on_device(self.class_weights, logits.device)
+        return nn.functional.cross_entropy(logits, labels, weights), float(inputs["size"])
 
     def predictions(
         self, table: Any, features: Features, outputs: Mapping[str, Sequence[np.ndarray]]

@@ -1,5 +1,6 @@
 """Span corruption: the upstream objective of T5 (Raffel et al., 2020, section 3.1.4)."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.padding import pad, real_tokens
+from nlptl.errors import ConfigError
 from nlptl.models.lora import plain
 from nlptl.records import Collate
 from nlptl.tasks.objectives import IGNORED
@@ -60,10 +62,15 @@ class SpanCorruption:
         noise = min(max(round(tokens * self.density), 1), tokens - 1)
         return noise, min(max(round(noise / self.mean_length), 1), tokens - noise + 1)
 
+    def spans(self, max_length: int) -> int:
+        """Spans of the longest piece whose corrupted input fits into ``max_length`` tokens."""
+        return self.counts(self.room(max_length, None))[1]
+
     def collator(self, tokenizer: Any) -> Collate:
         """Corrupt anew at each call: ids and mask ``(batch, length)``, ``labels`` ``(batch, target)``.
 
-        A teacher's states pass through as ``taught``, ``(batch, values)``.
+        ``positions``, ``(targets,)``, are the places of the real labels in the flattened ``labels``. A
+        teacher's states pass through as ``taught``, ``(batch, values)``.
         """
         sentinels = sentinel_ids(tokenizer)
         end = tokenizer.eos_token_id
@@ -81,11 +88,13 @@ class SpanCorruption:
                         "labels": [*list_spans(ids, noise, sentinels), end],
                     }
                 )
+            labels = pad(pairs, "labels", IGNORED)
             return {
                 **taught_states(features),
                 "input_ids": torch.from_numpy(pad(pairs, "input_ids", tokenizer.pad_token_id)),
                 "attention_mask": torch.from_numpy(real_tokens(pairs).astype(np.int64)),
-                "labels": torch.from_numpy(pad(pairs, "labels", IGNORED)),
+                "labels": torch.from_numpy(labels),
+                "positions": torch.from_numpy(np.flatnonzero(labels != IGNORED)),
             }
 
         return collate
@@ -96,7 +105,31 @@ class SpanCorruption:
 
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Row of each target token, in the order of :class:`Denoiser`'s losses."""
-        return (inputs["labels"] != IGNORED).nonzero()[:, 0]
+        return inputs["positions"] // inputs["labels"].shape[1]
+
+
+def check_sentinels(task: SpanCorruption, max_length: int, sentinels: int) -> None:
+    """Make sure that each span of an input gets a sentinel of its own.
+
+    Args:
+        task: Says how many spans there are.
+        max_length: Tokens an input.
+        sentinels: How many the vocabulary has.
+
+    Raises:
+        ConfigError: If they are too few, with the length that they suffice for.
+    """
+    if (spans := task.spans(max_length)) <= sentinels:
+        return
+    longest = bisect_right(range(8, max_length), sentinels, key=task.spans) + 7
+    advice = f"Choose --max-length {longest} or less, or a lower --mask-share."
+    if not sentinels:
+        advice = "Take a tokenizer of T5's kind, or --objective masked-lm with another family."
+    raise ConfigError(
+        f"--max-length {max_length} with --mask-share {task.density:g}: span corruption hides up to {spans} "
+        f"spans of a text, each behind a token of its own (<extra_id_0>, <extra_id_1>, …), and the vocabulary "
+        f"has {sentinels} such tokens. {advice}"
+    )
 
 
 def sentinel_ids(tokenizer: Any) -> np.ndarray:
@@ -152,11 +185,22 @@ def _firsts(noise: np.ndarray) -> np.ndarray:
     return noise & ~np.concatenate([[False], noise[:-1]])
 
 
+def scales_output(config: Any) -> bool:
+    """Whether a T5 shrinks the decoder's output before its LM head: v1.0, whose head is the embeddings.
+
+    Newer versions of transformers say so in the configuration, older ones go by the tie.
+    """
+    return getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
+
+
 class Denoiser(nn.Module):
-    """Runs an encoder-decoder model on corrupted text; losses of the real target tokens only.
+    """Runs a T5 on corrupted text and sends only the real target tokens through its LM head.
+
+    As :class:`~nlptl.tasks.masked_lm.MaskedPositions`: padding would cost as much there, and transformers'
+    own loss, which would be computed with ``labels``, is not used.
 
     Args:
-        model: With an LM head.
+        model: A T5 with an LM head.
         teacher_width: Values of a teacher's states; 0 without a teacher.
         teacher_weight: See :class:`~nlptl.tasks.teacher.TeacherHead`.
     """
@@ -172,6 +216,7 @@ class Denoiser(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor,
         labels: Tensor,
+        positions: Tensor,
         taught: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss to train on, and the nats of each target token, shape ``(targets,)``.
@@ -179,10 +224,17 @@ class Denoiser(nn.Module):
         What the teacher is guessed from is the encoder's: its mean state, and that of ``</s>``.
         """
         base = plain(self.model)
-        found = base(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
-        real = labels != IGNORED
-        logits = found.logits[real].float()
-        losses = nn.functional.cross_entropy(logits, labels[real], reduction="none")
-        states = found.encoder_last_hidden_state
-        last = states[torch.arange(len(states)), attention_mask.sum(1) - 1]
+        states = base.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        found = base.decoder(
+            input_ids=base.prepare_decoder_input_ids_from_labels(labels),
+            encoder_hidden_states=states,
+            encoder_attention_mask=attention_mask,
+            use_cache=False,
+        ).last_hidden_state.flatten(0, 1)[positions]
+        if scales_output(base.config):
+            found = found * base.config.d_model**-0.5
+        logits, targets = base.lm_head(found).float(), labels.flatten()[positions]
+        losses = nn.functional.cross_entropy(logits, targets, reduction="none")
+        rows = torch.arange(len(states), device=states.device)
+        last = states[rows, attention_mask.sum(1) - 1]
         return losses.mean() + self.teacher(states, attention_mask, last, taught), losses

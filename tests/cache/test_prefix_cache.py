@@ -207,6 +207,22 @@ def test_changed_weights_never_hit(checkpoints, tmp_path):
     assert run(tmp_path / "other", "freeze-lower-1", "disk").cache["found"] == 0
 
 
+def test_the_same_weights_with_another_vocabulary_never_hit(checkpoints, tmp_path):
+    """Two words change places, and nothing else: the texts are other ids to the same blocks."""
+    swapped = tmp_path / "swapped"
+    shutil.copytree(checkpoints["bert"], swapped)
+    record = json.loads((swapped / "tokenizer.json").read_text())
+    words = record["model"]["vocab"]
+    words["good"], words["bad"] = words["bad"], words["good"]
+    (swapped / "tokenizer.json").write_text(json.dumps(record))
+    before = run(checkpoints["bert"], "freeze-lower-1", "disk")
+    assert before.cache["found"] == 0
+    other = run(swapped, "freeze-lower-1", "disk")
+    assert other.cache["found"] == 0
+    assert other.tokenizer.vocab["good"] == before.tokenizer.vocab["bad"]
+    assert run(swapped, "freeze-lower-1", "disk").cache["found"] == 3
+
+
 @pytest.mark.parametrize("harm", ["a flipped bit", "a short file", "no record", "wrong states"])
 def test_a_damaged_entry_is_made_anew(checkpoints, own_folder, harm, capsys):
     before = run(checkpoints["bert"], "freeze-lower-1", "disk")

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from nlptl.data.batching import LengthBatches
 from nlptl.engine.hooks import Quiet
+from nlptl.engine.optim import make_optimizer
 from nlptl.engine.setup import Plan, new_accelerator, train
 from nlptl.modes import apply_mode, parse_mode
 from nlptl.tasks.base import supervised_step
@@ -78,3 +79,31 @@ def test_a_compiled_model_learns_the_same(checkpoints, mode, monkeypatch):
     assert again == pytest.approx(plain, abs=1e-5)
     assert model._compiled_call_impl is not None
     assert not any("_orig_mod" in name for name, _ in model.named_parameters())
+
+
+def held(family, mode):
+    """Bytes of gradients and of the optimizer's state after one update, counted tensor by tensor."""
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(tiny_config(family, 90))
+    model, _ = apply_mode(model, parse_mode(mode), task_type="SEQ_CLS")
+    optimizer = make_optimizer(model, learning_rate=1e-3, weight_decay=0.01, betas=(0.9, 0.999))
+    ids = torch.full((2, 6), 5)
+    ids[:, -1] = 1  # T5's classifier reads at </s>
+    model(input_ids=ids, labels=torch.tensor([0, 1])).loss.backward()
+    gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
+    optimizer.step()
+    moments = sum(
+        value.nbytes for state in optimizer.state.values() for value in state.values() if value.ndim
+    )
+    return gradients, moments, sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_what_does_not_train_holds_no_gradient_and_no_state(family):
+    """float32: four bytes of gradient and eight of AdamW's two moments, a number that trains."""
+    modes = ("head-only", "lora", "freeze-lower-2", "full")
+    found = {mode: held(family, mode) for mode in modes}
+    for gradients, moments, trained in found.values():
+        assert (gradients, moments) == (4 * trained, 8 * trained)
+    # Of T5's six blocks two are frozen, which leaves 0.71 of the bytes.
+    for mode, most in (("head-only", 0.25), ("lora", 0.25), ("freeze-lower-2", 0.75)):
+        assert sum(found[mode][:2]) < most * sum(found["full"][:2])

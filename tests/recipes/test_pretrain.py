@@ -81,6 +81,39 @@ def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path
     assert [line["update"] for line in log] == [0, 20, 40]
 
 
+def test_killed_before_its_first_checkpoint_the_log_begins_anew(
+    corpus, finished, tmp_path, monkeypatch
+):
+    from nlptl.engine.hooks import ProgressBar
+
+    class PowerCut(Exception):
+        pass
+
+    step = ProgressBar.on_step
+
+    def cut(self, state):
+        if state.update == 6:
+            raise PowerCut
+        return step(self, state)
+
+    own = [
+        *("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--updates", 12),
+        *("--eval-every", 4, "--save-every", 10, "--output-dir", tmp_path),
+    ]
+    monkeypatch.setattr(ProgressBar, "on_step", cut)
+    with pytest.raises(PowerCut):
+        run_in_process("pretrain", *own)
+    monkeypatch.undo()
+
+    def logged():
+        lines = (tmp_path / "log.jsonl").read_text().splitlines()
+        return [json.loads(line)["update"] for line in lines]
+
+    assert logged() == [0, 4] and not list(tmp_path.glob("checkpoints/*"))
+    run_in_process("pretrain", *own, "--resume")
+    assert logged() == [0, 4, 8, 12]
+
+
 def test_t5_resumes_exactly_under_adafactor(corpus, tmp_path):
     """24 updates at once, and the last 14 of them again from a checkpoint."""
     own = (*flags(corpus, tmp_path, 24), "--architecture", "t5", "--learning-rate", 2e-2)
@@ -229,13 +262,14 @@ def test_a_teachers_states_are_computed_once_and_predicted(
         raise AssertionError("computed again")
 
     monkeypatch.setattr("nlptl.teaching._compute", never)
+    whole = load_file(tmp_path / "run/model/model.safetensors")
     shutil.rmtree(tmp_path / "run/model")
-    for name in ("20",):
-        for path in (tmp_path / "run/checkpoints").glob(f"*{name}*"):
-            shutil.rmtree(path)
+    shutil.rmtree(tmp_path / "run/checkpoints/update-0000020")
+    assert (tmp_path / "run/checkpoints/update-0000010").exists()
     run_in_process("pretrain", *given, "--resume")
-    assert (tmp_path / "run/model/model.safetensors").exists()
-    assert "teacher" not in " ".join(load_file(tmp_path / "run/model/model.safetensors"))
+    again = load_file(tmp_path / "run/model/model.safetensors")
+    assert set(again) == set(whole) and "teacher" not in " ".join(whole)
+    assert all((tensor == again[name]).all() for name, tensor in whole.items())
 
 
 def test_mistakes_come_together_and_nothing_is_written(tmp_path):
@@ -247,6 +281,27 @@ def test_mistakes_come_together_and_nothing_is_written(tmp_path):
         )
     messages = ("there is no file", "--width is 100", "--updates is 0", "--architecture gpt2")
     for part in (*messages, "--start-share needs --model"):
+        assert part in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_sentinels_are_told_beside_the_other_mistakes(checkpoints, tmp_path):
+    """Of a new vocabulary, which gets 100, and of a checkpoint's, which has 20."""
+    wrong = ("--corpus", tmp_path / "no.txt", "--output-dir", tmp_path / "out")
+    with pytest.raises(UserError) as caught:
+        run_in_process(
+            "pretrain",
+            *(*wrong, "--architecture", "t5", "--positions", 4000, "--max-length", 1810),
+        )
+    for part in ("there is no file", "--max-length 1810 with", "vocabulary has 100 such"):
+        assert part in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        run_in_process(
+            "pretrain",
+            # 64 tokens, as the tokenizer says: of 118 raw ones 83 are hidden, in 28 spans.
+            *(*wrong, "--model", checkpoints["t5"], "--max-length", 400, "--mask-share", 0.7),
+        )
+    for part in ("there is no file", "--max-length 64 with", "vocabulary has 20 such"):
         assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
 
