@@ -65,6 +65,21 @@ def masked_lm_checkpoint(tmp_path_factory, checkpoints) -> Path:
     return path
 
 
+@pytest.fixture
+def finetunings(monkeypatch) -> list:
+    """Every fine-tuning of an arm, in order: an arm keeps right or wrong, these the probabilities too."""
+    from nlptl.evaluation import arms
+
+    made, real = [], arms.finetune
+
+    def finetune(*given, **named):
+        made.append(real(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(arms, "finetune", finetune)
+    return made
+
+
 @pytest.fixture(params=FAMILIES)
 def family(request) -> str:
     return request.param

@@ -65,14 +65,21 @@ def test_of_rates_that_cannot_be_told_the_first_is_taken(scores, error, rate):
     assert choose_rate(dict(zip(rates, map(cell, scores), strict=True))) == rate
 
 
-def test_from_an_untrained_checkpoint_the_arm_is_the_scratch_arm(checkpoints, splits, tmp_path):
-    """With the same weights, rate and seed there is nothing to gain: bit for bit."""
+def test_from_an_untrained_checkpoint_the_arm_is_the_scratch_arm(
+    checkpoints, splits, tmp_path, finetunings
+):
+    """With the same weights, rate and seed there is nothing to gain: bit for bit; with others it differs."""
     save_untrained(str(checkpoints["bert"]), tmp_path / "twin", seed=7)
-    scratch = scratch_arm(
-        Runner(TASK, splits, keep=False), settings(checkpoints["bert"]), seeds=(7,), rates=(1e-3,)
-    )
-    same = run_arm(
-        Runner(TASK, splits, keep=False), settings(tmp_path / "twin"), seeds=(7,), rates=(1e-3,)
-    )
+    save_untrained(str(checkpoints["bert"]), tmp_path / "other", seed=8)
+    given = {"seeds": (7,), "rates": (3e-3,)}
+    runner = Runner(TASK, splits, keep=False)
+    scratch = scratch_arm(runner, settings(checkpoints["bert"], epochs=12), **given)
+    same = run_arm(runner, settings(tmp_path / "twin", epochs=12), **given)
+    run_arm(runner, settings(tmp_path / "other", epochs=12), **given)
+    shares = [[row["scores"]["yes"] for row in run.predictions] for run in finetunings]
+    assert min(shares[0]) < 0.5 < max(shares[0]) and scratch.validation[0] > 0.7  # it learnt
+    assert shares[1] == shares[0] != shares[2]
     assert (same.scores == scratch.scores).all()
     assert same.validation == scratch.validation
+    losses = [[line["train_loss"] for line in run.history] for run in finetunings]
+    assert losses[1] == losses[0] != losses[2]

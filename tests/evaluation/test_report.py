@@ -1,19 +1,18 @@
-"""The report's invariants, on tiny models: what must be 0, 1 or equal is so exactly."""
+"""The report's invariants, on tiny models: what must be 0, 1 or equal is so exactly.
 
-import numpy as np
+What it says of checkpoints that help, harm or do nothing is in ``test_controls.py``.
+"""
+
 import pytest
-import torch
 from datasets import Dataset
 from jsonschema import Draft202012Validator
 from tiny import sentences
-from transformers import AutoModelForMaskedLM
 
 from nlptl.engine.setup import start_accelerator
 from nlptl.evaluation import cells
 from nlptl.evaluation.arms import Runner, run_arm, scratch_settings
 from nlptl.evaluation.report import score_transfer
 from nlptl.finetuning import Settings, finetune
-from nlptl.models.architecture import save_untrained
 from nlptl.models.lora import plain
 from nlptl.modes import parse_mode
 from nlptl.tasks.sentiment import Sentiment
@@ -22,12 +21,11 @@ TASK = Sentiment(("no", "yes"))
 TEXTS = sentences(40, seed=8)
 
 
-def rows(count, seed, *, shuffled=False):
+def rows(count, seed):
     texts = [t for t in sentences(6 * count, seed) if ("good" in t) != ("bad" in t)][:count]
-    labels = ["yes" if "good" in t else "no" for t in texts]
-    if shuffled:
-        labels = np.random.default_rng(seed).permutation(labels).tolist()
-    return Dataset.from_dict({"text": texts, "label": labels})
+    return Dataset.from_dict(
+        {"text": texts, "label": ["yes" if "good" in t else "no" for t in texts]}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +38,10 @@ def settings(model, mode, **changes):
     return Settings(model=str(model), mode=parse_mode(mode), **given)
 
 
-def report(model, mode, splits, *, adapted=True, **changes):
+def report(model, mode, splits, **changes):
     own = settings(model, mode)
-    body = None
-    if adapted:
-        accelerator = start_accelerator(tracker=None, output_dir=None, seed=own.seed)
-        body = plain(finetune(TASK, splits, own, accelerator=accelerator).model)
+    accelerator = start_accelerator(tracker=None, output_dir=None, seed=own.seed)
+    body = plain(finetune(TASK, splits, own, accelerator=accelerator).model)
     return score_transfer(
         TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS, **changes
     )
@@ -76,6 +72,12 @@ def test_arms_and_their_numbers_agree(head_only):
     assert head_only["curve"]["n"] == [32, 48]
     assert head_only["curve"]["pre"][-1] == down["pre"]["scores"]
     assert head_only["negative"]["provisional"] is True
+    pieces = head_only["upstream"]["sequences"]
+    assert {
+        "3 seeds: the verdict is provisional; --report standard takes six.",
+        "40 test examples tell only large differences.",
+        f"Forgetting is measured on {pieces} pieces of text; 2,000 or more give a narrower interval.",
+    } <= set(head_only["warnings"])
 
 
 def test_frozen_blocks_keep_their_states(masked_lm_checkpoint, splits):
@@ -86,51 +88,6 @@ def test_frozen_blocks_keep_their_states(masked_lm_checkpoint, splits):
     assert found["upstream"]["forgetting"] != 0
     # The scratch arm was run for the report above: same architecture, data and seeds.
     assert found["cost"]["cached"] >= 3
-
-
-def test_an_untrained_checkpoint_gains_nothing(checkpoints, splits, tmp_path):
-    """Shuffled labels too: every arm stays near the floor, and nothing is called positive."""
-    save_untrained(str(checkpoints["bert"]), tmp_path / "twin", seed=5)
-    noise = {name: rows(len(t), i + 1, shuffled=True) for i, (name, t) in enumerate(splits.items())}
-    for data in (splits, noise):
-        found = report(tmp_path / "twin", "full", data, adapted=False)
-        assert found.verdict != "positive"
-        low, high = found.record["gain"]["ci95"]
-        assert low <= 0 <= high
-    scores = [arm["mean"] for arm in found.record["downstream"].values() if not arm["missing"]]
-    assert max(abs(score - 0.5) for score in scores) < 0.2
-    assert found.record["upstream"]["missing"] == "no trained model was given"
-    assert found.record["shift"]["missing"] and found.record["shift"]["cka"] == []
-
-
-def test_a_planted_harmful_checkpoint_is_never_positive(masked_lm_checkpoint, splits, tmp_path):
-    """Entries permuted inside each tensor: the scale of the weights without what they learned."""
-    model = AutoModelForMaskedLM.from_pretrained(masked_lm_checkpoint)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(
-                parameter.flatten()[torch.randperm(parameter.numel())].view_as(parameter)
-            )
-    model.save_pretrained(tmp_path)
-    from transformers import AutoTokenizer
-
-    AutoTokenizer.from_pretrained(masked_lm_checkpoint).save_pretrained(tmp_path)
-    assert report(tmp_path, "full", splits, adapted=False).verdict != "positive"
-
-
-def test_cached_and_uncached_agree(masked_lm_checkpoint, splits):
-    found = [
-        run_arm(
-            Runner(TASK, splits, keep=False),
-            settings(masked_lm_checkpoint, "freeze-lower-2", cache=cache),
-            seeds=(0, 1),
-            rates=(2e-3,),
-        )
-        for cache in ("off", "memory")
-    ]
-    assert (found[0].scores == found[1].scores).all()
-    assert found[0].validation == found[1].validation
 
 
 def test_a_finished_run_is_never_made_twice(masked_lm_checkpoint, splits, monkeypatch):
