@@ -81,11 +81,15 @@ def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
     """
     for number in range(config.seeds):
         seed = config.seed + number
-        directory = config.output_dir if not number else config.output_dir / "seeds" / str(seed)
+        directory = _home(config, number)
         if (directory / "result.json").exists():
             say(f"{directory} is finished, nothing is left to do there.")
         else:
             yield seed, directory
+
+
+def _home(config: Any, number: int) -> Path:
+    return config.output_dir / "seeds" / str(config.seed + number) if number else config.output_dir
 
 
 def save_run(
@@ -200,33 +204,33 @@ def scores(run: FineTuned, directory: Path) -> str:
     )
 
 
-def summarize_seeds(config: Any) -> dict[str, Any] | None:
+def seed_homes(config: Any) -> list[Path]:
+    """The directories of ``--seeds N``, in the order of the seeds; the first is the run's own."""
+    return [_home(config, number) for number in range(config.seeds)]
+
+
+def summarize_seeds(config: Any, scores: Sequence[float], floor: float) -> dict[str, Any]:
     """Gather the results of ``--seeds N`` into the first run's ``result.json``.
 
-    A run failed if its score is at most a point above the share of the largest class among the
-    test labels (collapsed fine-tunings: Mosbach et al., 2021).
+    A run failed if its score is at most a point above always giving one answer (collapsed
+    fine-tunings: Mosbach et al., 2021).
+
+    Args:
+        config: A :class:`nlptl.config.SupervisedConfig` whose runs are all finished.
+        scores: Mean of :meth:`nlptl.tasks.base.Task.example_scores` of each run, in [0, 1]: a metric in
+            percent, as QA's, would never be near the floor.
+        floor: Mean of :meth:`nlptl.tasks.base.Task.constant_scores`, in [0, 1].
 
     Returns:
-        Per metric mean, standard deviation, median, minimum, maximum and all scores; None for one
-        seed.
+        Per metric mean, standard deviation, median, minimum, maximum and all scores.
     """
-    if config.seeds == 1:
-        return None
-    directories = [config.output_dir] + [
-        config.output_dir / "seeds" / str(config.seed + i) for i in range(1, config.seeds)
-    ]
-    records = [json.loads((d / "result.json").read_text("utf-8")) for d in directories]
-    selection = records[0]["selection"]["metric"]
-    floor = majority_share(config.output_dir / "predictions.jsonl")
-    failed = [
-        r["seed"]
-        for r in records
-        if floor is not None and has_failed(r["metrics"][selection], floor)
-    ]
+    records = [json.loads((d / "result.json").read_text("utf-8")) for d in seed_homes(config)]
     names = [n for n in records[0]["metrics"] if not n.endswith("_se")]
     summary = {
         "seeds": [r["seed"] for r in records],
-        "failed": failed,
+        "failed": [
+            r["seed"] for r, score in zip(records, scores, strict=True) if has_failed(score, floor)
+        ],
         "majority": floor,
         "metrics": {n: _spread([r["metrics"][n] for r in records]) for n in names},
     }
@@ -234,16 +238,26 @@ def summarize_seeds(config: Any) -> dict[str, Any] | None:
     return summary
 
 
+def spread_line(summary: Mapping[str, Any]) -> str:
+    """Two lines for the terminal: what came out over the seeds, and which of them failed.
+
+    Args:
+        summary: From :func:`summarize_seeds`, of two or more seeds.
+    """
+    metrics = ", ".join(
+        f"{name} {found['mean']:.4f} ± {found['sd']:.4f}"
+        for name, found in summary["metrics"].items()
+    )
+    failed = summary["failed"]
+    which = f"seed{'s' if len(failed) > 1 else ''} {listed(failed)}" if failed else "none"
+    return (
+        f"{len(summary['seeds'])} seeds ({listed(summary['seeds'])}), mean ± standard deviation: {metrics}\n"
+        f"failed runs (at most a point above always giving one answer, {summary['majority']:.4f}): {which}"
+    )
+
+
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {**spread(values), "scores": list(values)}
-
-
-def majority_share(predictions: Path) -> float | None:
-    """Share of the most frequent gold label among a run's predictions; None without labels."""
-    gold = [json.loads(line)["gold"] for line in predictions.open(encoding="utf-8")]
-    if not gold or not all(isinstance(label, str) for label in gold):
-        return None
-    return max(gold.count(label) for label in set(gold)) / len(gold)
 
 
 def save_pretrained_run(model: Any, tokenizer: Any, directory: Path, accelerator: Any) -> None:

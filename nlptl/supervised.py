@@ -1,16 +1,24 @@
 """A supervised recipe from its configuration to its saved runs: what all labelled tasks share."""
 
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 from nlptl.cache.prefix_cache import forget
 from nlptl.engine.setup import start_accelerator
 from nlptl.finetuning import finetune
-from nlptl.planning import prepare_run
-from nlptl.reporting import report_run
-from nlptl.runs import save_run, scores, seed_directories, summarize_seeds
+from nlptl.planning import Prepared, prepare_run
+from nlptl.reporting import cell_of_run, report_run
+from nlptl.runs import (
+    save_run,
+    scores,
+    seed_directories,
+    seed_homes,
+    spread_line,
+    summarize_seeds,
+)
 from nlptl.tasks.base import Task
-from nlptl.terminal import say
+from nlptl.terminal import is_main_process, say
 
 
 def run_supervised(
@@ -39,6 +47,14 @@ def run_supervised(
         save_run(run, directory, extra=ready.record, accelerator=accelerator)
         say(scores(run, directory))
     forget()
-    summarize_seeds(ready.config)
+    if config.seeds > 1 and is_main_process():
+        say(spread_line(summary_of(ready)))
     if config.report:
         report_run(ready, config.output_dir, config.report)
+
+
+def summary_of(ready: Prepared) -> dict[str, Any]:
+    """The spread over ``--seeds N``, and which runs learnt nothing; also in the first ``result.json``."""
+    found = [cell_of_run(ready.task, home).score for home in seed_homes(ready.config)]
+    floor = fmean(ready.task.constant_scores(ready.splits["train"], ready.splits["test"]))
+    return summarize_seeds(ready.config, found, floor)
