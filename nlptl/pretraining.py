@@ -1,5 +1,6 @@
 """Pretraining as one call: documents, pieces, corruption, fit, held-out loss."""
 
+import json
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -10,9 +11,10 @@ from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
 from nlptl.engine.hooks import AtTheEnd, EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.engine.setup import Plan, seed_dropout, train
+from nlptl.files import write_json
 from nlptl.models.averaging import interpolate
 from nlptl.models.building import set_dropout
-from nlptl.models.loading import Loaded, load_tokenizer, load_with_head, save_pretrained
+from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.models.lora import is_lora, merged
 from nlptl.records import FitState
 from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
@@ -20,10 +22,15 @@ from nlptl.teaching import Taught, teacher_states
 
 #: The model as it was before its first update; what --resume builds on.
 START = "models/update-0000000"
+#: Beside it: which of its parameters no checkpoint had.
+NEW = "new_parameters.json"
 
 
 def start_model(
-    directory: Path, build: Callable[[], tuple[Any, Any]], objective: Objective, accelerator: Any
+    directory: Path,
+    build: Callable[[], tuple[Any, Any, frozenset[str]]],
+    objective: Objective,
+    accelerator: Any,
 ) -> tuple[Any, Any, frozenset[str]]:
     """Build a model and its tokenizer once, keep both, and read them back.
 
@@ -32,23 +39,28 @@ def start_model(
 
     Args:
         directory: The run's directory; the model goes to :data:`START` below it.
-        build: Makes the model and its tokenizer.
+        build: Makes the model and its tokenizer, and names the parameters that no checkpoint had.
         objective: Says which class the model is of.
         accelerator: Only the main process builds.
 
     Returns:
-        The model, float32, its tokenizer, and the parameters that its file lacks.
+        The model, float32, its tokenizer, and the parameters that no checkpoint had. These are kept in a
+        file too: what is read back has a value for each, and would be taken for pretrained.
     """
     start = directory / START
     with accelerator.main_process_first():
         if not (start / "tokenizer.json").exists():
-            save_pretrained(*build(), start)
-    loaded = _load_start(directory, objective)
-    return loaded.model, load_tokenizer(str(start), split_special_tokens=False), loaded.new
+            model, tokenizer, new = build()
+            start.mkdir(parents=True, exist_ok=True)
+            write_json(start / NEW, {"new": sorted(new)})
+            save_pretrained(model, tokenizer, start)
+    new = json.loads((start / NEW).read_text("utf-8"))["new"] if (start / NEW).exists() else ()
+    tokenizer = load_tokenizer(str(start), split_special_tokens=False)
+    return _load_start(directory, objective), tokenizer, frozenset(new)
 
 
-def _load_start(directory: Path, objective: Objective) -> Loaded:
-    return load_with_head(str(directory / START), auto_class=objective.auto_class, head={})
+def _load_start(directory: Path, objective: Objective) -> Any:
+    return load_with_head(str(directory / START), auto_class=objective.auto_class, head={}).model
 
 
 def log_spaced(count: int, updates: int) -> list[int]:
@@ -147,7 +159,7 @@ def pretrain(
     )
 
     def average() -> None:
-        interpolate(model, _load_start(output_dir, objective).model, start_share)
+        interpolate(model, _load_start(output_dir, objective), start_share)
 
     hooks: list[Any] = [ProgressBar(accelerator), Trackers(accelerator), score, keeper]
     if start_share:

@@ -15,7 +15,7 @@ from nlptl.finetuning import FineTuned
 from nlptl.metrics.spread import has_failed, spread
 from nlptl.model_card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
-from nlptl.models.lora import is_lora, merged
+from nlptl.models.lora import is_lora, merged, save_adapter
 from nlptl.terminal import say
 from nlptl.versions import versions
 
@@ -166,7 +166,7 @@ def _save_model(run: FineTuned, directory: Path) -> float:
     before = _logits(model, run)
     with quiet_transformers():
         if is_lora(model):
-            model.save_pretrained(directory / "adapter")
+            save_adapter(model, directory / "adapter")
             model = merged(model).eval()
             _compare(before, _logits(model, run), MERGED, "Merging LoRA into the weights")
             before = _logits(model, run)
@@ -264,6 +264,6 @@ def save_pretrained_run(model: Any, tokenizer: Any, directory: Path, accelerator
     """Write ``model/`` of a pretraining run, and for LoRA ``adapter/`` before the two are merged."""
     if accelerator.is_main_process:
         if is_lora(model):
-            model.save_pretrained(directory / "adapter")
+            save_adapter(model, directory / "adapter")
         save_pretrained(merged(model), tokenizer, directory / "model")
     accelerator.wait_for_everyone()

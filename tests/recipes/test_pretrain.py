@@ -193,6 +193,27 @@ def test_continued_pretraining_takes_the_modes(corpus, finished, tmp_path, mode)
         assert len(inside) == 4 and all(".query." in n or ".value." in n for n in inside)
 
 
+def test_a_head_that_no_checkpoint_had_trains_under_lora_and_is_recorded(
+    corpus, checkpoints, tmp_path
+):
+    """The tiny body has no LM head; its output bias starts at 0 and must move."""
+    from nlptl.pretraining import START
+
+    given = ("--model", checkpoints["bert"], "--corpus", corpus, "--mode", "lora", "--updates", 3)
+    run_in_process(
+        *("pretrain", *given, "--held-out", 20, "--learning-rate", 5e-3),
+        *("--output-dir", tmp_path / "run"),
+    )
+    bias = "cls.predictions.bias"
+    new = json.loads((tmp_path / "run" / START / "new_parameters.json").read_text())["new"]
+    assert bias in new and not any("encoder" in name for name in new)
+    before = load_file(tmp_path / "run" / START / "model.safetensors")
+    after = load_file(tmp_path / "run/model/model.safetensors")
+    assert (before[bias] == 0).all() and (after[bias] != 0).float().mean() > 0.9
+    adapter = load_file(tmp_path / "run/adapter/adapter_model.safetensors")
+    assert (adapter[f"base_model.model.{bias}"] == after[bias]).all()
+
+
 def test_a_teachers_states_are_computed_once_and_predicted(
     corpus, finished, checkpoints, tmp_path, monkeypatch
 ):
