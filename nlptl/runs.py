@@ -76,16 +76,28 @@ def claim_directory(config: Any) -> None:
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
     """Yield each seed with its directory: the first run is the directory itself.
 
-    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own. Seeds whose
-    ``result.json`` is there already are passed over, so ``--resume`` does not repeat them.
+    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own. Seeds that are finished
+    (:func:`is_finished`) are passed over, so ``--resume`` does not repeat them.
     """
     for number in range(config.seeds):
         seed = config.seed + number
         directory = _home(config, number)
-        if (directory / "result.json").exists():
+        if is_finished(directory):
             say(f"{directory} is finished, nothing is left to do there.")
         else:
             yield seed, directory
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run there came to its end: its model was read back and gave the trained model's logits.
+
+    ``result.json`` alone says less: it is written before ``model/`` too, so that a run's figures are safe.
+    """
+    try:
+        record = json.loads((directory / "result.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return record.get("reload_difference") is not None
 
 
 def _home(config: Any, number: int) -> Path:
@@ -97,7 +109,9 @@ def save_run(
 ) -> None:
     """Write everything but ``checkpoints/``, then read ``model/`` back and compare logits.
 
-    Predictions and the result are written first: whatever fails later, the run's figures are safe.
+    Predictions and the result are written first: whatever fails later, the run's figures are safe. The
+    result is written again at the very end, with ``reload_difference``; only then is the run finished
+    (:func:`is_finished`).
 
     Args:
         run: From :func:`nlptl.finetuning.finetune`.
@@ -115,8 +129,8 @@ def save_run(
         record = {**result_record(run), **extra, "reload_difference": None}
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
-        write_json(directory / "result.json", record)
         (directory / "README.md").write_text(model_card(record), encoding="utf-8")
+        write_json(directory / "result.json", record)
     accelerator.wait_for_everyone()
 
 

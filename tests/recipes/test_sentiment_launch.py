@@ -119,6 +119,33 @@ def test_resuming_a_finished_run_repeats_nothing(runs, capsys):
     assert "is finished" in capsys.readouterr().out
 
 
+def test_a_run_whose_model_was_not_read_back_is_not_finished(
+    checkpoints, reviews, tmp_path, monkeypatch, capsys
+):
+    """The power fails after the figures were written, and before the model was."""
+    from nlptl import runs as saving
+
+    flags = ["--model", checkpoints["bert"], "--train-file", reviews, "--epochs", 1]
+    flags += ["--output-dir", tmp_path / "run"]
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(saving, "save_pretrained", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_in_process("sentiment", *flags)
+    monkeypatch.undo()
+    half = result(tmp_path / "run")
+    assert half["reload_difference"] is None and not (tmp_path / "run/model").exists()
+    run_in_process("sentiment", *flags, "--resume")
+    whole = result(tmp_path / "run")
+    assert whole["reload_difference"] <= 1e-6 and whole["metrics"] == half["metrics"]
+    assert {"model", "README.md"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert "is finished" not in capsys.readouterr().out
+    run_in_process("sentiment", *flags, "--resume")
+    assert "is finished" in capsys.readouterr().out
+
+
 def test_seeds_give_whole_runs_and_their_spread(checkpoints, reviews, tmp_path):
     run_in_process(
         "sentiment",
