@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def model_card(record: Mapping[str, Any]) -> str:
+def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
     """Write a card in the hub's form: metadata in YAML, then what a reader needs.
 
     Args:
         record: The run's ``result.json``.
+        configured: Whether a ``config.yaml`` lies beside it; a run by a library call has none.
     """
     import yaml
 
@@ -29,6 +30,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     parameters, n, timing = record["parameters"], record["n"], record["timing"]
     selection = record["selection"]
     labels = f"\nLabels: {', '.join(record['labels'])}.\n" if record["labels"] else ""
+    config = ", the configuration in `config.yaml` (`--config` takes it back)" if configured else ""
     notices = "".join(f"- {notice}\n" for notice in record["notices"])
     return f"""---
 {meta}---
@@ -54,8 +56,7 @@ was chosen by {selection["metric"]} on the validation split ({n["validation"]} e
 - {parameters["trainable"]:,} of {parameters["total"]:,} parameters trained
 - {timing["train_seconds"]:.1f} s, {timing["examples_per_second"]:.1f} examples a second
 {notices}
-The whole record is in `result.json`, the configuration in `config.yaml` (`--config` takes it back),
-one line a test example in `predictions.jsonl`.
+The whole record is in `result.json`{config}; one line a test example in `predictions.jsonl`.
 """
 
 

@@ -23,6 +23,8 @@ from nlptl.tasks.span_corruption import SpanCorruption
 from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
+#: Configuration to task, splits and their record.
+PrepareData = Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
 
 
 def check_numbers(config: Any) -> None:
@@ -268,7 +270,27 @@ class Prepared:
         return settings_of(self.config, self.mode, seed)
 
 
-def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dict]]) -> Prepared:
+def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
+    """A function that reads the data of a configuration, with its splits and subsets by ``--split-seed``.
+
+    A run of ``--seeds N`` has a seed of its own, but the data of the first; by its own seed it would carve
+    another test set than the one that it was scored on.
+
+    Args:
+        prepare_data: Draws by ``config.seed``.
+    """
+
+    def prepare(config: Any) -> tuple[Task, dict, dict]:
+        if config.split_seed is None:
+            return prepare_data(config)
+        if config.split_seed < 0:
+            raise ConfigError(f"--split-seed is {config.split_seed}; expected 0 or more.")
+        return prepare_data(dataclasses.replace(config, seed=config.split_seed))
+
+    return prepare
+
+
+def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
     """Check flags, checkpoint, data and output directory, and claim the directory.
 
     Everything that can be wrong is found here, before any slow work, and told in one message.

@@ -16,7 +16,7 @@ from nlptl.metrics.spread import has_failed, spread
 from nlptl.model_card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
 from nlptl.models.lora import is_lora, merged, save_adapter
-from nlptl.terminal import say
+from nlptl.terminal import is_main_process, say
 from nlptl.versions import versions
 
 #: Any of these in an output directory means that a run was there.
@@ -76,7 +76,8 @@ def claim_directory(config: Any) -> None:
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
     """Yield each seed with its directory: the first run is the directory itself.
 
-    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own. Seeds that are finished
+    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own, ``config.yaml`` included: one
+    seed, on the splits of the first (``--split-seed``), without a report. Seeds that are finished
     (:func:`is_finished`) are passed over, so ``--resume`` does not repeat them.
     """
     for number in range(config.seeds):
@@ -84,8 +85,24 @@ def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
         directory = _home(config, number)
         if is_finished(directory):
             say(f"{directory} is finished, nothing is left to do there.")
-        else:
-            yield seed, directory
+            continue
+        if number and is_main_process():
+            claim_directory(_alone(config, seed, directory))
+        yield seed, directory
+
+
+def _alone(config: Any, seed: int, directory: Path) -> Any:
+    """The configuration of one of ``--seeds N``, as a run of its own."""
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        seeds=1,
+        split_seed=config.seed if config.split_seed is None else config.split_seed,
+        output_dir=directory,
+        report=None,
+        curve=False,
+        resume=False,
+    )
 
 
 def is_finished(directory: Path) -> bool:
@@ -129,7 +146,8 @@ def save_run(
         record = {**result_record(run), **extra, "reload_difference": None}
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
-        (directory / "README.md").write_text(model_card(record), encoding="utf-8")
+        card = model_card(record, configured=(directory / "config.yaml").exists())
+        (directory / "README.md").write_text(card, encoding="utf-8")
         write_json(directory / "result.json", record)
     accelerator.wait_for_everyone()
 

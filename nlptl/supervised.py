@@ -1,13 +1,12 @@
 """A supervised recipe from its configuration to its saved runs: what all labelled tasks share."""
 
-from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
 from nlptl.cache.prefix_cache import forget
 from nlptl.engine.setup import start_accelerator
 from nlptl.finetuning import finetune
-from nlptl.planning import Prepared, prepare_run
+from nlptl.planning import Prepared, PrepareData, drawn_by_split_seed, prepare_run
 from nlptl.reporting import cell_of_run, report_run
 from nlptl.runs import (
     save_run,
@@ -17,13 +16,10 @@ from nlptl.runs import (
     spread_line,
     summarize_seeds,
 )
-from nlptl.tasks.base import Task
 from nlptl.terminal import is_main_process, say
 
 
-def run_supervised(
-    config: Any, prepare_data: Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
-) -> None:
+def run_supervised(config: Any, prepare_data: PrepareData) -> None:
     """Check everything, then for each seed: fine-tune, score, save, read back; report, if asked.
 
     Args:
@@ -33,7 +29,7 @@ def run_supervised(
     Raises:
         UserError: With every mistake, before any slow work.
     """
-    ready = prepare_run(config, prepare_data)
+    ready = prepare_run(config, drawn_by_split_seed(prepare_data))
     for seed, directory in seed_directories(ready.config):
         accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
         run = finetune(

@@ -39,6 +39,10 @@ def test_modes(refused, checkpoints):
     assert "has 6 blocks" in message
 
 
+def test_a_seed_of_the_splits_that_there_cannot_be(refused):
+    assert refused("--split-seed", -1) == "--split-seed is -1; expected 0 or more."
+
+
 def test_files_and_columns(refused, tmp_path):
     assert "there is no such file. Did you mean 'a.csv'" in refused(
         "--train-file", table(tmp_path / "a.csv", GOOD).with_name("b.csv"), data=None
