@@ -12,8 +12,10 @@ from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
 from nlptl.models.architecture import check_architecture
+from nlptl.models.building import check_growth
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.models.lora import check_targets
 from nlptl.modes import Mode, check_above, check_depth, default_learning_rate, parse_mode
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
@@ -152,6 +154,17 @@ def check_cache(asked: str, mode: Mode) -> None:
         )
 
 
+def check_adapters(mode: Mode, blocks: int, name: str) -> None:
+    """Make sure that LoRA's adapters find their layers in a checkpoint of so many blocks.
+
+    Raises:
+        ModeError: If no block is left for them, or ``--lora-targets`` names no layer.
+    """
+    check_above(mode, blocks, name)
+    if mode.targets:
+        check_targets(load_config(name), mode.targets, above=mode.blocks)
+
+
 def check_training(config: Any) -> tuple[Mode, str, int]:
     """Check everything about training a checkpoint that needs no data, all mistakes at once.
 
@@ -172,7 +185,9 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
         blocks = max(model[2], getattr(config, "depth", None) or 0)  # it may grow before
         problems.run(check_depth, mode.blocks, blocks, config.model)
     if mode and model and mode.kind == "lora":
-        problems.run(check_above, mode, model[2], config.model)
+        problems.run(check_adapters, mode, model[2], config.model)
+    if model and getattr(config, "depth", None) is not None:
+        problems.run(check_growth, load_config(config.model), config.depth)
     problems.raise_if_any()
     assert mode and model  # raised above otherwise
     return mode, model[0], model[1]

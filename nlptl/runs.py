@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ from nlptl.versions import versions
 
 #: Any of these in an output directory means that a run was there.
 TRACES = ("result.json", "config.yaml", "model", "checkpoints")
+#: Any of these means that work was done there which must not get lost.
+WORK = (
+    "predictions.jsonl",
+    "result.json",
+    "model",
+    "models",
+    "checkpoints",
+    "seeds",
+    "teacher",
+    "log.jsonl",
+)
 #: May differ between a run and its resumption.
 FREE = {"resume", "report", "curve", "upstream_text"}
 #: Learning rates kept in the record; of longer runs, evenly chosen ones.
@@ -71,6 +83,27 @@ def claim_directory(config: Any) -> None:
         return
     config.output_dir.mkdir(parents=True, exist_ok=True)
     saved.write_text(to_yaml(config), encoding="utf-8")
+
+
+@contextmanager
+def given_back(directory: Path) -> Iterator[None]:
+    """Within, an error that comes before any work was done gives the claimed directory back.
+
+    A damaged file of weights, say, is found when it is read. Its ``config.yaml`` alone would lock out the
+    corrected command, and there is nothing yet that ``--resume`` could go on from. What others wrote there,
+    such as a tracker, stays.
+
+    Args:
+        directory: From :func:`claim_directory`.
+    """
+    try:
+        yield
+    except Exception:
+        if is_main_process() and not any((directory / name).exists() for name in WORK):
+            (directory / "config.yaml").unlink(missing_ok=True)
+            with suppress(OSError):  # not empty, or not there
+                directory.rmdir()
+        raise
 
 
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:

@@ -9,6 +9,7 @@ from nlptl.finetuning import finetune
 from nlptl.planning import Prepared, PrepareData, drawn_by_split_seed, prepare_run
 from nlptl.reporting import cell_of_run, report_run
 from nlptl.runs import (
+    given_back,
     save_run,
     scores,
     seed_directories,
@@ -30,18 +31,19 @@ def run_supervised(config: Any, prepare_data: PrepareData) -> None:
         UserError: With every mistake, before any slow work.
     """
     ready = prepare_run(config, drawn_by_split_seed(prepare_data))
-    for seed, directory in seed_directories(ready.config):
-        accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
-        run = finetune(
-            ready.task,
-            ready.splits,
-            ready.settings(seed),
-            accelerator=accelerator,
-            checkpoint_dir=directory / "checkpoints",
-            resume=config.resume,
-        )
-        save_run(run, directory, extra=ready.record, accelerator=accelerator)
-        say(scores(run, directory))
+    with given_back(ready.config.output_dir):
+        for seed, directory in seed_directories(ready.config):
+            accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
+            run = finetune(
+                ready.task,
+                ready.splits,
+                ready.settings(seed),
+                accelerator=accelerator,
+                checkpoint_dir=directory / "checkpoints",
+                resume=config.resume,
+            )
+            save_run(run, directory, extra=ready.record, accelerator=accelerator)
+            say(scores(run, directory))
     forget()
     if config.seeds > 1 and is_main_process():
         say(spread_line(summary_of(ready)))

@@ -115,6 +115,20 @@ def set_dropout(model: Any, rate: float) -> None:
                 setattr(module, name, rate)
 
 
+def check_growth(config: Any, depth: int) -> None:
+    """Make sure that a model can grow to ``depth`` blocks, or has as many.
+
+    Raises:
+        ModelError: If ``depth`` is not a multiple of the model's depth (of T5: of its encoder's).
+    """
+    count = config.num_hidden_layers
+    if depth < 1 or depth % count:
+        raise ModelError(
+            f"--depth {depth} is not a multiple of the checkpoint's {count} blocks, so it "
+            "cannot grow to that."
+        )
+
+
 @torch.no_grad()
 def grow_depth(shallow: Any, depth: int) -> Any:
     """Make a deeper model that computes nearly what the shallow one does.
@@ -131,12 +145,8 @@ def grow_depth(shallow: Any, depth: int) -> Any:
         ModelError: If ``depth`` is not a multiple of the model's depth (of T5: of its encoder's).
     """
     old, count = layer_map(shallow), shallow.config.num_hidden_layers
-    copies, rest = divmod(depth, count)
-    if rest:
-        raise ModelError(
-            f"--depth {depth} is not a multiple of the checkpoint's {count} blocks, so it "
-            "cannot grow to that."
-        )
+    check_growth(shallow.config, depth)
+    copies = depth // count
     config = type(shallow.config).from_dict(
         {**shallow.config.to_dict(), "num_hidden_layers": depth}
     )

@@ -49,6 +49,25 @@ def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -
     return chosen
 
 
+def check_targets(config: Any, targets: Sequence[str], *, above: int = 0) -> None:
+    """Make sure that targets name linear layers, from a configuration alone: no weight is read.
+
+    Args:
+        config: A mapped checkpoint's configuration.
+        targets: See :func:`target_names`.
+        above: See there.
+
+    Raises:
+        ModeError: If a target matches nothing.
+    """
+    import torch
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    target_names(model, targets, above=above)
+
+
 def head_modules(model: Any) -> list[str]:
     """Names of the smallest set of modules that hold all parameters above the blocks."""
     parts = layer_map(model).part_of(model)

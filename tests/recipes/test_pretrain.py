@@ -272,6 +272,19 @@ def test_mistakes_come_together_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_depth_that_a_checkpoint_cannot_grow_to(checkpoints, corpus, tmp_path):
+    """Of the tiny T5 only the encoder's three blocks count; fewer blocks are no growth either."""
+    for family, depth in (("bert", 7), ("t5", 8), ("bert", 2)):
+        with pytest.raises(
+            UserError, match=f"--depth {depth} is not a multiple of the .* 3 blocks"
+        ):
+            run_in_process(
+                *("pretrain", "--model", checkpoints[family], "--corpus", corpus),
+                *("--depth", depth, "--output-dir", tmp_path / "out"),
+            )
+        assert not (tmp_path / "out").exists()
+
+
 def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path):
     with pytest.raises(UserError) as caught:
         run_in_process(
