@@ -9,7 +9,7 @@ from typing import Any
 from nlptl.data import corpus
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
-from nlptl.engine.hooks import AtTheEnd, EvaluateEvery, ProgressBar, SaveModels, Trackers
+from nlptl.engine.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.engine.setup import Plan, seed_dropout, train
 from nlptl.files import write_json
 from nlptl.models.averaging import interpolate
@@ -158,20 +158,18 @@ def pretrain(
         at,
     )
 
-    def average() -> None:
-        interpolate(model, _load_start(output_dir, objective), start_share)
-
-    hooks: list[Any] = [ProgressBar(accelerator), Trackers(accelerator), score, keeper]
-    if start_share:
-        hooks.insert(0, AtTheEnd(average))
-    return train(
+    state = train(
         objective.module(model),
         pieces,
         step=upstream_step,
         plan=plan,
         accelerator=accelerator,
-        hooks=hooks,
+        hooks=[ProgressBar(accelerator), Trackers(accelerator), score, keeper],
         checkpoint_dir=output_dir / "checkpoints",
         checkpoint_every=save_every,
         resume=resume,
     )
+    if start_share:  # here, and not at the last update: its checkpoint must not hold the mean
+        interpolate(model, _load_start(output_dir, objective), start_share)
+        score.write(state, start_share=start_share)
+    return state

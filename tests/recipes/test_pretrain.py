@@ -107,26 +107,34 @@ def test_going_on_from_a_checkpoint_grows_on_demand(corpus, finished, tmp_path):
 
 
 def test_a_share_of_the_start_is_mixed_in_once(corpus, finished, tmp_path):
-    def run(name, *more):
+    def run(name, *more, start=finished):
         run_in_process(
             "pretrain",
-            *("--model", finished / "model", "--corpus", corpus, "--updates", 10, "--held-out", 20),
+            *("--model", start / "model", "--corpus", corpus, "--updates", 10, "--held-out", 20),
             *("--learning-rate", 1e-3, "--save-every", 10, "--output-dir", tmp_path / name, *more),
         )
         log = (tmp_path / name / "log.jsonl").read_text().splitlines()
-        return load_file(tmp_path / name / "model/model.safetensors"), json.loads(log[-1])["loss"]
+        model = load_file(tmp_path / name / "model/model.safetensors")
+        return model, [json.loads(line) for line in log]
 
-    plain, loss = run("plain")
-    mixed, mixed_loss = run("mixed", "--start-share", 0.25)
+    plain, log = run("plain")
+    mixed, mixed_log = run("mixed", "--start-share", 0.25)
     start = load_file(finished / "model/model.safetensors")
     moved = 0
     for name, tensor in mixed.items():
         np.testing.assert_allclose(tensor, 0.75 * plain[name] + 0.25 * start[name], atol=1e-6)
         moved += bool((plain[name] != start[name]).any())
     assert moved > 10
-    assert mixed_loss != loss  # the log tells the saved model's
-    again, _ = run("mixed", "--start-share", 0.25, "--resume")
+    # The trained model's loss, then that of the mean, which is saved: the next run begins with it.
+    assert [line["update"] for line in mixed_log] == [0, 10, 10]
+    assert [line["loss"] for line in mixed_log[:2]] == [line["loss"] for line in log]
+    assert mixed_log[2]["start_share"] == 0.25
+    _, next_log = run("next", "--warmup", 0, start=tmp_path / "mixed")
+    assert next_log[0]["loss"] == pytest.approx(mixed_log[2]["loss"], abs=1e-5)
+    assert mixed_log[2]["loss"] != pytest.approx(mixed_log[1]["loss"], abs=1e-4)
+    again, again_log = run("mixed", "--start-share", 0.25, "--resume")
     assert all((tensor == mixed[name]).all() for name, tensor in again.items())
+    assert [line["loss"] for line in again_log] == [line["loss"] for line in mixed_log]
 
 
 def test_its_model_fine_tunes(finished, reviews, tmp_path):
