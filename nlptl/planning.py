@@ -11,8 +11,8 @@ from nlptl.engine.optim import OPTIMIZERS
 from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
-from nlptl.models.architecture import check_architecture
-from nlptl.models.building import check_growth
+from nlptl.models.architecture import check_architecture, longest_position
+from nlptl.models.building import check_growth, model_to_train
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.models.lora import check_targets
@@ -25,6 +25,8 @@ from nlptl.tasks.span_corruption import SpanCorruption
 from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
+#: Tokens of a pretraining's piece of text, where none are asked for.
+PIECE = 128
 #: Configuration to task, splits and their record.
 PrepareData = Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
 
@@ -340,16 +342,24 @@ class Upstream:
     """A pretraining run that is checked and ready to go.
 
     Attributes:
+        config: Without a blank; also in the run's ``config.yaml``.
         mode: What trains.
         objective: What is predicted.
         documents: Training texts, a dataset with the column ``text``.
         held_out: Texts set aside.
+        record: For ``result.json``: task, model, corpus, and the flags that stood at their defaults.
     """
 
+    config: Any
     mode: Mode
     objective: Objective
     documents: Any
     held_out: Any
+    record: dict[str, Any]
+
+    def build(self) -> tuple[Any, Any, frozenset[str]]:
+        """See :func:`nlptl.models.building.model_to_train`."""
+        return model_to_train(self.config, self.objective, self.documents)
 
 
 def read_corpus(config: Any) -> tuple[Any, Any]:
@@ -379,9 +389,38 @@ def prepare_pretraining(config: Any) -> Upstream:
         problems.run(check_directory, config)
     problems.raise_if_any()
     assert checked and objective and corpus  # raised above otherwise
+    filled = fill_in_upstream(config, objective)
     if is_main_process():
-        claim_directory(config)
-    return Upstream(checked[0], objective, *corpus)
+        claim_directory(filled)
+    record = {
+        "task": filled.objective,
+        "model": config.model,
+        "architecture": config.architecture if config.model is None else None,
+        "mode": config.mode,
+        "lora": dataclasses.asdict(checked[0]) if checked[0].kind == "lora" else None,
+        "seed": config.seed,
+        "data": {"corpus": list(config.corpus), "text_column": config.text_column},
+        "defaults": defaults_used(config),
+    }
+    return Upstream(filled, checked[0], objective, *corpus, record)
+
+
+def fill_in_upstream(config: Any, objective: Objective) -> Any:
+    """Replace every None and every ``auto`` of a pretraining that has a default by that default."""
+    spans = isinstance(objective, SpanCorruption)
+    plan, length = pretraining_plan(config, objective), config.max_length or PIECE
+    if config.model is None:
+        room = longest_position(config.architecture, config.positions)
+    else:  # no more than it takes, or --config would refuse what it takes back
+        given = load_config(config.model)
+        room = check_family(given.model_type).positions(given)
+    return dataclasses.replace(
+        config,
+        objective="span-corruption" if spans else "masked-lm",
+        optimizer=plan.optimizer,
+        learning_rate=plan.learning_rate,
+        max_length=min(length, room or length),
+    )
 
 
 def check_start_share(config: Any, mode: Mode | None) -> None:

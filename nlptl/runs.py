@@ -17,8 +17,9 @@ from nlptl.metrics.spread import has_failed, spread
 from nlptl.model_card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
 from nlptl.models.lora import is_lora, merged, save_adapter
+from nlptl.pretraining import Pretrained
+from nlptl.run_records import result_record
 from nlptl.terminal import is_main_process, say
-from nlptl.versions import versions
 
 #: Any of these in an output directory means that a run was there.
 TRACES = ("result.json", "config.yaml", "model", "checkpoints")
@@ -35,9 +36,7 @@ WORK = (
 )
 #: May differ between a run and its resumption.
 FREE = {"resume", "report", "curve", "upstream_text"}
-#: Learning rates kept in the record; of longer runs, evenly chosen ones.
-TRACE_POINTS = 2000
-#: Logits after reloading may differ by this much, and by this much after merging LoRA.
+#: What a model computes may differ by this much after reloading, and by this much after merging LoRA.
 RELOADED, MERGED = 1e-6, 1e-4
 
 
@@ -116,8 +115,7 @@ def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
     for number in range(config.seeds):
         seed = config.seed + number
         directory = _home(config, number)
-        if is_finished(directory):
-            say(f"{directory} is finished, nothing is left to do there.")
+        if not left_to_do(directory):
             continue
         if number and is_main_process():
             claim_directory(_alone(config, seed, directory))
@@ -150,32 +148,41 @@ def is_finished(directory: Path) -> bool:
     return record.get("reload_difference") is not None
 
 
+def left_to_do(directory: Path) -> bool:
+    """Whether a run is unfinished; says so where it is not."""
+    if is_finished(directory):
+        say(f"{directory} is finished, nothing is left to do there.")
+        return False
+    return True
+
+
 def _home(config: Any, number: int) -> Path:
     return config.output_dir / "seeds" / str(config.seed + number) if number else config.output_dir
 
 
 def save_run(
-    run: FineTuned, directory: Path, *, extra: Mapping[str, Any], accelerator: Any
+    run: FineTuned | Pretrained, directory: Path, *, extra: Mapping[str, Any], accelerator: Any
 ) -> None:
-    """Write everything but ``checkpoints/``, then read ``model/`` back and compare logits.
+    """Write everything but ``checkpoints/``, then read ``model/`` back and compare what it computes.
 
     Predictions and the result are written first: whatever fails later, the run's figures are safe. The
     result is written again at the very end, with ``reload_difference``; only then is the run finished
     (:func:`is_finished`).
 
     Args:
-        run: From :func:`nlptl.finetuning.finetune`.
+        run: From :func:`nlptl.finetuning.finetune` or :func:`nlptl.pretraining.pretrain`.
         directory: The run's directory.
         extra: More for ``result.json``: where the data came from, which flags were defaults.
         accelerator: Only the main process writes.
 
     Raises:
-        RunError: If the saved model does not give the trained model's logits.
+        RunError: If the saved model does not compute what the trained model did.
     """
     if accelerator.is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
-        with (directory / "predictions.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in run.predictions)
+        if run.predictions is not None:
+            with (directory / "predictions.jsonl").open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in run.predictions)
         record = {**result_record(run), **extra, "reload_difference": None}
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
@@ -185,87 +192,50 @@ def save_run(
     accelerator.wait_for_everyone()
 
 
-def result_record(run: FineTuned) -> dict[str, Any]:
-    """What ``result.json`` holds of one fine-tuning."""
-    settings = dataclasses.asdict(run.settings)
-    mode = settings.pop("mode")
-    best = run.history[run.best] if run.history else {}
-    thin = range(0, len(run.trace), max(1, -(-len(run.trace) // TRACE_POINTS)))
-    return {
-        "task": run.task.name,
-        "task_settings": dataclasses.asdict(run.task),  # type: ignore[call-overload]
-        "model": run.settings.model,
-        "mode": run.settings.mode.name,
-        "metrics": run.metrics,
-        "n": run.n,
-        "seed": run.settings.seed,
-        "labels": list(run.task.head.get("id2label", {}).values()),
-        "parameters": {
-            "total": run.manifest.total,
-            "trainable": run.manifest.trainable,
-            "by_part": run.manifest.parts,
-            "new": sorted(run.new),
-        },
-        "selection": {
-            "split": "validation",
-            "metric": run.task.selection,
-            "best_epoch": best.get("epoch"),
-            "score": best.get(f"validation_{run.task.selection}"),
-        },
-        "timing": run.timing,
-        "cache": run.cache,
-        "training_flops": run.flops,
-        "peak_memory_mb": run.peak_memory,
-        "padding_share": round(run.padding, 4),
-        "settings": {**settings, "lora": mode if mode["kind"] == "lora" else None},
-        "texts_cut": run.cut,
-        "notices": run.notices,
-        "history": run.history,
-        "learning_rates": [[i + 1, run.trace[i]] for i in thin],
-        "versions": versions(),
-    }
-
-
-def _save_model(run: FineTuned, directory: Path) -> float:
-    model = run.model.to("cpu")
-    before = _logits(model, run)
+def _save_model(run: FineTuned | Pretrained, directory: Path) -> float:
+    model = run.model.to("cpu").eval()
+    before = _outputs(model, run)
     with quiet_transformers():
         if is_lora(model):
             save_adapter(model, directory / "adapter")
             model = merged(model).eval()
-            _compare(before, _logits(model, run), MERGED, "Merging LoRA into the weights")
-            before = _logits(model, run)
+            after, what = _outputs(model, run), "Merging LoRA into the weights"
+            _compare(before, after, MERGED, what, run.compared)
+            before = after
         save_pretrained(model, run.tokenizer, directory / "model")
-        again = run.task.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
-    return _compare(before, _logits(again, run), RELOADED, f"Reloading {directory / 'model'}")
+        again = run.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
+    after, what = _outputs(again, run), f"Reloading {directory / 'model'}"
+    return _compare(before, after, RELOADED, what, run.compared)
 
 
 @torch.no_grad()
-def _logits(model: Any, run: FineTuned) -> Mapping[str, torch.Tensor]:
-    return run.task.outputs(model, run.sample.inputs)
+def _outputs(model: Any, run: FineTuned | Pretrained) -> Mapping[str, torch.Tensor]:
+    return run.outputs(model)
 
 
-def _compare(before: Mapping, after: Mapping, tolerance: float, what: str) -> float:
-    worst = max(float((before[name] - after[name]).abs().max()) for name in before)
+def _compare(before: Mapping, after: Mapping, tolerance: float, what: str, name: str) -> float:
+    worst = max(float((before[key] - after[key]).abs().max()) for key in before)
     if not worst <= tolerance:
         raise RunError(
-            f"{what} changed the logits by {worst:.2e}; at most {tolerance:.0e} is allowed. The saved "
-            "model is not the one that was trained and scored; please report this."
+            f"{what} changed the {name} by {worst:.2e}; at most {tolerance:.0e} is allowed. "
+            "The saved model is not the one that was trained and scored; please report this."
         )
     return worst
 
 
-def scores(run: FineTuned, directory: Path) -> str:
+def scores(run: FineTuned | Pretrained, directory: Path) -> str:
     """One paragraph for the terminal: what came out, and where it lies."""
     metrics = []
     for name, value in run.metrics.items():
         if not name.endswith("_se"):
             error = run.metrics.get(f"{name}_se")
             metrics.append(f"{name} {value:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
+    tested = "test" if "test" in run.n else "held_out"
+    lines = "predictions.jsonl" if run.predictions is not None else "log.jsonl"
     return (
-        f"test ({run.n['test']} examples): {', '.join(metrics)}; trained in "
-        f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, predictions.jsonl, "
-        "config.yaml, README.md; model/ was read back and gives the same logits."
+        f"{tested.replace('_', ' ')} ({run.n[tested]} examples): {', '.join(metrics)}; trained in "
+        f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, {lines}, "
+        f"config.yaml, README.md; model/ was read back and gives the same {run.compared}."
     )
 
 
@@ -323,12 +293,3 @@ def spread_line(summary: Mapping[str, Any]) -> str:
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {**spread(values), "scores": list(values)}
-
-
-def save_pretrained_run(model: Any, tokenizer: Any, directory: Path, accelerator: Any) -> None:
-    """Write ``model/`` of a pretraining run, and for LoRA ``adapter/`` before the two are merged."""
-    if accelerator.is_main_process:
-        if is_lora(model):
-            save_adapter(model, directory / "adapter")
-        save_pretrained(merged(model), tokenizer, directory / "model")
-    accelerator.wait_for_everyone()

@@ -203,8 +203,9 @@ class SaveCheckpoints(Quiet):
         self.keeper, self.every = keeper, every
 
     def on_step(self, state: FitState) -> bool:
-        """Write, if it is time."""
-        if self.every and state.update % self.every == 0:
+        """Write, if it is time; after the last update too, where the saving still lies ahead."""
+        last = state.update == state.total_updates
+        if self.every and (state.update % self.every == 0 or last):
             self.write(state)
         return False
 
@@ -252,6 +253,7 @@ class EvaluateEvery(Quiet):
     ) -> None:
         self.score, self.log, self.accelerator = score, log, accelerator
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
+        self.seconds, self.examples_before = 0.0, 0  # spent on scores; seen before a resumed run
 
     def on_start(self, state: FitState) -> None:
         """Score the model as it comes; or drop the lines that a resumed run will write again."""
@@ -262,6 +264,7 @@ class EvaluateEvery(Quiet):
             kept = [line for line in lines if self.stays(json.loads(line), state)]
             self.log.write_text("".join(f"{line}\n" for line in kept))
         self.began, self.examples = time.perf_counter(), state.examples
+        self.examples_before = state.examples
 
     def stays(self, line: Mapping[str, Any], state: FitState) -> bool:
         """Whether a resumed run will not write a line again."""
@@ -287,7 +290,9 @@ class EvaluateEvery(Quiet):
         elif state.update:
             rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
             train = {"train_loss": state.loss, "tokens_per_second": round(rate * self.tokens_each)}
+        scoring = time.perf_counter()
         figures = dict(self.score(state.model))
+        self.seconds += time.perf_counter() - scoring
         if self.accelerator.is_main_process:
             line = {"update": state.update, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:
