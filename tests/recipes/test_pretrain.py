@@ -375,6 +375,18 @@ def test_mistakes_come_together_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_that_cannot_be_read_leave_the_directory_free(finished, corpus, tmp_path):
+    shutil.copytree(finished / "model", tmp_path / "cut")
+    weights = tmp_path / "cut/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="the checkpoint cannot be read"):
+        run_in_process(
+            *("pretrain", "--model", tmp_path / "cut", "--corpus", corpus, "--updates", 2),
+            *("--output-dir", tmp_path / "out"),
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_depth_that_a_checkpoint_cannot_grow_to(checkpoints, corpus, tmp_path):
     """Of the tiny T5 only the encoder's three blocks count; fewer blocks are no growth either."""
     for family, depth in (("bert", 7), ("t5", 8), ("bert", 2)):
