@@ -78,6 +78,8 @@ class SupervisedConfig(TrainingConfig):
     """Compute frozen blocks once and keep their output: auto decides whether and where (README)."""
     seeds: int = 1
     """Runs, with seeds seed, seed + 1, …; the spread is reported."""
+    split_seed: int | None = None
+    """Of the splits and subsets that are drawn; by default --seed. All runs of --seeds share one."""
     upstream_text: str | None = None
     """Held-out text of the kind that the checkpoint was pretrained on, to measure forgetting with: a file, a
     folder or a hub name; by default texts that come with nlptl."""

@@ -29,6 +29,11 @@ def write_json(path: Path, record: Mapping[str, Any]) -> Path:
     return write_whole(path, text + "\n")
 
 
+def json_line(record: Mapping[str, Any]) -> str:
+    """A line of a ``.jsonl`` file, its end included; what could not be computed (nan) is null."""
+    return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def _finite(value: Any) -> Any:
     """JSON has no nan: what could not be computed is null."""
     if isinstance(value, Mapping):

@@ -118,6 +118,16 @@ class FineTuned:
     cache: dict[str, Any] | None = None
     flops: float = 0.0
     peak_memory: float = 0.0
+    compared = "logits"  # what :meth:`outputs` are
+
+    @property
+    def auto_class(self) -> Any:
+        """The transformers auto class that opens the saved model."""
+        return self.task.auto_class
+
+    def outputs(self, model: Any) -> Mapping[str, Any]:
+        """What a model makes of the sample, to compare a saved model with the trained one."""
+        return self.task.outputs(model, self.sample.inputs)
 
 
 def default_epochs(mode: Mode, examples: int, batch_size: int) -> float:

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def model_card(record: Mapping[str, Any]) -> str:
+def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
     """Write a card in the hub's form: metadata in YAML, then what a reader needs.
 
     Args:
         record: The run's ``result.json``.
+        configured: Whether a ``config.yaml`` lies beside it; a run by a library call has none.
     """
     import yaml
 
-    metrics = {k: v for k, v in record["metrics"].items() if not k.endswith("_se")}
-    scored = [k for k in metrics if k != "loss"]
+    scored = [k for k in record["metrics"] if not k.endswith("_se") and "loss" not in k]
     meta = yaml.safe_dump(
         {
             "library_name": "transformers",
@@ -22,41 +22,76 @@ def model_card(record: Mapping[str, Any]) -> str:
         },
         sort_keys=False,
     )
-    rows = "\n".join(
-        f"| {name} | {value:.4f} | {_error(record['metrics'], name)} |"
-        for name, value in metrics.items()
+    parameters, timing = record["parameters"], record["timing"]
+    origin = f"from `{record['model']}`" if record["model"] else "from scratch"
+    body = _fine_tuned(record) if "selection" in record else _pretrained(record)
+    lines = (
+        "test example in `predictions.jsonl`"
+        if "selection" in record
+        else "held-out loss in `log.jsonl`"
     )
-    parameters, n, timing = record["parameters"], record["n"], record["timing"]
-    selection = record["selection"]
-    labels = f"\nLabels: {', '.join(record['labels'])}.\n" if record["labels"] else ""
+    config = ", the configuration in `config.yaml` (`--config` takes it back)" if configured else ""
     notices = "".join(f"- {notice}\n" for notice in record["notices"])
     return f"""---
 {meta}---
 
-# {record["task"]}, from `{record["model"]}`, mode `{record["mode"]}`
+# {record["task"]}, {origin}, mode `{record["mode"]}`
 
-Fine-tuned with nlptl {record["versions"]["nlptl"]}. `model/` opens with plain transformers.
+{body}
+- {parameters["trainable"]:,} of {parameters["total"]:,} parameters trained
+- {timing["train_seconds"]:.1f} s, {timing["examples_per_second"]:.1f} examples a second
+{notices}
+The whole record is in `result.json`{config}; one line a {lines}.
+"""
+
+
+def _fine_tuned(record: Mapping[str, Any]) -> str:
+    n, selection, settings = record["n"], record["selection"], record["settings"]
+    labels = f"\nLabels: {', '.join(record['labels'])}.\n" if record["labels"] else ""
+    return f"""Fine-tuned with nlptl {record["versions"]["nlptl"]}. `model/` opens with plain transformers.
 {labels}
 ## Scores
 
 On the test split ({n["test"]} examples), which chose nothing; the epoch ({selection["best_epoch"]})
 was chosen by {selection["metric"]} on the validation split ({n["validation"]} examples).
 
-| metric | value | standard error |
-|---|---|---|
-{rows}
+{_table(record["metrics"])}
 
 ## Training
 
-- {n["train"]} examples, {record["settings"]["epochs"]:g} epochs, batch {record["settings"]["batch_size"]}
-  x {record["settings"]["accumulation"]}, peak learning rate {record["settings"]["learning_rate"]:g},
-  seed {record["seed"]}
-- {parameters["trainable"]:,} of {parameters["total"]:,} parameters trained
-- {timing["train_seconds"]:.1f} s, {timing["examples_per_second"]:.1f} examples a second
-{notices}
-The whole record is in `result.json`, the configuration in `config.yaml` (`--config` takes it back),
-one line a test example in `predictions.jsonl`.
-"""
+- {n["train"]} examples, {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
+  x {settings["accumulation"]}, peak learning rate {settings["learning_rate"]:g},
+  seed {record["seed"]}"""
+
+
+def _pretrained(record: Mapping[str, Any]) -> str:
+    n, settings = record["n"], record["settings"]
+    share = settings["start_share"]
+    mixed = f"\n- {share:g} of its weights are the start's (`--start-share`)" if share else ""
+    return f"""Pretrained with nlptl {record["versions"]["nlptl"]} on {", ".join(record["data"]["corpus"])}.
+`model/` opens with plain transformers.
+
+## Held-out loss
+
+Nats a predicted token, on {n["held_out"]} documents set aside ({n["held_out_tokens"]} predicted tokens),
+corrupted in the same way every time; `start_loss` is that of the model before its first update.
+
+{_table(record["metrics"])}
+
+## Training
+
+- {n["train"]} documents in {n["train_pieces"]} pieces of at most {settings["max_length"]} tokens,
+  {settings["updates"]} updates, batch {settings["batch_size"]} x {settings["accumulation"]},
+  {settings["optimizer"]}, peak learning rate {settings["learning_rate"]:g}, seed {record["seed"]}{mixed}"""
+
+
+def _table(metrics: Mapping[str, float]) -> str:
+    rows = [
+        f"| {name} | {value:.4f} | {_error(metrics, name)} |"
+        for name, value in metrics.items()
+        if not name.endswith("_se")
+    ]
+    return "\n".join(["| metric | value | standard error |", "|---|---|---|", *rows])
 
 
 def _error(metrics: Mapping[str, float], name: str) -> str:

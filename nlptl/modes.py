@@ -4,6 +4,7 @@ The head (everything above the blocks) trains in every mode, and so does every p
 checkpoint did not have.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from nlptl.errors import ModeError, suggest
+from nlptl.errors import ModeError, Problems, suggest
 from nlptl.models.layer_map import layer_map
 from nlptl.models.lora import add_lora, plain
 
@@ -63,25 +64,28 @@ def parse_mode(
 
     Raises:
         ModeError: If there is no such mode, or LoRA's settings come with another mode.
+        UserError: If LoRA's rank or alpha is none that there can be.
     """
-    lora_flags = [
-        f
-        for f, v in (("--lora-rank", rank), ("--lora-alpha", alpha), ("--lora-targets", targets))
-        if v
-    ]
+    given = {
+        "--lora-rank": rank is not None,
+        "--lora-alpha": alpha is not None,
+        "--lora-targets": bool(targets),
+    }
+    lora_flags = [flag for flag, there in given.items() if there]
     if match := re.fullmatch(r"lora(?:-r(\d+))?(?:-above-(\d+))?", text):
         named = int(match[1]) if match[1] else None
-        if named and rank and named != rank:
+        if named is not None and rank is not None and named != rank:
             raise ModeError(f"--mode {text} and --lora-rank {rank} contradict each other.")
-        rank = rank or named or LORA_RANK
-        if rank < 1 or named == 0:
+        if named == 0:
             raise ModeError(f"--mode {text}: the rank must be 1 or more.")
+        _check_lora(rank, alpha)
+        rank = rank or named or LORA_RANK
         return Mode(
             text,
             "lora",
             blocks=int(match[2] or 0),
             rank=rank,
-            alpha=alpha or 2.0 * rank,
+            alpha=2.0 * rank if alpha is None else alpha,
             targets=tuple(targets) if targets else None,
         )
     if lora_flags:
@@ -92,6 +96,19 @@ def parse_mode(
         return Mode(text, "freeze-lower", blocks=int(match[1]))
     near = suggest(re.sub(r"\d+", "N", text), KNOWN)
     raise ModeError(f"--mode {text}: there is no such mode.{near} Modes: {', '.join(KNOWN)}.")
+
+
+def _check_lora(rank: int | None, alpha: float | None) -> None:
+    problems = Problems()
+    if rank is not None and rank < 1:
+        problems.add(
+            f"--lora-rank is {rank}; expected 1 or more, or none for the usual {LORA_RANK}."
+        )
+    if alpha is not None and not 0 < alpha < math.inf:
+        problems.add(
+            f"--lora-alpha is {alpha}; expected a number above 0, or none for twice the rank."
+        )
+    problems.raise_if_any()
 
 
 def freeze(module: nn.Module) -> None:

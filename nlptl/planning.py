@@ -12,9 +12,10 @@ from nlptl.engine.setup import Plan
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
 from nlptl.models.architecture import check_architecture, longest_position
-from nlptl.models.building import SENTINELS
+from nlptl.models.building import SENTINELS, check_growth, model_to_train
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.models.lora import check_targets
 from nlptl.modes import Mode, check_above, check_depth, default_learning_rate, parse_mode
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
@@ -24,6 +25,10 @@ from nlptl.tasks.span_corruption import SpanCorruption, check_sentinels, sentine
 from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
+#: Tokens of a pretraining's piece of text, where none are asked for.
+PIECE = 128
+#: Configuration to task, splits and their record.
+PrepareData = Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
 
 
 def check_numbers(config: Any) -> None:
@@ -151,6 +156,17 @@ def check_cache(asked: str, mode: Mode) -> None:
         )
 
 
+def check_adapters(mode: Mode, blocks: int, name: str) -> None:
+    """Make sure that LoRA's adapters find their layers in a checkpoint of so many blocks.
+
+    Raises:
+        ModeError: If no block is left for them, or ``--lora-targets`` names no layer.
+    """
+    check_above(mode, blocks, name)
+    if mode.targets:
+        check_targets(load_config(name), mode.targets, above=mode.blocks)
+
+
 def check_training(config: Any) -> tuple[Mode, str, int]:
     """Check everything about training a checkpoint that needs no data, all mistakes at once.
 
@@ -171,7 +187,9 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
         blocks = max(model[2], getattr(config, "depth", None) or 0)  # it may grow before
         problems.run(check_depth, mode.blocks, blocks, config.model)
     if mode and model and mode.kind == "lora":
-        problems.run(check_above, mode, model[2], config.model)
+        problems.run(check_adapters, mode, model[2], config.model)
+    if model and getattr(config, "depth", None) is not None:
+        problems.run(check_growth, load_config(config.model), config.depth)
     problems.raise_if_any()
     assert mode and model  # raised above otherwise
     return mode, model[0], model[1]
@@ -269,7 +287,27 @@ class Prepared:
         return settings_of(self.config, self.mode, seed)
 
 
-def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dict]]) -> Prepared:
+def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
+    """A function that reads the data of a configuration, with its splits and subsets by ``--split-seed``.
+
+    A run of ``--seeds N`` has a seed of its own, but the data of the first; by its own seed it would carve
+    another test set than the one that it was scored on.
+
+    Args:
+        prepare_data: Draws by ``config.seed``.
+    """
+
+    def prepare(config: Any) -> tuple[Task, dict, dict]:
+        if config.split_seed is None:
+            return prepare_data(config)
+        if config.split_seed < 0:
+            raise ConfigError(f"--split-seed is {config.split_seed}; expected 0 or more.")
+        return prepare_data(dataclasses.replace(config, seed=config.split_seed))
+
+    return prepare
+
+
+def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
     """Check flags, checkpoint, data and output directory, and claim the directory.
 
     Everything that can be wrong is found here, before any slow work, and told in one message.
@@ -304,16 +342,24 @@ class Upstream:
     """A pretraining run that is checked and ready to go.
 
     Attributes:
+        config: Without a blank; also in the run's ``config.yaml``.
         mode: What trains.
         objective: What is predicted.
         documents: Training texts, a dataset with the column ``text``.
         held_out: Texts set aside.
+        record: For ``result.json``: task, model, corpus, and the flags that stood at their defaults.
     """
 
+    config: Any
     mode: Mode
     objective: Objective
     documents: Any
     held_out: Any
+    record: dict[str, Any]
+
+    def build(self) -> tuple[Any, Any, frozenset[str]]:
+        """See :func:`nlptl.models.building.model_to_train`."""
+        return model_to_train(self.config, self.objective, self.documents)
 
 
 def read_corpus(config: Any) -> tuple[Any, Any]:
@@ -345,9 +391,38 @@ def prepare_pretraining(config: Any) -> Upstream:
         problems.run(check_directory, config)
     problems.raise_if_any()
     assert checked and objective and corpus  # raised above otherwise
+    filled = fill_in_upstream(config, objective)
     if is_main_process():
-        claim_directory(config)
-    return Upstream(checked[0], objective, *corpus)
+        claim_directory(filled)
+    record = {
+        "task": filled.objective,
+        "model": config.model,
+        "architecture": config.architecture if config.model is None else None,
+        "mode": config.mode,
+        "lora": dataclasses.asdict(checked[0]) if checked[0].kind == "lora" else None,
+        "seed": config.seed,
+        "data": {"corpus": list(config.corpus), "text_column": config.text_column},
+        "defaults": defaults_used(config),
+    }
+    return Upstream(filled, checked[0], objective, *corpus, record)
+
+
+def fill_in_upstream(config: Any, objective: Objective) -> Any:
+    """Replace every None and every ``auto`` of a pretraining that has a default by that default."""
+    spans = isinstance(objective, SpanCorruption)
+    plan, length = pretraining_plan(config, objective), config.max_length or PIECE
+    if config.model is None:
+        room = longest_position(config.architecture, config.positions)
+    else:  # no more than it takes, or --config would refuse what it takes back
+        given = load_config(config.model)
+        room = check_family(given.model_type).positions(given)
+    return dataclasses.replace(
+        config,
+        objective="span-corruption" if spans else "masked-lm",
+        optimizer=plan.optimizer,
+        learning_rate=plan.learning_rate,
+        max_length=min(length, room or length),
+    )
 
 
 def check_start_share(config: Any, mode: Mode | None) -> None:

@@ -1,29 +1,93 @@
 """Pretraining as one call: documents, pieces, corruption, fit, held-out loss."""
 
-from collections.abc import Callable
+import json
+import time
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nlptl.data import corpus
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
-from nlptl.engine.hooks import AtTheEnd, EvaluateEvery, ProgressBar, SaveModels, Trackers
+from nlptl.engine.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
+from nlptl.engine.memory import PeakMemory
 from nlptl.engine.setup import Plan, seed_dropout, train
+from nlptl.files import write_json
 from nlptl.models.averaging import interpolate
 from nlptl.models.building import set_dropout
-from nlptl.models.loading import Loaded, load_tokenizer, load_with_head, save_pretrained
+from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.models.lora import is_lora, merged
-from nlptl.records import FitState
+from nlptl.records import Batch, FitState
 from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
 from nlptl.teaching import Taught, teacher_states
 
 #: The model as it was before its first update; what --resume builds on.
 START = "models/update-0000000"
+#: Beside it: which of its parameters no checkpoint had.
+NEW = "new_parameters.json"
+
+
+@dataclass
+class Pretrained:
+    """A finished pretraining.
+
+    Attributes:
+        objective: What was predicted.
+        model: The trained model, below Accelerate's wrappers (LoRA: peft's stays).
+        tokenizer: Its tokenizer.
+        state: Where training ended.
+        settings: How it was trained, every value filled.
+        history: The lines of ``log.jsonl``.
+        timing: Seconds, and pieces a second.
+        n: Documents, pieces and predicted tokens.
+        sample: A batch of held-out text, to compare losses with after reloading.
+        peak_memory: Most memory held meanwhile, in millions of bytes.
+    """
+
+    objective: Objective
+    model: Any
+    tokenizer: Any
+    state: FitState
+    settings: dict[str, Any]
+    history: list[dict[str, Any]]
+    timing: dict[str, float]
+    n: dict[str, int]
+    sample: Batch
+    peak_memory: float
+    predictions = None
+    compared = "losses"  # what :meth:`outputs` are
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Held-out loss of the saved model and of the start, nats a predicted token, with standard errors."""
+        if not self.history:  # a process on another machine than the log
+            return {}
+        first, last = self.history[0], self.history[-1]
+        return {
+            "loss": last["loss"],
+            "loss_se": last["se"],
+            "start_loss": first["loss"],
+            "start_loss_se": first["se"],
+        }
+
+    @property
+    def auto_class(self) -> Any:
+        """The transformers auto class that opens the saved model."""
+        return self.objective.auto_class
+
+    def outputs(self, model: Any) -> Mapping[str, Any]:
+        """A model's nats of each predicted token of the sample."""
+        _, losses = self.objective.module(model).eval()(**self.sample.inputs)
+        return {self.compared: losses}
 
 
 def start_model(
-    directory: Path, build: Callable[[], tuple[Any, Any]], objective: Objective, accelerator: Any
+    directory: Path,
+    build: Callable[[], tuple[Any, Any, frozenset[str]]],
+    objective: Objective,
+    accelerator: Any,
 ) -> tuple[Any, Any, frozenset[str]]:
     """Build a model and its tokenizer once, keep both, and read them back.
 
@@ -32,23 +96,28 @@ def start_model(
 
     Args:
         directory: The run's directory; the model goes to :data:`START` below it.
-        build: Makes the model and its tokenizer.
+        build: Makes the model and its tokenizer, and names the parameters that no checkpoint had.
         objective: Says which class the model is of.
         accelerator: Only the main process builds.
 
     Returns:
-        The model, float32, its tokenizer, and the parameters that its file lacks.
+        The model, float32, its tokenizer, and the parameters that no checkpoint had. These are kept in a
+        file too: what is read back has a value for each, and would be taken for pretrained.
     """
     start = directory / START
     with accelerator.main_process_first():
         if not (start / "tokenizer.json").exists():
-            save_pretrained(*build(), start)
-    loaded = _load_start(directory, objective)
-    return loaded.model, load_tokenizer(str(start), split_special_tokens=False), loaded.new
+            model, tokenizer, new = build()
+            start.mkdir(parents=True, exist_ok=True)
+            write_json(start / NEW, {"new": sorted(new)})
+            save_pretrained(model, tokenizer, start)
+    new = json.loads((start / NEW).read_text("utf-8"))["new"] if (start / NEW).exists() else ()
+    tokenizer = load_tokenizer(str(start), split_special_tokens=False)
+    return _load_start(directory, objective), tokenizer, frozenset(new)
 
 
-def _load_start(directory: Path, objective: Objective) -> Loaded:
-    return load_with_head(str(directory / START), auto_class=objective.auto_class, head={})
+def _load_start(directory: Path, objective: Objective) -> Any:
+    return load_with_head(str(directory / START), auto_class=objective.auto_class, head={}).model
 
 
 def log_spaced(count: int, updates: int) -> list[int]:
@@ -81,7 +150,7 @@ def pretrain(
     teacher: str | None = None,
     start_share: float = 0.0,
     resume: bool = False,
-) -> FitState:
+) -> Pretrained:
     """Train a model on documents with an upstream objective, in place.
 
     Args:
@@ -105,8 +174,9 @@ def pretrain(
         resume: Go on from the newest whole checkpoint.
 
     Returns:
-        The final state.
+        The trained model with its losses and its record.
     """
+    memory = PeakMemory(accelerator.device)
     set_dropout(model, dropout)
     seed_dropout(accelerator, seed)
     collate = objective.collator(tokenizer)
@@ -146,20 +216,52 @@ def pretrain(
         at,
     )
 
-    def average() -> None:
-        interpolate(model, _load_start(output_dir, objective).model, start_share)
-
-    hooks: list[Any] = [ProgressBar(accelerator), Trackers(accelerator), score, keeper]
-    if start_share:
-        hooks.insert(0, AtTheEnd(average))
-    return train(
+    began = time.perf_counter()
+    state = train(
         objective.module(model),
         pieces,
         step=upstream_step,
         plan=plan,
         accelerator=accelerator,
-        hooks=hooks,
+        hooks=[ProgressBar(accelerator), Trackers(accelerator), score, keeper],
         checkpoint_dir=output_dir / "checkpoints",
         checkpoint_every=save_every,
         resume=resume,
+    )
+    if start_share:  # here, and not at the last update: its checkpoint must not hold the mean
+        interpolate(model, _load_start(output_dir, objective), start_share)
+        score.write(state, start_share=start_share)
+    accelerator.wait_for_everyone()  # for the log's last line
+    seconds = time.perf_counter() - began - score.seconds
+    log = output_dir / "log.jsonl"
+    history = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return Pretrained(
+        objective=objective,
+        model=model,
+        tokenizer=tokenizer,
+        state=state,
+        settings={
+            **asdict(plan),
+            "batch_size": batch_size,
+            "max_length": max_length,
+            "dropout": dropout,
+            "seed": seed,
+            "teacher": teacher,
+            "start_share": start_share,
+        },
+        history=history,
+        timing={
+            "train_seconds": round(seconds, 3),
+            "held_out_seconds": round(score.seconds, 3),
+            "examples_per_second": round((state.examples - score.examples_before) / seconds, 2),
+        },
+        n={
+            "train": len(documents),
+            "held_out": len(held_out),
+            "train_pieces": len(pieces.lengths),
+            "held_out_pieces": len(aside.lengths),
+            "held_out_tokens": history[-1]["tokens"] if history else 0,
+        },
+        sample=next(iter(aside.epoch(0))),
+        peak_memory=round(memory.megabytes(), 1),
     )

@@ -14,14 +14,17 @@ from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.evaluation.cells import Cell
 from nlptl.evaluation.report import Tier, TransferReport, score_transfer
 from nlptl.models.loading import load_config, quiet_transformers
-from nlptl.planning import Prepared, check_training
+from nlptl.planning import Prepared, check_training, drawn_by_split_seed
 from nlptl.tasks.base import Task
 from nlptl.tasks.qa import prepare_qa
 from nlptl.tasks.sentiment import prepare_sentiment
 from nlptl.terminal import is_main_process, say
 
 #: Task in the run's record to its flags and its data.
-RECIPES = {"sentiment": (SentimentConfig, prepare_sentiment), "qa": (QAConfig, prepare_qa)}
+RECIPES = {
+    "sentiment": (SentimentConfig, drawn_by_split_seed(prepare_sentiment)),
+    "qa": (QAConfig, drawn_by_split_seed(prepare_qa)),
+}
 #: Documents of --upstream-text that are read at most.
 DOCUMENTS = 5000
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,27 @@ from nlptl.finetuning import FineTuned
 from nlptl.metrics.spread import has_failed, spread
 from nlptl.model_card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
-from nlptl.models.lora import is_lora, merged
-from nlptl.terminal import say
-from nlptl.versions import versions
+from nlptl.models.lora import is_lora, merged, save_adapter
+from nlptl.pretraining import Pretrained
+from nlptl.run_records import result_record
+from nlptl.terminal import is_main_process, say
 
 #: Any of these in an output directory means that a run was there.
 TRACES = ("result.json", "config.yaml", "model", "checkpoints")
+#: Any of these means that work was done there which must not get lost.
+WORK = (
+    "predictions.jsonl",
+    "result.json",
+    "model",
+    "models",
+    "checkpoints",
+    "seeds",
+    "teacher",
+    "log.jsonl",
+)
 #: May differ between a run and its resumption.
 FREE = {"resume", "report", "curve", "upstream_text"}
-#: Learning rates kept in the record; of longer runs, evenly chosen ones.
-TRACE_POINTS = 2000
-#: Logits after reloading may differ by this much, and by this much after merging LoRA.
+#: What a model computes may differ by this much after reloading, and by this much after merging LoRA.
 RELOADED, MERGED = 1e-6, 1e-4
 
 
@@ -73,160 +84,188 @@ def claim_directory(config: Any) -> None:
     saved.write_text(to_yaml(config), encoding="utf-8")
 
 
+@contextmanager
+def given_back(directory: Path) -> Iterator[None]:
+    """Within, an error that comes before any work was done gives the claimed directory back.
+
+    A damaged file of weights, say, is found when it is read. Its ``config.yaml`` alone would lock out the
+    corrected command, and there is nothing yet that ``--resume`` could go on from. What others wrote there,
+    such as a tracker, stays.
+
+    Args:
+        directory: From :func:`claim_directory`.
+    """
+    try:
+        yield
+    except Exception:
+        if is_main_process() and not any((directory / name).exists() for name in WORK):
+            (directory / "config.yaml").unlink(missing_ok=True)
+            with suppress(OSError):  # not empty, or not there
+                directory.rmdir()
+        raise
+
+
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
     """Yield each seed with its directory: the first run is the directory itself.
 
-    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own. Seeds whose
-    ``result.json`` is there already are passed over, so ``--resume`` does not repeat them.
+    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own, ``config.yaml`` included: one
+    seed, on the splits of the first (``--split-seed``), without a report. Seeds that are finished
+    (:func:`is_finished`) are passed over, so ``--resume`` does not repeat them.
     """
     for number in range(config.seeds):
         seed = config.seed + number
-        directory = config.output_dir if not number else config.output_dir / "seeds" / str(seed)
-        if (directory / "result.json").exists():
-            say(f"{directory} is finished, nothing is left to do there.")
-        else:
-            yield seed, directory
+        directory = _home(config, number)
+        if not left_to_do(directory):
+            continue
+        if number and is_main_process():
+            claim_directory(_alone(config, seed, directory))
+        yield seed, directory
+
+
+def _alone(config: Any, seed: int, directory: Path) -> Any:
+    """The configuration of one of ``--seeds N``, as a run of its own."""
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        seeds=1,
+        split_seed=config.seed if config.split_seed is None else config.split_seed,
+        output_dir=directory,
+        report=None,
+        curve=False,
+        resume=False,
+    )
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run there came to its end: its model was read back and gave the trained model's logits.
+
+    ``result.json`` alone says less: it is written before ``model/`` too, so that a run's figures are safe.
+    """
+    try:
+        record = json.loads((directory / "result.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return record.get("reload_difference") is not None
+
+
+def left_to_do(directory: Path) -> bool:
+    """Whether a run is unfinished; says so where it is not."""
+    if is_finished(directory):
+        say(f"{directory} is finished, nothing is left to do there.")
+        return False
+    return True
+
+
+def _home(config: Any, number: int) -> Path:
+    return config.output_dir / "seeds" / str(config.seed + number) if number else config.output_dir
 
 
 def save_run(
-    run: FineTuned, directory: Path, *, extra: Mapping[str, Any], accelerator: Any
+    run: FineTuned | Pretrained, directory: Path, *, extra: Mapping[str, Any], accelerator: Any
 ) -> None:
-    """Write everything but ``checkpoints/``, then read ``model/`` back and compare logits.
+    """Write everything but ``checkpoints/``, then read ``model/`` back and compare what it computes.
 
-    Predictions and the result are written first: whatever fails later, the run's figures are safe.
+    Predictions and the result are written first: whatever fails later, the run's figures are safe. The
+    result is written again at the very end, with ``reload_difference``; only then is the run finished
+    (:func:`is_finished`).
 
     Args:
-        run: From :func:`nlptl.finetuning.finetune`.
+        run: From :func:`nlptl.finetuning.finetune` or :func:`nlptl.pretraining.pretrain`.
         directory: The run's directory.
         extra: More for ``result.json``: where the data came from, which flags were defaults.
         accelerator: Only the main process writes.
 
     Raises:
-        RunError: If the saved model does not give the trained model's logits.
+        RunError: If the saved model does not compute what the trained model did.
     """
     if accelerator.is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
-        with (directory / "predictions.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in run.predictions)
+        if run.predictions is not None:
+            with (directory / "predictions.jsonl").open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in run.predictions)
         record = {**result_record(run), **extra, "reload_difference": None}
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
+        card = model_card(record, configured=(directory / "config.yaml").exists())
+        (directory / "README.md").write_text(card, encoding="utf-8")
         write_json(directory / "result.json", record)
-        (directory / "README.md").write_text(model_card(record), encoding="utf-8")
     accelerator.wait_for_everyone()
 
 
-def result_record(run: FineTuned) -> dict[str, Any]:
-    """What ``result.json`` holds of one fine-tuning."""
-    settings = dataclasses.asdict(run.settings)
-    mode = settings.pop("mode")
-    best = run.history[run.best] if run.history else {}
-    thin = range(0, len(run.trace), max(1, -(-len(run.trace) // TRACE_POINTS)))
-    return {
-        "task": run.task.name,
-        "task_settings": dataclasses.asdict(run.task),  # type: ignore[call-overload]
-        "model": run.settings.model,
-        "mode": run.settings.mode.name,
-        "metrics": run.metrics,
-        "n": run.n,
-        "seed": run.settings.seed,
-        "labels": list(run.task.head.get("id2label", {}).values()),
-        "parameters": {
-            "total": run.manifest.total,
-            "trainable": run.manifest.trainable,
-            "by_part": run.manifest.parts,
-            "new": sorted(run.new),
-        },
-        "selection": {
-            "split": "validation",
-            "metric": run.task.selection,
-            "best_epoch": best.get("epoch"),
-            "score": best.get(f"validation_{run.task.selection}"),
-        },
-        "timing": run.timing,
-        "cache": run.cache,
-        "training_flops": run.flops,
-        "peak_memory_mb": run.peak_memory,
-        "padding_share": round(run.padding, 4),
-        "settings": {**settings, "lora": mode if mode["kind"] == "lora" else None},
-        "texts_cut": run.cut,
-        "notices": run.notices,
-        "history": run.history,
-        "learning_rates": [[i + 1, run.trace[i]] for i in thin],
-        "versions": versions(),
-    }
-
-
-def _save_model(run: FineTuned, directory: Path) -> float:
-    model = run.model.to("cpu")
-    before = _logits(model, run)
+def _save_model(run: FineTuned | Pretrained, directory: Path) -> float:
+    model = run.model.to("cpu").eval()
+    before = _outputs(model, run)
     with quiet_transformers():
         if is_lora(model):
-            model.save_pretrained(directory / "adapter")
+            save_adapter(model, directory / "adapter")
             model = merged(model).eval()
-            _compare(before, _logits(model, run), MERGED, "Merging LoRA into the weights")
-            before = _logits(model, run)
+            after, what = _outputs(model, run), "Merging LoRA into the weights"
+            _compare(before, after, MERGED, what, run.compared)
+            before = after
         save_pretrained(model, run.tokenizer, directory / "model")
-        again = run.task.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
-    return _compare(before, _logits(again, run), RELOADED, f"Reloading {directory / 'model'}")
+        again = run.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
+    after, what = _outputs(again, run), f"Reloading {directory / 'model'}"
+    return _compare(before, after, RELOADED, what, run.compared)
 
 
 @torch.no_grad()
-def _logits(model: Any, run: FineTuned) -> Mapping[str, torch.Tensor]:
-    return run.task.outputs(model, run.sample.inputs)
+def _outputs(model: Any, run: FineTuned | Pretrained) -> Mapping[str, torch.Tensor]:
+    return run.outputs(model)
 
 
-def _compare(before: Mapping, after: Mapping, tolerance: float, what: str) -> float:
-    worst = max(float((before[name] - after[name]).abs().max()) for name in before)
+def _compare(before: Mapping, after: Mapping, tolerance: float, what: str, name: str) -> float:
+    worst = max(float((before[key] - after[key]).abs().max()) for key in before)
     if not worst <= tolerance:
         raise RunError(
-            f"{what} changed the logits by {worst:.2e}; at most {tolerance:.0e} is allowed. The saved "
-            "model is not the one that was trained and scored; please report this."
+            f"{what} changed the {name} by {worst:.2e}; at most {tolerance:.0e} is allowed. "
+            "The saved model is not the one that was trained and scored; please report this."
         )
     return worst
 
 
-def scores(run: FineTuned, directory: Path) -> str:
+def scores(run: FineTuned | Pretrained, directory: Path) -> str:
     """One paragraph for the terminal: what came out, and where it lies."""
     metrics = []
     for name, value in run.metrics.items():
         if not name.endswith("_se"):
             error = run.metrics.get(f"{name}_se")
             metrics.append(f"{name} {value:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
+    tested = "test" if "test" in run.n else "held_out"
+    lines = "predictions.jsonl" if run.predictions is not None else "log.jsonl"
     return (
-        f"test ({run.n['test']} examples): {', '.join(metrics)}; trained in "
-        f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, predictions.jsonl, "
-        "config.yaml, README.md; model/ was read back and gives the same logits."
+        f"{tested.replace('_', ' ')} ({run.n[tested]} examples): {', '.join(metrics)}; trained in "
+        f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, {lines}, "
+        f"config.yaml, README.md; model/ was read back and gives the same {run.compared}."
     )
 
 
-def summarize_seeds(config: Any) -> dict[str, Any] | None:
+def seed_homes(config: Any) -> list[Path]:
+    """The directories of ``--seeds N``, in the order of the seeds; the first is the run's own."""
+    return [_home(config, number) for number in range(config.seeds)]
+
+
+def summarize_seeds(config: Any, scores: Sequence[float], floor: float) -> dict[str, Any]:
     """Gather the results of ``--seeds N`` into the first run's ``result.json``.
 
-    A run failed if its score is at most a point above the share of the largest class among the
-    test labels (collapsed fine-tunings: Mosbach et al., 2021).
+    A run failed if its score is at most a point above always giving one answer (collapsed
+    fine-tunings: Mosbach et al., 2021).
+
+    Args:
+        config: A :class:`nlptl.config.SupervisedConfig` whose runs are all finished.
+        scores: Mean of :meth:`nlptl.tasks.base.Task.example_scores` of each run, in [0, 1]: a metric in
+            percent, as QA's, would never be near the floor.
+        floor: Mean of :meth:`nlptl.tasks.base.Task.constant_scores`, in [0, 1].
 
     Returns:
-        Per metric mean, standard deviation, median, minimum, maximum and all scores; None for one
-        seed.
+        Per metric mean, standard deviation, median, minimum, maximum and all scores.
     """
-    if config.seeds == 1:
-        return None
-    directories = [config.output_dir] + [
-        config.output_dir / "seeds" / str(config.seed + i) for i in range(1, config.seeds)
-    ]
-    records = [json.loads((d / "result.json").read_text("utf-8")) for d in directories]
-    selection = records[0]["selection"]["metric"]
-    floor = majority_share(config.output_dir / "predictions.jsonl")
-    failed = [
-        r["seed"]
-        for r in records
-        if floor is not None and has_failed(r["metrics"][selection], floor)
-    ]
+    records = [json.loads((d / "result.json").read_text("utf-8")) for d in seed_homes(config)]
     names = [n for n in records[0]["metrics"] if not n.endswith("_se")]
     summary = {
         "seeds": [r["seed"] for r in records],
-        "failed": failed,
+        "failed": [
+            r["seed"] for r, score in zip(records, scores, strict=True) if has_failed(score, floor)
+        ],
         "majority": floor,
         "metrics": {n: _spread([r["metrics"][n] for r in records]) for n in names},
     }
@@ -234,22 +273,23 @@ def summarize_seeds(config: Any) -> dict[str, Any] | None:
     return summary
 
 
+def spread_line(summary: Mapping[str, Any]) -> str:
+    """Two lines for the terminal: what came out over the seeds, and which of them failed.
+
+    Args:
+        summary: From :func:`summarize_seeds`, of two or more seeds.
+    """
+    metrics = ", ".join(
+        f"{name} {found['mean']:.4f} ± {found['sd']:.4f}"
+        for name, found in summary["metrics"].items()
+    )
+    failed = summary["failed"]
+    which = f"seed{'s' if len(failed) > 1 else ''} {listed(failed)}" if failed else "none"
+    return (
+        f"{len(summary['seeds'])} seeds ({listed(summary['seeds'])}), mean ± standard deviation: {metrics}\n"
+        f"failed runs (at most a point above always giving one answer, {summary['majority']:.4f}): {which}"
+    )
+
+
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {**spread(values), "scores": list(values)}
-
-
-def majority_share(predictions: Path) -> float | None:
-    """Share of the most frequent gold label among a run's predictions; None without labels."""
-    gold = [json.loads(line)["gold"] for line in predictions.open(encoding="utf-8")]
-    if not gold or not all(isinstance(label, str) for label in gold):
-        return None
-    return max(gold.count(label) for label in set(gold)) / len(gold)
-
-
-def save_pretrained_run(model: Any, tokenizer: Any, directory: Path, accelerator: Any) -> None:
-    """Write ``model/`` of a pretraining run, and for LoRA ``adapter/`` before the two are merged."""
-    if accelerator.is_main_process:
-        if is_lora(model):
-            model.save_pretrained(directory / "adapter")
-        save_pretrained(merged(model), tokenizer, directory / "model")
-    accelerator.wait_for_everyone()

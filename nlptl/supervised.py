@@ -1,21 +1,26 @@
 """A supervised recipe from its configuration to its saved runs: what all labelled tasks share."""
 
-from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 from nlptl.cache.prefix_cache import forget
 from nlptl.engine.setup import start_accelerator
 from nlptl.finetuning import finetune
-from nlptl.planning import prepare_run
-from nlptl.reporting import report_run
-from nlptl.runs import save_run, scores, seed_directories, summarize_seeds
-from nlptl.tasks.base import Task
-from nlptl.terminal import say
+from nlptl.planning import Prepared, PrepareData, drawn_by_split_seed, prepare_run
+from nlptl.reporting import cell_of_run, report_run
+from nlptl.runs import (
+    given_back,
+    save_run,
+    scores,
+    seed_directories,
+    seed_homes,
+    spread_line,
+    summarize_seeds,
+)
+from nlptl.terminal import is_main_process, say
 
 
-def run_supervised(
-    config: Any, prepare_data: Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
-) -> None:
+def run_supervised(config: Any, prepare_data: PrepareData) -> None:
     """Check everything, then for each seed: fine-tune, score, save, read back; report, if asked.
 
     Args:
@@ -25,20 +30,29 @@ def run_supervised(
     Raises:
         UserError: With every mistake, before any slow work.
     """
-    ready = prepare_run(config, prepare_data)
-    for seed, directory in seed_directories(ready.config):
-        accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
-        run = finetune(
-            ready.task,
-            ready.splits,
-            ready.settings(seed),
-            accelerator=accelerator,
-            checkpoint_dir=directory / "checkpoints",
-            resume=config.resume,
-        )
-        save_run(run, directory, extra=ready.record, accelerator=accelerator)
-        say(scores(run, directory))
+    ready = prepare_run(config, drawn_by_split_seed(prepare_data))
+    with given_back(ready.config.output_dir):
+        for seed, directory in seed_directories(ready.config):
+            accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
+            run = finetune(
+                ready.task,
+                ready.splits,
+                ready.settings(seed),
+                accelerator=accelerator,
+                checkpoint_dir=directory / "checkpoints",
+                resume=config.resume,
+            )
+            save_run(run, directory, extra=ready.record, accelerator=accelerator)
+            say(scores(run, directory))
     forget()
-    summarize_seeds(ready.config)
+    if config.seeds > 1 and is_main_process():
+        say(spread_line(summary_of(ready)))
     if config.report:
         report_run(ready, config.output_dir, config.report)
+
+
+def summary_of(ready: Prepared) -> dict[str, Any]:
+    """The spread over ``--seeds N``, and which runs learnt nothing; also in the first ``result.json``."""
+    found = [cell_of_run(ready.task, home).score for home in seed_homes(ready.config)]
+    floor = fmean(ready.task.constant_scores(ready.splits["train"], ready.splits["test"]))
+    return summarize_seeds(ready.config, found, floor)

@@ -3,7 +3,8 @@
     python recipes/pretrain.py --architecture t5 --corpus reviews.parquet novels.parquet:0.3
     python recipes/pretrain.py --model bundled/bert --corpus my_texts.txt --mode freeze-lower-8
 
-Writes model/ (opens with plain transformers) and log.jsonl (held-out loss, nats a predicted token).
+Writes model/ (opens with plain transformers), log.jsonl (held-out loss, nats a predicted token),
+result.json, config.yaml and a model card under --output-dir.
 """
 
 from nlptl.config import PretrainConfig, run_recipe
@@ -12,47 +13,46 @@ from nlptl.config import PretrainConfig, run_recipe
 def main(config: PretrainConfig) -> None:
     """Read the corpus, build or load the model, train, save."""
     from nlptl.engine.setup import start_accelerator
-    from nlptl.models.building import model_to_train
     from nlptl.models.loading import longest_input
     from nlptl.modes import apply_mode
     from nlptl.planning import prepare_pretraining, pretraining_plan
     from nlptl.pretraining import pretrain, start_model
-    from nlptl.runs import save_pretrained_run
+    from nlptl.run_records import parameters
+    from nlptl.runs import given_back, left_to_do, save_run, scores
     from nlptl.terminal import say
 
     ready = prepare_pretraining(config)
-    accelerator = start_accelerator(
-        tracker=config.tracker, output_dir=config.output_dir, seed=config.seed
-    )
-    model, tokenizer, new = start_model(
-        config.output_dir,
-        lambda: model_to_train(config, ready.objective, ready.documents),
-        ready.objective,
-        accelerator,
-    )
-    model, manifest = apply_mode(model, ready.mode, new=new)
-    say(manifest)
-    pretrain(
-        model,
-        tokenizer,
-        ready.documents,
-        ready.held_out,
-        objective=ready.objective,
-        plan=pretraining_plan(config, ready.objective),
-        batch_size=config.batch_size,
-        max_length=longest_input(model.config, tokenizer, None, usual=config.max_length or 128),
-        dropout=config.dropout,
-        seed=config.seed,
-        accelerator=accelerator,
-        output_dir=config.output_dir,
-        eval_every=config.eval_every,
-        save_every=config.save_every,
-        keep=config.keep,
-        teacher=config.teacher,
-        start_share=config.start_share,
-        resume=config.resume,
-    )
-    save_pretrained_run(model, tokenizer, config.output_dir, accelerator)
+    config, home, objective = ready.config, config.output_dir, ready.objective
+    if not left_to_do(home):
+        return
+    with given_back(home):
+        accelerator = start_accelerator(tracker=config.tracker, output_dir=home, seed=config.seed)
+        model, tokenizer, new = start_model(home, ready.build, objective, accelerator)
+        model, manifest = apply_mode(model, ready.mode, new=new)
+        say(manifest)
+        run = pretrain(
+            model,
+            tokenizer,
+            ready.documents,
+            ready.held_out,
+            objective=objective,
+            plan=pretraining_plan(config, objective),
+            batch_size=config.batch_size,
+            max_length=longest_input(model.config, tokenizer, None, usual=ready.config.max_length),
+            dropout=config.dropout,
+            seed=config.seed,
+            accelerator=accelerator,
+            output_dir=home,
+            eval_every=config.eval_every,
+            save_every=config.save_every,
+            keep=config.keep,
+            teacher=config.teacher,
+            start_share=config.start_share,
+            resume=config.resume,
+        )
+        extra = {**ready.record, "parameters": parameters(manifest, new)}
+        save_run(run, home, extra=extra, accelerator=accelerator)
+        say(scores(run, home))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ ALLOWED = {
     "cache": BASE | {"data", "models"},
     "finetuning": BASE | {"cache", "data", "engine", "models", "modes", "tasks"},
     "model_card": set(),
-    "runs": BASE | {"config", "finetuning", "metrics", "model_card", "models"},
+    "run_records": BASE | {"finetuning", "pretraining"},
+    "runs": BASE
+    | {"config", "finetuning", "metrics", "model_card", "models", "pretraining", "run_records"},
     "predictors": BASE | {"data", "engine", "models", "tasks"},
     "cli": BASE | {"cache", "config", "data", "predictors", "reporting"},
     "__main__": {"cli"},

@@ -9,7 +9,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from nlptl.errors import ModeError, ModelError
+from nlptl.errors import ModeError, ModelError, UserError
 from nlptl.models.layer_map import FAMILIES, layer_map
 from nlptl.models.loading import load_with_head
 from nlptl.models.lora import add_lora, head_modules, target_names
@@ -147,6 +147,38 @@ def test_peft_alone_leaves_t5s_head_frozen_and_we_do_not(checkpoints):
     assert [n for n in trainable(model) if "classification_head" in n and "lora_" not in n]
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_lora_trains_and_saves_the_bias_beside_the_tied_decoder(checkpoints, family, tmp_path):
+    """The masked-LM head's bias is in no module of the head alone; by hand: dense, norm and bias train."""
+    from peft import PeftModel
+    from transformers import AutoModelForMaskedLM
+
+    from nlptl.models.lora import merged, save_adapter
+
+    loaded = load_with_head(str(checkpoints[family]), auto_class=AutoModelForMaskedLM, head={})
+    bias = {"bert": "cls.predictions.bias", "roberta": "lm_head.bias"}[family]
+    vocabulary = loaded.model.config.vocab_size
+    assert bias in loaded.new
+    model, manifest = apply_mode(loaded.model, parse_mode("lora"), new=loaded.new)
+    head = 32 * 32 + 32 + 2 * 32 + vocabulary
+    assert manifest.parts["head"] == {"total": head, "trainable": head}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    ids = torch.arange(5, 15)[None]
+    expected = model.eval()(input_ids=ids).logits
+    save_adapter(model, tmp_path)
+    again = load_with_head(str(checkpoints[family]), auto_class=AutoModelForMaskedLM, head={}).model
+    opened = PeftModel.from_pretrained(again, tmp_path).eval()  # plain peft
+    torch.testing.assert_close(opened(input_ids=ids).logits, expected, rtol=0, atol=1e-4)
+    whole = merged(model)
+    assert torch.equal(
+        whole.get_parameter(bias), dict(opened.named_parameters())[f"base_model.model.{bias}"]
+    )
+    torch.testing.assert_close(whole(input_ids=ids).logits, expected, rtol=0, atol=1e-2)
+
+
 def test_new_parameters_come_from_missing_keys(checkpoints, masked_lm_checkpoint, family):
     loaded = load(checkpoints, family)
     expected = {f"{m}.{k}" for m in HEAD[family] for k in ("weight", "bias")}
@@ -222,6 +254,15 @@ def test_mode_mistakes_are_named(checkpoints):
         parse_mode("frezze-lower-8")
     with pytest.raises(ModeError, match="only go with --mode lora"):
         parse_mode("full", rank=4)
+    with pytest.raises(ModeError, match="--lora-rank only go with"):
+        parse_mode("full", rank=0)
+    with pytest.raises(
+        UserError, match=r"(?s)--lora-rank is 0; expected 1.*--lora-alpha is 0; exp"
+    ):
+        parse_mode("lora", rank=0, alpha=0)
+    with pytest.raises(UserError, match="--lora-alpha is -1; expected a number above 0"):
+        parse_mode("lora", alpha=-1)
+    assert parse_mode("lora", alpha=0.5).alpha == 0.5
     with pytest.raises(ModeError, match="contradict"):
         parse_mode("lora-r16", rank=4)
     with pytest.raises(ModeError, match="has 3 blocks. Choose 0 .* to 3"):

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from nlptl.engine import checkpoints
+from nlptl.files import json_line
 from nlptl.records import FitState
 
 
@@ -202,8 +203,9 @@ class SaveCheckpoints(Quiet):
         self.keeper, self.every = keeper, every
 
     def on_step(self, state: FitState) -> bool:
-        """Write, if it is time."""
-        if self.every and state.update % self.every == 0:
+        """Write, if it is time; after the last update too, where the saving still lies ahead."""
+        last = state.update == state.total_updates
+        if self.every and (state.update % self.every == 0 or last):
             self.write(state)
         return False
 
@@ -251,6 +253,7 @@ class EvaluateEvery(Quiet):
     ) -> None:
         self.score, self.log, self.accelerator = score, log, accelerator
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
+        self.seconds, self.examples_before = 0.0, 0  # spent on scores; seen before a resumed run
 
     def on_start(self, state: FitState) -> None:
         """Score the model as it comes; or drop the lines that a resumed run will write again.
@@ -263,9 +266,14 @@ class EvaluateEvery(Quiet):
             self.write(state)
         elif self.accelerator.is_main_process and self.log.exists():
             lines = self.log.read_text().splitlines()
-            kept = [line for line in lines if json.loads(line)["update"] <= state.update]
+            kept = [line for line in lines if self.stays(json.loads(line), state)]
             self.log.write_text("".join(f"{line}\n" for line in kept))
         self.began, self.examples = time.perf_counter(), state.examples
+        self.examples_before = state.examples
+
+    def stays(self, line: Mapping[str, Any], state: FitState) -> bool:
+        """Whether a resumed run will not write a line again."""
+        return line["update"] <= state.update and "start_share" not in line
 
     def on_step(self, state: FitState) -> bool:
         """Score, if it is time."""
@@ -274,37 +282,27 @@ class EvaluateEvery(Quiet):
             self.write(state)
         return False
 
-    def write(self, state: FitState) -> None:
-        """Score now and append the line."""
-        train = {}
-        if state.update:
+    def write(self, state: FitState, *, start_share: float | None = None) -> None:
+        """Score now and append the line.
+
+        Args:
+            state: Where training stands.
+            start_share: Given after training, when so much of the start was mixed into the model.
+        """
+        train: dict[str, Any] = {}
+        if start_share is not None:
+            train = {"start_share": start_share}
+        elif state.update:
             rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
             train = {"train_loss": state.loss, "tokens_per_second": round(rate * self.tokens_each)}
+        scoring = time.perf_counter()
         figures = dict(self.score(state.model))
+        self.seconds += time.perf_counter() - scoring
         if self.accelerator.is_main_process:
             line = {"update": state.update, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json_line(line))
         self.began, self.examples = time.perf_counter(), state.examples
-
-
-class AtTheEnd(Quiet):
-    """Changes the model once, after its last update; stands before the hooks that shall see the change.
-
-    A run that is resumed after that update finds the change in its checkpoint and does not repeat it.
-
-    Args:
-        change: What is done.
-    """
-
-    def __init__(self, change: Callable[[], None]) -> None:
-        self.change = change
-
-    def on_step(self, state: FitState) -> bool:
-        """Change the model, if this update was the last."""
-        if state.update == state.total_updates:
-            self.change()
-        return False
 
 
 class SaveModels(Quiet):

@@ -120,6 +120,20 @@ def set_dropout(model: Any, rate: float) -> None:
                 setattr(module, name, rate)
 
 
+def check_growth(config: Any, depth: int) -> None:
+    """Make sure that a model can grow to ``depth`` blocks, or has as many.
+
+    Raises:
+        ModelError: If ``depth`` is not a multiple of the model's depth (of T5: of its encoder's).
+    """
+    count = config.num_hidden_layers
+    if depth < 1 or depth % count:
+        raise ModelError(
+            f"--depth {depth} is not a multiple of the checkpoint's {count} blocks, so it "
+            "cannot grow to that."
+        )
+
+
 @torch.no_grad()
 def grow_depth(shallow: Any, depth: int) -> Any:
     """Make a deeper model that computes nearly what the shallow one does.
@@ -136,12 +150,8 @@ def grow_depth(shallow: Any, depth: int) -> Any:
         ModelError: If ``depth`` is not a multiple of the model's depth (of T5: of its encoder's).
     """
     old, count = layer_map(shallow), shallow.config.num_hidden_layers
-    copies, rest = divmod(depth, count)
-    if rest:
-        raise ModelError(
-            f"--depth {depth} is not a multiple of the checkpoint's {count} blocks, so it "
-            "cannot grow to that."
-        )
+    check_growth(shallow.config, depth)
+    copies = depth // count
     config = type(shallow.config).from_dict(
         {**shallow.config.to_dict(), "num_hidden_layers": depth}
     )
@@ -170,7 +180,7 @@ def _silence(block: nn.Module, writes: tuple[str, ...]) -> None:
                 parameter.fill_(float(inner == "weight"))
 
 
-def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, Any]:
+def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, Any, frozenset[str]]:
     """Build or load what ``recipes/pretrain.py`` trains.
 
     Args:
@@ -179,17 +189,19 @@ def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, An
         documents: Training texts; a tokenizer from scratch is trained on up to 100,000 of them.
 
     Returns:
-        The model with its pretraining head, and its tokenizer.
+        The model with its pretraining head, its tokenizer, and the parameters that no checkpoint had: all
+        of a model from scratch. A block that a model grows by is none of them; it begins as a copy.
     """
     from nlptl.data.corpus import iterate_texts, tokenize
     from nlptl.models.loading import load_tokenizer, load_with_head
     from nlptl.models.warm_start import warm_start
 
     if config.model is not None:
-        model = load_with_head(config.model, auto_class=objective.auto_class, head={}).model
+        loaded = load_with_head(config.model, auto_class=objective.auto_class, head={})
+        model = loaded.model
         if config.depth is not None and config.depth > model.config.num_hidden_layers:
             model = grow_depth(model, config.depth)
-        return model, load_tokenizer(config.model, split_special_tokens=False)
+        return model, load_tokenizer(config.model, split_special_tokens=False), loaded.new
     sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
     family = check_architecture(config.architecture, **sizes)
     if config.tokenizer is not None:
@@ -203,4 +215,4 @@ def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, An
         pieces: Any = tokenize(documents, tokenizer, room=126)
         ids = (row for batch in pieces.iter(batch_size=1000) for row in batch["input_ids"])
         warm_start(model, ids, seed=config.seed)
-    return model, tokenizer
+    return model, tokenizer, frozenset(name for name, _ in model.named_parameters())

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -48,6 +49,25 @@ def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -
     return chosen
 
 
+def check_targets(config: Any, targets: Sequence[str], *, above: int = 0) -> None:
+    """Make sure that targets name linear layers, from a configuration alone: no weight is read.
+
+    Args:
+        config: A mapped checkpoint's configuration.
+        targets: See :func:`target_names`.
+        above: See there.
+
+    Raises:
+        ModeError: If a target matches nothing.
+    """
+    import torch
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    target_names(model, targets, above=above)
+
+
 def head_modules(model: Any) -> list[str]:
     """Names of the smallest set of modules that hold all parameters above the blocks."""
     parts = layer_map(model).part_of(model)
@@ -59,6 +79,17 @@ def head_modules(model: Any) -> list[str]:
         if name and inside and inside <= head and not covered:
             chosen.append(name)
     return chosen
+
+
+def loose_parameters(model: Any) -> list[str]:
+    """Names of the parameters above the blocks that stand in none of :func:`head_modules`.
+
+    BERT's and RoBERTa's masked-LM head has one: the bias of a decoder whose weight is the word embeddings, so
+    that the modules around it are not of the head alone.
+    """
+    parts = layer_map(model).part_of(model)
+    modules = tuple(f"{name}." for name in head_modules(model))
+    return [n for n, part in parts.items() if part == "head" and not n.startswith(modules)]
 
 
 def add_lora(
@@ -96,6 +127,7 @@ def add_lora(
         target_modules=target_names(model, targets, above=above),
         modules_to_save=head_modules(model),
     )
+    loose = [model.get_parameter(name) for name in loose_parameters(model)]
     with warnings.catch_warnings():
         # peft 0.21 still asks transformers 5 under an old name; it harms nothing.
         warnings.filterwarnings(
@@ -103,7 +135,33 @@ def add_lora(
         )
         wrapped = get_peft_model(model, config)
     config.task_type = task_type  # type: ignore[assignment]  # a string will do
+    for parameter in loose:  # peft, which trains whole modules only, has frozen them
+        parameter.requires_grad_(True)
     return wrapped
+
+
+def save_adapter(model: Any, directory: Path) -> None:
+    """Write adapters and head as peft does, and beside them the head's parameters that it knows nothing of.
+
+    ``PeftModel.from_pretrained`` loads every tensor of the file whose name the model has.
+
+    Args:
+        model: From :func:`add_lora`.
+        directory: The run's ``adapter/``.
+    """
+    from safetensors.torch import load_file, save_file
+
+    model.save_pretrained(directory)
+    own = {n: p for n, p in model.named_parameters() if p.requires_grad and _is_loose(n)}
+    if own:
+        file = directory / "adapter_model.safetensors"
+        tensors = {n: p.detach().to("cpu", copy=True).contiguous() for n, p in own.items()}
+        save_file({**load_file(file), **tensors}, file, metadata={"format": "pt"})
+
+
+def _is_loose(name: str) -> bool:
+    """Whether a trained parameter is neither an adapter's nor in a module that peft saves."""
+    return ".lora_" not in name and ".modules_to_save." not in name
 
 
 def is_lora(model: Any) -> bool:

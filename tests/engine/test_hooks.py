@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from nlptl.engine.hooks import KeepBest
+from nlptl.engine.hooks import EvaluateEvery, KeepBest
 from nlptl.records import FitState
 
 
@@ -50,3 +50,12 @@ def test_patience_counts_epochs_without_a_better_score():
     assert walk([0.5, 0.4, 0.45, 0.9], patience=2) == (0, 3)
     assert walk([0.5, 0.4, 0.6, 0.5, 0.5, 0.9], patience=2) == (2, 5)
     assert walk([0.6, 0.5, 0.6, 0.9], [0.2] * 4, patience=2) == (2, 3)  # as good is not better
+
+
+def test_a_figure_that_is_not_known_is_null_in_the_log(tmp_path):
+    """One batch of held-out text has no standard error; nan is no JSON."""
+    log = tmp_path / "log.jsonl"
+    figures = {"loss": 1.5, "se": math.nan}
+    hook = EvaluateEvery(lambda m: figures, log, Accelerator(cpu=True), every=1)
+    hook.on_start(FitState(nn.Linear(1, 1), None, 1, 1))
+    assert log.read_text() == '{"update": 0, "examples": 0, "loss": 1.5, "se": null}\n'

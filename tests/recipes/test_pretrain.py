@@ -5,10 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from launching import run_in_process
+from launching import result, run_in_process
 from safetensors.torch import load_file
 from tiny import sentences
 
+from nlptl.config import PretrainConfig, load_yaml
 from nlptl.errors import UserError
 
 
@@ -25,6 +26,12 @@ def flags(corpus, directory, updates=40):
         *("--depth", 2, "--width", 32, "--positions", 64, "--vocab-size", 300, "--warm-start"),
         *("--eval-every", 20, "--save-every", 10, "--learning-rate", 5e-3),
     ]
+
+
+def unfinish(directory):
+    """Take away what was saved after training."""
+    shutil.rmtree(directory / "model")
+    (directory / "result.json").unlink()
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +53,96 @@ def test_it_logs_the_held_out_loss_and_saves_a_model(finished):
     assert model.config.num_hidden_layers == 2
     assert len(AutoTokenizer.from_pretrained(finished / "model")) == model.config.vocab_size
     assert {p.name for p in finished.iterdir()} == {
-        *("model", "models", "log.jsonl", "checkpoints", "config.yaml")
+        *("model", "models", "log.jsonl", "checkpoints", "config.yaml"),
+        *("result.json", "README.md"),
     }
+
+
+def test_it_leaves_a_record_a_card_and_its_whole_configuration(corpus, finished):
+    record = result(finished)
+    log = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert record["history"] == log
+    assert record["metrics"] == {
+        **{"loss": log[-1]["loss"], "loss_se": log[-1]["se"]},
+        **{"start_loss": log[0]["loss"], "start_loss_se": log[0]["se"]},
+    }
+    assert (record["task"], record["model"], record["mode"]) == ("masked-lm", None, "full")
+    assert record["n"]["train"] == 360 and record["n"]["held_out"] == 40
+    assert record["n"]["held_out_tokens"] == log[0]["tokens"]
+    assert record["reload_difference"] <= 1e-6
+    tensors = load_file(finished / "model/model.safetensors")
+    count = sum(t.numel() for t in tensors.values())
+    assert record["parameters"]["total"] == record["parameters"]["trainable"] == count
+    rates = [rate for _, rate in record["learning_rates"]]  # 4 of 40 updates warm up
+    assert rates == pytest.approx(
+        [5e-3 * i / 4 for i in range(4)] + [5e-3 * i / 36 for i in range(36, 0, -1)]
+    )
+    assert {"model", "mode", "batch_size"} <= set(record["defaults"])
+    assert not {"updates", "learning_rate"} & set(record["defaults"])
+    assert record["timing"]["train_seconds"] > 0 and "torch" in record["versions"]
+    card = (finished / "README.md").read_text()
+    assert f"| loss | {log[-1]['loss']:.4f} | {log[-1]['se']:.4f} |" in card
+    assert "masked-lm, from scratch, mode `full`" in card and str(corpus) in card
+    config = load_yaml(PretrainConfig, finished / "config.yaml")
+    assert config["objective"] == "masked-lm" and config["optimizer"] == "adamw"
+    assert config["max_length"] == 64  # as many as --positions
+    assert config["learning_rate"] == 5e-3
+
+
+def test_what_was_no_flag_is_filled_in_and_taken_back(corpus, finished, tmp_path):
+    given = ("--model", finished / "model", "--corpus", corpus, "--updates", 3, "--held-out", 20)
+    run_in_process("pretrain", *given, "--output-dir", tmp_path / "one")
+    config = load_yaml(PretrainConfig, tmp_path / "one/config.yaml")
+    assert (config["learning_rate"], config["max_length"]) == (1e-3, 64)
+    assert "learning_rate" in result(tmp_path / "one")["defaults"]
+    run_in_process(
+        *("pretrain", "--config", tmp_path / "one/config.yaml", "--output-dir", tmp_path / "two")
+    )
+    one, two = result(tmp_path / "one"), result(tmp_path / "two")
+    assert one["metrics"] == two["metrics"] and one["settings"] == two["settings"]
+
+
+def test_a_finished_run_is_not_trained_again(corpus, finished, capsys):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+    run_in_process("pretrain", *flags(corpus, finished), "--resume")
+    assert "is finished, nothing is left to do there" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+
+
+def test_killed_while_it_saves_it_trains_nothing_again(corpus, tmp_path, monkeypatch):
+    """Updates 10 and 12 have checkpoints: the last one always has."""
+    from nlptl import runs
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "save_pretrained", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_in_process("pretrain", *flags(corpus, tmp_path / "run", updates=12))
+    monkeypatch.undo()
+    assert result(tmp_path / "run")["reload_difference"] is None
+    kept = sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir())
+    assert kept == ["update-0000010", "update-0000012"]
+    monkeypatch.setattr("nlptl.engine.loop._read_loss", cut)  # after an update
+    run_in_process("pretrain", *flags(corpus, tmp_path / "run", updates=12), "--resume")
+    assert result(tmp_path / "run")["reload_difference"] <= 1e-6
+    assert (tmp_path / "run/model/model.safetensors").exists()
+
+
+def test_a_model_that_reads_back_otherwise_is_told(corpus, tmp_path, monkeypatch):
+    from nlptl import runs
+    from nlptl.errors import RunError
+
+    save = runs.save_pretrained
+
+    def wrong(model, *rest):
+        model.cls.predictions.bias.data[:20] += 1
+        save(model, *rest)
+
+    monkeypatch.setattr(runs, "save_pretrained", wrong)
+    with pytest.raises(RunError, match="Reloading .* changed the losses by .* please report this"):
+        run_in_process("pretrain", *flags(corpus, tmp_path / "run", updates=2))
+    assert result(tmp_path / "run")["reload_difference"] is None
 
 
 def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path, monkeypatch):
@@ -115,15 +210,16 @@ def test_killed_before_its_first_checkpoint_the_log_begins_anew(
 
 
 def test_t5_resumes_exactly_under_adafactor(corpus, tmp_path):
-    """24 updates at once, and the last 14 of them again from a checkpoint."""
+    """24 updates at once, and the last 12 of them again from a checkpoint."""
     own = (*flags(corpus, tmp_path, 24), "--architecture", "t5", "--learning-rate", 2e-2)
+    own += ("--save-every", 12)
     own += ("--dropout", 0.1)  # which must be on again, and draw the same
     run_in_process("pretrain", *own)
     one = load_file(tmp_path / "model/model.safetensors")
-    state = load_file(tmp_path / "checkpoints/update-0000020/optimizer.safetensors")
+    state = load_file(tmp_path / "checkpoints/update-0000024/optimizer.safetensors")
     assert any(name.startswith("row_var:") for name in state)
-    shutil.rmtree(tmp_path / "checkpoints/update-0000020")
-    shutil.rmtree(tmp_path / "model")
+    shutil.rmtree(tmp_path / "checkpoints/update-0000024")
+    unfinish(tmp_path)
     run_in_process("pretrain", *own, "--resume")
     two = load_file(tmp_path / "model/model.safetensors")
     assert all((tensor == two[name]).all() for name, tensor in one.items())
@@ -140,26 +236,35 @@ def test_going_on_from_a_checkpoint_grows_on_demand(corpus, finished, tmp_path):
 
 
 def test_a_share_of_the_start_is_mixed_in_once(corpus, finished, tmp_path):
-    def run(name, *more):
+    def run(name, *more, start=finished):
         run_in_process(
             "pretrain",
-            *("--model", finished / "model", "--corpus", corpus, "--updates", 10, "--held-out", 20),
+            *("--model", start / "model", "--corpus", corpus, "--updates", 10, "--held-out", 20),
             *("--learning-rate", 1e-3, "--save-every", 10, "--output-dir", tmp_path / name, *more),
         )
         log = (tmp_path / name / "log.jsonl").read_text().splitlines()
-        return load_file(tmp_path / name / "model/model.safetensors"), json.loads(log[-1])["loss"]
+        model = load_file(tmp_path / name / "model/model.safetensors")
+        return model, [json.loads(line) for line in log]
 
-    plain, loss = run("plain")
-    mixed, mixed_loss = run("mixed", "--start-share", 0.25)
+    plain, log = run("plain")
+    mixed, mixed_log = run("mixed", "--start-share", 0.25)
     start = load_file(finished / "model/model.safetensors")
     moved = 0
     for name, tensor in mixed.items():
         np.testing.assert_allclose(tensor, 0.75 * plain[name] + 0.25 * start[name], atol=1e-6)
         moved += bool((plain[name] != start[name]).any())
     assert moved > 10
-    assert mixed_loss != loss  # the log tells the saved model's
-    again, _ = run("mixed", "--start-share", 0.25, "--resume")
+    # The trained model's loss, then that of the mean, which is saved: the next run begins with it.
+    assert [line["update"] for line in mixed_log] == [0, 10, 10]
+    assert [line["loss"] for line in mixed_log[:2]] == [line["loss"] for line in log]
+    assert mixed_log[2]["start_share"] == 0.25
+    _, next_log = run("next", "--warmup", 0, start=tmp_path / "mixed")
+    assert next_log[0]["loss"] == pytest.approx(mixed_log[2]["loss"], abs=1e-5)
+    assert mixed_log[2]["loss"] != pytest.approx(mixed_log[1]["loss"], abs=1e-4)
+    unfinish(tmp_path / "mixed")
+    again, again_log = run("mixed", "--start-share", 0.25, "--resume")
     assert all((tensor == mixed[name]).all() for name, tensor in again.items())
+    assert [line["loss"] for line in again_log] == [line["loss"] for line in mixed_log]
 
 
 def test_its_model_fine_tunes(finished, reviews, tmp_path):
@@ -226,6 +331,27 @@ def test_continued_pretraining_takes_the_modes(corpus, finished, tmp_path, mode)
         assert len(inside) == 4 and all(".query." in n or ".value." in n for n in inside)
 
 
+def test_a_head_that_no_checkpoint_had_trains_under_lora_and_is_recorded(
+    corpus, checkpoints, tmp_path
+):
+    """The tiny body has no LM head; its output bias starts at 0 and must move."""
+    from nlptl.pretraining import START
+
+    given = ("--model", checkpoints["bert"], "--corpus", corpus, "--mode", "lora", "--updates", 3)
+    run_in_process(
+        *("pretrain", *given, "--held-out", 20, "--learning-rate", 5e-3),
+        *("--output-dir", tmp_path / "run"),
+    )
+    bias = "cls.predictions.bias"
+    new = json.loads((tmp_path / "run" / START / "new_parameters.json").read_text())["new"]
+    assert bias in new and not any("encoder" in name for name in new)
+    before = load_file(tmp_path / "run" / START / "model.safetensors")
+    after = load_file(tmp_path / "run/model/model.safetensors")
+    assert (before[bias] == 0).all() and (after[bias] != 0).float().mean() > 0.9
+    adapter = load_file(tmp_path / "run/adapter/adapter_model.safetensors")
+    assert (adapter[f"base_model.model.{bias}"] == after[bias]).all()
+
+
 def test_a_teachers_states_are_computed_once_and_predicted(
     corpus, finished, checkpoints, tmp_path, monkeypatch
 ):
@@ -263,7 +389,7 @@ def test_a_teachers_states_are_computed_once_and_predicted(
 
     monkeypatch.setattr("nlptl.teaching._compute", never)
     whole = load_file(tmp_path / "run/model/model.safetensors")
-    shutil.rmtree(tmp_path / "run/model")
+    unfinish(tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints/update-0000020")
     assert (tmp_path / "run/checkpoints/update-0000010").exists()
     run_in_process("pretrain", *given, "--resume")
@@ -304,6 +430,31 @@ def test_too_few_sentinels_are_told_beside_the_other_mistakes(checkpoints, tmp_p
     for part in ("there is no file", "--max-length 64 with", "vocabulary has 20 such"):
         assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_cannot_be_read_leave_the_directory_free(finished, corpus, tmp_path):
+    shutil.copytree(finished / "model", tmp_path / "cut")
+    weights = tmp_path / "cut/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="the checkpoint cannot be read"):
+        run_in_process(
+            *("pretrain", "--model", tmp_path / "cut", "--corpus", corpus, "--updates", 2),
+            *("--output-dir", tmp_path / "out"),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_depth_that_a_checkpoint_cannot_grow_to(checkpoints, corpus, tmp_path):
+    """Of the tiny T5 only the encoder's three blocks count; fewer blocks are no growth either."""
+    for family, depth in (("bert", 7), ("t5", 8), ("bert", 2)):
+        with pytest.raises(
+            UserError, match=f"--depth {depth} is not a multiple of the .* 3 blocks"
+        ):
+            run_in_process(
+                *("pretrain", "--model", checkpoints[family], "--corpus", corpus),
+                *("--depth", depth, "--output-dir", tmp_path / "out"),
+            )
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path):

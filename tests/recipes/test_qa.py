@@ -187,3 +187,26 @@ def test_answers_beside_their_offset_are_said_and_still_learned_from(checkpoints
     assert "note: train: 2 answers are not at their offset (q0-0: " in said
     assert "1 are nowhere in their passage" in said
     assert len(result(tmp_path / "run")["data"]["notices"]) == 2
+
+
+def test_seeds_that_only_ever_say_no_answer_failed(checkpoints, tmp_path, capsys):
+    """Two of eight questions have no answer: a run that never gives one is right in two of eight."""
+    for name, count in (("train", 12), ("test", 8)):
+        questions(tmp_path / f"{name}.json", count, unanswerable=True)
+    files = ("--train-file", tmp_path / "train.json", "--validation-file", tmp_path / "test.json")
+    run_in_process(
+        "qa",
+        *("--model", checkpoints["bert"], *files, "--test-file", tmp_path / "test.json"),
+        *("--epochs", 1, "--learning-rate", 1e-6, *QA_FLAGS, "--seeds", 2),
+        *("--output-dir", tmp_path / "run"),
+    )
+    found = result(tmp_path / "run")["seeds"]
+    each = [result(tmp_path / "run" / d)["metrics"]["f1"] for d in ("", "seeds/1")]
+    assert found["metrics"]["f1"]["scores"] == each
+    assert found["majority"] == 0.25
+    assert found["failed"] == [s for s, score in zip([0, 1], each, strict=True) if score <= 26]
+    assert 0 in found["failed"]
+    said = capsys.readouterr().out
+    mean, sd = sum(each) / 2, abs(each[0] - each[1]) / 2**0.5
+    assert f"f1 {mean:.4f} ± {sd:.4f}" in said
+    assert "answer, 0.2500): seed" in said

@@ -1,11 +1,13 @@
 """Wrong input: one clear paragraph, code 2, before any slow work, and nothing written."""
 
 import json
+import shutil
 
 import pytest
 from launching import command, run_in_process
 
 from nlptl.errors import UserError
+from nlptl.runs import given_back
 
 
 @pytest.fixture
@@ -37,6 +39,47 @@ def test_modes(refused, checkpoints):
     assert f"{checkpoints['bert']} has 3 blocks. Choose 0" in message
     assert "t5" in (message := refused("--mode", "freeze-lower-7", model=checkpoints["t5"]))
     assert "has 6 blocks" in message
+
+
+def test_a_seed_of_the_splits_that_there_cannot_be(refused):
+    assert refused("--split-seed", -1) == "--split-seed is -1; expected 0 or more."
+
+
+def test_adapters_that_find_no_layer(refused, checkpoints):
+    lora = ("--mode", "lora-above-1", "--lora-targets")
+    message = refused(*lora, "query", "qery", "--epochs", -1)
+    assert message.startswith("2 things need your attention")
+    assert "--lora-targets qery: no linear layer" in message
+    assert "There are: dense, key, query, value; or all-linear." in message
+    assert "--lora-targets query" in refused(*lora, "query", model=checkpoints["t5"])
+
+
+def test_weights_that_cannot_be_read_leave_the_directory_free(
+    checkpoints, reviews, tmp_path, refused
+):
+    """Found only when the weights are loaded; the corrected command then finds no other run there."""
+    shutil.copytree(checkpoints["bert"], tmp_path / "cut")
+    weights = tmp_path / "cut/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert "the checkpoint cannot be read" in refused("--epochs", 1, model=tmp_path / "cut")
+    weights.write_bytes((checkpoints["bert"] / "model.safetensors").read_bytes())
+    run_in_process(
+        *("sentiment", "--model", tmp_path / "cut", "--train-file", reviews, "--epochs", 1),
+        *("--output-dir", tmp_path / "out"),
+    )
+    assert (tmp_path / "out/model").exists()
+
+
+def test_an_error_gives_no_directory_back_that_holds_work(tmp_path):
+    for name, stays in (("config.yaml", False), ("events", False), ("checkpoints", True)):
+        directory = tmp_path / name
+        directory.mkdir()
+        (directory / name).write_text("")
+        (directory / "config.yaml").write_text("")
+        with pytest.raises(RuntimeError, match="no memory"), given_back(directory):
+            raise RuntimeError("no memory")
+        assert (directory / "config.yaml").exists() is stays
+        assert directory.exists() is (name != "config.yaml")
 
 
 def test_files_and_columns(refused, tmp_path):

@@ -8,6 +8,9 @@ from launching import command, result, run_in_process
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
+from nlptl import reporting
+from nlptl.config import SentimentConfig, load_yaml
+
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory, checkpoints):
@@ -119,7 +122,39 @@ def test_resuming_a_finished_run_repeats_nothing(runs, capsys):
     assert "is finished" in capsys.readouterr().out
 
 
-def test_seeds_give_whole_runs_and_their_spread(checkpoints, reviews, tmp_path):
+def test_a_run_whose_model_was_not_read_back_is_not_finished(
+    checkpoints, reviews, tmp_path, monkeypatch, capsys
+):
+    """The power fails after the figures were written, and before the model was."""
+    from nlptl import runs as saving
+
+    flags = ["--model", checkpoints["bert"], "--train-file", reviews, "--epochs", 1]
+    flags += ["--output-dir", tmp_path / "run"]
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(saving, "save_pretrained", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_in_process("sentiment", *flags)
+    monkeypatch.undo()
+    half = result(tmp_path / "run")
+    assert half["reload_difference"] is None and not (tmp_path / "run/model").exists()
+    run_in_process("sentiment", *flags, "--resume")
+    whole = result(tmp_path / "run")
+    assert whole["reload_difference"] <= 1e-6 and whole["metrics"] == half["metrics"]
+    assert {"model", "README.md"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert "is finished" not in capsys.readouterr().out
+    run_in_process("sentiment", *flags, "--resume")
+    assert "is finished" in capsys.readouterr().out
+
+
+def gold(directory):
+    lines = (directory / "predictions.jsonl").read_text().splitlines()
+    return [json.loads(line)["gold"] for line in lines]
+
+
+def test_seeds_give_whole_runs_and_their_spread(checkpoints, reviews, tmp_path, monkeypatch):
     run_in_process(
         "sentiment",
         *("--model", checkpoints["bert"], "--train-file", reviews, "--epochs", 1),
@@ -134,6 +169,24 @@ def test_seeds_give_whole_runs_and_their_spread(checkpoints, reviews, tmp_path):
     assert found["mean"] == pytest.approx(mean)
     assert found["sd"] == pytest.approx((sum((x - mean) ** 2 for x in each) / 2) ** 0.5)
     assert record["seeds"]["majority"] == 0.5
+    own = SentimentConfig(
+        **load_yaml(SentimentConfig, tmp_path / "run/seeds/5/config.yaml"),
+    )
+    assert (own.seed, own.seeds, own.split_seed) == (5, 1, 4)
+    assert own.output_dir == tmp_path / "run/seeds/5"
+    assert gold(tmp_path / "run/seeds/5") == gold(tmp_path / "run")
+    run_in_process(
+        *("sentiment", "--config", tmp_path / "run/seeds/5/config.yaml"),
+        *("--output-dir", tmp_path / "again"),
+    )
+    assert gold(tmp_path / "again") == gold(
+        tmp_path / "run"
+    )  # carved like the first run's, not by its own seed
+    again = result(tmp_path / "again")
+    assert again["metrics"] == result(tmp_path / "run/seeds/5")["metrics"]
+    monkeypatch.setattr(reporting, "report_run", lambda ready, *_: ready)
+    ready = reporting.report_directory(tmp_path / "run/seeds/5", tier="quick")
+    assert ready.task.gold(ready.splits["test"]) == gold(tmp_path / "run")
     assert record["seeds"]["failed"] == [
         s for s, x in zip([4, 5, 6], each, strict=True) if x <= 0.51
     ]
@@ -153,3 +206,19 @@ def test_balanced_weights_are_recorded(checkpoints, tmp_path):
     assert data["train_counts"] == {"bad": 10, "good": 20}
     assert data["class_weights"] == [1.5, 0.75]
     assert data["carved_from_train"] == {}
+
+
+def test_a_run_of_the_library_has_no_configuration_and_its_card_names_none(
+    checkpoints, reviews, tmp_path
+):
+    import nlptl
+
+    _, splits, _ = reporting.prepare_sentiment(SentimentConfig(train_file=reviews))
+    accelerator = nlptl.start_accelerator(tracker=None, output_dir=tmp_path, seed=0)
+    settings = nlptl.Settings(str(checkpoints["bert"]), nlptl.parse_mode("head-only"), 1e-3, 1)
+    task = nlptl.Sentiment(("negative", "positive"))
+    run = nlptl.finetune(task, splits, settings, accelerator=accelerator)
+    nlptl.save_run(run, tmp_path / "run", extra={}, accelerator=accelerator)
+    assert not (tmp_path / "run/config.yaml").exists()
+    card = (tmp_path / "run/README.md").read_text()
+    assert "The whole record is in `result.json`; one line" in card and "config.yaml" not in card
