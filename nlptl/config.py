@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from nlptl.declared import declared_types, from_yaml
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
 from nlptl.terminal import is_main_process
 
@@ -301,45 +302,41 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
     """Read a YAML file as keyword arguments of a configuration.
 
     Raises:
-        ConfigError: Naming all unknown keys at once, with suggestions.
+        ConfigError: If it cannot be read; or naming all unknown keys, with suggestions, and all values of
+            another type than the flag's.
     """
     import yaml
 
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}.")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, OSError) as error:
         raise ConfigError(f"--config {path} is no valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"--config {path}: expected a text file in UTF-8, found other bytes ({error.reason} at byte "
+            f"{error.start}). Save it as UTF-8."
+        ) from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"--config {path}: expected 'flag: value' lines, found a {type(values).__name__}."
         )
     values = {str(key).replace("-", "_"): value for key, value in values.items()}
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    problems = Problems()
-    for key in values.keys() - fields.keys():
+    types, problems = declared_types(cls), Problems()
+    for key in [key for key in values if key not in types]:
         problems.add(
-            f"--config {path} has the unknown key '{key}'.{suggest(key, list(fields))} "
-            f"Known: {listed(sorted(fields))}."
+            f"--config {path} has the unknown key '{key}'.{suggest(key, list(types))} "
+            f"Known: {listed(sorted(types))}."
         )
-    problems.raise_if_any()
-    return {key: _as_declared(value, fields[key].type) for key, value in values.items()}
-
-
-def _as_declared(value: Any, declared: Any) -> Any:
-    """YAML has neither tuples, nor paths, nor floats written like 1e-4."""
-    text = str(declared)
-    if isinstance(value, list):
-        return tuple(value)
-    if "Path" in text and isinstance(value, str):
-        return Path(value)
-    if "float" in text and isinstance(value, int | str) and not isinstance(value, bool):
+        del values[key]
+    for key, value in values.items():
         try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+            values[key] = from_yaml(value, types[key])
+        except ValueError as error:
+            problems.add(f"--config {path}: {key} is {value!r}; expected {error}.")
+    problems.raise_if_any()
+    return values
 
 
 def to_yaml(config: Any) -> str:

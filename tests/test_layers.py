@@ -13,7 +13,8 @@ ALLOWED = {
     "processes": set(),
     "records": set(),
     "terminal": set(),
-    "config": BASE,
+    "declared": BASE,
+    "config": BASE | {"declared"},
     "data": BASE,
     "models": BASE | {"data"},  # a new tokenizer is trained on texts
     "metrics": BASE,
