@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from nlptl.declared import declared_types, from_yaml
+from nlptl.declared import check_words, declared_types, from_yaml
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
 from nlptl.terminal import is_main_process
 
 C = TypeVar("C")
+#: ``--config`` is no field of a configuration, so ``--help`` would not name it.
+CONFIG_HELP = "--config FILE takes flags from a YAML file, such as a run's config.yaml; flags on the line win."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,15 +268,23 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
     Both spellings, ``--output-dir`` and ``--output_dir``, work.
 
     Raises:
-        ConfigError: If the YAML file is missing, damaged, or has unknown keys.
-        SystemExit: With code 2 for a flag that does not exist or a value of the wrong type.
+        UserError: With all flags that do not exist and all values of the wrong type, on the line and in the
+            file; or if the file is missing or damaged.
+        SystemExit: After ``--help``, and with code 2 for what the parser refuses besides.
     """
     import tyro
 
     argv = list(sys.argv[1:] if argv is None else argv)
     argv, path = _take_config(_whole_report(argv))
-    default: Any = cls(**load_yaml(cls, path)) if path else None
-    parsed: Any = tyro.cli(cls, args=argv, default=default, description=description)
+    problems, values = Problems(), {}
+    if not {"-h", "--help"} & {*argv}:
+        problems.run(check_words, cls, argv)
+    if path:
+        values = problems.run(load_yaml, cls, path)
+    problems.raise_if_any()
+    default: Any = cls(**values) if values else None
+    text = f"{description.strip()}\n\n{CONFIG_HELP}"
+    parsed: Any = tyro.cli(cls, args=argv, default=default, description=text)
     return parsed
 
 

@@ -68,3 +68,45 @@ def test_a_configuration_that_is_no_utf8(tmp_path):
     (tmp_path / "c.yaml").write_bytes("label_column: größe".encode("latin-1"))
     with pytest.raises(ConfigError, match="expected a text file in UTF-8, found other bytes"):
         parse_args(SentimentConfig, ["--config", str(tmp_path / "c.yaml")])
+
+
+def test_all_mistakes_of_a_command_line_and_its_file_come_at_once(tmp_path):
+    words = (
+        "full --moed full --epocs 3 --batch-size two --seed --resume yes --epochs 1 2 --cache=maybe"
+    )
+    path = written(tmp_path, "seeds: many")
+    with pytest.raises(UserError) as caught:
+        parse_args(SentimentConfig, [*words.split(), "--config", str(path)])
+    message = str(caught.value)
+    assert message.startswith("9 things need your attention:")
+    for part in (
+        "'full' belongs to no flag; flags begin with --.",
+        "--moed: there is no such flag. Did you mean '--mode'?",
+        "--epocs: there is no such flag. Did you mean '--epochs'?",
+        "--batch-size is two; expected a whole number.",
+        "--seed has no value; expected a whole number.",
+        "'yes' belongs to no flag; --resume takes none.",
+        "'2' belongs to no flag; --epochs takes one value.",
+        "--cache is maybe; expected one of auto, off, memory, disk.",
+        "seeds is 'many'; expected a whole number.",
+    ):
+        assert part in message
+
+
+def test_good_command_lines_pass_in_both_spellings():
+    words = (
+        "--output_dir a --no-resume --epochs None --seed -1 --train-file=b.csv --learning-rate 1e-4"
+    )
+    found = parse_args(SentimentConfig, words.split())
+    assert (found.output_dir, found.resume, found.epochs) == (Path("a"), False, None)
+    assert (found.seed, found.train_file, found.learning_rate) == (-1, Path("b.csv"), 1e-4)
+    many = parse_args(CompareConfig, ["--model", "a", "b", "--mode", "full"])
+    assert (many.model, many.mode) == (("a", "b"), ("full",))
+
+
+def test_help_names_the_configuration_file(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_args(SentimentConfig, ["--moed", "--help"], description="What it does.")
+    assert caught.value.code == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "What it does. --config FILE takes flags from a YAML file" in out
