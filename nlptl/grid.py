@@ -12,6 +12,7 @@ from nlptl.errors import Problems
 from nlptl.evaluation.arms import Arm, Runner, run_arm
 from nlptl.finetuning import Settings
 from nlptl.planning import check_training, fill_in, settings_of
+from nlptl.ranges import with_sound_numbers
 from nlptl.reporting import RECIPES
 from nlptl.tasks.base import Task
 from nlptl.terminal import say
@@ -63,7 +64,7 @@ def prepare_grid(config: Any, pairs: Sequence[tuple[str, str]]) -> Grid:
         own: Any = kind(**{**given, "model": model, "mode": mode})
         checked.append((own, problems.run(check_training, own)))
         if data is None:
-            data = problems.run(prepare, own)
+            data = problems.run(prepare, with_sound_numbers(own))
     problems.raise_if_any()
     assert data  # raised above otherwise
     task, splits, origin = data

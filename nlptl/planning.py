@@ -15,6 +15,7 @@ from nlptl.models.architecture import check_architecture
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes import Mode, check_above, check_depth, default_learning_rate, parse_mode
+from nlptl.ranges import check_numbers, with_sound_numbers
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
 from nlptl.tasks.masked_lm import MaskedLM
@@ -23,36 +24,6 @@ from nlptl.tasks.span_corruption import SpanCorruption
 from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
-
-
-def check_numbers(config: Any) -> None:
-    """Make sure that every number is in its range.
-
-    Raises:
-        UserError: With all that are not.
-    """
-    problems = Problems()
-    positive = (
-        "batch_size",
-        "gradient_accumulation_steps",
-        "max_length",
-        "max_train_examples",
-        "max_eval_examples",
-        "seeds",
-        "epochs",
-        "patience",
-        "learning_rate",
-        "updates",
-    )
-    for name in positive:
-        value = getattr(config, name, None)
-        if value is not None and not value > 0:
-            problems.add(f"--{name.replace('_', '-')} is {value}; expected a number above 0.")
-    for name in ("weight_decay", "warmup", "max_grad_norm", "seed", "bag_weight", "teacher_weight"):
-        value = getattr(config, name, 0)
-        if value < 0:
-            problems.add(f"--{name.replace('_', '-')} is {value}; expected 0 or more.")
-    problems.raise_if_any()
 
 
 def check_tracker(name: str | None) -> None:
@@ -161,7 +132,8 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
     """
     problems = Problems()
     mode = _check_flags(config, problems)
-    model = problems.run(check_model, config.model, config.max_length)
+    length = with_sound_numbers(config).max_length
+    model = problems.run(check_model, config.model, length)
     if model:
         problems.run(check_precision, model[0])
     if mode:
@@ -187,6 +159,7 @@ def check_from_scratch(config: Any) -> tuple[Mode, str]:
     """
     problems = Problems()
     mode = _check_flags(config, problems)
+    config = with_sound_numbers(config)
     sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
     family = problems.run(check_architecture, config.architecture, **sizes)
     if family:
@@ -282,7 +255,7 @@ def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dic
     """
     problems = Problems()
     training = problems.run(check_training, config)
-    data = problems.run(prepare_data, config)
+    data = problems.run(prepare_data, with_sound_numbers(config))
     problems.run(check_upstream_text, config)
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
@@ -333,10 +306,11 @@ def prepare_pretraining(config: Any) -> Upstream:
         UserError: With every mistake, before any slow work.
     """
     problems = Problems()
-    corpus = problems.run(read_corpus, config)
+    sound = with_sound_numbers(config)
+    corpus = problems.run(read_corpus, sound)
     check = check_from_scratch if config.model is None else check_training
     checked = problems.run(check, config)
-    objective = problems.run(choose_objective, config, checked[1]) if checked else None
+    objective = problems.run(choose_objective, sound, checked[1]) if checked else None
     problems.run(check_start_share, config, checked[0] if checked else None)
     if is_main_process():
         problems.run(check_directory, config)

@@ -15,6 +15,7 @@ ALLOWED = {
     "terminal": set(),
     "declared": BASE,
     "config": BASE | {"declared"},
+    "ranges": BASE,
     "data": BASE,
     "models": BASE | {"data"},  # a new tokenizer is trained on texts
     "metrics": BASE,
@@ -34,8 +35,9 @@ ALLOWED = {
     "pretraining": BASE | {"data", "engine", "models", "tasks", "teaching"},
     "teaching": BASE | {"data", "evaluation"},
     "planning": BASE
-    | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},
-    "grid": BASE | {"cache", "evaluation", "finetuning", "planning", "reporting", "tasks"},
+    | {"config", "data", "engine", "finetuning", "models", "modes", "ranges", "runs", "tasks"},
+    "grid": BASE
+    | {"cache", "evaluation", "finetuning", "planning", "ranges", "reporting", "tasks"},
     "comparing": BASE | {"evaluation", "grid", "reporting"},
     "upstream_curve": BASE | {"engine", "evaluation", "grid", "metrics", "reporting"},
     "evaluation": BASE
