@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,7 @@ def check_directory(config: Any) -> None:
         ConfigError: If another run is there.
     """
     directory: Path = config.output_dir
-    if directory.exists() and not directory.is_dir():
-        raise ConfigError(
-            f"--output-dir {directory} is a file; expected a directory, or a new name."
-        )
+    check_parents(directory)
     found = [name for name in TRACES if (directory / name).exists()]
     if found and not config.resume:
         raise ConfigError(
@@ -48,11 +46,24 @@ def check_directory(config: Any) -> None:
         )
 
 
+def check_parents(directory: Path) -> None:
+    """Make sure that a directory is there or can be made: no part of its path is a file.
+
+    Raises:
+        ConfigError: Naming the file.
+    """
+    nearest = next(path for path in (directory, *directory.parents) if os.path.exists(path))
+    if not nearest.is_dir():
+        raise ConfigError(
+            f"--output-dir {directory}: {nearest} is a file; expected a directory, or a new name."
+        )
+
+
 def claim_directory(config: Any) -> None:
     """Make ``config.output_dir`` and write ``config.yaml`` there.
 
     Raises:
-        ConfigError: If ``--resume`` finds a run that began with other flags.
+        ConfigError: If ``--resume`` finds a run that began with other flags, or nothing can be written there.
     """
     saved = config.output_dir / "config.yaml"
     if saved.exists():
@@ -69,8 +80,14 @@ def claim_directory(config: Any) -> None:
                 "choose another --output-dir."
             )
         return
-    config.output_dir.mkdir(parents=True, exist_ok=True)
-    saved.write_text(to_yaml(config), encoding="utf-8")
+    try:
+        config.output_dir.mkdir(parents=True, exist_ok=True)
+        saved.write_text(to_yaml(config), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--output-dir {config.output_dir}: cannot be written to ({error.strerror}). Choose another "
+            "directory."
+        ) from error
 
 
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
