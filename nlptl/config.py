@@ -188,7 +188,7 @@ class CompareConfig(GridConfig):
 class UpstreamCurveConfig(GridConfig):
     """Downstream score against upstream loss, over checkpoints of one architecture."""
 
-    model: tuple[str, ...] = ()  # type: ignore[assignment]
+    model: tuple[str, ...] = ("runs/pretrain",)  # type: ignore[assignment]
     """Four or more checkpoints, or the directory of a run of recipes/pretrain.py --keep N."""
     seeds: int = 3
     """Runs of each, with seeds seed, seed + 1, …"""
@@ -200,36 +200,42 @@ class UpstreamCurveConfig(GridConfig):
 class PretrainConfig(TrainingConfig):
     """Pretrain from scratch, or go on from a checkpoint."""
 
-    corpus: tuple[str, ...] = ()
+    corpus: tuple[str, ...] = ("bundled/reviews/unlabelled.jsonl",)
     """Texts without labels, name[:weight]: files (parquet, jsonl, json, csv, tsv; txt holds a document a
     line), folders of such files, bundled/reviews/unlabelled.jsonl, hub names (name or name:config)."""
     text_column: str = "text"
     """The column that holds a document."""
     model: str | None = None
-    """Checkpoint to go on from; none means from scratch."""
+    """Checkpoint to go on from, by default bundled/bert. A new model, from scratch, is asked for by any of
+    --architecture, --tokenizer, --width, --positions, --vocab-size, --warm-start."""
+    max_length: int | None = None
+    """Tokens a piece of text; by default 128, or what the model takes."""
     objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"
     """What is predicted; auto takes span corruption for T5, else masked language modelling."""
-    architecture: str = "bert"
-    """Of a model from scratch: a family (bert, roberta, t5), or a configuration: the path of a config.json,
-    a checkpoint, or a hub name. --depth and --positions go before what it says."""
+    architecture: str | None = None
+    """Of a model from scratch: a family (bert, by default; roberta, t5), or a configuration: the path of a
+    config.json, a checkpoint, or a hub name. --depth and --positions go before what it says."""
     tokenizer: str | None = None
     """Take this checkpoint's tokenizer instead of training one (WordPiece for bert, byte-level BPE for
     roberta, Unigram for t5)."""
     depth: int | None = None
-    """Blocks, 12 by default (T5: of the encoder). With --model, more than it has: it grows, and computes
-    the same at first."""
+    """Blocks, 12 by default (T5: of the encoder). Of a checkpoint, a multiple of those it has: it grows, and
+    computes the same at first."""
     width: int | None = None
     """Hidden size of a model from scratch, a multiple of 32; 128 by default."""
     positions: int | None = None
     """Longest input of a model from scratch, in tokens; 256 by default."""
-    vocab_size: int = 8192
-    """Entries of a vocabulary trained from scratch."""
+    vocab_size: int | None = None
+    """Entries of a vocabulary trained from scratch, 8192 by default."""
     warm_start: bool = False
     """Start a model from scratch from token and pair counts instead of random embeddings."""
     optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
     """Auto takes Adafactor for T5, at a rate of 0.02, else AdamW, at 0.001."""
-    updates: int = 10_000
-    """Optimizer updates in all."""
+    updates: int | None = None
+    """Optimizer updates in all; by default 10,000, or as many as ten epochs take if a checkpoint goes on and
+    these are fewer."""
+    epochs: float | None = None
+    """Passes over the corpus, instead of --updates."""
     mask_share: float = 0.15
     """Share of the tokens to predict."""
     whole_words: bool = False

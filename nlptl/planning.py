@@ -6,21 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from nlptl.data.corpus import files_of, load_corpus
-from nlptl.engine.optim import OPTIMIZERS
-from nlptl.engine.setup import Plan
+from nlptl.data.corpus import files_of
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
-from nlptl.models.architecture import check_architecture
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes import Mode, check_above, check_depth, default_learning_rate, parse_mode
 from nlptl.ranges import check_numbers, with_sound_numbers
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
-from nlptl.tasks.masked_lm import MaskedLM
-from nlptl.tasks.objectives import Objective
-from nlptl.tasks.span_corruption import SpanCorruption
 from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
@@ -131,7 +125,7 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
         UserError: With every mistake.
     """
     problems = Problems()
-    mode = _check_flags(config, problems)
+    mode = check_flags(config, problems)
     length = with_sound_numbers(config).max_length
     model = problems.run(check_model, config.model, length)
     if model:
@@ -148,30 +142,12 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
     return mode, model[0], model[1]
 
 
-def check_from_scratch(config: Any) -> tuple[Mode, str]:
-    """Check a :class:`nlptl.config.PretrainConfig` without a checkpoint, all mistakes at once.
+def check_flags(config: Any, problems: Problems) -> Mode | None:
+    """Check numbers, tracker and mode; what is wrong is noted.
 
     Returns:
-        The mode and the new model's family.
-
-    Raises:
-        UserError: With every mistake.
+        The mode, if it can be read.
     """
-    problems = Problems()
-    mode = _check_flags(config, problems)
-    config = with_sound_numbers(config)
-    sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
-    family = problems.run(check_architecture, config.architecture, **sizes)
-    if family:
-        problems.run(check_precision, family)
-    if mode and mode.kind != "full":
-        problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
-    problems.raise_if_any()
-    assert mode and family  # raised above otherwise
-    return mode, family
-
-
-def _check_flags(config: Any, problems: Problems) -> Mode | None:
     problems.run(check_numbers, config)
     problems.run(check_tracker, config.tracker)
     return problems.run(read_mode, config)
@@ -269,123 +245,3 @@ def prepare_run(config: Any, prepare_data: Callable[[Any], tuple[Task, dict, dic
     if is_main_process():
         claim_directory(filled)
     return Prepared(filled, mode, task, splits, {"data": origin, "defaults": defaults_used(config)})
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """A pretraining run that is checked and ready to go.
-
-    Attributes:
-        mode: What trains.
-        objective: What is predicted.
-        documents: Training texts, a dataset with the column ``text``.
-        held_out: Texts set aside.
-    """
-
-    mode: Mode
-    objective: Objective
-    documents: Any
-    held_out: Any
-
-
-def read_corpus(config: Any) -> tuple[Any, Any]:
-    """Training and held-out documents.
-
-    Raises:
-        UserError: If there are none, or they cannot be read.
-    """
-    if not config.corpus:
-        raise ConfigError("--corpus is missing; expected texts without labels, name[:weight].")
-    return load_corpus(config.corpus, column=config.text_column, held_out=config.held_out)
-
-
-def prepare_pretraining(config: Any) -> Upstream:
-    """Check a :class:`nlptl.config.PretrainConfig`, read its corpus, and claim the output directory.
-
-    Raises:
-        UserError: With every mistake, before any slow work.
-    """
-    problems = Problems()
-    sound = with_sound_numbers(config)
-    corpus = problems.run(read_corpus, sound)
-    check = check_from_scratch if config.model is None else check_training
-    checked = problems.run(check, config)
-    objective = problems.run(choose_objective, sound, checked[1]) if checked else None
-    problems.run(check_start_share, config, checked[0] if checked else None)
-    if is_main_process():
-        problems.run(check_directory, config)
-    problems.raise_if_any()
-    assert checked and objective and corpus  # raised above otherwise
-    if is_main_process():
-        claim_directory(config)
-    return Upstream(checked[0], objective, *corpus)
-
-
-def check_start_share(config: Any, mode: Mode | None) -> None:
-    """Make sure that there is a start whose weights can be mixed in, all mistakes at once.
-
-    Raises:
-        UserError: If the share is none, the model is new, or LoRA leaves the start as it is.
-    """
-    share, problems = config.start_share, Problems()
-    if not 0 <= share < 1:
-        problems.add(f"--start-share is {share}; expected 0 or more and less than 1.")
-    if share and config.model is None:
-        problems.add("--start-share needs --model: a model from scratch has nothing to keep.")
-    if share and mode and mode.kind == "lora":
-        problems.add(
-            "--start-share: under LoRA the start's weights stay as they are; lower --lora-alpha instead."
-        )
-    problems.raise_if_any()
-
-
-def choose_objective(config: Any, family: str) -> Objective:
-    """The upstream objective of a family, with the flags that belong to it.
-
-    Raises:
-        ConfigError: If the family has no such head, or a flag belongs to the other objective.
-    """
-    spans = family == "t5"
-    if config.objective not in ("auto", "span-corruption" if spans else "masked-lm"):
-        raise ConfigError(f"--objective {config.objective}: {family} has no head for that.")
-    problems = Problems()
-    if spans and (config.whole_words or config.bag_weight):
-        problems.add("--whole-words and --bag-weight belong to masked-lm, not to T5.")
-    width = problems.run(teacher_width, config.teacher) if config.teacher else 0
-    problems.raise_if_any()
-    taught: dict[str, Any] = {"teacher_width": width, "teacher_weight": config.teacher_weight}
-    if spans:
-        return SpanCorruption(config.mask_share, **taught)
-    return MaskedLM(config.mask_share, config.whole_words, config.bag_weight, **taught)
-
-
-def teacher_width(name: str) -> int:
-    """Values of a teacher's states of a piece: the mean at its middle block, and at its last.
-
-    Raises:
-        ModelError: If it is no checkpoint of a mapped family.
-    """
-    return 2 * load_config(name, flag="--teacher").hidden_size
-
-
-def pretraining_plan(config: Any, objective: Objective) -> Plan:
-    """The plan of a pretraining run.
-
-    Adam's second moment is short, as Liu et al. (2019) have it; T5 gets Adafactor, as Raffel et al. (2020).
-    """
-    name = config.optimizer
-    if name == "auto":
-        name = "adafactor" if isinstance(objective, SpanCorruption) else "adamw"
-    return Plan(
-        optimizer=name,
-        updates=config.updates,
-        learning_rate=config.learning_rate or OPTIMIZERS[name],
-        warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        schedule=config.schedule,
-        accumulation=config.gradient_accumulation_steps,
-        max_norm=config.max_grad_norm or None,
-        betas=(0.9, 0.98),
-        compile=config.compile,
-        checkpointing=config.gradient_checkpointing,
-    )

@@ -13,14 +13,14 @@ def main(config: PretrainConfig) -> None:
     """Read the corpus, build or load the model, train, save."""
     from nlptl.engine.setup import start_accelerator
     from nlptl.models.building import model_to_train
-    from nlptl.models.loading import longest_input
     from nlptl.modes import apply_mode
-    from nlptl.planning import prepare_pretraining, pretraining_plan
     from nlptl.pretraining import pretrain, start_model
     from nlptl.runs import save_pretrained_run
     from nlptl.terminal import say
+    from nlptl.upstream_planning import prepare_pretraining, pretraining_plan
 
     ready = prepare_pretraining(config)
+    config = ready.config
     accelerator = start_accelerator(
         tracker=config.tracker, output_dir=config.output_dir, seed=config.seed
     )
@@ -32,15 +32,16 @@ def main(config: PretrainConfig) -> None:
     )
     model, manifest = apply_mode(model, ready.mode, new=new)
     say(manifest)
+    plan, length = pretraining_plan(ready, model, tokenizer, accelerator)
     pretrain(
         model,
         tokenizer,
         ready.documents,
         ready.held_out,
         objective=ready.objective,
-        plan=pretraining_plan(config, ready.objective),
+        plan=plan,
         batch_size=config.batch_size,
-        max_length=longest_input(model.config, tokenizer, None, usual=config.max_length or 128),
+        max_length=length,
         dropout=config.dropout,
         seed=config.seed,
         accelerator=accelerator,

@@ -35,7 +35,9 @@ ALLOWED = {
     "pretraining": BASE | {"data", "engine", "models", "tasks", "teaching"},
     "teaching": BASE | {"data", "evaluation"},
     "planning": BASE
-    | {"config", "data", "engine", "finetuning", "models", "modes", "ranges", "runs", "tasks"},
+    | {"config", "data", "finetuning", "models", "modes", "ranges", "runs", "tasks"},
+    "upstream_planning": BASE
+    | {"data", "engine", "models", "modes", "planning", "ranges", "runs", "tasks"},
     "grid": BASE
     | {"cache", "evaluation", "finetuning", "planning", "ranges", "reporting", "tasks"},
     "comparing": BASE | {"evaluation", "grid", "reporting"},

@@ -10,7 +10,7 @@ from scipy import stats
 from nlptl.errors import ConfigError, UserError
 from nlptl.evaluation.comparison import Pair, recommend
 from nlptl.evaluation.statistics import Difference
-from nlptl.upstream_curve import upstream_curve
+from nlptl.upstream_curve import checkpoints, upstream_curve
 
 
 def flags(checkpoint, reviews, directory, *more):
@@ -126,6 +126,14 @@ def test_the_slope_by_hand():
     assert found["slope_ci95"] is None
 
 
+def test_without_checkpoints_the_command_that_makes_them_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        run_in_process("upstream_curve")
+    assert "found 0 checkpoints in runs/pretrain/models (none); expected 4" in str(caught.value)
+    assert "python recipes/pretrain.py --keep 5 makes them, in runs/pretrain." in str(caught.value)
+
+
 def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews):
     corpus = tmp_path / "texts.txt"
     corpus.write_text(
@@ -145,5 +153,6 @@ def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews
     assert found["points"][0]["upstream_loss"] > found["points"][-1]["upstream_loss"]
     assert found["spearman"] is None or -1 <= found["spearman"] <= 1
     assert (tmp_path / "out/upstream_curve.png").stat().st_size > 1000
+    assert checkpoints([str(tmp_path / "pre")])[0].endswith("update-0000000")
     with pytest.raises(ConfigError, match="found 1 checkpoints .* expected 4 or more"):
         run_in_process("upstream_curve", "--model", tmp_path / "pre/model", "--train-file", reviews)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,11 @@ from launching import run_in_process
 from safetensors.torch import load_file
 from tiny import sentences
 
+from nlptl.config import PretrainConfig, load_yaml
+from nlptl.engine.setup import new_accelerator
 from nlptl.errors import UserError
+from nlptl.models.loading import load_config, load_tokenizer
+from nlptl.upstream_planning import prepare_pretraining, pretraining_plan
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +272,72 @@ def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path
             *("--model", checkpoints["bert"], "--mode", "lora", "--start-share", 0.5),
             *("--corpus", tmp_path / "no.txt", "--output-dir", tmp_path / "out"),
         )
+
+
+def test_without_a_flag_the_bundled_checkpoint_goes_on_with_the_bundled_texts(monkeypatch):
+    """Ten epochs over 720 short reviews; a few are longer than a piece has room for."""
+    monkeypatch.setattr("nlptl.upstream_planning.claim_directory", lambda config: None)
+    monkeypatch.setattr("nlptl.upstream_planning.check_directory", lambda config: None)
+    ready = prepare_pretraining(PretrainConfig())
+    assert ready.config.model == "bundled/bert" and ready.config.architecture is None
+    assert (len(ready.documents), len(ready.held_out)) == (720, 80)
+    accelerator, config = new_accelerator(), load_config("bundled/bert")
+    model, tokenizer = SimpleNamespace(config=config), load_tokenizer("bundled/bert")
+    plan, length = pretraining_plan(ready, model, tokenizer, accelerator)
+    sizes = [len(tokenizer.tokenize(text)) for text in ready.documents["text"]]
+    pieces = sum(-(-size // 126) for size in sizes if size >= 6)
+    assert 720 < pieces <= 736  # 46 batches
+    assert (plan.updates, length) == (460, 128)
+    for given, updates in (({"epochs": 2.0}, 92), ({"batch_size": 1, "epochs": 15.0}, 15 * pieces)):
+        ready = prepare_pretraining(PretrainConfig(**given))
+        assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == updates
+    ready = prepare_pretraining(PretrainConfig(gradient_accumulation_steps=2))
+    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == 230
+    ready = prepare_pretraining(PretrainConfig(width=32))
+    assert ready.config.model is None
+    assert (ready.config.architecture, ready.config.vocab_size) == ("bert", 8192)
+    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == 10_000
+
+
+def test_epochs_are_passes_over_the_pieces(corpus, finished, tmp_path):
+    run_in_process(
+        *("pretrain", "--model", finished / "model", "--corpus", corpus, "--epochs", 0.5),
+        *("--held-out", 40, "--output-dir", tmp_path / "run"),
+    )
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert 8 <= log[-1]["update"] <= 12  # 360 texts less those below six tokens, 16 a batch
+    assert log[-1]["examples"] == pytest.approx(16 * log[-1]["update"], abs=16)
+    saved = PretrainConfig(**load_yaml(PretrainConfig, tmp_path / "run/config.yaml"))
+    assert saved.epochs == 0.5 and saved.updates is None
+
+
+def refused(tmp_path, *argv):
+    with pytest.raises(UserError) as caught:
+        run_in_process("pretrain", *argv, "--output-dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    return str(caught.value)
+
+
+def test_flags_of_a_new_model_contradict_a_checkpoint(tmp_path):
+    message = refused(
+        tmp_path,
+        *("--model", "bundled/bert", "--depth", 6, "--width", 64, "--architecture", "t5"),
+        *("--warm-start", "--epochs", 1, "--updates", 5),
+    )
+    assert message.startswith("3 things need your attention:")
+    assert "bundled/bert and --architecture, --width, --warm-start contradict" in message
+    assert "--depth 6: bundled/bert has 12 blocks, and grows to a multiple" in message
+    assert "--epochs and --updates both say how long" in message
+    message = refused(tmp_path, "--tokenizer", "bundled/bert", "--vocab-size", 300)
+    assert message.startswith("--tokenizer and --vocab-size")
+    assert "has 12 blocks, and grows" in refused(tmp_path, "--depth", 18)
+
+
+def test_a_new_model_too_small_for_what_it_shall_hold(tmp_path):
+    own = ("--max-length", 500, "--positions", 64, "--vocab-size", 3)
+    for family, least in (("bert", 100), ("roberta", 261), ("t5", 200)):
+        message = refused(tmp_path, *own, "--architecture", family)
+        assert "--max-length 500: the new model takes at most 64 tokens (--positions)" in message
+        assert f"--vocab-size is 3; expected {least} or more" in message
+    message = refused(tmp_path, "--architecture", "bert", "--max-length", 300)
+    assert "takes at most 256 tokens" in message
