@@ -208,6 +208,9 @@ class PretrainConfig(TrainingConfig):
     model: str | None = None
     """Checkpoint to go on from, by default bundled/bert. A new model, from scratch, is asked for by any of
     --architecture, --tokenizer, --width, --positions, --vocab-size, --warm-start."""
+    learning_rate: float | None = None
+    """Peak rate; by default of a new model 0.001 (AdamW) or 0.02 (Adafactor), of a checkpoint that goes on the
+    mode's and the family's own (see the README)."""
     max_length: int | None = None
     """Tokens a piece of text; by default 128, or what the model takes."""
     objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"
@@ -230,7 +233,7 @@ class PretrainConfig(TrainingConfig):
     warm_start: bool = False
     """Start a model from scratch from token and pair counts instead of random embeddings."""
     optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
-    """Auto takes Adafactor for T5, at a rate of 0.02, else AdamW, at 0.001."""
+    """Auto takes Adafactor for T5, else AdamW."""
     updates: int | None = None
     """Optimizer updates in all; by default 10,000, or as many as ten epochs take if a checkpoint goes on and
     these are fewer."""

@@ -11,7 +11,7 @@ from nlptl.engine.setup import Plan, updates_for
 from nlptl.errors import ConfigError, Problems
 from nlptl.models.architecture import check_architecture, longest_position
 from nlptl.models.loading import load_config, longest_input
-from nlptl.modes import Mode
+from nlptl.modes import BASE_RATES, Mode, default_learning_rate
 from nlptl.planning import check_flags, check_precision, check_training
 from nlptl.ranges import with_sound_numbers
 from nlptl.runs import check_directory, claim_directory
@@ -22,6 +22,9 @@ from nlptl.terminal import is_main_process
 
 #: Flags that say what a new model is like; any of them asks for one.
 NEW_MODEL = ("architecture", "tokenizer", "width", "positions", "vocab_size", "warm_start")
+#: Peak rate of AdamW for a whole checkpoint that goes on, at the width given: half of a new model's, which at
+#: a width of 768 is 8e-5 (Gururangan et al., 2020, adapted RoBERTa to a task's texts at 1e-4).
+GOING_ON, AT_WIDTH = 5e-4, 128
 #: What training goes on from, where no new model is asked for.
 START = "bundled/bert"
 #: A vocabulary from scratch: entries, and the fewest that a family's kind can be trained with (BERT's letters;
@@ -199,6 +202,9 @@ def prepare_pretraining(config: Any) -> Upstream:
         problems.run(check_directory, config)
     problems.raise_if_any()
     assert checked and objective and corpus  # raised above otherwise
+    if config.learning_rate is None:
+        rate = default_rate(config, *checked, optimizer_of(config, objective))
+        config = dataclasses.replace(config, learning_rate=rate)
     if is_main_process():
         claim_directory(config)
     return Upstream(config, checked[0], objective, *corpus)
@@ -284,7 +290,7 @@ def pretraining_plan(
     plan = Plan(
         optimizer=name,
         updates=updates,
-        learning_rate=config.learning_rate or OPTIMIZERS[name],
+        learning_rate=config.learning_rate,
         warmup=config.warmup,
         weight_decay=config.weight_decay,
         schedule=config.schedule,
@@ -295,6 +301,23 @@ def pretraining_plan(
         checkpointing=config.gradient_checkpointing,
     )
     return plan, length
+
+
+def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: str) -> float:
+    """The peak rate of a pretraining run that is given none.
+
+    A new model's is its optimizer's. A checkpoint that goes on gets half of that: under Adafactor, whose rates
+    are relative to each tensor's size, whatever the mode and width; under AdamW scaled to the width, and more
+    where blocks are frozen, as in fine-tuning. A head or LoRA alone has its own row there.
+    """
+    if config.model is None:
+        return OPTIMIZERS[optimizer]
+    if optimizer == "adafactor":
+        return OPTIMIZERS[optimizer] / 2
+    if mode.kind in ("head-only", "lora"):
+        return default_learning_rate(mode, family, width)
+    more = BASE_RATES[family][mode.kind] / BASE_RATES[family]["full"]
+    return float(f"{GOING_ON * more * AT_WIDTH / width:.2g}")
 
 
 def optimizer_of(config: Any, objective: Objective) -> str:

@@ -14,7 +14,8 @@ from nlptl.config import PretrainConfig, load_yaml
 from nlptl.engine.setup import new_accelerator
 from nlptl.errors import UserError
 from nlptl.models.loading import load_config, load_tokenizer
-from nlptl.upstream_planning import prepare_pretraining, pretraining_plan
+from nlptl.modes import parse_mode
+from nlptl.upstream_planning import default_rate, prepare_pretraining, pretraining_plan
 
 
 @pytest.fixture(scope="module")
@@ -341,3 +342,32 @@ def test_a_new_model_too_small_for_what_it_shall_hold(tmp_path):
         assert f"--vocab-size is 3; expected {least} or more" in message
     message = refused(tmp_path, "--architecture", "bert", "--max-length", 300)
     assert "takes at most 256 tokens" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        ({"model": "bundled/bert"}, 5e-4),
+        (
+            {"model": "bundled/bert", "mode": "freeze-lower-8"},
+            1e-3,
+        ),  # twice full's, as in BASE_RATES
+        ({"model": "bundled/bert", "mode": "lora"}, 3e-3),  # 5e-4 * 768 / 128
+        ({"model": "bundled/bert", "mode": "head-only"}, 1.2e-2),
+        ({"model": "bundled/roberta", "optimizer": "adafactor"}, 1e-2),
+        ({"model": "bundled/t5", "mode": "lora"}, 1e-2),
+        ({"model": "bundled/bert", "learning_rate": 0.5}, 0.5),
+        ({"architecture": "bert"}, 1e-3),
+        ({"architecture": "t5", "width": 256}, 2e-2),
+    ],
+)
+def test_the_rate_depends_on_mode_optimizer_and_start(given, rate, tmp_path):
+    config = PretrainConfig(**given, output_dir=tmp_path / "out")
+    assert prepare_pretraining(config).config.learning_rate == pytest.approx(rate)
+    saved = PretrainConfig(**load_yaml(PretrainConfig, tmp_path / "out/config.yaml"))
+    assert saved.learning_rate == pytest.approx(rate)
+
+
+def test_a_wide_model_goes_on_at_a_smaller_rate():
+    config = PretrainConfig(model="x")
+    assert default_rate(config, parse_mode("full"), "roberta", 768, "adamw") == 8.3e-5
