@@ -260,6 +260,10 @@ class PretrainConfig(TrainingConfig):
     """Decay of the rate after warm-up."""
     held_out: int | None = None
     """Documents set aside to measure the held-out loss; by default a tenth, at most 2,000."""
+    max_train_examples: int | None = None
+    """Train on a seeded subset of so many documents."""
+    max_eval_examples: int | None = None
+    """Score on so many of the documents set aside."""
     eval_every: int = 1000
     """Updates between held-out losses."""
     save_every: int = 500

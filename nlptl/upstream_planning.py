@@ -180,7 +180,17 @@ def read_corpus(config: Any) -> tuple[Any, Any]:
     """
     if not config.corpus:
         raise ConfigError("--corpus is missing; expected texts without labels, name[:weight].")
-    return load_corpus(config.corpus, column=config.text_column, held_out=config.held_out)
+    train, aside = load_corpus(config.corpus, column=config.text_column, held_out=config.held_out)
+    # What is scored is the same whatever the seed, so that the losses of runs compare.
+    return _some(train, config.max_train_examples, config.seed), _some(
+        aside, config.max_eval_examples, 0
+    )
+
+
+def _some(documents: Any, most: int | None, seed: int) -> Any:
+    if most is None or most >= len(documents):
+        return documents
+    return documents.shuffle(seed=seed).select(range(most))
 
 
 def prepare_pretraining(config: Any) -> Upstream:

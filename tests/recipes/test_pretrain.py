@@ -15,7 +15,7 @@ from nlptl.engine.setup import new_accelerator
 from nlptl.errors import UserError
 from nlptl.models.loading import load_config, load_tokenizer
 from nlptl.modes import parse_mode
-from nlptl.upstream_planning import default_rate, prepare_pretraining, pretraining_plan
+from nlptl.upstream_planning import default_rate, prepare_pretraining, pretraining_plan, read_corpus
 
 
 @pytest.fixture(scope="module")
@@ -371,3 +371,19 @@ def test_the_rate_depends_on_mode_optimizer_and_start(given, rate, tmp_path):
 def test_a_wide_model_goes_on_at_a_smaller_rate():
     config = PretrainConfig(model="x")
     assert default_rate(config, parse_mode("full"), "roberta", 768, "adamw") == 8.3e-5
+
+
+def test_subsets_of_the_documents_are_seeded_and_scored_ones_the_same():
+    """The two sources are mixed in a subset of their documents."""
+    corpus = ("bundled/reviews/unlabelled.jsonl", "bundled/reviews/train.jsonl")
+    own = {"corpus": corpus, "max_train_examples": 50, "max_eval_examples": 9}
+    all_train, all_aside = read_corpus(PretrainConfig(corpus=corpus))
+    train, aside = read_corpus(PretrainConfig(**own))
+    assert (len(train), len(aside)) == (50, 9) and len(all_train) > 1000
+    later = set(all_train["text"][720:])
+    assert 10 < sum(text in later for text in train["text"]) < 40
+    assert set(aside["text"]) < set(all_aside["text"])
+    again, same = read_corpus(PretrainConfig(**own, seed=1))
+    assert set(again["text"]) != set(train["text"]) and same["text"][:] == aside["text"][:]
+    whole = read_corpus(PretrainConfig(**{**own, "max_train_examples": 10**6}))[0]
+    assert whole["text"][:] == all_train["text"][:]
