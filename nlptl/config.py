@@ -54,10 +54,16 @@ class TrainingConfig:
     """Compile the model (torch.compile); pays on GPUs and long runs, seldom on CPUs."""
     gradient_checkpointing: bool = False
     """Compute the trained blocks' activations twice instead of keeping them: less memory, more time."""
-    tracker: str | None = None
-    """Where to log besides the terminal: tensorboard, wandb, … (any tracker of Accelerate)."""
     resume: bool = False
     """Go on from the newest whole checkpoint in --output-dir."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedConfig:
+    """What the recipes that train one model have in common."""
+
+    tracker: str | None = None
+    """Where to log besides the terminal: tensorboard, wandb, … (any tracker of Accelerate)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,7 @@ class SupervisedConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportedConfig(SupervisedConfig):
+class ReportedConfig(SupervisedConfig, TrackedConfig):
     """What the recipes that fine-tune one checkpoint have in common."""
 
     report: Literal["quick", "standard", "full"] | None = None
@@ -163,6 +169,8 @@ class GridConfig(SupervisedConfig):
     """Column of the answers (QA)."""
     seeds: int = 6
     """Runs of each, with seeds seed, seed + 1, …"""
+    resume: bool = False
+    """Go on where --output-dir stopped, which the same command does without it too."""
     parallel: int = 1
     """Processes that run side by side, each with its share of the cores."""
 
@@ -197,7 +205,7 @@ class UpstreamCurveConfig(GridConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig(TrainingConfig):
+class PretrainConfig(TrainingConfig, TrackedConfig):
     """Pretrain from scratch, or go on from a checkpoint."""
 
     corpus: tuple[str, ...] = ("bundled/reviews/unlabelled.jsonl",)
@@ -235,7 +243,7 @@ class PretrainConfig(TrainingConfig):
     optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
     """Auto takes Adafactor for T5, else AdamW."""
     updates: int | None = None
-    """Optimizer updates in all; by default 10,000, or as many as ten epochs take if a checkpoint goes on and
+    """Optimizer updates in all; by default 10,000, or as many as five epochs take if a checkpoint goes on and
     these are fewer."""
     epochs: float | None = None
     """Passes over the corpus, instead of --updates."""

@@ -3,14 +3,14 @@
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nlptl.config import load_yaml, to_yaml
-from nlptl.errors import ConfigError, RunError, listed
+from nlptl.errors import ConfigError, RunError, UserError, listed
 from nlptl.files import write_json
 from nlptl.finetuning import FineTuned
 from nlptl.metrics.spread import has_failed, spread
@@ -21,7 +21,10 @@ from nlptl.terminal import say
 from nlptl.versions import versions
 
 #: Any of these in an output directory means that a run was there.
-TRACES = ("result.json", "config.yaml", "model", "checkpoints")
+TRACES = (
+    *("result.json", "config.yaml", "model", "checkpoints"),
+    *("compare.json", "upstream_curve.json"),
+)
 #: May differ between a run and its resumption.
 FREE = {"resume", "report", "curve", "upstream_text"}
 #: Learning rates kept in the record; of longer runs, evenly chosen ones.
@@ -67,18 +70,7 @@ def claim_directory(config: Any) -> None:
     """
     saved = config.output_dir / "config.yaml"
     if saved.exists():
-        before = type(config)(**load_yaml(type(config), saved))
-        changed = [
-            f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
-            for name, value in vars(config).items()
-            if name not in FREE and getattr(before, name) != value
-        ]
-        if changed:
-            raise ConfigError(
-                f"--resume goes on with the run in {config.output_dir}, but other flags are set than "
-                f"it began with: {'; '.join(changed)}. Give the same flags (or --config {saved}), or "
-                "choose another --output-dir."
-            )
+        check_unchanged(config)
         return
     try:
         config.output_dir.mkdir(parents=True, exist_ok=True)
@@ -88,6 +80,36 @@ def claim_directory(config: Any) -> None:
             f"--output-dir {config.output_dir}: cannot be written to ({error.strerror}). Choose another "
             "directory."
         ) from error
+
+
+def check_unchanged(config: Any, free: Collection[str] = FREE) -> None:
+    """Make sure that the run in ``config.output_dir`` began with the same flags.
+
+    Args:
+        config: What is asked for now.
+        free: Flags that may differ.
+
+    Raises:
+        ConfigError: Naming those that do, or if the run there is of another recipe.
+    """
+    saved = config.output_dir / "config.yaml"
+    try:
+        before = type(config)(**load_yaml(type(config), saved))
+    except UserError as error:
+        raise ConfigError(
+            f"--output-dir {config.output_dir} holds a run of another recipe or version, which would be "
+            "written over. Choose another directory, or delete that one."
+        ) from error
+    changed = [
+        f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
+        for name, value in vars(config).items()
+        if name not in free and getattr(before, name) != value
+    ]
+    if changed:
+        raise ConfigError(
+            f"--output-dir {config.output_dir} holds a run that began with other flags: {'; '.join(changed)}. "
+            f"Give the same flags (or --config {saved}) to go on with it, or choose another --output-dir."
+        )
 
 
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:

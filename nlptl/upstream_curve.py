@@ -13,7 +13,7 @@ from nlptl.evaluation.cells import architecture_hash
 from nlptl.evaluation.render.files import write_pictured
 from nlptl.evaluation.render.upstream_curve import upstream_figure, upstream_markdown
 from nlptl.evaluation.upstream import upstream_loss
-from nlptl.grid import prepare_grid, run_grid
+from nlptl.grid import claim_grid_directory, prepare_grid, run_grid
 from nlptl.metrics.spread import spread
 from nlptl.reporting import upstream_texts
 from nlptl.terminal import muted, say
@@ -44,7 +44,7 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
             "Give checkpoints of one pretraining run."
         )
     texts = upstream_texts(config.upstream_text) or bundled_texts()
-    config.output_dir.mkdir(parents=True, exist_ok=True)  # fails now, not after hours
+    claim_grid_directory(config)
     points = []
     arms = run_grid(grid, parallel=config.parallel)
     for name, arm in zip(names, arms.values(), strict=True):

@@ -39,7 +39,7 @@ ALLOWED = {
     "upstream_planning": BASE
     | {"data", "engine", "models", "modes", "planning", "ranges", "runs", "tasks"},
     "grid": BASE
-    | {"cache", "evaluation", "finetuning", "planning", "ranges", "reporting", "tasks"},
+    | {"cache", "evaluation", "finetuning", "planning", "ranges", "reporting", "runs", "tasks"},
     "comparing": BASE | {"evaluation", "grid", "reporting"},
     "upstream_curve": BASE | {"engine", "evaluation", "grid", "metrics", "reporting"},
     "evaluation": BASE
