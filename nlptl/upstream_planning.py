@@ -32,7 +32,7 @@ START = "bundled/bert"
 VOCABULARY, LEAST_VOCABULARY = 8192, {"bert": 100, "roberta": 261, "t5": 200}
 #: Where none are asked for: tokens a piece; updates of a new model; epochs of one that goes on, with as many
 #: updates at most.
-LENGTH, UPDATES, EPOCHS = 128, 10_000, 10
+LENGTH, UPDATES, EPOCHS = 128, 10_000, 5
 
 
 def asks_for_new(config: Any) -> list[str]:
