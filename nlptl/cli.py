@@ -43,7 +43,7 @@ def predict(
         context_column: Column of the passages, likewise.
         batch_size: Texts or windows a batch.
     """
-    _check(text, question, context, file, output)
+    _check(text, question, context, file, output, batch_size)
     from nlptl.predictors import load_predictor
 
     predictor = load_predictor(directory, batch_size=batch_size)
@@ -65,6 +65,7 @@ def _check(
     context: str | None,
     file: Path | None,
     output: Path | None,
+    batch_size: int,
 ) -> None:
     problems = Problems()
     if sum((text is not None, question is not None or context is not None, file is not None)) != 1:
@@ -75,6 +76,10 @@ def _check(
         problems.add(f"--file {file}: there is no such file.")
     if output is not None and output.exists():
         problems.add(f"--output {output} exists, and would be written over. Choose another name.")
+    if output is not None and not output.parent.is_dir():
+        problems.add(f"--output {output}: there is no folder {output.parent}. Make it first.")
+    if batch_size < 1:
+        problems.add(f"--batch-size is {batch_size}; expected a number above 0.")
     problems.raise_if_any()
 
 

@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any
 
 from nlptl.evaluation.body import bundled_texts
-from nlptl.evaluation.comparison import Pair, compare_all, recommend, row
+from nlptl.evaluation.comparison import TEST, Pair, compare_all, recommend, row
 from nlptl.evaluation.render.comparison import comparison_figure, comparison_markdown
 from nlptl.evaluation.render.files import write_pictured
-from nlptl.grid import prepare_grid, run_grid
+from nlptl.grid import claim_grid_directory, prepare_grid, run_grid
 from nlptl.reporting import upstream_texts
 from nlptl.terminal import say
 from nlptl.versions import versions
@@ -16,7 +16,8 @@ from nlptl.versions import versions
 def run_comparison(config: Any) -> dict[str, Any]:
     """Fine-tune every checkpoint under every mode, and write ``compare.json``, ``.md``, ``.png`` and ``.svg``.
 
-    Cells that are finished are found again, so an interrupted comparison goes on where it stopped.
+    Cells that are finished are found again, so the same command goes on where an interrupted one stopped;
+    ``config.yaml`` says which it was.
 
     Args:
         config: A :class:`nlptl.config.CompareConfig`.
@@ -29,7 +30,7 @@ def run_comparison(config: Any) -> dict[str, Any]:
     """
     grid = prepare_grid(config, [(model, mode) for model in config.model for mode in config.mode])
     texts = upstream_texts(config.upstream_text) or bundled_texts()
-    config.output_dir.mkdir(parents=True, exist_ok=True)  # fails now, not after hours
+    claim_grid_directory(config)
     arms = run_grid(grid, texts=texts, parallel=config.parallel)
     rows = {name: row(arm) for name, arm in arms.items()}
     pairs = compare_all(arms, groups=grid.task.groups(grid.splits["test"]))
@@ -43,6 +44,7 @@ def run_comparison(config: Any) -> dict[str, Any]:
         "seeds": list(grid.seeds),
         "rows": rows,
         "pairs": [pair_record(pair) for pair in pairs],
+        "test": TEST,
         "take": take,
         "sentence": why,
         "versions": versions(),

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from nlptl.declared import check_words, declared_types, from_yaml
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
 from nlptl.terminal import is_main_process
 
 C = TypeVar("C")
+#: ``--config`` is no field of a configuration, so ``--help`` would not name it.
+CONFIG_HELP = "--config FILE takes flags from a YAML file, such as a run's config.yaml; flags on the line win."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +54,16 @@ class TrainingConfig:
     """Compile the model (torch.compile); pays on GPUs and long runs, seldom on CPUs."""
     gradient_checkpointing: bool = False
     """Compute the trained blocks' activations twice instead of keeping them: less memory, more time."""
-    tracker: str | None = None
-    """Where to log besides the terminal: tensorboard, wandb, … (any tracker of Accelerate)."""
     resume: bool = False
     """Go on from the newest whole checkpoint in --output-dir."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedConfig:
+    """What the recipes that train one model have in common."""
+
+    tracker: str | None = None
+    """Where to log besides the terminal: tensorboard, wandb, … (any tracker of Accelerate)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +99,7 @@ class SupervisedConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportedConfig(SupervisedConfig):
+class ReportedConfig(SupervisedConfig, TrackedConfig):
     """What the recipes that fine-tune one checkpoint have in common."""
 
     report: Literal["quick", "standard", "full"] | None = None
@@ -162,6 +171,8 @@ class GridConfig(SupervisedConfig):
     """Column of the answers (QA)."""
     seeds: int = 6
     """Runs of each, with seeds seed, seed + 1, …"""
+    resume: bool = False
+    """Go on where --output-dir stopped, which the same command does without it too."""
     parallel: int = 1
     """Processes that run side by side, each with its share of the cores."""
 
@@ -187,7 +198,7 @@ class CompareConfig(GridConfig):
 class UpstreamCurveConfig(GridConfig):
     """Downstream score against upstream loss, over checkpoints of one architecture."""
 
-    model: tuple[str, ...] = ()  # type: ignore[assignment]
+    model: tuple[str, ...] = ("runs/pretrain",)  # type: ignore[assignment]
     """Four or more checkpoints, or the directory of a run of recipes/pretrain.py --keep N."""
     seeds: int = 3
     """Runs of each, with seeds seed, seed + 1, …"""
@@ -196,39 +207,48 @@ class UpstreamCurveConfig(GridConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig(TrainingConfig):
+class PretrainConfig(TrainingConfig, TrackedConfig):
     """Pretrain from scratch, or go on from a checkpoint."""
 
-    corpus: tuple[str, ...] = ()
+    corpus: tuple[str, ...] = ("bundled/reviews/unlabelled.jsonl",)
     """Texts without labels, name[:weight]: files (parquet, jsonl, json, csv, tsv; txt holds a document a
     line), folders of such files, bundled/reviews/unlabelled.jsonl, hub names (name or name:config)."""
     text_column: str = "text"
     """The column that holds a document."""
     model: str | None = None
-    """Checkpoint to go on from; none means from scratch."""
+    """Checkpoint to go on from, by default bundled/bert. A new model, from scratch, is asked for by any of
+    --architecture, --tokenizer, --width, --positions, --vocab-size, --warm-start."""
+    learning_rate: float | None = None
+    """Peak rate; by default of a new model 0.001 (AdamW) or 0.02 (Adafactor), of a checkpoint that goes on the
+    mode's and the family's own (see the README)."""
+    max_length: int | None = None
+    """Tokens a piece of text; by default 128, or what the model takes."""
     objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"
     """What is predicted; auto takes span corruption for T5, else masked language modelling."""
-    architecture: str = "bert"
-    """Of a model from scratch: a family (bert, roberta, t5), or a configuration: the path of a config.json,
-    a checkpoint, or a hub name. --depth and --positions go before what it says."""
+    architecture: str | None = None
+    """Of a model from scratch: a family (bert, by default; roberta, t5), or a configuration: the path of a
+    config.json, a checkpoint, or a hub name. --depth and --positions go before what it says."""
     tokenizer: str | None = None
     """Take this checkpoint's tokenizer instead of training one (WordPiece for bert, byte-level BPE for
     roberta, Unigram for t5)."""
     depth: int | None = None
-    """Blocks, 12 by default (T5: of the encoder). With --model, more than it has: it grows, and computes
-    the same at first."""
+    """Blocks, 12 by default (T5: of the encoder). Of a checkpoint, a multiple of those it has: it grows, and
+    computes the same at first."""
     width: int | None = None
     """Hidden size of a model from scratch, a multiple of 32; 128 by default."""
     positions: int | None = None
     """Longest input of a model from scratch, in tokens; 256 by default."""
-    vocab_size: int = 8192
-    """Entries of a vocabulary trained from scratch."""
+    vocab_size: int | None = None
+    """Entries of a vocabulary trained from scratch, 8192 by default."""
     warm_start: bool = False
     """Start a model from scratch from token and pair counts instead of random embeddings."""
     optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
-    """Auto takes Adafactor for T5, at a rate of 0.02, else AdamW, at 0.001."""
-    updates: int = 10_000
-    """Optimizer updates in all."""
+    """Auto takes Adafactor for T5, else AdamW."""
+    updates: int | None = None
+    """Optimizer updates in all; by default 10,000, or as many as five epochs take if a checkpoint goes on and
+    these are fewer."""
+    epochs: float | None = None
+    """Passes over the corpus, instead of --updates."""
     mask_share: float = 0.15
     """Share of the tokens to predict."""
     whole_words: bool = False
@@ -250,6 +270,10 @@ class PretrainConfig(TrainingConfig):
     """Decay of the rate after warm-up."""
     held_out: int | None = None
     """Documents set aside to measure the held-out loss; by default a tenth, at most 2,000."""
+    max_train_examples: int | None = None
+    """Train on a seeded subset of so many documents."""
+    max_eval_examples: int | None = None
+    """Score on so many of the documents set aside."""
     eval_every: int = 1000
     """Updates between held-out losses."""
     save_every: int = 500
@@ -267,15 +291,23 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
     Both spellings, ``--output-dir`` and ``--output_dir``, work.
 
     Raises:
-        ConfigError: If the YAML file is missing, damaged, or has unknown keys.
-        SystemExit: With code 2 for a flag that does not exist or a value of the wrong type.
+        UserError: With all flags that do not exist and all values of the wrong type, on the line and in the
+            file; or if the file is missing or damaged.
+        SystemExit: After ``--help``, and with code 2 for what the parser refuses besides.
     """
     import tyro
 
     argv = list(sys.argv[1:] if argv is None else argv)
     argv, path = _take_config(_whole_report(argv))
-    default: Any = cls(**load_yaml(cls, path)) if path else None
-    parsed: Any = tyro.cli(cls, args=argv, default=default, description=description)
+    problems, values = Problems(), {}
+    if not {"-h", "--help"} & {*argv}:
+        problems.run(check_words, cls, argv)
+    if path:
+        values = problems.run(load_yaml, cls, path)
+    problems.raise_if_any()
+    default: Any = cls(**values) if values else None
+    text = f"{description.strip()}\n\n{CONFIG_HELP}"
+    parsed: Any = tyro.cli(cls, args=argv, default=default, description=text)
     return parsed
 
 
@@ -303,45 +335,41 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
     """Read a YAML file as keyword arguments of a configuration.
 
     Raises:
-        ConfigError: Naming all unknown keys at once, with suggestions.
+        ConfigError: If it cannot be read; or naming all unknown keys, with suggestions, and all values of
+            another type than the flag's.
     """
     import yaml
 
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}.")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, OSError) as error:
         raise ConfigError(f"--config {path} is no valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"--config {path}: expected a text file in UTF-8, found other bytes ({error.reason} at byte "
+            f"{error.start}). Save it as UTF-8."
+        ) from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"--config {path}: expected 'flag: value' lines, found a {type(values).__name__}."
         )
     values = {str(key).replace("-", "_"): value for key, value in values.items()}
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    problems = Problems()
-    for key in values.keys() - fields.keys():
+    types, problems = declared_types(cls), Problems()
+    for key in [key for key in values if key not in types]:
         problems.add(
-            f"--config {path} has the unknown key '{key}'.{suggest(key, list(fields))} "
-            f"Known: {listed(sorted(fields))}."
+            f"--config {path} has the unknown key '{key}'.{suggest(key, list(types))} "
+            f"Known: {listed(sorted(types))}."
         )
-    problems.raise_if_any()
-    return {key: _as_declared(value, fields[key].type) for key, value in values.items()}
-
-
-def _as_declared(value: Any, declared: Any) -> Any:
-    """YAML has neither tuples, nor paths, nor floats written like 1e-4."""
-    text = str(declared)
-    if isinstance(value, list):
-        return tuple(value)
-    if "Path" in text and isinstance(value, str):
-        return Path(value)
-    if "float" in text and isinstance(value, int | str) and not isinstance(value, bool):
+        del values[key]
+    for key, value in values.items():
         try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+            values[key] = from_yaml(value, types[key])
+        except ValueError as error:
+            problems.add(f"--config {path}: {key} is {value!r}; expected {error}.")
+    problems.raise_if_any()
+    return values
 
 
 def to_yaml(config: Any) -> str:

@@ -11,10 +11,12 @@ from nlptl.cache.prefix_cache import forget
 from nlptl.errors import Problems
 from nlptl.evaluation.arms import Arm, Runner, run_arm
 from nlptl.finetuning import Settings
-from nlptl.planning import check_training, fill_in, settings_of
+from nlptl.planning import check_training, check_upstream_text, fill_in, settings_of
+from nlptl.ranges import with_sound_numbers
 from nlptl.reporting import RECIPES
+from nlptl.runs import check_directory, check_unchanged, claim_directory
 from nlptl.tasks.base import Task
-from nlptl.terminal import say
+from nlptl.terminal import is_main_process, say
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,10 @@ def prepare_grid(config: Any, pairs: Sequence[tuple[str, str]]) -> Grid:
         own: Any = kind(**{**given, "model": model, "mode": mode})
         checked.append((own, problems.run(check_training, own)))
         if data is None:
-            data = problems.run(prepare, own)
+            data = problems.run(prepare, with_sound_numbers(own))
+    problems.run(check_upstream_text, config)
+    if is_main_process():
+        problems.run(check_grid_directory, config)
     problems.raise_if_any()
     assert data  # raised above otherwise
     task, splits, origin = data
@@ -77,6 +82,31 @@ def prepare_grid(config: Any, pairs: Sequence[tuple[str, str]]) -> Grid:
         entries[name] = settings_of(filled, mode, config.seed)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     return Grid(task, splits, origin, entries, seeds)
+
+
+def check_grid_directory(config: Any) -> None:
+    """Make sure that ``config.output_dir`` is free, or that what began there began with the same flags.
+
+    The same command goes on without ``--resume`` too: nothing is lost, since finished cells lie elsewhere and
+    are found again.
+
+    Raises:
+        ConfigError: If another run is there.
+    """
+    if (config.output_dir / "config.yaml").exists():
+        check_unchanged(config, free=("resume", "parallel"))
+    else:
+        check_directory(config)
+
+
+def claim_grid_directory(config: Any) -> None:
+    """Make ``config.output_dir`` and write ``config.yaml`` there, unless the same comparison has done so.
+
+    Raises:
+        ConfigError: If nothing can be written there.
+    """
+    if is_main_process() and not (config.output_dir / "config.yaml").exists():
+        claim_directory(config)
 
 
 def run_grid(

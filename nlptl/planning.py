@@ -6,59 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from nlptl.data.corpus import files_of, load_corpus
-from nlptl.engine.optim import OPTIMIZERS
-from nlptl.engine.setup import Plan
+from nlptl.data.corpus import files_of
 from nlptl.errors import ConfigError, Problems
 from nlptl.finetuning import Settings, default_epochs
-from nlptl.models.architecture import check_architecture, longest_position
-from nlptl.models.building import SENTINELS, check_growth, model_to_train
+from nlptl.models.building import check_growth
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.models.lora import check_targets
 from nlptl.modes import Mode, check_above, check_depth, default_learning_rate, parse_mode
+from nlptl.ranges import check_numbers, with_sound_numbers
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
-from nlptl.tasks.masked_lm import MaskedLM
-from nlptl.tasks.objectives import Objective
-from nlptl.tasks.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
 from nlptl.terminal import is_main_process, say
 
 C = TypeVar("C")
-#: Tokens of a pretraining's piece of text, where none are asked for.
-PIECE = 128
 #: Configuration to task, splits and their record.
 PrepareData = Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
-
-
-def check_numbers(config: Any) -> None:
-    """Make sure that every number is in its range.
-
-    Raises:
-        UserError: With all that are not.
-    """
-    problems = Problems()
-    positive = (
-        "batch_size",
-        "gradient_accumulation_steps",
-        "max_length",
-        "max_train_examples",
-        "max_eval_examples",
-        "seeds",
-        "epochs",
-        "patience",
-        "learning_rate",
-        "updates",
-    )
-    for name in positive:
-        value = getattr(config, name, None)
-        if value is not None and not value > 0:
-            problems.add(f"--{name.replace('_', '-')} is {value}; expected a number above 0.")
-    for name in ("weight_decay", "warmup", "max_grad_norm", "seed", "bag_weight", "teacher_weight"):
-        value = getattr(config, name, 0)
-        if value < 0:
-            problems.add(f"--{name.replace('_', '-')} is {value}; expected 0 or more.")
-    problems.raise_if_any()
 
 
 def check_tracker(name: str | None) -> None:
@@ -177,8 +140,9 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
         UserError: With every mistake.
     """
     problems = Problems()
-    mode = _check_flags(config, problems)
-    model = problems.run(check_model, config.model, config.max_length)
+    mode = check_flags(config, problems)
+    length = with_sound_numbers(config).max_length
+    model = problems.run(check_model, config.model, length)
     if model:
         problems.run(check_precision, model[0])
     if mode:
@@ -195,29 +159,12 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
     return mode, model[0], model[1]
 
 
-def check_from_scratch(config: Any) -> tuple[Mode, str]:
-    """Check a :class:`nlptl.config.PretrainConfig` without a checkpoint, all mistakes at once.
+def check_flags(config: Any, problems: Problems) -> Mode | None:
+    """Check numbers, tracker and mode; what is wrong is noted.
 
     Returns:
-        The mode and the new model's family.
-
-    Raises:
-        UserError: With every mistake.
+        The mode, if it can be read.
     """
-    problems = Problems()
-    mode = _check_flags(config, problems)
-    sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
-    family = problems.run(check_architecture, config.architecture, **sizes)
-    if family:
-        problems.run(check_precision, family)
-    if mode and mode.kind != "full":
-        problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
-    problems.raise_if_any()
-    assert mode and family  # raised above otherwise
-    return mode, family
-
-
-def _check_flags(config: Any, problems: Problems) -> Mode | None:
     problems.run(check_numbers, config)
     problems.run(check_tracker, config.tracker)
     return problems.run(read_mode, config)
@@ -300,8 +247,6 @@ def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
     def prepare(config: Any) -> tuple[Task, dict, dict]:
         if config.split_seed is None:
             return prepare_data(config)
-        if config.split_seed < 0:
-            raise ConfigError(f"--split-seed is {config.split_seed}; expected 0 or more.")
         return prepare_data(dataclasses.replace(config, seed=config.split_seed))
 
     return prepare
@@ -321,7 +266,7 @@ def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
     """
     problems = Problems()
     training = problems.run(check_training, config)
-    data = problems.run(prepare_data, config)
+    data = problems.run(prepare_data, with_sound_numbers(config))
     problems.run(check_upstream_text, config)
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
@@ -335,177 +280,3 @@ def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
     if is_main_process():
         claim_directory(filled)
     return Prepared(filled, mode, task, splits, {"data": origin, "defaults": defaults_used(config)})
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """A pretraining run that is checked and ready to go.
-
-    Attributes:
-        config: Without a blank; also in the run's ``config.yaml``.
-        mode: What trains.
-        objective: What is predicted.
-        documents: Training texts, a dataset with the column ``text``.
-        held_out: Texts set aside.
-        record: For ``result.json``: task, model, corpus, and the flags that stood at their defaults.
-    """
-
-    config: Any
-    mode: Mode
-    objective: Objective
-    documents: Any
-    held_out: Any
-    record: dict[str, Any]
-
-    def build(self) -> tuple[Any, Any, frozenset[str]]:
-        """See :func:`nlptl.models.building.model_to_train`."""
-        return model_to_train(self.config, self.objective, self.documents)
-
-
-def read_corpus(config: Any) -> tuple[Any, Any]:
-    """Training and held-out documents.
-
-    Raises:
-        UserError: If there are none, or they cannot be read.
-    """
-    if not config.corpus:
-        raise ConfigError("--corpus is missing; expected texts without labels, name[:weight].")
-    return load_corpus(config.corpus, column=config.text_column, held_out=config.held_out)
-
-
-def prepare_pretraining(config: Any) -> Upstream:
-    """Check a :class:`nlptl.config.PretrainConfig`, read its corpus, and claim the output directory.
-
-    Raises:
-        UserError: With every mistake, before any slow work.
-    """
-    problems = Problems()
-    corpus = problems.run(read_corpus, config)
-    check = check_from_scratch if config.model is None else check_training
-    checked = problems.run(check, config)
-    objective = problems.run(choose_objective, config, checked[1]) if checked else None
-    problems.run(check_start_share, config, checked[0] if checked else None)
-    if isinstance(objective, SpanCorruption):
-        problems.run(check_spans, config, objective)
-    if is_main_process():
-        problems.run(check_directory, config)
-    problems.raise_if_any()
-    assert checked and objective and corpus  # raised above otherwise
-    filled = fill_in_upstream(config, objective)
-    if is_main_process():
-        claim_directory(filled)
-    record = {
-        "task": filled.objective,
-        "model": config.model,
-        "architecture": config.architecture if config.model is None else None,
-        "mode": config.mode,
-        "lora": dataclasses.asdict(checked[0]) if checked[0].kind == "lora" else None,
-        "seed": config.seed,
-        "data": {"corpus": list(config.corpus), "text_column": config.text_column},
-        "defaults": defaults_used(config),
-    }
-    return Upstream(filled, checked[0], objective, *corpus, record)
-
-
-def fill_in_upstream(config: Any, objective: Objective) -> Any:
-    """Replace every None and every ``auto`` of a pretraining that has a default by that default."""
-    spans = isinstance(objective, SpanCorruption)
-    plan, length = pretraining_plan(config, objective), config.max_length or PIECE
-    if config.model is None:
-        room = longest_position(config.architecture, config.positions)
-    else:  # no more than it takes, or --config would refuse what it takes back
-        given = load_config(config.model)
-        room = check_family(given.model_type).positions(given)
-    return dataclasses.replace(
-        config,
-        objective="span-corruption" if spans else "masked-lm",
-        optimizer=plan.optimizer,
-        learning_rate=plan.learning_rate,
-        max_length=min(length, room or length),
-    )
-
-
-def check_start_share(config: Any, mode: Mode | None) -> None:
-    """Make sure that there is a start whose weights can be mixed in, all mistakes at once.
-
-    Raises:
-        UserError: If the share is none, the model is new, or LoRA leaves the start as it is.
-    """
-    share, problems = config.start_share, Problems()
-    if not 0 <= share < 1:
-        problems.add(f"--start-share is {share}; expected 0 or more and less than 1.")
-    if share and config.model is None:
-        problems.add("--start-share needs --model: a model from scratch has nothing to keep.")
-    if share and mode and mode.kind == "lora":
-        problems.add(
-            "--start-share: under LoRA the start's weights stay as they are; lower --lora-alpha instead."
-        )
-    problems.raise_if_any()
-
-
-def check_spans(config: Any, task: SpanCorruption) -> None:
-    """Make sure that the vocabulary, or the one that will be trained, has enough sentinels.
-
-    Raises:
-        UserError: If not, or if there is no such tokenizer.
-    """
-    usual = config.max_length or 128
-    name = config.tokenizer if config.model is None else config.model
-    if name is None:
-        longest = longest_position(config.architecture, config.positions)
-        return check_sentinels(task, min(longest, usual), SENTINELS)
-    tokenizer = load_tokenizer(name, split_special_tokens=False)
-    length = min(tokenizer.model_max_length, usual)
-    return check_sentinels(task, length, len(sentinel_ids(tokenizer)))
-
-
-def choose_objective(config: Any, family: str) -> Objective:
-    """The upstream objective of a family, with the flags that belong to it.
-
-    Raises:
-        ConfigError: If the family has no such head, or a flag belongs to the other objective.
-    """
-    spans = family == "t5"
-    if config.objective not in ("auto", "span-corruption" if spans else "masked-lm"):
-        raise ConfigError(f"--objective {config.objective}: {family} has no head for that.")
-    problems = Problems()
-    if spans and (config.whole_words or config.bag_weight):
-        problems.add("--whole-words and --bag-weight belong to masked-lm, not to T5.")
-    width = problems.run(teacher_width, config.teacher) if config.teacher else 0
-    problems.raise_if_any()
-    taught: dict[str, Any] = {"teacher_width": width, "teacher_weight": config.teacher_weight}
-    if spans:
-        return SpanCorruption(config.mask_share, **taught)
-    return MaskedLM(config.mask_share, config.whole_words, config.bag_weight, **taught)
-
-
-def teacher_width(name: str) -> int:
-    """Values of a teacher's states of a piece: the mean at its middle block, and at its last.
-
-    Raises:
-        ModelError: If it is no checkpoint of a mapped family.
-    """
-    return 2 * load_config(name, flag="--teacher").hidden_size
-
-
-def pretraining_plan(config: Any, objective: Objective) -> Plan:
-    """The plan of a pretraining run.
-
-    Adam's second moment is short, as Liu et al. (2019) have it; T5 gets Adafactor, as Raffel et al. (2020).
-    """
-    name = config.optimizer
-    if name == "auto":
-        name = "adafactor" if isinstance(objective, SpanCorruption) else "adamw"
-    return Plan(
-        optimizer=name,
-        updates=config.updates,
-        learning_rate=config.learning_rate or OPTIMIZERS[name],
-        warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        schedule=config.schedule,
-        accumulation=config.gradient_accumulation_steps,
-        max_norm=config.max_grad_norm or None,
-        betas=(0.9, 0.98),
-        compile=config.compile,
-        checkpointing=config.gradient_checkpointing,
-    )

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from nlptl.config import load_yaml, to_yaml
-from nlptl.errors import ConfigError, RunError, listed
+from nlptl.errors import ConfigError, RunError, UserError, listed
 from nlptl.files import write_json
 from nlptl.finetuning import FineTuned
 from nlptl.metrics.spread import has_failed, spread
@@ -22,7 +23,10 @@ from nlptl.run_records import result_record
 from nlptl.terminal import is_main_process, say
 
 #: Any of these in an output directory means that a run was there.
-TRACES = ("result.json", "config.yaml", "model", "checkpoints")
+TRACES = (
+    *("result.json", "config.yaml", "model", "checkpoints"),
+    *("compare.json", "upstream_curve.json"),
+)
 #: Any of these means that work was done there which must not get lost.
 WORK = (
     "predictions.jsonl",
@@ -47,10 +51,7 @@ def check_directory(config: Any) -> None:
         ConfigError: If another run is there.
     """
     directory: Path = config.output_dir
-    if directory.exists() and not directory.is_dir():
-        raise ConfigError(
-            f"--output-dir {directory} is a file; expected a directory, or a new name."
-        )
+    check_parents(directory)
     found = [name for name in TRACES if (directory / name).exists()]
     if found and not config.resume:
         raise ConfigError(
@@ -59,29 +60,67 @@ def check_directory(config: Any) -> None:
         )
 
 
+def check_parents(directory: Path) -> None:
+    """Make sure that a directory is there or can be made: no part of its path is a file.
+
+    Raises:
+        ConfigError: Naming the file.
+    """
+    nearest = next(path for path in (directory, *directory.parents) if os.path.exists(path))
+    if not nearest.is_dir():
+        raise ConfigError(
+            f"--output-dir {directory}: {nearest} is a file; expected a directory, or a new name."
+        )
+
+
 def claim_directory(config: Any) -> None:
     """Make ``config.output_dir`` and write ``config.yaml`` there.
 
     Raises:
-        ConfigError: If ``--resume`` finds a run that began with other flags.
+        ConfigError: If ``--resume`` finds a run that began with other flags, or nothing can be written there.
     """
     saved = config.output_dir / "config.yaml"
     if saved.exists():
-        before = type(config)(**load_yaml(type(config), saved))
-        changed = [
-            f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
-            for name, value in vars(config).items()
-            if name not in FREE and getattr(before, name) != value
-        ]
-        if changed:
-            raise ConfigError(
-                f"--resume goes on with the run in {config.output_dir}, but other flags are set than "
-                f"it began with: {'; '.join(changed)}. Give the same flags (or --config {saved}), or "
-                "choose another --output-dir."
-            )
+        check_unchanged(config)
         return
-    config.output_dir.mkdir(parents=True, exist_ok=True)
-    saved.write_text(to_yaml(config), encoding="utf-8")
+    try:
+        config.output_dir.mkdir(parents=True, exist_ok=True)
+        saved.write_text(to_yaml(config), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--output-dir {config.output_dir}: cannot be written to ({error.strerror}). Choose another "
+            "directory."
+        ) from error
+
+
+def check_unchanged(config: Any, free: Collection[str] = FREE) -> None:
+    """Make sure that the run in ``config.output_dir`` began with the same flags.
+
+    Args:
+        config: What is asked for now.
+        free: Flags that may differ.
+
+    Raises:
+        ConfigError: Naming those that do, or if the run there is of another recipe.
+    """
+    saved = config.output_dir / "config.yaml"
+    try:
+        before = type(config)(**load_yaml(type(config), saved))
+    except UserError as error:
+        raise ConfigError(
+            f"--output-dir {config.output_dir} holds a run of another recipe or version, which would be "
+            "written over. Choose another directory, or delete that one."
+        ) from error
+    changed = [
+        f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
+        for name, value in vars(config).items()
+        if name not in free and getattr(before, name) != value
+    ]
+    if changed:
+        raise ConfigError(
+            f"--output-dir {config.output_dir} holds a run that began with other flags: {'; '.join(changed)}. "
+            f"Give the same flags (or --config {saved}) to go on with it, or choose another --output-dir."
+        )
 
 
 @contextmanager

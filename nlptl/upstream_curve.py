@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from nlptl.engine.setup import new_accelerator
-from nlptl.errors import ConfigError, Problems, listed
+from nlptl.errors import ConfigError, listed
 from nlptl.evaluation.body import bundled_texts
 from nlptl.evaluation.cells import architecture_hash
 from nlptl.evaluation.render.files import write_pictured
 from nlptl.evaluation.render.upstream_curve import upstream_figure, upstream_markdown
 from nlptl.evaluation.upstream import upstream_loss
-from nlptl.grid import prepare_grid, run_grid
+from nlptl.grid import claim_grid_directory, prepare_grid, run_grid
 from nlptl.metrics.spread import spread
 from nlptl.reporting import upstream_texts
 from nlptl.terminal import muted, say
@@ -44,7 +44,7 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
             "Give checkpoints of one pretraining run."
         )
     texts = upstream_texts(config.upstream_text) or bundled_texts()
-    config.output_dir.mkdir(parents=True, exist_ok=True)  # fails now, not after hours
+    claim_grid_directory(config)
     points = []
     arms = run_grid(grid, parallel=config.parallel)
     for name, arm in zip(names, arms.values(), strict=True):
@@ -88,16 +88,16 @@ def checkpoints(given: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: If they are fewer than four.
     """
-    names = list(given)
-    if len(names) == 1 and (Path(names[0]) / "models").is_dir():
+    names, where = list(given), ""
+    if len(names) == 1 and not (Path(names[0]) / "config.json").is_file():
+        where = f" in {Path(names[0]) / 'models'}"
         names = [str(p.parent) for p in sorted(Path(names[0]).glob("models/*/config.json"))]
     if len(names) < LEAST:
-        problems = Problems()
-        problems.add(
-            f"--model: found {len(names)} checkpoints ({listed(names) or 'none'}); expected {LEAST} or more "
-            "of one architecture, or the directory of a run of recipes/pretrain.py --keep 5."
+        raise ConfigError(
+            f"--model: found {len(names)} checkpoints{where} ({listed(names) or 'none'}); expected {LEAST} or "
+            "more of one architecture, or the directory of a pretraining run that kept as many. "
+            "python recipes/pretrain.py --keep 5 makes them, in runs/pretrain."
         )
-        problems.raise_if_any()
     return names
 
 

@@ -13,13 +13,12 @@ from nlptl.config import PretrainConfig, run_recipe
 def main(config: PretrainConfig) -> None:
     """Read the corpus, build or load the model, train, save."""
     from nlptl.engine.setup import start_accelerator
-    from nlptl.models.loading import longest_input
     from nlptl.modes import apply_mode
-    from nlptl.planning import prepare_pretraining, pretraining_plan
     from nlptl.pretraining import pretrain, start_model
     from nlptl.run_records import parameters
     from nlptl.runs import given_back, left_to_do, save_run, scores
     from nlptl.terminal import say
+    from nlptl.upstream_planning import prepare_pretraining, pretraining_plan
 
     ready = prepare_pretraining(config)
     config, home, objective = ready.config, config.output_dir, ready.objective
@@ -30,15 +29,16 @@ def main(config: PretrainConfig) -> None:
         model, tokenizer, new = start_model(home, ready.build, objective, accelerator)
         model, manifest = apply_mode(model, ready.mode, new=new)
         say(manifest)
+        plan, length = pretraining_plan(ready, model, tokenizer, accelerator)
         run = pretrain(
             model,
             tokenizer,
             ready.documents,
             ready.held_out,
             objective=objective,
-            plan=pretraining_plan(config, objective),
+            plan=plan,
             batch_size=config.batch_size,
-            max_length=longest_input(model.config, tokenizer, None, usual=ready.config.max_length),
+            max_length=length,
             dropout=config.dropout,
             seed=config.seed,
             accelerator=accelerator,

@@ -1,6 +1,6 @@
 """Downstream score against upstream loss, over checkpoints of one architecture.
 
-    python recipes/pretrain.py --corpus my_texts.txt --keep 5
+    python recipes/pretrain.py --keep 5
     python recipes/upstream_curve.py --model runs/pretrain
 
 Writes upstream_curve.json, .md and a picture under --output-dir: the slope in points a nat, and the rank

@@ -13,7 +13,9 @@ ALLOWED = {
     "processes": set(),
     "records": set(),
     "terminal": set(),
-    "config": BASE,
+    "declared": BASE,
+    "config": BASE | {"declared"},
+    "ranges": BASE,
     "data": BASE,
     "models": BASE | {"data"},  # a new tokenizer is trained on texts
     "metrics": BASE,
@@ -35,8 +37,11 @@ ALLOWED = {
     "pretraining": BASE | {"data", "engine", "models", "tasks", "teaching"},
     "teaching": BASE | {"data", "evaluation"},
     "planning": BASE
-    | {"config", "data", "engine", "finetuning", "models", "modes", "runs", "tasks"},
-    "grid": BASE | {"cache", "evaluation", "finetuning", "planning", "reporting", "tasks"},
+    | {"config", "data", "finetuning", "models", "modes", "ranges", "runs", "tasks"},
+    "upstream_planning": BASE
+    | {"data", "engine", "models", "modes", "planning", "ranges", "runs", "tasks"},
+    "grid": BASE
+    | {"cache", "evaluation", "finetuning", "planning", "ranges", "reporting", "runs", "tasks"},
     "comparing": BASE | {"evaluation", "grid", "reporting"},
     "upstream_curve": BASE | {"engine", "evaluation", "grid", "metrics", "reporting"},
     "evaluation": BASE

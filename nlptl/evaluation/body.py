@@ -160,9 +160,18 @@ def body_changes(
         "best_layer": None,
     }
     if adapted is not None:
-        texts, before = untouched.compared()
-        given = {"accelerator": accelerator, "max_length": settings.max_length}
-        after = body_states(adapted, untouched.tokenizer, texts, **given)
+        # Both in the same batches: in others, equal states would differ in their last digits.
+        texts = untouched.compared()
+        before, after = (
+            body_states(
+                model,
+                untouched.tokenizer,
+                texts,
+                accelerator=accelerator,
+                max_length=settings.max_length,
+            )
+            for model in (untouched.model, adapted)
+        )
         same = [linear_cka(before[:, i], after[:, i]) for i in range(before.shape[1])]
         entry["texts"] = len(texts)
         # T5's decoder has no states of its own for a text: its blocks have none of these figures.

@@ -13,6 +13,13 @@ from nlptl.evaluation.verdict import MARGIN
 from nlptl.metrics.spread import spread
 
 LEVEL = 0.05
+#: What the pairs are tested with, for the reader of a comparison.
+TEST = (
+    "Differences are paired by seed and test example; intervals and p come from a bootstrap over both "
+    "(Sellam et al., 2022; questions of one passage are drawn together), p corrected for the number of pairs "
+    "(Holm, 1979). Better: p below 0.05 and a difference that such a comparison finds with 80 % power "
+    "(detectable). Equal: two one-sided tests against half a point (Schuirmann, 1987), corrected likewise."
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,8 @@ def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> t
     standing = [name for name in rows if name not in beaten]
     take = min(standing, key=lambda name: (rows[name]["flops"], -rows[name]["mean"]))
     best = max(rows, key=lambda name: rows[name]["mean"])
+    # The best of the others that are not shown to be worse.
+    other = max((n for n in standing if n != take), key=lambda n: rows[n]["mean"], default=take)
     own = rows[take]
     start = f"Take {take}, because "
     if len(rows) == 1:
@@ -120,9 +129,15 @@ def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> t
         return take, f"{start}it is reliably better than all the others."
     cost = own["flops"] / max(other["flops"] for other in rows.values())
     cheap = f"and its training takes {cost:.0%} of the operations of the dearest"
+    pair = next(p for p in pairs if {p.first, p.second} == {take, other})
     if take == best:
-        return take, f"{start}it scores highest ({100 * own['mean']:.1f}), {cheap}."
-    pair = next(p for p in pairs if {p.first, p.second} == {take, best})
+        doubt = (
+            f"equal to {other} within half a point"
+            if pair.equal
+            else f"though the test cannot tell it from {other} "
+            f"({100 * rows[other]['mean']:.1f}; p {pair.p:.2g})"
+        )
+        return take, f"{start}it scores highest ({100 * own['mean']:.1f}), {doubt}, {cheap}."
     gap = 100 * (rows[best]["mean"] - own["mean"])
     if pair.equal:
         return take, f"{start}it is equal to {best} within half a point, {cheap}."

@@ -25,7 +25,8 @@ class Untouched:
         tokenizer: Its tokenizer.
         texts: Of each split: all test texts, a stratified sample of long training sets.
         classes: Theirs; empty where the task has none.
-        states: See :func:`nlptl.evaluation.probe.pooled_states`, shape ``(texts, blocks + 1, width)``.
+        states: See :func:`nlptl.evaluation.probe.pooled_states`, shape ``(texts, blocks + 1, width)``; empty
+            where there are no classes to probe for.
     """
 
     model: Any
@@ -46,14 +47,9 @@ class Untouched:
             (given[name][:, block], self.classes[name]) for name in ("train", "validation", "test")
         ]
 
-    def compared(self) -> tuple[list[str], np.ndarray]:
-        """The first distinct texts, of the test split first, and their states."""
-        rows: dict[str, np.ndarray] = {}
-        for name in ("test", "train"):
-            for text, states in zip(self.texts[name], self.states[name], strict=True):
-                rows.setdefault(text, states)
-        first = list(rows)[:SHIFTED]
-        return first, np.stack([rows[text] for text in first])
+    def compared(self) -> list[str]:
+        """The first distinct texts, of the test split first: those whose states a run may have moved."""
+        return list(dict.fromkeys([*self.texts["test"], *self.texts["train"]]))[:SHIFTED]
 
 
 def untouched_states(
@@ -70,15 +66,14 @@ def untouched_states(
     from transformers import AutoModel
 
     loaded = load_with_head(settings.model, auto_class=AutoModel, head={})
+    if task.classes(splits["test"]) is None:  # nothing to probe
+        given = {name: task.texts(splits[name]) for name in ("train", "test")}
+        return Untouched(loaded.model, loaded.tokenizer, given, {}, {})
     texts: dict[str, Sequence[str]] = {}
     classes: dict[str, Sequence[str]] = {}
-    if task.classes(splits["test"]) is None:  # nothing to probe: texts to compare are enough
-        for name in ("test", "train"):
-            texts[name] = list(dict.fromkeys(task.texts(splits[name])))[:SHIFTED]
-    else:
-        for name in ("train", "validation", "test"):
-            most = len(splits[name]) if name == "test" else PROBED
-            texts[name], classes[name] = text_classes(task, splits[name], most)
+    for name in ("train", "validation", "test"):
+        most = len(splits[name]) if name == "test" else PROBED
+        texts[name], classes[name] = text_classes(task, splits[name], most)
     states = {
         name: body_states(
             loaded.model,

@@ -129,8 +129,8 @@ def check_growth(config: Any, depth: int) -> None:
     count = config.num_hidden_layers
     if depth < 1 or depth % count:
         raise ModelError(
-            f"--depth {depth} is not a multiple of the checkpoint's {count} blocks, so it "
-            "cannot grow to that."
+            f"--depth {depth} is not a multiple of the checkpoint's {count} blocks: it cannot grow to that. "
+            f"A new model of {depth} blocks is asked for with --architecture, and without --model."
         )
 
 

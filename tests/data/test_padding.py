@@ -73,6 +73,8 @@ def test_only_copies_to_a_gpu_are_pinned(monkeypatch):
     calls = []
 
     class Fake:
+        ndim = 1
+
         def pin_memory(self):
             calls.append("pinned")
             return self

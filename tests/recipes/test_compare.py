@@ -7,10 +7,11 @@ import pytest
 from launching import run_in_process
 from scipy import stats
 
+from nlptl.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yaml
 from nlptl.errors import ConfigError, UserError
 from nlptl.evaluation.comparison import Pair, recommend
 from nlptl.evaluation.statistics import Difference
-from nlptl.upstream_curve import upstream_curve
+from nlptl.upstream_curve import checkpoints, upstream_curve
 
 
 def flags(checkpoint, reviews, directory, *more):
@@ -26,7 +27,8 @@ def test_compare_writes_table_picture_and_advice(
     given = flags(masked_lm_checkpoint, reviews, tmp_path / "out", "--seeds", 2)
     modes = ("--mode", "head-only", "freeze-lower-2", "lora")
     run_in_process("compare", *given, *modes)
-    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".json", ".md", ".png", ".svg"}
+    kinds = {".json", ".md", ".png", ".svg", ".yaml"}
+    assert {p.suffix for p in (tmp_path / "out").iterdir()} == kinds
     found = json.loads((tmp_path / "out/compare.json").read_text())
     assert list(found["rows"]) == ["head-only", "freeze-lower-2", "lora"]
     assert len(found["pairs"]) == 3 and found["take"] in found["rows"]
@@ -42,6 +44,22 @@ def test_compare_writes_table_picture_and_advice(
     run_in_process("compare", *given, *modes)
     again = json.loads((tmp_path / "out/compare.json").read_text())
     assert again == found
+    page = (tmp_path / "out/compare.md").read_text()
+    for part in ("bootstrap over both (Sellam et al., 2022", "(Holm, 1979)", "Seeds: 0, 1."):
+        assert part in page
+    assert f"Made with python {found['versions']['python']}, nlptl " in page
+    run_in_process("compare", "--config", tmp_path / "out/config.yaml", "--resume")  # the same
+    assert json.loads((tmp_path / "out/compare.json").read_text()) == found
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    with pytest.raises(UserError) as caught:
+        run_in_process("compare", *given, "--mode", "head-only", "--upstream-text", reviews)
+    for part in (
+        "holds a run that began with other flags",
+        "--mode was",
+        "--upstream-text was None",
+    ):
+        assert part in str(caught.value)
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
 
 
 def test_parallel_processes_give_the_same(masked_lm_checkpoint, reviews, tmp_path, monkeypatch):
@@ -75,6 +93,27 @@ def test_all_mistakes_at_once(masked_lm_checkpoint, reviews, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_another_recipes_run_is_not_written_over(masked_lm_checkpoint, reviews, tmp_path):
+    one = ("--mode", "head-only")
+    for name in ("run", "old"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run/config.yaml").write_text(to_yaml(SentimentConfig()))
+    with pytest.raises(ConfigError, match="holds a run of another recipe or version"):
+        run_in_process("compare", *flags(masked_lm_checkpoint, reviews, tmp_path / "run", *one))
+    (tmp_path / "old/compare.json").write_text("{}")  # of a version that kept no config.yaml
+    with pytest.raises(ConfigError, match=r"holds another run \(compare.json\)"):
+        run_in_process("compare", *flags(masked_lm_checkpoint, reviews, tmp_path / "old", *one))
+    (tmp_path / "afile").write_text("")
+    with pytest.raises(ConfigError, match="is a file; expected a directory"):
+        run_in_process("compare", *flags(masked_lm_checkpoint, reviews, tmp_path / "afile", *one))
+
+
+def test_flags_that_would_do_nothing_are_no_flags(tmp_path):
+    for recipe in ("compare", "upstream_curve"):
+        with pytest.raises(UserError, match="--tracker: there is no such flag"):
+            run_in_process(recipe, "--tracker", "tensorboard", "--output-dir", tmp_path / "out")
+
+
 def rows(**values):
     return {name: {"mean": mean, "flops": flops} for name, (mean, flops) in values.items()}
 
@@ -104,6 +143,11 @@ def test_the_cheapest_that_nothing_beats_is_taken():
     same = rows(one=(0.6, 1.0), two=(0.61, 1.0))
     take, why = recommend(same, [pair("one", "two", -0.01, 0.02, 0.6)])
     assert take == "two" and "it scores highest (61.0)" in why
+    assert "though the test cannot tell it from one (60.0; p 0.6), and its" in why
+    cheap = rows(one=(0.6, 1.0), two=(0.61, 2.0), three=(0.62, 0.5))
+    three = [pair("one", "two", -0.01, 0.02, 0.6), pair("one", "three", -0.02, 0.001, 0.001)]
+    take, why = recommend(cheap, [*three, pair("two", "three", -0.01, 0.001, 0.9, 0.01)])
+    assert take == "three" and "it scores highest (62.0), equal to two within half a point" in why
     small = [*pairs[:2], pair("freeze", "full", -0.025, 0.01, 0.02)]  # significant, not detectable
     assert recommend(given, small)[0] == "freeze"
 
@@ -126,6 +170,14 @@ def test_the_slope_by_hand():
     assert found["slope_ci95"] is None
 
 
+def test_without_checkpoints_the_command_that_makes_them_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        run_in_process("upstream_curve")
+    assert "found 0 checkpoints in runs/pretrain/models (none); expected 4" in str(caught.value)
+    assert "python recipes/pretrain.py --keep 5 makes them, in runs/pretrain." in str(caught.value)
+
+
 def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews):
     corpus = tmp_path / "texts.txt"
     corpus.write_text(
@@ -145,5 +197,20 @@ def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews
     assert found["points"][0]["upstream_loss"] > found["points"][-1]["upstream_loss"]
     assert found["spearman"] is None or -1 <= found["spearman"] <= 1
     assert (tmp_path / "out/upstream_curve.png").stat().st_size > 1000
+    page = (tmp_path / "out/upstream_curve.md").read_text()
+    assert "bootstrap over seeds" in page and f"nlptl {found['versions']['nlptl']}" in page
+    saved = load_yaml(UpstreamCurveConfig, tmp_path / "out/config.yaml")
+    assert saved["model"] == (str(tmp_path / "pre"),)
+    with pytest.raises(ConfigError, match="--seeds was 2, is 3"):
+        run_in_process(
+            "upstream_curve",
+            "--config",
+            tmp_path / "out/config.yaml",
+            "--seeds",
+            3,
+            "--parallel",
+            2,
+        )
+    assert checkpoints([str(tmp_path / "pre")])[0].endswith("update-0000000")
     with pytest.raises(ConfigError, match="found 1 checkpoints .* expected 4 or more"):
         run_in_process("upstream_curve", "--model", tmp_path / "pre/model", "--train-file", reviews)

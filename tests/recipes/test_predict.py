@@ -5,8 +5,9 @@ import json
 import pytest
 from launching import command
 
+from nlptl.cli import predict
 from nlptl.config import QAConfig, SentimentConfig, load_yaml
-from nlptl.errors import DataError, ModelError
+from nlptl.errors import DataError, ModelError, UserError
 from nlptl.predictors import load_predictor
 from nlptl.tasks.qa import prepare_qa
 from nlptl.tasks.sentiment import prepare_sentiment
@@ -81,6 +82,13 @@ def test_the_command_line_labels_a_text_and_a_file(runs, reviews, tmp_path):
     assert done.returncode == 2
     assert "error: 3 things" in done.stderr and "would be written over" in done.stderr
     assert len(lines(tmp_path / "out.jsonl")) == 120
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_model_is_read(tmp_path):
+    with pytest.raises(UserError) as caught:
+        predict("nowhere", text="a film", output=tmp_path / "no/x.jsonl", batch_size=0)
+    assert f"there is no folder {tmp_path / 'no'}. Make it first." in str(caught.value)
+    assert "--batch-size is 0; expected a number above 0." in str(caught.value)
 
 
 def test_the_command_line_answers_a_squad_file(qa_runs, squad, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,11 @@ from safetensors.torch import load_file
 from tiny import sentences
 
 from nlptl.config import PretrainConfig, load_yaml
+from nlptl.engine.setup import new_accelerator
 from nlptl.errors import UserError
+from nlptl.models.loading import load_config, load_tokenizer
+from nlptl.modes import parse_mode
+from nlptl.upstream_planning import default_rate, prepare_pretraining, pretraining_plan, read_corpus
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,10 @@ def test_what_was_no_flag_is_filled_in_and_taken_back(corpus, finished, tmp_path
     given = ("--model", finished / "model", "--corpus", corpus, "--updates", 3, "--held-out", 20)
     run_in_process("pretrain", *given, "--output-dir", tmp_path / "one")
     config = load_yaml(PretrainConfig, tmp_path / "one/config.yaml")
-    assert (config["learning_rate"], config["max_length"]) == (1e-3, 64)
+    assert (config["learning_rate"], config["max_length"]) == (
+        2e-3,
+        64,
+    )  # 5e-4 at width 128, here 32
     assert "learning_rate" in result(tmp_path / "one")["defaults"]
     run_in_process(
         *("pretrain", "--config", tmp_path / "one/config.yaml", "--output-dir", tmp_path / "two")
@@ -473,3 +481,117 @@ def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path
             *("--model", checkpoints["bert"], "--mode", "lora", "--start-share", 0.5),
             *("--corpus", tmp_path / "no.txt", "--output-dir", tmp_path / "out"),
         )
+
+
+def test_without_a_flag_the_bundled_checkpoint_goes_on_with_the_bundled_texts(monkeypatch):
+    """Five epochs over 720 short reviews; a few are longer than a piece has room for."""
+    monkeypatch.setattr("nlptl.upstream_planning.claim_directory", lambda config: None)
+    monkeypatch.setattr("nlptl.upstream_planning.check_directory", lambda config: None)
+    ready = prepare_pretraining(PretrainConfig())
+    assert ready.config.model == "bundled/bert" and ready.config.architecture is None
+    assert (len(ready.documents), len(ready.held_out)) == (720, 80)
+    accelerator, config = new_accelerator(), load_config("bundled/bert")
+    model, tokenizer = SimpleNamespace(config=config), load_tokenizer("bundled/bert")
+    plan, length = pretraining_plan(ready, model, tokenizer, accelerator)
+    sizes = [len(tokenizer.tokenize(text)) for text in ready.documents["text"]]
+    pieces = sum(-(-size // 126) for size in sizes if size >= 6)
+    assert 720 < pieces <= 736  # 46 batches
+    assert (plan.updates, length) == (230, 128)
+    for given, updates in (({"epochs": 2.0}, 92), ({"batch_size": 1, "epochs": 15.0}, 15 * pieces)):
+        ready = prepare_pretraining(PretrainConfig(**given))
+        assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == updates
+    ready = prepare_pretraining(PretrainConfig(gradient_accumulation_steps=2))
+    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == 115
+    ready = prepare_pretraining(PretrainConfig(width=32))
+    assert ready.config.model is None
+    assert (ready.config.architecture, ready.config.vocab_size) == ("bert", 8192)
+    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == 10_000
+
+
+def test_epochs_are_passes_over_the_pieces(corpus, finished, tmp_path):
+    run_in_process(
+        *("pretrain", "--model", finished / "model", "--corpus", corpus, "--epochs", 0.5),
+        *("--held-out", 40, "--output-dir", tmp_path / "run"),
+    )
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert 8 <= log[-1]["update"] <= 12  # 360 texts less those below six tokens, 16 a batch
+    assert log[-1]["examples"] == pytest.approx(16 * log[-1]["update"], abs=16)
+    saved = PretrainConfig(**load_yaml(PretrainConfig, tmp_path / "run/config.yaml"))
+    assert saved.epochs == 0.5 and saved.updates is None
+
+
+def refused(tmp_path, *argv):
+    with pytest.raises(UserError) as caught:
+        run_in_process("pretrain", *argv, "--output-dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    return str(caught.value)
+
+
+def test_flags_of_a_new_model_contradict_a_checkpoint(tmp_path):
+    message = refused(
+        tmp_path,
+        *("--model", "bundled/bert", "--depth", 6, "--width", 64, "--architecture", "t5"),
+        *("--warm-start", "--epochs", 1, "--updates", 5),
+    )
+    assert message.startswith("3 things need your attention:")
+    assert "bundled/bert and --architecture, --width, --warm-start contradict" in message
+    assert "--depth 6 is not a multiple of the checkpoint's 12 blocks" in message
+    assert "--epochs and --updates both say how long" in message
+    message = refused(tmp_path, "--tokenizer", "bundled/bert", "--vocab-size", 300)
+    assert message.startswith("--tokenizer and --vocab-size")
+    assert "not a multiple of the checkpoint's 12 blocks" in refused(tmp_path, "--depth", 18)
+
+
+def test_a_new_model_too_small_for_what_it_shall_hold(tmp_path):
+    own = ("--max-length", 500, "--positions", 64, "--vocab-size", 3)
+    for family, least in (("bert", 100), ("roberta", 261), ("t5", 200)):
+        message = refused(tmp_path, *own, "--architecture", family)
+        assert "--max-length 500: the new model takes at most 64 tokens (--positions)" in message
+        assert f"--vocab-size is 3; expected {least} or more" in message
+    message = refused(tmp_path, "--architecture", "bert", "--max-length", 300)
+    assert "takes at most 256 tokens" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        ({"model": "bundled/bert"}, 5e-4),
+        (
+            {"model": "bundled/bert", "mode": "freeze-lower-8"},
+            1e-3,
+        ),  # twice full's, as in BASE_RATES
+        ({"model": "bundled/bert", "mode": "lora"}, 3e-3),  # 5e-4 * 768 / 128
+        ({"model": "bundled/bert", "mode": "head-only"}, 1.2e-2),
+        ({"model": "bundled/roberta", "optimizer": "adafactor"}, 1e-2),
+        ({"model": "bundled/t5", "mode": "lora"}, 1e-2),
+        ({"model": "bundled/bert", "learning_rate": 0.5}, 0.5),
+        ({"architecture": "bert"}, 1e-3),
+        ({"architecture": "t5", "width": 256}, 2e-2),
+    ],
+)
+def test_the_rate_depends_on_mode_optimizer_and_start(given, rate, tmp_path):
+    config = PretrainConfig(**given, output_dir=tmp_path / "out")
+    assert prepare_pretraining(config).config.learning_rate == pytest.approx(rate)
+    saved = PretrainConfig(**load_yaml(PretrainConfig, tmp_path / "out/config.yaml"))
+    assert saved.learning_rate == pytest.approx(rate)
+
+
+def test_a_wide_model_goes_on_at_a_smaller_rate():
+    config = PretrainConfig(model="x")
+    assert default_rate(config, parse_mode("full"), "roberta", 768, "adamw") == 8.3e-5
+
+
+def test_subsets_of_the_documents_are_seeded_and_scored_ones_the_same():
+    """The two sources are mixed in a subset of their documents."""
+    corpus = ("bundled/reviews/unlabelled.jsonl", "bundled/reviews/train.jsonl")
+    own = {"corpus": corpus, "max_train_examples": 50, "max_eval_examples": 9}
+    all_train, all_aside = read_corpus(PretrainConfig(corpus=corpus))
+    train, aside = read_corpus(PretrainConfig(**own))
+    assert (len(train), len(aside)) == (50, 9) and len(all_train) > 1000
+    later = set(all_train["text"][720:])
+    assert 10 < sum(text in later for text in train["text"]) < 40
+    assert set(aside["text"]) < set(all_aside["text"])
+    again, same = read_corpus(PretrainConfig(**own, seed=1))
+    assert set(again["text"]) != set(train["text"]) and same["text"][:] == aside["text"][:]
+    whole = read_corpus(PretrainConfig(**{**own, "max_train_examples": 10**6}))[0]
+    assert whole["text"][:] == all_train["text"][:]

@@ -6,8 +6,9 @@ import shutil
 import pytest
 from launching import command, run_in_process
 
-from nlptl.errors import UserError
-from nlptl.runs import given_back
+from nlptl.config import SentimentConfig
+from nlptl.errors import ConfigError, UserError
+from nlptl.runs import claim_directory, given_back
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_modes(refused, checkpoints):
 
 
 def test_a_seed_of_the_splits_that_there_cannot_be(refused):
-    assert refused("--split-seed", -1) == "--split-seed is -1; expected 0 or more."
+    assert refused("--split-seed", -1) == "--split-seed is -1; expected 0 to 4294967295."
 
 
 def test_adapters_that_find_no_layer(refused, checkpoints):
@@ -180,6 +181,21 @@ def test_another_runs_directory_is_never_written_over(runs, checkpoints, reviews
             "sentiment", "--config", directory / "config.yaml", "--mode", "full", "--resume"
         )
     assert before == {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
+
+
+def test_an_output_directory_that_cannot_be(refused, tmp_path, monkeypatch):
+    (tmp_path / "afile").write_text("")
+    message = refused("--output-dir", tmp_path / "afile/x", "--epochs", 0)
+    assert f"--output-dir {tmp_path / 'afile/x'}: {tmp_path / 'afile'} is a file" in message
+    assert "--epochs is 0" in message
+    assert "afile is a file; expected a directory" in refused("--output-dir", tmp_path / "afile")
+
+    def denied(self, **given):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("nlptl.runs.Path.mkdir", denied)
+    with pytest.raises(ConfigError, match=r"cannot be written to \(Permission denied\)"):
+        claim_directory(SentimentConfig(output_dir=tmp_path / "out"))
 
 
 def test_configuration_files(refused, tmp_path):

@@ -132,7 +132,14 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
             f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}] | {pair['p']:.3g} | "
             f"{100 * pair['detectable']:.1f} | {pair['equal_p']:.3g} | {word} |"
         )
+    numbers = ", ".join(str(seed) for seed in record["seeds"])
+    lines += ["", f"{record['test']} Seeds: {numbers}.", "", versions_line(record)]
     return "\n".join(lines) + "\n"
+
+
+def versions_line(record: Mapping[str, Any]) -> str:
+    """What a record was made with, in one line."""
+    return "Made with " + ", ".join(f"{k} {v}" for k, v in record["versions"].items()) + "."
 
 
 def _cell(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nlptl.evaluation.render.comparison import versions_line
 from nlptl.evaluation.render.style import COLOURS, GREY, STYLE, blank, label
 
 if TYPE_CHECKING:
@@ -69,4 +70,12 @@ def upstream_markdown(record: Mapping[str, Any]) -> str:
             f"| {name} | {point['upstream_loss']:.3f} ± {point['upstream_se']:.3f} | "
             f"{100 * point['downstream_mean']:.1f} | {sd} |"
         )
+    numbers = ", ".join(str(seed) for seed in record["seeds"])
+    lines += [
+        "",
+        "Slope: least squares; its interval from a bootstrap over seeds, the same for all checkpoints. Rank "
+        f"correlation: Spearman. Held-out loss ± standard error. Seeds: {numbers}.",
+        "",
+        versions_line(record),
+    ]
     return "\n".join(lines) + "\n"

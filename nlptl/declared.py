@@ -1,0 +1,135 @@
+"""Values against the types that a configuration declares: YAML's, and the words of a command line."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from nlptl.errors import Problems, listed, suggest
+
+#: What a type is called in a message.
+IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def declared_types(cls: type) -> dict[str, Any]:
+    """Name to type of a dataclass's fields."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def from_yaml(value: Any, declared: Any) -> Any:
+    """Read what YAML gave as a field's type.
+
+    Types are ``str``, ``int``, ``float``, ``bool``, ``Path``, a ``Literal`` of texts, ``tuple[str, ...]``, and
+    each of these or None.
+
+    Example:
+        >>> from_yaml("1e-4", float | None), from_yaml(["a"], tuple[str, ...])
+        (0.0001, ('a',))
+
+    Raises:
+        ValueError: Saying what was expected.
+    """
+    base, optional = _base(declared)
+    if value is None and optional:
+        return None
+    if get_origin(base) is Literal:
+        # YAML 1.1 reads off as false, and 2.0 as a number.
+        word = {False: "off", True: "on"}[value] if isinstance(value, bool) else str(value)
+        if word in get_args(base):
+            return word
+    elif get_origin(base) is tuple:
+        texts = [value] if isinstance(value, str) else value
+        if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+            return tuple(texts)
+    elif base is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):  # YAML 1.1 reads 1e-4 as text
+            return float(value)
+    elif base is Path and isinstance(value, str):
+        return Path(value)
+    elif type(value) is base:
+        return value
+    raise ValueError(expected(base))
+
+
+def expected(base: Any) -> str:
+    """A type in words."""
+    if get_origin(base) is Literal:
+        return f"one of {listed(get_args(base))}"
+    if get_origin(base) is tuple:
+        return "a list of texts"
+    return IN_WORDS.get(base, "a path")
+
+
+def _base(declared: Any) -> tuple[Any, bool]:
+    """A type without None, and whether None was in it."""
+    kinds = get_args(declared)
+    if NoneType not in kinds:
+        return declared, False
+    (base,) = (kind for kind in kinds if kind is not NoneType)
+    return base, True
+
+
+def check_words(cls: type, argv: Sequence[str]) -> None:
+    """Look a command line over before it is parsed, since the parser stops at the first kind of mistake.
+
+    Args:
+        cls: The configuration.
+        argv: Flags and their values, without ``--config``.
+
+    Raises:
+        UserError: Naming all unknown flags, with suggestions, and all values that are missing, too many or of
+            another type than the flag's.
+    """
+    types, problems = declared_types(cls), Problems()
+    for flag, words in _groups(argv):
+        name = flag.removeprefix("--").replace("-", "_")
+        if name.startswith("no_") and types.get(name.removeprefix("no_")) is bool:
+            name = name.removeprefix("no_")
+        if flag and name not in types:
+            near = suggest(flag, [f"--{known.replace('_', '-')}" for known in types])
+            problems.add(f"{flag}: there is no such flag.{near} --help lists them.")
+            continue
+        base, optional = _base(types[name]) if flag else (bool, False)
+        if get_origin(base) is tuple:  # takes any number of words
+            continue
+        most = 0 if base is bool else 1
+        if len(words) < most:
+            problems.add(f"{flag} has no value; expected {expected(base)}.")
+        for word in words[:most]:
+            if not (_readable(word, base) or (optional and word == "None")):
+                problems.add(f"{flag} is {word}; expected {expected(base)}.")
+        for word in words[most:]:
+            problems.add(f"'{word}' belongs to no flag; {_takes(flag, most)}.")
+    problems.raise_if_any()
+
+
+def _takes(flag: str, most: int) -> str:
+    if not flag:
+        return "flags begin with --"
+    return f"{flag} takes one value" if most else f"{flag} takes none"
+
+
+def _groups(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Flags with the words behind them; words before the first flag come with an empty one."""
+    flag, words = "", []
+    for word in argv:
+        if word.startswith("--"):
+            yield flag, words
+            flag, equals, value = word.partition("=")
+            words = [value] if equals else []
+        else:
+            words.append(word)
+    yield flag, words
+
+
+def _readable(word: str, base: Any) -> bool:
+    if get_origin(base) is Literal:
+        return word in get_args(base)
+    try:
+        base(word)
+    except ValueError:
+        return False
+    return True
