@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 
 from nlptl.evaluation.arms import Arm
-from nlptl.evaluation.statistics import Difference, equivalence_p, holm, joint_bootstrap
+from nlptl.evaluation.statistics import JOINT, Difference, equivalence_p, holm, joint_bootstrap
 from nlptl.evaluation.verdict import MARGIN
 from nlptl.metrics.spread import spread
 
 LEVEL = 0.05
 #: What the pairs are tested with, for the reader of a comparison.
 TEST = (
-    "Differences are paired by seed and test example; intervals and p come from a bootstrap over both "
-    "(Sellam et al., 2022; questions of one passage are drawn together), p corrected for the number of pairs "
-    "(Holm, 1979). Better: p below 0.05 and a difference that such a comparison finds with 80 % power "
-    "(detectable). Equal: two one-sided tests against half a point (Schuirmann, 1987), corrected likewise."
+    f"Differences are {JOINT}, p corrected for the number of pairs (Holm, 1979). Better: p below 0.05 and a "
+    "difference that such a comparison finds with 80 % power (detectable). Equal: two one-sided tests against "
+    "half a point (Schuirmann, 1987), corrected likewise."
 )
 
 

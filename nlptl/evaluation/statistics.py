@@ -8,6 +8,11 @@ import numpy as np
 
 #: Draws of a bootstrap, and how many are held in memory at a time.
 DRAWS, CHUNK = 10_000, 500
+#: What :func:`joint_bootstrap` is, for the reader of a report or a comparison.
+JOINT = (
+    "paired by seed and test example; intervals and p come from a bootstrap over both (Sellam et al., 2022; "
+    "questions of one passage are drawn together)"
+)
 #: Level and power of what is called detectable.
 LEVEL, POWER = 0.05, 0.8
 

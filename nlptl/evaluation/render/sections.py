@@ -42,13 +42,14 @@ def sections(record: Mapping[str, Any]) -> list[Section]:
 def _arms(record: Mapping[str, Any]) -> Section:
     metric = plain(record["id"]["metric"])
     gain = "; the gain has its 95 % interval over seeds and examples" if record["gain"] else ""
+    test = f" {plain(record['gain']['test'])}" if record["gain"] else ""
     failed = any(arm["failed"] for _, _, arm in arms(record))
     rows = tuple((title, *_spread(arm)) for _, title, arm in arms(record))
     return Section(
         "arms",
         "Scores",
         f"Test {metric} in points, over seeds. The bars are one standard deviation to each side, the "
-        f"ticks single seeds{', the crosses failed ones' if failed else ''}{gain}.",
+        f"ticks single seeds{', the crosses failed ones' if failed else ''}{gain}.{test}",
         f"Mean test {metric} of each arm with its seeds, and below it the differences with intervals",
         (
             Table("Each arm", ("arm", "mean ± sd", "median", "range", "seeds"), rows),

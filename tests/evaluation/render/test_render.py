@@ -99,6 +99,7 @@ def make():
             "vs_bow": {"abs": -0.018, "ci95": [-0.06, 0.024], "p_two_sided": 0.41},
             "mde": 0.055,
             "significant": True,
+            "test": "Paired, by bootstrap.",
         },
         "curve": {
             "n": [16, 64],
