@@ -167,7 +167,7 @@ def check_flags(config: Any, problems: Problems) -> Mode | None:
     """
     problems.run(check_numbers, config)
     problems.run(check_tracker, config.tracker)
-    return problems.run(read_mode, config)
+    return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is told once
 
 
 def fill_in(config: C, mode: Mode, family: str, width: int, examples: int) -> C:

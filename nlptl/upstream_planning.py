@@ -303,7 +303,7 @@ def pretraining_plan(
     Returns:
         The plan, and the tokens of a piece.
     """
-    config, name = ready.config, optimizer_of(ready.config, ready.objective)
+    config = ready.config
     length = longest_input(model.config, tokenizer, config.max_length, usual=LENGTH)
     updates = config.updates
     if updates is None and config.model is None and config.epochs is None:
@@ -318,7 +318,7 @@ def pretraining_plan(
         updates = updates_for(config.epochs or EPOCHS, batches, accumulation)
         updates = updates if config.epochs else min(updates, UPDATES)
     plan = Plan(
-        optimizer=name,
+        optimizer=config.optimizer,
         updates=updates,
         learning_rate=config.learning_rate,
         warmup=config.warmup,

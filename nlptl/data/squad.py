@@ -25,7 +25,8 @@ def read_questions(path: Path, flag: str) -> Any:
     if path.suffix != ".json" or not path.is_file():
         return read_table(path, flag)
     try:
-        whole = json.loads(path.read_text("utf-8"))
+        raw = path.read_bytes()
+        whole = json.loads(raw.decode("utf-8"))
     except ValueError as error:
         raise DataError(f"{flag} {path}: could not be read as json: {error}") from error
     if not (isinstance(whole, dict) and "data" in whole):
@@ -47,7 +48,7 @@ def read_questions(path: Path, flag: str) -> Any:
                     "answers": {"text": List(text), "answer_start": List(offset)},
                 }
             ),
-            fingerprint=sha256(path.read_bytes()).hexdigest()[:32],
+            fingerprint=sha256(raw).hexdigest()[:32],
         )
     except DatasetGenerationError as error:
         cause = str(error.__cause__ or error).splitlines()[0]

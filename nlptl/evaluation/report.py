@@ -31,7 +31,7 @@ from nlptl.evaluation.verdict import (
 from nlptl.finetuning import FineTuned, Settings
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import load_config, load_tokenizer, quiet_transformers
-from nlptl.models.lora import is_lora, merged
+from nlptl.models.lora import is_lora, merged, save_adapter
 from nlptl.tasks.base import Task
 from nlptl.terminal import muted, say
 from nlptl.versions import versions
@@ -231,7 +231,7 @@ def _train(runner: Runner, settings: Settings, folder: Path) -> tuple[Cell, Any]
     model = runs[0].model
     if is_lora(model):
         with quiet_transformers():
-            model.save_pretrained(folder)
+            save_adapter(model, folder)
     return cell, merged(model)
 
 
