@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nlptl.data import corpus
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
@@ -17,6 +19,7 @@ from nlptl.engine.setup import Plan, seed_dropout, train
 from nlptl.files import write_json
 from nlptl.models.averaging import interpolate
 from nlptl.models.building import set_dropout
+from nlptl.models.flops import training_flops
 from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.models.lora import is_lora, merged
 from nlptl.records import Batch, FitState
@@ -44,6 +47,7 @@ class Pretrained:
         n: Documents, pieces and predicted tokens.
         sample: A batch of held-out text, to compare losses with after reloading.
         peak_memory: Most memory held meanwhile, in millions of bytes.
+        flops: Operations of the training (:func:`nlptl.models.flops.training_flops`), without a teacher's.
     """
 
     objective: Objective
@@ -56,6 +60,7 @@ class Pretrained:
     n: dict[str, int]
     sample: Batch
     peak_memory: float
+    flops: float
     predictions = None
     compared = "losses"  # what :meth:`outputs` are
 
@@ -264,4 +269,15 @@ def pretrain(
         },
         sample=next(iter(aside.epoch(0))),
         peak_memory=round(memory.megabytes(), 1),
+        flops=_operations(model, pieces.lengths, state.examples, objective, tokenizer),
     )
+
+
+def _operations(
+    model: Any, pieces: np.ndarray, seen: int, objective: Objective, tokenizer: Any
+) -> float:
+    """Of training on so many of these pieces (their plain tokens); each was as likely to be seen."""
+    kinds, which = np.unique(pieces, return_inverse=True)
+    sizes = np.asarray([objective.lengths(int(tokens), tokenizer) for tokens in kinds])
+    read, targets = sizes[which].T
+    return training_flops(model, read, seen / len(pieces), cached=False, targets=targets)

@@ -59,6 +59,7 @@ def upstream_record(run: Pretrained) -> dict[str, Any]:
         "metrics": run.metrics,
         "n": run.n,
         "timing": run.timing,
+        "training_flops": run.flops,
         "peak_memory_mb": run.peak_memory,
         "padding_share": round(run.state.padding, 4),
         "settings": run.settings,

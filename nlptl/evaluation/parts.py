@@ -103,7 +103,9 @@ def against(scores: np.ndarray, fixed: np.ndarray, groups: Sequence[str] | None)
     return joint_bootstrap(scores, np.broadcast_to(fixed, scores.shape), groups=groups)
 
 
-def compute_entry(pre: Sequence[Cell], scratch: Sequence[Cell]) -> dict[str, Any]:
+def compute_entry(
+    pre: Sequence[Cell], scratch: Sequence[Cell], *, upstream: float | None
+) -> dict[str, Any]:
     """What each arm cost until it reached the pretrained arm's mean validation score.
 
     FLOPs and seconds are shared out evenly over a run's epochs; medians over the seeds that get there. If
@@ -112,6 +114,7 @@ def compute_entry(pre: Sequence[Cell], scratch: Sequence[Cell]) -> dict[str, Any
     Args:
         pre: Runs of the pretrained arm.
         scratch: Runs from random weights.
+        upstream: Operations of the pretraining, where they are known; they count for neither arm.
     """
     target = float(np.mean([cell.chosen for cell in pre]))
     ours, _ = _cost(pre, target, "flops")
@@ -131,7 +134,7 @@ def compute_entry(pre: Sequence[Cell], scratch: Sequence[Cell]) -> dict[str, Any
         "trainable_params": cells.trainable,
         "total_params": cells.total,
         "cache_bytes": cells.cache_bytes,
-        "upstream_flops": None,
+        "upstream_flops": upstream,
     }
 
 

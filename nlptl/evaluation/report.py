@@ -20,6 +20,7 @@ from nlptl.evaluation.few_labels import learning_curves
 from nlptl.evaluation.simple_arms import simple_arms
 from nlptl.evaluation.statistics import joint_bootstrap
 from nlptl.evaluation.untouched import untouched_states
+from nlptl.evaluation.upstream import pretraining_flops
 from nlptl.evaluation.verdict import (
     MARGIN,
     NOTHING_LEARNED,
@@ -195,7 +196,9 @@ def score_transfer(
         ),
         "curve": None,
         "sample_eff": None,
-        "compute_eff": parts.compute_entry(pre.cells, scratch.cells),
+        "compute_eff": parts.compute_entry(
+            pre.cells, scratch.cells, upstream=pretraining_flops(settings.model)
+        ),
         "upstream": upstream,
         "upstream_curve": None,
         "shift": body,

@@ -1,6 +1,8 @@
 """How well a checkpoint still does what it was pretrained for, on any text."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,31 @@ def objective_of(name: str) -> Objective:
         ModelError: If the checkpoint cannot be read or its family is not mapped.
     """
     return SpanCorruption() if load_config(name).model_type == "t5" else MaskedLM()
+
+
+def pretraining_flops(name: str) -> float | None:
+    """Operations that went into a checkpoint, where all of them are known.
+
+    A run leaves its record beside its ``model/``; it names what the run started from, and so on back to a
+    model that was new.
+
+    Args:
+        name: As :func:`upstream_loss`; only a run's ``model/`` on this machine has a record.
+
+    Returns:
+        The sum (:func:`nlptl.models.flops.training_flops`), or None.
+    """
+    total, start, seen = 0.0, name, set()
+    while start is not None:
+        record = Path(start).resolve().with_name("result.json")
+        if Path(start).name != "model" or record in seen or not record.is_file():
+            return None
+        found = json.loads(record.read_text("utf-8"))
+        if found.get("training_flops") is None:
+            return None
+        seen.add(record)
+        total, start = total + found["training_flops"], found["model"]
+    return total
 
 
 def upstream_loss(

@@ -11,21 +11,25 @@ from nlptl.models.prefix import frozen_blocks
 
 
 def block_forward(
-    config: Any, lengths: np.ndarray, *, decoder: bool = False, one_token: bool = False
+    config: Any,
+    lengths: np.ndarray,
+    *,
+    one_token: bool = False,
+    read: np.ndarray | None = None,
 ) -> float:
     """Operations of one block's forward pass over texts of these lengths.
 
     A token costs 8 d d' for the four projections of attention (d' = heads * head size, usually d),
     4 d d_ff for the feed-forward layer (6 d d_ff if it is gated), and 4 s d' for attention in a text of s
     tokens: 24 d^2 + 4 s d where d_ff = 4 d (Kaplan et al., 2020, table 1, two operations a multiply-add).
-    Norms, softmax, embeddings and heads are left out. A decoder's block attends twice.
+    Norms, softmax, embeddings and heads are left out. A decoder's block also attends to what the encoder read.
 
     Args:
         config: Of a mapped family.
         lengths: Tokens of each text.
-        decoder: Whether the block is of T5's decoder.
         one_token: Whether it is computed for one token a text (:mod:`nlptl.models.one_token`): keys and
             values of all tokens, and the rest of the first.
+        read: Of a block of T5's decoder: tokens of each text that the encoder read.
     """
     width = config.hidden_size
     if config.model_type == "t5":
@@ -33,14 +37,22 @@ def block_forward(
         products = 3 if config.is_gated_act else 2
     else:
         inner, wide, products = width, config.intermediate_size, 2
-    tokens, squares = float(lengths.sum()), float((lengths.astype(float) ** 2).sum())
-    read, pairs = (float(len(lengths)), tokens) if one_token else (tokens, squares)
-    attention = (tokens + read) * 4 * width * inner + 4 * pairs * inner
-    return (2 if decoder else 1) * attention + read * 2 * products * width * wide
+    kept = np.ones(len(lengths)) if one_token else lengths.astype(float)
+    total = float(kept.sum()) * 2 * products * width * wide
+    for seen in (lengths,) if read is None else (lengths, read):
+        total += float(kept.sum() + seen.sum()) * 4 * width * inner
+        total += 4 * float(kept @ seen) * inner
+    return total
 
 
 def training_flops(
-    model: Any, lengths: np.ndarray, epochs: float, *, cached: bool, pooled: bool = False
+    model: Any,
+    lengths: np.ndarray,
+    epochs: float,
+    *,
+    cached: bool,
+    pooled: bool = False,
+    targets: np.ndarray | None = None,
 ) -> float:
     """Operations of training on texts of these lengths for some epochs.
 
@@ -54,6 +66,7 @@ def training_flops(
         epochs: Passes over them.
         cached: Whether the states of the frozen blocks were kept.
         pooled: Whether the head reads one token only.
+        targets: Tokens of each text that T5's decoder reads; None for as many as the encoder.
     """
     base = plain(model)
     config, blocks = base.config, layer_map(base).blocks
@@ -62,7 +75,10 @@ def training_flops(
     total = 0.0
     for number in range(len(blocks)):
         last = pooled and number == len(blocks) - 1 and can_read_one_token(model)
-        forward = block_forward(config, lengths, decoder=number >= encoder, one_token=last)
+        if number < encoder:
+            forward = block_forward(config, lengths, one_token=last)
+        else:
+            forward = block_forward(config, lengths if targets is None else targets, read=lengths)
         passes = epochs * above if number >= frozen else 1 if cached else epochs
         total += forward * passes
     return total

@@ -46,6 +46,10 @@ class MaskedLM:
         """All but the special tokens around a text."""
         return max_length - tokenizer.num_special_tokens_to_add()
 
+    def lengths(self, tokens: int, tokenizer: Any) -> tuple[int, int]:
+        """Special tokens stand around the input, and no decoder reads anything."""
+        return tokens + tokenizer.num_special_tokens_to_add(), 0
+
     def collator(self, tokenizer: Any) -> Collate:
         """See :func:`collator`."""
         return collator(

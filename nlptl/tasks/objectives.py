@@ -25,6 +25,10 @@ class Objective(Protocol):
         """Plain tokens of a piece whose input has ``max_length`` tokens."""
         ...
 
+    def lengths(self, tokens: int, tokenizer: Any) -> tuple[int, int]:
+        """Tokens of the input that a piece of so many plain tokens becomes, and of a decoder's target."""
+        ...
+
     def collator(self, tokenizer: Any) -> Collate:
         """A function that corrupts pieces (column ``input_ids``, without special tokens)."""
         ...

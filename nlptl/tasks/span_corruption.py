@@ -47,7 +47,7 @@ class SpanCorruption:
             tokens += 1
         return tokens
 
-    def lengths(self, tokens: int) -> tuple[int, int]:
+    def lengths(self, tokens: int, tokenizer: Any = None) -> tuple[int, int]:
         """Length of input and target of a piece, ``</s>`` included.
 
         Example:

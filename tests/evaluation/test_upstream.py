@@ -1,5 +1,7 @@
 """Upstream scores: the same figure every time, and pseudo-perplexity against a plain loop."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,12 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, T5ForConditionalGe
 
 from nlptl.engine.setup import new_accelerator
 from nlptl.errors import ModelError
-from nlptl.evaluation.upstream import pseudo_log_likelihood, pseudo_perplexity, upstream_loss
+from nlptl.evaluation.upstream import (
+    pretraining_flops,
+    pseudo_log_likelihood,
+    pseudo_perplexity,
+    upstream_loss,
+)
 
 
 def test_the_loss_is_the_same_every_time_and_near_uniform_for_random_weights(masked_lm_checkpoint):
@@ -35,6 +42,20 @@ def test_t5_is_scored_by_span_corruption(checkpoints, tmp_path):
 def test_a_checkpoint_without_its_pretraining_head_is_refused(checkpoints):
     with pytest.raises(ModelError, match="has no trained head"):
         upstream_loss(str(checkpoints["bert"]), sentences(5), accelerator=new_accelerator())
+
+
+def test_operations_are_known_back_to_a_model_that_was_new(tmp_path):
+    """1e9 from scratch, 2e9 on top of that; and a third that went on from a model of unknown cost."""
+    starts = {"first": None, "second": str(tmp_path / "first/model"), "third": "bundled/bert"}
+    for number, (name, start) in enumerate(starts.items(), start=1):
+        (tmp_path / name).mkdir()
+        record = {"model": start, "training_flops": number * 1e9}
+        (tmp_path / name / "result.json").write_text(json.dumps(record))
+    known = {name: pretraining_flops(str(tmp_path / name / "model")) for name in starts}
+    assert known == {"first": 1e9, "second": 3e9, "third": None}
+    assert pretraining_flops(str(tmp_path / "second/models/update-0000001")) is None
+    (tmp_path / "first/result.json").write_text('{"model": null}')  # of an older version
+    assert pretraining_flops(str(tmp_path / "second/model")) is None
 
 
 def test_pseudo_perplexity_equals_a_loop_over_positions(masked_lm_checkpoint):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_config
-from transformers import AutoModelForSequenceClassification
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from nlptl.models.flops import block_forward, training_flops
 from nlptl.modes import apply_mode, parse_mode
@@ -50,6 +52,18 @@ def test_t5_counts_its_decoders_cross_attention():
     assert operations("t5", "freeze-lower-4", cached=True) == frozen + 2 * 3 * trained == 1_533_952
     assert operations("t5", "head-only") == 2 * (3 * BLOCK + 3 * DECODER) == 1_019_904
     assert operations("t5", "lora") == 2 * 2 * (3 * BLOCK + 3 * DECODER) == 2_039_808
+
+
+def test_a_decoder_reads_targets_of_its_own_length():
+    """torch's own counter: five tokens in, three out; the LM head's products taken off by hand."""
+    torch.manual_seed(0)
+    model = AutoModelForSeq2SeqLM.from_config(tiny_config("t5", 90)).eval()
+    ids, counter = torch.full((2, 5), 7), FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), counter:
+        model(input_ids=ids, decoder_input_ids=ids[:, :3])
+    expected = 3 * (counter.get_total_flops() - 2 * 2 * 3 * 32 * 90)
+    read, targets = np.full(2, 5), np.full(2, 3)
+    assert training_flops(model, read, 1, cached=False, targets=targets) == expected
 
 
 def test_a_gated_feed_forward_layer_has_three_products():

@@ -64,6 +64,8 @@ def test_it_logs_the_held_out_loss_and_saves_a_model(finished):
 
 
 def test_it_leaves_a_record_a_card_and_its_whole_configuration(corpus, finished):
+    from transformers import AutoTokenizer
+
     record = result(finished)
     log = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert record["history"] == log
@@ -85,6 +87,13 @@ def test_it_leaves_a_record_a_card_and_its_whole_configuration(corpus, finished)
     assert {"model", "mode", "batch_size"} <= set(record["defaults"])
     assert not {"updates", "learning_rate"} & set(record["defaults"])
     assert record["timing"]["train_seconds"] > 0 and "torch" in record["versions"]
+    tokenizer = AutoTokenizer.from_pretrained(finished / "model")
+    each = [len(ids) for ids in tokenizer(corpus.read_text().splitlines())["input_ids"]]
+    # Two blocks of width 32, feed-forward 128, forward and back, of pieces of at least six plain tokens.
+    block = np.mean([(8 * 32 * 32 + 4 * 32 * 128) * n + 4 * n * n * 32 for n in each if n >= 8])
+    epochs, more = divmod(40, -(-record["n"]["train_pieces"] // 16))
+    seen = epochs * record["n"]["train_pieces"] + 16 * more
+    assert record["training_flops"] == pytest.approx(seen * 3 * 2 * block, rel=0.03)
     card = (finished / "README.md").read_text()
     assert f"| loss | {log[-1]['loss']:.4f} | {log[-1]['se']:.4f} |" in card
     assert "masked-lm, from scratch, mode `full`" in card and str(corpus) in card
