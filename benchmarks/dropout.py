@@ -6,7 +6,8 @@
 Each freeze-lower-N is trained twice a seed: frozen blocks in eval mode, as nlptl does it, and with their
 dropout on, as a bare ``requires_grad = False`` leaves it (uncached, because the states differ at each pass).
 All else is the same. Differences with 95 % intervals, and two one-sided tests for "equal within half a point".
-Results: ``benchmarks/results/dropout.json``; finished runs (``runs/benchmarks/dropout``) are not repeated.
+Results: ``benchmarks/results/dropout.json``; finished runs of the same options, code, device and precision
+are not repeated (``runs/benchmarks/dropout``).
 """
 
 import json
@@ -18,6 +19,7 @@ from unittest.mock import patch
 
 import numpy as np
 import tyro
+from identity import identity
 
 from nlptl.config import SentimentConfig
 from nlptl.evaluation.arms import Runner
@@ -67,7 +69,7 @@ def scores(runner: Runner, settings: Any, path: Path, *, dropout: bool) -> list[
     return json.loads(path.read_text())
 
 
-def measure(options: Options, blocks: int, size: int) -> dict[str, Any]:
+def measure(options: Options, blocks: int, size: int, work: Path) -> dict[str, Any]:
     """One row: both ways, all seeds."""
     config = SentimentConfig(
         model=options.model,
@@ -87,7 +89,7 @@ def measure(options: Options, blocks: int, size: int) -> dict[str, Any]:
             scores(
                 runner,
                 settings_of(filled, mode, seed),
-                WORK / f"{blocks}_{size}_{'on' if dropout else 'off'}_{seed}.json",
+                work / f"{blocks}_{size}_{'on' if dropout else 'off'}_{seed}.json",
                 dropout=dropout,
             )
             for seed in range(options.seeds)
@@ -110,7 +112,8 @@ def measure(options: Options, blocks: int, size: int) -> dict[str, Any]:
 def main() -> None:
     """Measure what is missing and print a Markdown table."""
     options = tyro.cli(Options)
-    WORK.mkdir(parents=True, exist_ok=True)
+    work = WORK / identity(options, but=("blocks", "sizes", "seeds"))
+    work.mkdir(parents=True, exist_ok=True)
     rows = []
     print(
         "| frozen | n | without dropout | with dropout | difference (95 %), points | p | p, equal |"
@@ -118,7 +121,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for size in options.sizes:
         for blocks in options.blocks:
-            row = measure(options, blocks, size)
+            row = measure(options, blocks, size, work)
             rows.append(row)
             off, on = row["off"], row["on"]
             low, high = (100 * edge for edge in row["ci95"])

@@ -8,21 +8,24 @@ does hits both alike. The Trainer with ``group_by_length`` runs once, and so do 
 The same checkpoint, tokens, epochs, batch size and rate go to all; the Trainer gets frozen layers
 (requires_grad off) or the same LoRA by peft, padding to the longest of a batch and fused AdamW. Answers are
 decoded and scored by the same code. Operations are counted by formula, for real tokens; their share of the
-peak is of large matrix products, measured beside it. Medians go to ``benchmarks/results/speed.json``; finished
-measurements are not repeated (``runs/benchmarks/speed``).
+peak is of large matrix products, measured beside it. Medians go to ``benchmarks/results/speed.json`` (on a GPU
+``speed_cuda.json``); finished measurements of the same options, code, device and precision are not repeated
+(``runs/benchmarks/speed``).
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import tyro
+from identity import identity
 
 from nlptl.files import write_json
 
@@ -57,7 +60,7 @@ class Options:
     """Training questions."""
     rounds: int = 3
     """Turns of nlptl and the Trainer, for three epochs."""
-    result: Path = ROOT / "benchmarks/results/speed.json"
+    result: Path | None = None
     """Where the medians go."""
     work: Path = WORK
     """Where single measurements and the model to predict with are kept."""
@@ -68,21 +71,28 @@ class Options:
 
 
 def peak_memory() -> float:
-    """Largest resident size of this process so far, in MB."""
+    """Most memory of the GPU, or else largest resident size, of this process so far, in MB."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def matrix_peak() -> float:
-    """GFLOP/s of large float32 matrix products on this machine."""
+    """GFLOP/s of large matrix products on this machine, in the precision of the runs."""
     import torch
 
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    half = os.environ.get("ACCELERATE_MIXED_PRECISION") == "bf16"
+    size = 2048 if device.type == "cpu" else 8192
+    a, b = torch.randn(2, size, size, device=device, dtype=torch.bfloat16 if half else None)
     times = []
     for _ in range(12):
         began = time.perf_counter()
-        a @ b
+        (a @ b)[0, 0].item()  # waits for a GPU
         times.append(time.perf_counter() - began)
-    return 2 * 2048**3 / median(times) / 1e9
+    return 2 * size**3 / median(times) / 1e9
 
 
 def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any, Any, Any]:
@@ -327,11 +337,21 @@ def fine_tuned(options: Options) -> None:
         (options.work / "run/model").rename(options.work / "model")
 
 
+def same_labels(options: Options) -> float:
+    """Share of the texts whose label is nlptl's and the pipeline's alike."""
+    found = [json.loads((options.work / f"labels_{runner}.json").read_text()) for runner in RUNNERS]
+    return sum(len(set(each)) == 1 for each in zip(*found, strict=True)) / len(found[0])
+
+
 def main() -> None:
     """Measure in turns, write medians and ratios, print a table."""
+    import torch
+
     options = tyro.cli(Options)
     if options.worker:
         return work(options)
+    name = identity(options, but=("cases", "rounds", "result", "work", "worker", "seed"))
+    options = replace(options, work=options.work / name)
     options.work.mkdir(parents=True, exist_ok=True)
     fine_tuned(options)
     table: dict[str, Any] = {}
@@ -347,12 +367,16 @@ def main() -> None:
             for runner, found in done.items()
             if found
         }
+        if case.startswith("predict"):
+            table[case]["nlptl"]["same_labels"] = same_labels(options)
     peak = matrix_peak()
     for figures in (figures for row in table.values() for figures in row.values()):
         if "gflops" in figures:
             figures["peak_share"] = figures["gflops"] / peak
     whole = {"matrix_gflops": peak, "rounds": options.rounds, "cases": table}
-    write_json(options.result, whole)
+    kind = torch.accelerator.current_accelerator()
+    usual = ROOT / f"benchmarks/results/speed{f'_{kind.type}' if kind else ''}.json"
+    write_json(options.result or usual, whole)
     print_table(table)
     return None
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlptl.cache.store import free_states
     from nlptl.config import PretrainConfig, QAConfig, SentimentConfig
     from nlptl.engine.setup import new_accelerator, start_accelerator
     from nlptl.evaluation.report import TransferReport, score_transfer
@@ -35,6 +36,7 @@ _HOME = {
     "TransferReport": "nlptl.evaluation.report",
     "apply_mode": "nlptl.modes",
     "finetune": "nlptl.finetuning",
+    "free_states": "nlptl.cache.store",
     "freeze_lower": "nlptl.modes",
     "full": "nlptl.modes",
     "head_only": "nlptl.modes",
@@ -65,6 +67,7 @@ __all__ = [
     "TransferReport",
     "apply_mode",
     "finetune",
+    "free_states",
     "freeze_lower",
     "full",
     "head_only",

@@ -1,6 +1,7 @@
 """Fine-tuning as one call: checkpoint, head, mode, batches, fit, score."""
 
 import math
+import os
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -10,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from psutil import virtual_memory
 
 from nlptl.cache.directory import free_disk
-from nlptl.cache.plan import Kind, choose
-from nlptl.cache.prefix_cache import PrefixCache
+from nlptl.cache.plan import Kind, choose, places, refusal
+from nlptl.cache.prefix_cache import PrefixCache, TooLarge
+from nlptl.cache.store import free_states
 from nlptl.data.batching import LengthBatches
 from nlptl.engine.hooks import KeepBest, ProgressBar, Trackers
-from nlptl.engine.memory import PeakMemory
+from nlptl.engine.memory import PeakMemory, free_memory
 from nlptl.engine.predict import predict
 from nlptl.engine.setup import Plan, seed_dropout, train, updates_for
 from nlptl.models.flops import training_flops
@@ -27,6 +28,7 @@ from nlptl.models.lora import plain
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.models.prefix import Prefix, frozen_blocks
 from nlptl.modes import Manifest, Mode, apply_mode
+from nlptl.processes import from_main
 from nlptl.records import Batch, Batches, Collate, FitState
 from nlptl.tasks.base import Features, Task, supervised_step
 from nlptl.terminal import say
@@ -292,35 +294,52 @@ def open_cache(
         if task.pooled and prefix.blocks and prefix.whole
         else None
     )
-    lengths = np.concatenate([part.lengths for part in features.values()])
-    plan = choose(
+    processes = accelerator.num_processes
+    reason = refusal(
         settings.cache,
         blocks=prefix.blocks,
-        values=(len(lengths) if pooled else int(lengths.sum())) * prefix.width * len(prefix.names),
-        width=prefix.width,
         passes=settings.epochs,
-        free_memory=virtual_memory().available,
-        free_disk=free_disk(),
-        processes=accelerator.num_processes,
-        on_cpu=accelerator.device.type == "cpu",
-        pooled=pooled is not None,
+        machines=processes // int(os.environ.get("LOCAL_WORLD_SIZE") or processes),
     )
-    if plan.kind == "off":
-        if settings.mode.kind != "full" and settings.cache != "off":
-            say(f"cache: off, {plan.reason}")
-        return None
+    if reason:
+        free_states()  # another run's, which have served
+        return _told(settings, reason)
     model.to(accelerator.device)
     cache = PrefixCache(
         prefix,
-        plan,
         outputs=lambda inputs: task.outputs(model, inputs),
         pooled=pooled,
         accelerator=accelerator,
         report=say,
     )
-    for name, part in features.items():
-        cache.add(name, part.rows, part.lengths, collate)
+    free_states(but=cache.weights)
+    lengths = np.concatenate([part.lengths for part in features.values()])
+    plan = cache.look(features, collate, places(settings.cache, processes)) or choose(
+        settings.cache,
+        blocks=prefix.blocks,
+        values=(len(lengths) if pooled else int(lengths.sum())) * prefix.width * len(prefix.names),
+        width=prefix.width,
+        passes=settings.epochs,
+        free_memory=free_memory(),
+        free_disk=free_disk(),
+        processes=processes,
+        on_cpu=accelerator.device.type == "cpu",
+        pooled=pooled is not None,
+    )
+    cache.plan = plan = from_main(plan, accelerator)
+    if plan.kind == "off":
+        return _told(settings, plan.reason)
+    try:
+        for name, part in features.items():
+            cache.add(name, part.rows, part.lengths, collate)
+    except TooLarge:
+        return _told(settings, "some states are beyond float16, and float32 does not fit")
     return cache
+
+
+def _told(settings: Settings, reason: str) -> None:
+    if settings.mode.kind != "full" and settings.cache != "off":
+        say(f"cache: off, {reason}")
 
 
 def _plan(settings: Settings, batches: int) -> Plan:
@@ -348,5 +367,5 @@ def _timing(
         "train_seconds": round(train, 3),
         "validation_seconds": round(validate, 3),
         "test_seconds": round(test, 3),
-        "examples_per_second": round(state.examples / train, 2),
+        "examples_per_second": round((state.examples - state.examples_before) / train, 2),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from typing import Any
 
-from nlptl.cache.prefix_cache import forget
+from nlptl.cache.store import free_states
 from nlptl.errors import Problems
 from nlptl.evaluation.arms import Arm, Runner, run_arm
 from nlptl.finetuning import Settings
@@ -127,7 +127,7 @@ def run_grid(
     arms, runner = {}, Runner(grid.task, grid.splits)
     for name, settings in grid.entries.items():
         arms[name] = _arm(grid, settings, grid.seeds, texts, runner, title=name)
-        forget()
+        free_states()
     return arms
 
 
@@ -160,8 +160,8 @@ def _ahead(grid: Grid, texts: Sequence[str] | None, parallel: int) -> None:
                 name,
                 seed,
             )
+            for name, settings in grid.entries.items()  # seeds side by side: they share cached states
             for seed in grid.seeds
-            for name, settings in grid.entries.items()
         }
         for done in as_completed(waiting):
             done.result()

@@ -258,7 +258,7 @@ def pretrain(
         timing={
             "train_seconds": round(seconds, 3),
             "held_out_seconds": round(score.seconds, 3),
-            "examples_per_second": round((state.examples - score.examples_before) / seconds, 2),
+            "examples_per_second": round((state.examples - state.examples_before) / seconds, 2),
         },
         n={
             "train": len(documents),

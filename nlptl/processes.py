@@ -12,3 +12,12 @@ def gather(items: list[T], accelerator: Any) -> list[T]:
     from accelerate.utils import gather_object
 
     return gather_object(items)
+
+
+def from_main(value: T, accelerator: Any) -> T:
+    """What the main process has; any object that pickle takes."""
+    if accelerator.num_processes == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value])[0]

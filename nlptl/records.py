@@ -114,10 +114,12 @@ class FitState:
         epoch: Epochs begun so far, minus one.
         batch: Batches of this epoch consumed so far.
         examples: Features consumed so far, over all processes.
+        examples_before: Of these, before training went on from a checkpoint.
         loss: Mean loss a unit of size over the updates between the last two readings.
         learning_rate: The rate of the last update (the first parameter group's).
         grad_norm: Norm of the last update's gradient before clipping, None without clipping.
         trace: Learning rate of every update.
+        stopped: Whether a hook asked to stop at the end of an epoch.
         sums: What the next reading of the loss is made from.
     """
 
@@ -129,10 +131,12 @@ class FitState:
     epoch: int = 0
     batch: int = 0
     examples: int = 0
+    examples_before: int = 0
     loss: float = float("nan")
     learning_rate: float = 0.0
     grad_norm: float | None = None
     trace: list[float] = field(default_factory=list)
+    stopped: bool = False
     sums: Sums = field(default_factory=Sums)
 
     @property

@@ -3,7 +3,7 @@
 from statistics import fmean
 from typing import Any
 
-from nlptl.cache.prefix_cache import forget
+from nlptl.cache.store import free_states
 from nlptl.engine.setup import start_accelerator
 from nlptl.finetuning import finetune
 from nlptl.planning import Prepared, PrepareData, drawn_by_split_seed, prepare_run
@@ -44,7 +44,7 @@ def run_supervised(config: Any, prepare_data: PrepareData) -> None:
             )
             save_run(run, directory, extra=ready.record, accelerator=accelerator)
             say(scores(run, directory))
-    forget()
+    free_states()
     if config.seeds > 1 and is_main_process():
         say(spread_line(summary_of(ready)))
     if config.report:

@@ -4,8 +4,11 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from nlptl.errors import ConfigError
 
 #: Bytes that all entries together may take, unless the environment variable NLPTL_CACHE_GB says more or less.
 LIMIT = 20e9
@@ -23,8 +26,18 @@ def folder() -> Path:
 
 
 def limit() -> float:
-    """Bytes that the cache may take."""
-    return float(os.environ.get("NLPTL_CACHE_GB") or LIMIT / 1e9) * 1e9
+    """Bytes that the cache may take.
+
+    Raises:
+        ConfigError: If ``$NLPTL_CACHE_GB`` is no number.
+    """
+    given = os.environ.get("NLPTL_CACHE_GB") or str(LIMIT / 1e9)
+    try:
+        return float(given) * 1e9
+    except ValueError:
+        raise ConfigError(
+            f"NLPTL_CACHE_GB is {given!r}; expected a number of gigabytes, such as 20."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -48,8 +61,9 @@ def entries() -> list[Entry]:
     """All entries, the least recently used first; unfinished ones too."""
     found = []
     for path in folder().glob("*") if folder().is_dir() else ():
-        size = sum(file.stat().st_size for file in path.glob("*"))
-        found.append(Entry(path, size, *_record(path)))
+        with suppress(OSError):  # another run may be giving it its name, or removing it
+            size = sum(file.stat().st_size for file in path.glob("*"))
+            found.append(Entry(path, size, *_record(path)))
     return sorted(found, key=lambda entry: entry.used)
 
 
@@ -72,16 +86,19 @@ def shrink(most: float, *, sparing: float = 0.0) -> list[Entry]:
 
     Args:
         most: Bytes.
-        sparing: Seconds; unfinished entries younger than that may be another run's, and stay.
+        sparing: Seconds; unfinished entries younger than that may be another run's, and stay uncounted. Older
+            ones go whatever the others take.
 
     Returns:
         What was removed.
     """
-    there, removed = entries(), []
+    there, removed = [], []
+    for entry in entries():
+        if entry.about != UNFINISHED or time.time() - entry.used >= sparing:
+            there.append(entry)
     total = sum(entry.bytes for entry in there)
     for entry in there:
-        young = entry.about == UNFINISHED and time.time() - entry.used < sparing
-        if total > most and not young:
+        if total > most or (sparing and entry.about == UNFINISHED):
             shutil.rmtree(entry.path, ignore_errors=True)
             total -= entry.bytes
             removed.append(entry)

@@ -10,7 +10,8 @@ FLOPS = {"cpu": 1e11, "accelerator": 3e13}
 BYTES = {"memory": 1e10, "disk": 1e9}
 #: Shares of what is free that a cache may take.
 OF_MEMORY, OF_DISK = 0.4, 0.5
-HALF = {"float32": 4, "float16": 2}
+#: How states are kept, exact first, and bytes a value.
+DTYPES = {"float32": 4, "float16": 2}
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,31 @@ class Plan:
     kind: Kind
     dtype: str = "float32"
     reason: str = ""
+
+
+def refusal(asked: Kind, *, blocks: int, passes: float, machines: int = 1) -> str:
+    """Why nothing is to be kept, whatever room there is; empty if nothing speaks against it.
+
+    Args:
+        asked: ``--cache``.
+        blocks: Frozen blocks at the bottom.
+        passes: How often each text goes through the model in the whole run.
+        machines: That the processes run on; their files are not each other's.
+    """
+    if asked == "off":
+        return "--cache off"
+    if not blocks:
+        return "no block is frozen with all that lies below it"
+    if asked == "auto" and passes < 2:
+        return "every text is seen once only"
+    return "the processes are on several machines" if machines > 1 else ""
+
+
+def places(asked: Kind, processes: int) -> list[Kind]:
+    """Where states may go; several processes share a file."""
+    if processes > 1:
+        return ["disk"]
+    return ["memory", "disk"] if asked == "auto" else [asked]
 
 
 def choose(
@@ -59,18 +85,11 @@ def choose(
         on_cpu: Whether the model runs on the CPU.
         pooled: Whether one token a text is kept only; fetching it costs nothing to speak of.
     """
-    if asked == "off":
-        return Plan("off", reason="--cache off")
-    if not blocks:
-        return Plan("off", reason="no block is frozen with all that lies below it")
-    if asked == "auto" and passes < 2:
-        return Plan("off", reason="every text is seen once only")
-    kinds: list[Kind] = ["memory", "disk"] if asked == "auto" else [asked]
-    if processes > 1:  # one file for all of them
-        kinds = ["disk"]
+    if reason := refusal(asked, blocks=blocks, passes=passes):
+        return Plan("off", reason=reason)
     room = {"memory": OF_MEMORY * free_memory, "disk": OF_DISK * free_disk}
-    for dtype, size in HALF.items():
-        for kind in kinds:
+    for dtype, size in DTYPES.items():
+        for kind in places(asked, processes):
             speed = FLOPS["cpu" if on_cpu else "accelerator"]
             slow = BYTES[kind] < speed * size / (24 * blocks * width)
             if size * values <= room[kind] and not (asked == "auto" and slow and not pooled):

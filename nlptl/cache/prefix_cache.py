@@ -6,27 +6,23 @@ gradient, and kept ragged; from then on the model starts there. The loop does no
 are as good as the texts: they can be turned back into them, so the folder is as private as the data.
 """
 
-import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlptl.cache import directory
-from nlptl.cache.plan import Plan
-from nlptl.cache.ragged import Ragged, checksum
+from nlptl.cache.plan import DTYPES, Kind, Plan
+from nlptl.cache.store import Arrays, Draft, Entry
 from nlptl.data.batching import LengthBatches
 from nlptl.errors import RunError
 from nlptl.models.prefix import Prefix
+from nlptl.processes import gather
 from nlptl.records import Batch, Batches, Collate, Step, StepOutput
 
 #: Inputs of a forward pass that the states depend on.
@@ -37,12 +33,10 @@ TOLERANCE = {"float32": 1e-4, "float16": 2e-3}
 AUTOCAST_TOLERANCE = 5e-2
 #: Features that are computed together; those that are compared with the live model.
 BATCH, SAMPLE = 64, 4
-#: Seconds after which another run's unfinished entry counts as abandoned.
-ABANDONED = 6 * 3600.0
 
-Arrays = dict[str, Ragged]
-#: States kept in memory for the next seeds of the same run: hash of the frozen weights, key, arrays.
-_KEPT: dict[str, dict[str, Arrays]] = {}
+
+class TooLarge(Exception):
+    """States beyond what float16 holds."""
 
 
 class PrefixCache:
@@ -50,7 +44,6 @@ class PrefixCache:
 
     Args:
         prefix: What is left out; its model on its device.
-        plan: Where the states go; not ``off``.
         outputs: Runs the model on a batch's inputs.
         pooled: ``first`` or ``last`` where the head reads one token of a text only and all blocks are left
             out, so that nothing else is kept; else None.
@@ -61,42 +54,67 @@ class PrefixCache:
     def __init__(
         self,
         prefix: Prefix,
-        plan: Plan,
         *,
         outputs: Callable[[Mapping[str, Tensor]], object],
         pooled: str | None,
         accelerator: Any,
         report: Callable[[str], None],
     ) -> None:
-        self.prefix, self.plan, self.outputs = prefix, plan, outputs
+        self.prefix, self.outputs = prefix, outputs
         self.pooled, self.accelerator, self.report = pooled, accelerator, report
         self.weights = prefix.fingerprint()
         self.splits: dict[str, tuple[Any, np.ndarray, Collate, Arrays]] = {}
         self.took: dict[str, float] = {}  # seconds a split, looking and comparing included
-        self.seconds = 0.0
-        self.found = self.tokens = self.served = self.bytes = 0
+        self.seconds = self.tokens = 0.0
+        self.found = self.served = self.bytes = 0
+        self.plan = Plan("off")
+        self.keys: dict[str, str] = {}
 
-    def add(self, split: str, rows: Any, lengths: np.ndarray, collate: Collate) -> None:
-        """Find or compute the states of a split.
+    def look(
+        self, splits: Mapping[str, Any], collate: Collate, kinds: Sequence[Kind]
+    ) -> Plan | None:
+        """Where an earlier run left the states of all splits, if one did.
+
+        What is free now is less than what that run found, so that a fresh decision could be another one.
+
+        Args:
+            splits: Name to rows and lengths.
+            collate: Makes batches of them.
+            kinds: Places to look, the best first.
 
         Raises:
-            RunError: If the cached states differ from the live model's, or the collate function draws at
-                random, so that a text is never seen twice alike.
+            RunError: If the collate function draws at random, so that a text is never seen twice alike.
+        """
+        for name, part in splits.items():
+            self.keys[name] = self._key(self._batches(part.rows, part.lengths, collate))
+        plans = [Plan(kind, dtype) for dtype in DTYPES for kind in kinds]
+        return next((plan for plan in plans if self._is_there(plan, splits)), None)
+
+    def _is_there(self, plan: Plan, splits: Mapping[str, Any]) -> bool:
+        entries = [self._entry(name, part.lengths, plan) for name, part in splits.items()]
+        return all(entry.is_there(plan.kind) for entry in entries)
+
+    def add(self, split: str, rows: Any, lengths: np.ndarray, collate: Collate) -> None:
+        """Find or compute the states of a split, as ``plan`` says; after :meth:`look`.
+
+        Raises:
+            RunError: If the cached states differ from the live model's.
+            TooLarge: If float16 cannot hold them.
         """
         began = time.perf_counter()
-        batches = self._batches(rows, lengths, collate)
-        key = self._key(batches)
-        in_memory = self.plan.kind == "memory"
-        kept = _KEPT.get(self.weights, {})
-        arrays = kept.get(key) if in_memory else self._open(key, lengths)
+        kind, entry = self.plan.kind, self._entry(split, lengths, self.plan)
+        arrays = entry.open(kind)
         if arrays is not None and not self._agrees(arrays, rows, lengths, collate):
             self.report("note: the cached states of an earlier run were damaged; made anew.")
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process or kind == "memory":
+                entry.drop(kind)
             arrays = None
         if arrays is None:
             start = time.perf_counter()
-            arrays = self._make(key, batches, lengths)
+            arrays = self._make(entry, self._batches(rows, lengths, collate), lengths)
             self.seconds += time.perf_counter() - start
-            self.tokens += int(lengths.sum())
+            self.tokens += float(lengths.sum()) / self.accelerator.num_processes
             if not self._agrees(arrays, rows, lengths, collate):
                 raise RunError(
                     f"The cached states of the {split} split differ from the live model's. Run with --cache "
@@ -183,7 +201,7 @@ class PrefixCache:
         import transformers
 
         found = sha256()
-        about = (self.weights, self.pooled, self.plan.dtype, self.accelerator.mixed_precision)
+        about = (self.weights, self.pooled, self.accelerator.mixed_precision)
         found.update(f"{about} {torch.__version__} {transformers.__version__}".encode())
         whole = LengthBatches(  # the same for all processes
             batches.features, batches.lengths, batches.collate, batch_size=BATCH
@@ -208,71 +226,42 @@ class PrefixCache:
                     "seen twice alike and nothing can be cached. Use --cache off."
                 )
 
-    def _make(self, key: str, batches: LengthBatches, lengths: np.ndarray) -> Arrays:
-        rows = np.ones_like(lengths) if self.pooled else lengths
+    def _entry(self, split: str, lengths: np.ndarray, plan: Plan) -> Entry:
+        return Entry(
+            weights=self.weights,
+            key=self.keys[split],
+            names=tuple(self.prefix.names),
+            rows=np.ones_like(lengths) if self.pooled else lengths,
+            width=self.prefix.width,
+            dtype=plan.dtype,
+            about=f"{len(lengths)} texts above block {self.prefix.blocks}, {plan.dtype}",
+        )
+
+    def _make(self, entry: Entry, batches: LengthBatches, lengths: np.ndarray) -> Arrays:
         if self.plan.kind == "memory":
-            arrays = {name: self._ragged(rows, None) for name in self.prefix.names}
+            arrays = entry.arrays(None)
             self._compute(batches, lengths, arrays)
-            if self.weights not in _KEPT:  # another model: the old states have served
-                _KEPT.clear()
-            _KEPT.setdefault(self.weights, {})[key] = arrays
+            entry.keep(arrays)
             return arrays
-        partial, final = directory.folder() / f".{key}", directory.folder() / key
-        main = self.accelerator.is_local_main_process
-        if main:
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(final, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for name in self.prefix.names:
-                self._ragged(rows, partial / name)
-        self.accelerator.wait_for_everyone()
-        arrays = {
-            name: self._ragged(rows, partial / name, create=False, write=True)
-            for name in self.prefix.names
-        }
-        self._compute(batches, lengths, arrays)
-        self.accelerator.wait_for_everyone()
-        if main:
-            sums = {name: checksum(partial / name) for name in self.prefix.names}
-            about = f"{len(lengths)} texts above block {self.prefix.blocks}, {self.plan.dtype}"
-            (partial / "meta.json").write_text(json.dumps({"checksums": sums, "about": about}))
-            os.replace(partial, final)
-            directory.shrink(directory.limit(), sparing=ABANDONED)
-        self.accelerator.wait_for_everyone()
-        opened = self._open(key, lengths)
-        if opened is None:
-            raise RunError(
-                f"The cache in {directory.folder()} was removed while it was written, or NLPTL_CACHE_GB is "
-                "smaller than one entry. Use --cache memory or off."
-            )
-        return opened
-
-    def _ragged(
-        self, rows: np.ndarray, path: Path | None, *, create: bool = True, write: bool = False
-    ) -> Ragged:
-        width = self.prefix.width
-        return Ragged(rows, width, self.plan.dtype, path, create=create, write=write)
-
-    def _open(self, key: str, lengths: np.ndarray) -> Arrays | None:
-        """The whole entry of a key; a damaged one counts as none."""
-        path = directory.folder() / key
-        rows = np.ones_like(lengths) if self.pooled else lengths
+        draft = Draft(entry, self.accelerator)
         try:
-            sums = json.loads((path / "meta.json").read_text())["checksums"]
-            arrays = {name: self._ragged(rows, path / name, create=False) for name in sums}
-            if {name: checksum(path / name) for name in self.prefix.names} != sums:
-                return None
-        except (OSError, ValueError, KeyError):
-            return None
-        directory.touch(path)
-        return arrays
+            self._compute(batches, lengths, draft.arrays)
+        except BaseException:  # an interrupt too
+            draft.drop()
+            raise
+        return draft.publish()
 
     @torch.no_grad()
     def _compute(self, batches: Batches, lengths: np.ndarray, arrays: Arrays) -> None:
+        largest = 0.0
         for batch in batches.epoch(0):
             for name, values in self._states(batch).items():
-                for row, index in enumerate(batch.indices):
-                    arrays[name].put(index, self._part(values[row], int(lengths[index])))
+                largest = max(largest, float(np.abs(values).max()))
+                with np.errstate(over="ignore"):  # told below, for all processes together
+                    for row, index in enumerate(batch.indices):
+                        arrays[name].put(index, self._part(values[row], int(lengths[index])))
+        if max(gather([largest], self.accelerator)) > float(np.finfo(self.plan.dtype).max):
+            raise TooLarge
         for array in arrays.values():
             array.flush()
 
@@ -307,11 +296,6 @@ class PrefixCache:
                 if not np.abs(kept - expected).max() <= share * max(1.0, np.abs(expected).max()):
                     return False
         return True
-
-
-def forget() -> None:
-    """Free the states that are kept in memory for further runs on the same frozen blocks."""
-    _KEPT.clear()
 
 
 class _Fed:

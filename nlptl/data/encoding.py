@@ -10,8 +10,10 @@ import numpy as np
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """Hash of a fast tokenizer's whole definition."""
-    return sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    """Hash of a fast tokenizer's whole definition, but for truncation and padding, which each call sets."""
+    definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    definition |= {"truncation": None, "padding": None}
+    return sha256(json.dumps(definition).encode()).hexdigest()
 
 
 def content_hash(table: Any) -> str:

@@ -221,3 +221,18 @@ def misplaced(table: Any, split: str) -> str | None:
         f"{moved} were moved to the nearest place where they stand; {lost} are nowhere in their "
         "passage: such answers are scored as text, and not trained on."
     )
+
+
+def check_trainable(train: Any, columns: Mapping[str, str]) -> None:
+    """Make sure that there is something to learn.
+
+    Raises:
+        DataError: If no answer of the training questions stands in its passage, so that no window has a label.
+    """
+    starts = [found for found in values_of(train, "answer_starts") if found]
+    if starts and all(at < 0 for found in starts for at in found):
+        raise DataError(
+            f"No answer of the {len(train)} training questions stands in its passage, so there is nothing to "
+            f"point at. Read were the columns {', '.join(map(repr, columns.values()))}: are they the right "
+            "ones? Answers in free words cannot be learned by this task."
+        )

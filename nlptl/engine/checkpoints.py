@@ -19,7 +19,7 @@ from torch import nn
 from nlptl.errors import RunError
 from nlptl.records import FitState, Sums
 
-POSITION = ("update", "epoch", "batch", "examples", "loss", "trace")
+POSITION = ("update", "epoch", "batch", "examples", "loss", "trace", "stopped")
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -121,7 +121,8 @@ def restore(path: Path, *, state: FitState, accelerator: Any, schedule: Any) -> 
     _load_optimizer_state(model, state.optimizer, load_file(path / "optimizer.safetensors"))
     record = json.loads((path / "state.json").read_text())
     for key in POSITION:
-        setattr(state, key, record[key])
+        setattr(state, key, record.get(key, getattr(state, key)))  # older versions knew fewer
+    state.examples_before = state.examples
     state.sums = Sums(**record["sums"])
     schedule.load_state_dict({**schedule.state_dict(), **record["schedule"]})
     for group, rate in zip(state.optimizer.param_groups, schedule.get_last_lr(), strict=True):

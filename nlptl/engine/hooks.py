@@ -253,7 +253,7 @@ class EvaluateEvery(Quiet):
     ) -> None:
         self.score, self.log, self.accelerator = score, log, accelerator
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
-        self.seconds, self.examples_before = 0.0, 0  # spent on scores; seen before a resumed run
+        self.seconds = 0.0  # spent on scores
 
     def on_start(self, state: FitState) -> None:
         """Score the model as it comes; or drop the lines that a resumed run will write again.
@@ -269,7 +269,6 @@ class EvaluateEvery(Quiet):
             kept = [line for line in lines if self.stays(json.loads(line), state)]
             self.log.write_text("".join(f"{line}\n" for line in kept))
         self.began, self.examples = time.perf_counter(), state.examples
-        self.examples_before = state.examples
 
     def stays(self, line: Mapping[str, Any], state: FitState) -> bool:
         """Whether a resumed run will not write a line again."""

@@ -15,6 +15,8 @@ from nlptl.records import Batches, FitState, Hook, Step
 #: Losses are summed, divided by this, and scaled to a mean when the whole update's size is known.
 #: A power of two, so that it changes no bit in float32; it keeps fp16's loss scale where it is.
 LOSS_UNIT = 64.0
+#: Instead of a size of zero, to divide by.
+TINY = 1e-30
 #: The loss is read (which waits for a GPU) and checked every so many updates.
 READ_EVERY = 10
 
@@ -72,12 +74,12 @@ def fit(
     per_epoch = math.ceil(len(batches) / accumulation)
     if state is None:
         state = FitState(model, optimizer, updates, per_epoch)
-    stop = False
     alone = accumulation == 1 and accelerator.num_processes == 1
     model.train()  # all of it: a wrapper's own flag says nothing of what it wraps
     for hook in hooks:
         hook.on_start(state)
-    while state.update < updates and not stop:
+    stop = False  # asked for in the midst of an epoch; state.stopped is a decision that a checkpoint keeps
+    while state.update < updates and not (stop or state.stopped):
         stream = batches.epoch(state.epoch, start=state.batch)
         while state.update < updates and (window := list(islice(stream, accumulation))):
             if not model.training:
@@ -94,9 +96,9 @@ def fit(
                 state.sums.add(result.loss, size, batch.padding)
                 sizes.append(size)
                 state.examples += batch.size
-            total = _over_processes(accelerator, sum(sizes))
             if not alone:
-                _scale_gradients(optimizer, accelerator.num_processes * LOSS_UNIT / total)
+                total = _over_processes(accelerator, sum(sizes))
+                _scale_gradients(optimizer, accelerator.num_processes * LOSS_UNIT, total)
             if max_norm is not None:
                 state.grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
             state.learning_rate = optimizer.param_groups[0]["lr"]
@@ -116,30 +118,38 @@ def fit(
         else:
             if state.batch >= len(batches):
                 state.epoch, state.batch = state.epoch + 1, 0
-            stop = any([hook.on_epoch(state) for hook in hooks])
+            for hook in hooks:  # in order: what writes checkpoints comes behind what decides
+                state.stopped |= hook.on_epoch(state)
     for hook in hooks:
         hook.on_end(state)
     return state
 
 
-def _scale_gradients(optimizer: Any, factor: float) -> None:
+def _scale_gradients(optimizer: Any, factor: float, total: float | torch.Tensor) -> None:
     gradients = [
         p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
     ]
-    torch._foreach_mul_(gradients, factor)  # type: ignore[attr-defined]  # public in effect
+    scale: Any  # where nothing was counted, all gradients are zero
+    if isinstance(total, torch.Tensor):  # on the device, which is not waited for
+        scale = (factor / total.clamp(min=TINY)).to(gradients[0].dtype)
+    else:
+        scale = factor / max(total, TINY)
+    torch._foreach_mul_(gradients, scale)  # type: ignore[attr-defined]  # public in effect
 
 
-def _over_processes(accelerator: Any, value: float) -> float:
+def _over_processes(accelerator: Any, value: float) -> float | torch.Tensor:
     if accelerator.num_processes == 1:
         return value
     tensor = torch.tensor(value, device=accelerator.device, dtype=torch.float64)
-    return accelerator.reduce(tensor, reduction="sum").item()
+    return accelerator.reduce(tensor, reduction="sum")
 
 
 def _read_loss(state: FitState, accelerator: Any) -> None:
     sums = state.sums
-    loss, size = float(sums.loss), sums.size
-    state.loss = _over_processes(accelerator, loss) / _over_processes(accelerator, size)
+    size = float(_over_processes(accelerator, sums.size))
+    if not size:  # no example since the last reading had anything to predict
+        return
+    state.loss = float(_over_processes(accelerator, float(sums.loss))) / size
     sums.loss = sums.size = 0.0
     if not math.isfinite(state.loss):
         raise RunError(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nlptl.cache.prefix_cache import forget
+from nlptl.cache.store import free_states
 from nlptl.data.encoding import quiet_datasets, tokenizer_hash
 from nlptl.engine.setup import new_accelerator
 from nlptl.evaluation import parts
@@ -151,7 +151,7 @@ def score_transfer(
             settings, RATES[tier], LONGER[tier], examples=len(splits["train"])
         )
         scratch = scratch_arm(runner, longer, seeds=seeds, rates=rates, title="from scratch")
-        forget()
+        free_states()
         say("probes, bag of words, zero-shot, forgetting, shift")
         with muted(), quiet_datasets():
             untouched = untouched_states(task, splits, settings, accelerator)
@@ -223,7 +223,7 @@ def score_transfer(
     }
     record["cost"] = _cost(arms, len(known))
     record["warnings"] = [*notes, *_warnings(record, downstream)]
-    forget()
+    free_states()
     return TransferReport(record)
 
 

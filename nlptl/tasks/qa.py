@@ -14,7 +14,7 @@ from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
 from nlptl.data.sources import load_asked
-from nlptl.data.squad import misplaced, normalize, read_questions
+from nlptl.data.squad import check_trainable, misplaced, normalize, read_questions
 from nlptl.data.windows import (
     Frame,
     Tokens,
@@ -375,6 +375,7 @@ def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str
     problems.raise_if_any()
     assert columns  # raised above otherwise
     splits = normalize(raw, columns)
+    check_trainable(splits["train"], columns)
     v2, counts = check_version(splits, config.squad_version)
     notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
     once: dict[str, str] = {}  # a passage is held once, however many questions it has

@@ -14,7 +14,7 @@ from tiny import DEPTH, sentences
 from torch import nn
 from transformers import AutoConfig
 
-from nlptl.cache import directory, prefix_cache
+from nlptl.cache import directory, store
 from nlptl.data.squad import normalize, read_questions
 from nlptl.engine.hooks import Quiet
 from nlptl.engine.setup import start_accelerator
@@ -28,7 +28,7 @@ from nlptl.tasks.sentiment import Sentiment
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NLPTL_CACHE", str(tmp_path / "cache"))
-    prefix_cache.forget()
+    store.free_states()
     return tmp_path / "cache"
 
 
@@ -237,7 +237,7 @@ def test_a_damaged_entry_is_made_anew(checkpoints, own_folder, harm, capsys):
             (path / "states").write_bytes(data)
             if harm == "wrong states":  # and a record that believes in them
                 record = json.loads((path / "meta.json").read_text())
-                record["checksums"]["states"] = prefix_cache.checksum(path / "states")
+                record["checksums"]["states"] = store.checksum(path / "states")
                 (path / "meta.json").write_text(json.dumps(record))
     again = run(checkpoints["bert"], "freeze-lower-1", "disk")
     assert again.cache["found"] == 0
@@ -247,7 +247,7 @@ def test_a_damaged_entry_is_made_anew(checkpoints, own_folder, harm, capsys):
 
 
 def test_killed_while_it_is_made(checkpoints, own_folder, monkeypatch):
-    put, count = prefix_cache.Ragged.put, 0
+    put, count = store.Ragged.put, 0
 
     class PowerCut(Exception):
         pass
@@ -259,7 +259,7 @@ def test_killed_while_it_is_made(checkpoints, own_folder, monkeypatch):
             raise PowerCut
         put(self, index, states)
 
-    monkeypatch.setattr(prefix_cache.Ragged, "put", cut)
+    monkeypatch.setattr(store.Ragged, "put", cut)
     with pytest.raises(PowerCut):
         run(checkpoints["bert"], "freeze-lower-1", "disk")
     monkeypatch.undo()
@@ -365,3 +365,58 @@ def test_compiled_or_checkpointed_above_cached_states(calm, flag, losses, monkey
     first, losses[:] = list(losses), []
     run(calm, "freeze-lower-2", "memory", epochs=1, **{flag: True})
     np.testing.assert_allclose(losses, first, atol=1e-5)
+
+
+def test_what_an_earlier_run_left_decides_where_it_is_sought(checkpoints, monkeypatch):
+    """Its own states took the memory that the second run would want."""
+    from nlptl import finetuning
+
+    first = run(checkpoints["bert"], "freeze-lower-1", "auto").cache
+    assert (first["kind"], first["found"]) == ("memory", 0)
+    monkeypatch.setattr(finetuning, "free_memory", lambda: 2 * first["bytes"])
+    again = run(checkpoints["bert"], "freeze-lower-1", "auto", seed=1).cache
+    assert (again["kind"], again["dtype"], again["found"]) == ("memory", "float32", 3)
+    store.free_states()
+    assert run(checkpoints["bert"], "freeze-lower-1", "auto").cache["kind"] == "disk"
+
+
+def test_a_run_of_other_weights_frees_what_is_in_memory(checkpoints):
+    run(checkpoints["bert"], "freeze-lower-1", "memory")
+    weights = set(store._KEPT)
+    assert len(weights) == 1
+    run(checkpoints["bert"], "freeze-lower-2", "memory", epochs=1)
+    assert len(store._KEPT) == 1 and weights != set(store._KEPT)
+    run(checkpoints["bert"], "full", "auto", epochs=1)
+    assert not store._KEPT
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_states_beyond_half_precision_are_not_kept(
+    checkpoints, monkeypatch, capsys, kind, tmp_path
+):
+    from transformers import AutoModel
+
+    from nlptl import finetuning
+
+    shutil.copytree(checkpoints["bert"], tmp_path / "wide")
+    model = AutoModel.from_pretrained(tmp_path / "wide")
+    with torch.no_grad():
+        model.encoder.layer[0].output.LayerNorm.weight[3] = 1e6
+    model.save_pretrained(tmp_path / "wide")
+    plain = finetuning.choose
+    monkeypatch.setattr(
+        finetuning, "choose", lambda *a, **k: replace(plain(*a, **k), dtype="float16")
+    )
+    assert run(tmp_path / "wide", "freeze-lower-1", kind).cache is None
+    assert "cache: off, some states are beyond float16" in capsys.readouterr().out
+    assert not directory.entries() and not any(store._KEPT.values())
+
+
+def test_several_machines_have_no_file_in_common(checkpoints, monkeypatch):
+    from nlptl.cache.plan import refusal
+
+    usual = {"blocks": 2, "passes": 3.0}
+    assert refusal("disk", machines=2, **usual) == "the processes are on several machines"
+    assert not refusal("disk", machines=1, **usual)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert run(checkpoints["bert"], "freeze-lower-1", "memory").cache is not None

@@ -8,9 +8,10 @@ from datasets import Dataset
 from launching import command, questions
 from tiny import tiny_tokenizer
 
-from nlptl.data.encoding import content_hash
+from nlptl.data.encoding import content_hash, encode_texts, tokenizer_hash
 from nlptl.data.sources import read_table
 from nlptl.data.squad import normalize, read_questions
+from nlptl.models.loading import load_tokenizer
 from nlptl.tasks import qa, sentiment
 from nlptl.tasks.qa import QuestionAnswering
 from nlptl.tasks.sentiment import Sentiment
@@ -134,3 +135,11 @@ def test_questions_lie_on_disk(tmp_path):
     path = questions(tmp_path / "train.json", 4, seed=404)
     assert read_questions(path, "--train-file").cache_files
     assert passages(path).cache_files
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "t5"])
+def test_a_tokenizers_hash_is_the_same_after_a_text_was_cut(checkpoints, family):
+    tokenizer = load_tokenizer(str(checkpoints[family]))
+    before = tokenizer_hash(tokenizer)
+    encode_texts(["one two three four five six"], tokenizer, max_length=4)
+    assert tokenizer.backend_tokenizer.truncation and tokenizer_hash(tokenizer) == before

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from nlptl.data.columns import find_column
-from nlptl.data.squad import misplaced, normalize, place, read_questions
+from nlptl.data.squad import check_trainable, misplaced, normalize, place, read_questions
 from nlptl.errors import DataError, UserError
 
 PASSAGE = "Ada wrote notes in 1843. Notes by Ada were long."
@@ -111,3 +111,16 @@ def test_every_mistake_is_named_at_once(tmp_path):
     path.write_text('{"data": []}')
     with pytest.raises(DataError, match="holds no questions"):
         read_questions(path, "--train-file")
+
+
+def test_answers_that_stand_nowhere_cannot_be_learned():
+    def table(*texts):
+        answers = [{"text": [text], "answer_start": [0]} for text in texts]
+        rows = {"question": ["q"] * len(texts), "context": [PASSAGE] * len(texts)}
+        return normalize({"train": Dataset.from_dict({**rows, "answers": answers})}, COLUMNS)[
+            "train"
+        ]
+
+    with pytest.raises(DataError, match="No answer of the 2 training questions .*'context'"):
+        check_trainable(table("Bob", "a keeper of lights"), COLUMNS)
+    check_trainable(table("Bob", "Ada"), COLUMNS)

@@ -103,3 +103,31 @@ def test_another_model_is_refused(tmp_path):
     tensors = checkpoints.trainable_state(nn.Linear(4, 8))
     with pytest.raises(RunError, match="does not fit the model"):
         checkpoints.load_trainable_state(nn.Linear(4, 8, bias=False), tensors)
+
+
+class StopAfter(Quiet):
+    """Asks to stop at the end of the second epoch."""
+
+    def __init__(self):
+        self.epochs = 0
+
+    def on_epoch(self, state):
+        self.epochs += 1
+        return self.epochs == 2
+
+
+def test_resumed_after_it_stopped_early_it_trains_no_further(tmp_path):
+    """Killed while the test set is scored: training is over, and stays so."""
+    stopped, state, keeper = run(tmp_path, hooks=[StopAfter()], every=None)
+    assert state.update == 12 and state.stopped
+    again, other, kept = run(tmp_path, resume=True, every=None)
+    assert other.update == 12 and kept.history == keeper.history
+    for one, two in zip(stopped.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_only_examples_of_this_process_count_for_its_speed(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, hooks=[KillAt(9)])
+    _, state, _ = run(tmp_path, resume=True)
+    assert state.examples - state.examples_before == state.examples - (23 + 2 * 4)  # of update 8

@@ -129,3 +129,22 @@ def test_updates_round_up_ragged_windows():
     assert updates_for(3, batches=7, accumulation=2) == 12
     assert updates_for(0.5, batches=7, accumulation=1) == 4
     assert updates_for(0.01, batches=7, accumulation=1) == 1
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_batches_without_anything_to_predict(problem, accumulation):
+    """Windows of question answering that hold no answer: no loss, no gradient, and no division by zero."""
+    x, y, model = problem
+
+    def step(model, batch):
+        result = squared_error(model, batch)
+        return StepOutput(0.0 * result.loss, 0.0) if batch.indices[0] < 8 else result
+
+    state = train(
+        copy.deepcopy(model),
+        Rows(x, y, [[0, 1], [2, 3], [8, 9], [10, 11]]),
+        step=step,
+        plan=Plan(updates=4 // accumulation, learning_rate=0.05, accumulation=accumulation),
+        accelerator=Accelerator(cpu=True),
+    )
+    assert 0 < state.loss < 100

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from nlptl.data.batching import LengthBatches
 from nlptl.engine.hooks import Quiet
+from nlptl.engine.memory import free_memory
 from nlptl.engine.optim import make_optimizer
 from nlptl.engine.setup import Plan, new_accelerator, train
 from nlptl.modes import apply_mode, parse_mode
@@ -107,3 +108,13 @@ def test_what_does_not_train_holds_no_gradient_and_no_state(family):
     # Of T5's six blocks two are frozen, which leaves 0.71 of the bytes.
     for mode, most in (("head-only", 0.25), ("lora", 0.25), ("freeze-lower-2", 0.75)):
         assert sum(found[mode][:2]) < most * sum(found["full"][:2])
+
+
+def test_free_memory_is_the_containers_where_that_is_less(tmp_path):
+    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
+    limit.write_text("5000\n")
+    used.write_text("1200\n")
+    assert free_memory([(str(limit), str(used))]) == 3800
+    limit.write_text("max\n")
+    assert free_memory([(str(limit), str(used))]) > 1e6
+    assert free_memory([(str(tmp_path / "none"), str(used))]) > 1e6

@@ -1,5 +1,7 @@
 """No step of training reads a value off the device, where a GPU would be waited for.
 
+transformers itself does once in a forward pass, to see whether a mask masks anything; that is left out here.
+
 On the ``meta`` device tensors have shapes and no values: whatever asks for a value fails.
 """
 
