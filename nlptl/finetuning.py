@@ -314,7 +314,7 @@ def open_cache(
     )
     free_states(but=cache.weights)
     lengths = np.concatenate([part.lengths for part in features.values()])
-    plan = cache.look(features, collate, places(settings.cache, processes)) or choose(
+    plan = choose(
         settings.cache,
         blocks=prefix.blocks,
         values=(len(lengths) if pooled else int(lengths.sum())) * prefix.width * len(prefix.names),
@@ -325,6 +325,7 @@ def open_cache(
         processes=processes,
         on_cpu=accelerator.device.type == "cpu",
         pooled=pooled is not None,
+        kept=cache.look(features, collate, places(settings.cache, processes)),
     )
     cache.plan = plan = from_main(plan, accelerator)
     if plan.kind == "off":

@@ -1,5 +1,6 @@
 """Whether a cache pays, and where it goes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +67,7 @@ def choose(
     processes: int = 1,
     on_cpu: bool = True,
     pooled: bool = False,
+    kept: Collection[tuple[Kind, str]] = (),
 ) -> Plan:
     """Decide where the states of ``blocks`` frozen blocks are kept.
 
@@ -84,15 +86,20 @@ def choose(
         processes: Processes on this machine; several share a file.
         on_cpu: Whether the model runs on the CPU.
         pooled: Whether one token a text is kept only; fetching it costs nothing to speak of.
+        kept: Places and types in which an earlier run left all states. They take no new room, and come first:
+            what is free now is less than what that run found, so that a fresh decision could be another one.
     """
     if reason := refusal(asked, blocks=blocks, passes=passes):
         return Plan("off", reason=reason)
     room = {"memory": OF_MEMORY * free_memory, "disk": OF_DISK * free_disk}
-    for dtype, size in DTYPES.items():
-        for kind in places(asked, processes):
-            speed = FLOPS["cpu" if on_cpu else "accelerator"]
-            slow = BYTES[kind] < speed * size / (24 * blocks * width)
-            if size * values <= room[kind] and not (asked == "auto" and slow and not pooled):
-                return Plan(kind, dtype)
+    speed = FLOPS["cpu" if on_cpu else "accelerator"]
+    ways: list[tuple[Kind, str]]
+    ways = [(kind, dtype) for dtype in DTYPES for kind in places(asked, processes)]
+    for kind, dtype in sorted(ways, key=lambda way: way not in kept):
+        size = DTYPES[dtype]
+        slow = BYTES[kind] < speed * size / (24 * blocks * width)
+        fits = (kind, dtype) in kept or size * values <= room[kind]
+        if fits and not (asked == "auto" and slow and not pooled):
+            return Plan(kind, dtype)
     need = f"{2 * values / 1e9:.1f} GB in float16"
     return Plan("off", reason=f"the states would take {need}, which neither fits nor pays")

@@ -72,15 +72,13 @@ class PrefixCache:
 
     def look(
         self, splits: Mapping[str, Any], collate: Collate, kinds: Sequence[Kind]
-    ) -> Plan | None:
-        """Where an earlier run left the states of all splits, if one did.
-
-        What is free now is less than what that run found, so that a fresh decision could be another one.
+    ) -> list[tuple[Kind, str]]:
+        """Places and types in which an earlier run left the states of all splits.
 
         Args:
             splits: Name to rows and lengths.
             collate: Makes batches of them.
-            kinds: Places to look, the best first.
+            kinds: Places to look.
 
         Raises:
             RunError: If the collate function draws at random, so that a text is never seen twice alike.
@@ -88,7 +86,7 @@ class PrefixCache:
         for name, part in splits.items():
             self.keys[name] = self._key(self._batches(part.rows, part.lengths, collate))
         plans = [Plan(kind, dtype) for dtype in DTYPES for kind in kinds]
-        return next((plan for plan in plans if self._is_there(plan, splits)), None)
+        return [(plan.kind, plan.dtype) for plan in plans if self._is_there(plan, splits)]
 
     def _is_there(self, plan: Plan, splits: Mapping[str, Any]) -> bool:
         entries = [self._entry(name, part.lengths, plan) for name, part in splits.items()]

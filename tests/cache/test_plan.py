@@ -41,3 +41,13 @@ def test_a_fast_processor_outruns_a_slow_disk():
     assert choose("auto", **{**fast, "free_memory": 0}).kind == "off"
     assert choose("auto", **{**fast, "free_memory": 0, "pooled": True}).kind == "disk"
     assert choose("disk", **fast).kind == "disk"  # asked for is asked for
+
+
+def test_what_is_kept_takes_no_new_room_but_must_still_pay():
+    full = {**USUAL, "free_memory": 0, "free_disk": 0}
+    assert choose("auto", **full).kind == "off"
+    plan = choose("auto", **full, kept=[("disk", "float16")])
+    assert (plan.kind, plan.dtype) == ("disk", "float16")
+    assert choose("auto", **USUAL, kept=[("disk", "float32")]).kind == "disk"
+    fast = {**USUAL, "on_cpu": False}
+    assert choose("auto", **fast, kept=[("disk", "float32")]).kind == "memory"
