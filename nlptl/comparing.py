@@ -8,7 +8,7 @@ from nlptl.evaluation.comparison import TEST, Pair, compare_all, recommend, row
 from nlptl.evaluation.render.comparison import comparison_figure, comparison_markdown
 from nlptl.evaluation.render.files import write_pictured
 from nlptl.grid import claim_grid_directory, prepare_grid, run_grid
-from nlptl.reporting import upstream_texts
+from nlptl.planning import upstream_texts
 from nlptl.terminal import say
 from nlptl.versions import versions
 

@@ -26,7 +26,7 @@ class TrainingConfig:
     """What every recipe that trains has in common."""
 
     mode: str = "full"
-    """What trains: head-only, freeze-lower-N, full, lora, lora-rN, lora-above-N."""
+    """What trains: head-only, freeze-lower-N, full, lora, lora-rN, lora-above-N, lora-rM-above-N."""
     batch_size: int = 16
     """Examples a batch, over all processes."""
     gradient_accumulation_steps: int = 1
@@ -90,8 +90,8 @@ class SupervisedConfig(TrainingConfig):
     split_seed: int | None = None
     """Of the splits and subsets that are drawn; by default --seed. All runs of --seeds share one."""
     upstream_text: str | None = None
-    """Held-out text of the kind that the checkpoint was pretrained on, to measure forgetting with: a file, a
-    folder or a hub name; by default texts that come with nlptl."""
+    """Held-out text (column text) of the kind that the checkpoint was pretrained on, for measuring forgetting:
+    a file, a folder or a hub name; by default texts that come with nlptl."""
     max_train_examples: int | None = None
     """Train on a stratified, seeded subset of so many examples."""
     max_eval_examples: int | None = None
@@ -189,7 +189,7 @@ class CompareConfig(GridConfig):
         "full",
         "lora",
     )
-    """One or more modes: head-only, freeze-lower-N, full, lora, lora-rN, lora-above-N."""
+    """One or more modes: head-only, freeze-lower-N, full, lora, lora-rN, lora-above-N, lora-rM-above-N."""
     output_dir: Path = Path("runs/compare")
     """Where the comparison goes."""
 

@@ -53,6 +53,10 @@ class RunError(NlptlError):
     """A run failed for a reason that is not the user's input (exit code 1)."""
 
 
+class Diverged(RunError):
+    """The loss is no longer finite."""
+
+
 class Problems:
     """Collects user errors, so that one message can name all of them.
 

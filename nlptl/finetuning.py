@@ -1,5 +1,6 @@
 """Fine-tuning as one call: checkpoint, head, mode, batches, fit, score."""
 
+import gc
 import math
 import os
 import time
@@ -163,6 +164,7 @@ def finetune(
     Returns:
         The trained model with its scores and its record.
     """
+    gc.collect()  # an earlier run's model, which refers to itself, must not take this one's memory
     memory = PeakMemory(accelerator.device)
     loaded = load_with_head(settings.model, auto_class=task.auto_class, head=task.head)
     model, manifest = apply_mode(
@@ -218,6 +220,7 @@ def finetune(
         patience=settings.patience,
         report=say,
     )
+    model.to(accelerator.device)  # starting a GPU is no part of training
     began = time.perf_counter()
     with reading(), cache.active() if cache else nullcontext():
         state = train(
@@ -239,6 +242,7 @@ def finetune(
     if cache:
         say(cache)
     trained = accelerator.unwrap_model(state.model, keep_fp32_wrapper=False)
+    trained._compiled_call_impl = None  # what is saved and read back is the plain model
     live = LengthBatches(
         features["test"].rows,
         features["test"].lengths,

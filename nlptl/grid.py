@@ -11,7 +11,7 @@ from nlptl.cache.store import free_states
 from nlptl.errors import Problems
 from nlptl.evaluation.arms import Arm, Runner, run_arm
 from nlptl.finetuning import Settings
-from nlptl.planning import check_training, check_upstream_text, fill_in, settings_of
+from nlptl.planning import check_training, fill_in, settings_of, upstream_texts
 from nlptl.ranges import with_sound_numbers
 from nlptl.reporting import RECIPES
 from nlptl.runs import check_directory, check_unchanged, claim_directory
@@ -66,7 +66,7 @@ def prepare_grid(config: Any, pairs: Sequence[tuple[str, str]]) -> Grid:
         checked.append((own, problems.run(check_training, own)))
         if data is None:
             data = problems.run(prepare, with_sound_numbers(own))
-    problems.run(check_upstream_text, config)
+    problems.run(upstream_texts, config.upstream_text)
     if is_main_process():
         problems.run(check_grid_directory, config)
     problems.raise_if_any()

@@ -42,6 +42,11 @@ class Mode:
     alpha: float = 2.0 * LORA_RANK
     targets: tuple[str, ...] | None = None
 
+    @property
+    def has_prefix(self) -> bool:
+        """Whether blocks at the bottom neither train nor change, so that their output can be kept."""
+        return self.kind == "head-only" or self.blocks > 0
+
 
 def parse_mode(
     text: str,

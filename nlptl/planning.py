@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from nlptl.data.corpus import files_of
-from nlptl.errors import ConfigError, Problems
+from nlptl.data.corpus import read_documents
+from nlptl.data.encoding import splits_hash
+from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.finetuning import Settings, default_epochs
 from nlptl.models.building import check_growth
 from nlptl.models.layer_map import check_family, depth
@@ -18,6 +19,9 @@ from nlptl.ranges import check_numbers, with_sound_numbers
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.base import Task
 from nlptl.terminal import is_main_process, say
+
+#: Documents of --upstream-text that are read at most.
+DOCUMENTS = 5000
 
 C = TypeVar("C")
 #: Configuration to task, splits and their record.
@@ -95,14 +99,24 @@ def check_precision(family: str) -> None:
         )
 
 
-def check_upstream_text(config: Any) -> None:
-    """Make sure that ``--upstream-text`` can be read.
+def upstream_texts(name: str | None) -> list[str] | None:
+    """The first texts of a corpus that forgetting shall be measured on; None where none is named.
+
+    Args:
+        name: ``--upstream-text``.
 
     Raises:
-        DataError: If it names a local file or folder that is not there, or is of an unknown kind.
+        DataError: If it cannot be read, or holds nothing but blanks.
     """
-    if config.upstream_text is not None:
-        files_of(config.upstream_text, "--upstream-text")
+    if name is None:
+        return None
+    table = read_documents(name, "text", "--upstream-text")
+    texts = [text for text in table.select(range(min(DOCUMENTS, len(table))))["text"][:] if text]
+    if not any(text.strip() for text in texts):
+        raise DataError(
+            f"--upstream-text {name}: its first {DOCUMENTS:,} rows hold no text; expected some held-out text."
+        )
+    return texts
 
 
 def check_cache(asked: str, mode: Mode) -> None:
@@ -111,8 +125,7 @@ def check_cache(asked: str, mode: Mode) -> None:
     Raises:
         ConfigError: If the mode changes something in or below every block.
     """
-    nothing = mode.kind == "full" or (mode.kind in ("lora", "freeze-lower") and not mode.blocks)
-    if asked in ("memory", "disk") and nothing:
+    if asked in ("memory", "disk") and not mode.has_prefix:
         raise ConfigError(
             f"--cache {asked}: under --mode {mode.name} every block changes or lies above something that "
             "does, so none can be cached. Use auto or off, or freeze blocks."
@@ -267,7 +280,7 @@ def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
     problems = Problems()
     training = problems.run(check_training, config)
     data = problems.run(prepare_data, with_sound_numbers(config))
-    problems.run(check_upstream_text, config)
+    problems.run(upstream_texts, config.upstream_text)
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
     problems.raise_if_any()
@@ -279,4 +292,17 @@ def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
     filled = fill_in(config, mode, family, width, len(splits["train"]))
     if is_main_process():
         claim_directory(filled)
-    return Prepared(filled, mode, task, splits, {"data": origin, "defaults": defaults_used(config)})
+    record = {
+        "data": {**origin, "sha256": splits_hash(splits)},
+        "defaults": defaults_used(config),
+        "launch": launch(),
+    }
+    return Prepared(filled, mode, task, splits, record)
+
+
+def launch() -> dict[str, Any]:
+    """Precision and number of processes, which a run's numbers depend on too."""
+    return {
+        "mixed_precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }

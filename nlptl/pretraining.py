@@ -1,10 +1,12 @@
 """Pretraining as one call: documents, pieces, corruption, fit, held-out loss."""
 
+import gc
 import json
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from nlptl.data.encoding import numbers_of
 from nlptl.engine.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.engine.memory import PeakMemory
 from nlptl.engine.setup import Plan, seed_dropout, train
+from nlptl.errors import DataError
 from nlptl.files import write_json
 from nlptl.models.averaging import interpolate
 from nlptl.models.building import set_dropout
@@ -23,13 +26,16 @@ from nlptl.models.flops import training_flops
 from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.models.lora import is_lora, merged
 from nlptl.records import Batch, FitState
-from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
+from nlptl.tasks.objectives import Fixed, Objective, held_out_loss, upstream_step
 from nlptl.teaching import Taught, teacher_states
 
 #: The model as it was before its first update; what --resume builds on.
 START = "models/update-0000000"
+EMPTY = {"train": "training texts", "held_out": "held-out texts"}
 #: Beside it: which of its parameters no checkpoint had.
 NEW = "new_parameters.json"
+#: And which pieces the run has.
+PIECES = "pieces.json"
 
 
 @dataclass
@@ -125,6 +131,48 @@ def _load_start(directory: Path, objective: Objective) -> Any:
     return load_with_head(str(directory / START), auto_class=objective.auto_class, head={}).model
 
 
+def check_pieces(
+    file: Path, pieces: LengthBatches, held_out: LengthBatches, accelerator: Any
+) -> None:
+    """Make sure that a run has something to train on and to score on, and goes on with the pieces it had.
+
+    Args:
+        file: Where their number and their lengths' hash are kept.
+        pieces: To train on.
+        held_out: To score on.
+        accelerator: The main process writes the file.
+
+    Raises:
+        DataError: If there are none, or the corpus has changed since the run began.
+    """
+    both = {"train": pieces.lengths, "held_out": held_out.lengths}
+    if empty := [name for name, lengths in both.items() if not len(lengths)]:
+        raise DataError(
+            f"--corpus: its {' and '.join(EMPTY[name] for name in empty)} hold no text of six tokens or more "
+            "(shorter ones are left out). Give longer texts, or more of them."
+        )
+    found = {
+        name: {
+            "pieces": len(lengths),
+            "sha256": sha256(np.asarray(lengths, np.int64).tobytes()).hexdigest(),
+        }
+        for name, lengths in both.items()
+    }
+    before = json.loads(file.read_text("utf-8")) if file.exists() else found
+    accelerator.wait_for_everyone()
+    if before != found:
+        counts = ", ".join(
+            f"{before[name]['pieces']:,} pieces of {EMPTY[name]} then, {found[name]['pieces']:,} now"
+            for name in both
+        )
+        raise DataError(
+            f"--resume: the corpus is not the one that the run began with ({counts}), so it cannot go on "
+            "exactly. Bring the old texts back, or begin anew in another --output-dir."
+        )
+    if accelerator.is_main_process:
+        write_json(file, found)
+
+
 def log_spaced(count: int, updates: int) -> list[int]:
     """Updates at which models are kept: ``count`` of them, evenly spaced in the logarithm.
 
@@ -181,9 +229,9 @@ def pretrain(
     Returns:
         The trained model with its losses and its record.
     """
+    gc.collect()
     memory = PeakMemory(accelerator.device)
     set_dropout(model, dropout)
-    seed_dropout(accelerator, seed)
     collate = objective.collator(tokenizer)
     room = objective.room(max_length, tokenizer)
 
@@ -192,7 +240,7 @@ def pretrain(
             pieces = corpus.tokenize(texts, tokenizer, room=room)
         process = (accelerator.process_index, accelerator.num_processes)
         lengths = numbers_of(pieces, "length")
-        features: Any = pieces
+        features: Any = Fixed(pieces) if seed is None else pieces
         if teacher:
             kept = output_dir / "teacher"
             features = Taught(pieces, teacher_states(pieces, tokenizer, teacher, kept, accelerator))
@@ -202,6 +250,9 @@ def pretrain(
 
     pieces = batches(documents, seed=seed, teacher=teacher)
     aside = batches(held_out, seed=None)
+    check_pieces(output_dir / START / PIECES, pieces, aside, accelerator)
+    # Not before: a teacher may draw while it is loaded, and a run that goes on loads none.
+    seed_dropout(accelerator, seed)
     at = log_spaced(keep, plan.updates) if keep else []
     score = EvaluateEvery(
         lambda m: held_out_loss(m, aside, accelerator),

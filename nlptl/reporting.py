@@ -9,12 +9,18 @@ from typing import Any
 import torch
 
 from nlptl.config import QAConfig, SentimentConfig, load_yaml
-from nlptl.data.corpus import read_documents
+from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
-from nlptl.evaluation.cells import Cell
+from nlptl.evaluation.cells import Cell, validation_scores
 from nlptl.evaluation.report import Tier, TransferReport, score_transfer
 from nlptl.models.loading import load_config, quiet_transformers
-from nlptl.planning import Prepared, check_training, drawn_by_split_seed
+from nlptl.planning import (
+    Prepared,
+    check_training,
+    drawn_by_split_seed,
+    launch,
+    upstream_texts,
+)
 from nlptl.tasks.base import Task
 from nlptl.tasks.qa import prepare_qa
 from nlptl.tasks.sentiment import prepare_sentiment
@@ -25,8 +31,6 @@ RECIPES = {
     "sentiment": (SentimentConfig, drawn_by_split_seed(prepare_sentiment)),
     "qa": (QAConfig, drawn_by_split_seed(prepare_qa)),
 }
-#: Documents of --upstream-text that are read at most.
-DOCUMENTS = 5000
 
 
 def report_run(
@@ -47,9 +51,10 @@ def report_run(
     for number, seed in enumerate(seeds):
         home = directory if not number else directory / "seeds" / str(seed)
         try:
-            known.append(cell_of_run(ready.task, home))
+            known.append(cell_of_run(ready.task, home, data=splits_hash(ready.splits)))
         except (OSError, ValueError, KeyError) as error:
             lost.append(f"{home}: {error}; seed {seed} is trained again for the report.")
+    lost += launched_otherwise(directory)
     adapted = None
     try:
         adapted = trained_model(ready.task, directory / "model")
@@ -115,17 +120,10 @@ def report_directory(
     config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
     config = replace(config, curve=curve, upstream_text=upstream_text)
     mode, _, _ = check_training(config)
+    upstream_texts(config.upstream_text)
     task, splits, _ = prepare(config)
     ready = Prepared(config, mode, task, splits, {})
     return report_run(ready, directory, tier)
-
-
-def upstream_texts(name: str | None) -> list[str] | None:
-    """The first texts of a corpus that forgetting shall be measured on; None where none is named."""
-    if not name:
-        return None
-    texts = read_documents(name, "text", "--upstream-text")
-    return [t for t in texts.select(range(min(DOCUMENTS, len(texts))))["text"][:] if t]
 
 
 def trained_model(task: Task, directory: Path) -> Any:
@@ -139,15 +137,39 @@ def trained_model(task: Task, directory: Path) -> Any:
         return task.auto_class.from_pretrained(directory, dtype=torch.float32).eval()
 
 
-def cell_of_run(task: Any, directory: Path) -> Cell:
+def launched_otherwise(directory: Path) -> list[str]:
+    """A note, if the run had another precision or number of processes than what runs now."""
+    try:
+        then = json.loads((directory / "result.json").read_text("utf-8"))["launch"]
+    except (OSError, ValueError, KeyError):
+        return []  # damaged, which is told elsewhere, or of an older form
+    differ = [
+        f"{name} {then[name]}, now {now}" for name, now in launch().items() if then[name] != now
+    ]
+    if not differ:
+        return []
+    return [
+        f"{directory} was launched otherwise ({listed(differ)}), so the runs made here are not quite like it. "
+        "Launch the report as the run was."
+    ]
+
+
+def cell_of_run(task: Any, directory: Path, *, data: str | None = None) -> Cell:
     """The outcome of a run from its ``result.json`` and ``predictions.jsonl``.
+
+    Args:
+        task: What the examples mean.
+        directory: Where the run lies.
+        data: :func:`nlptl.data.encoding.splits_hash` of the data that it must have had; None takes any.
 
     Raises:
         OSError: If one of them is missing.
-        ValueError: If one is damaged, or the predictions are not those of the test set.
+        ValueError: If one is damaged, or the data were others.
         KeyError: If the record is of an older form.
     """
     record: Mapping[str, Any] = json.loads((directory / "result.json").read_text("utf-8"))
+    if data is not None and record["data"].get("sha256", data) != data:
+        raise ValueError("its data have changed since")
     with (directory / "predictions.jsonl").open(encoding="utf-8") as lines:
         predictions = [json.loads(line) for line in lines]
     if len(predictions) != record["n"]["test"]:
@@ -156,13 +178,12 @@ def cell_of_run(task: Any, directory: Path) -> Cell:
         )
     own = type(task).of_checkpoint(load_config(record["model"]), record["task_settings"])
     history = record["history"]
-    name = f"validation_{task.selection}"
     best = record["selection"]["best_epoch"]
     return Cell(
         seed=record["seed"],
         learning_rate=record["settings"]["learning_rate"],
         scores=tuple(own.example_scores(predictions)),
-        validation=tuple(line[name] for line in history),
+        validation=validation_scores(task, history),
         best=next(i for i, line in enumerate(history) if line["epoch"] == best),
         epochs=history[-1]["epoch"],
         seconds=record["timing"]["train_seconds"],

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from nlptl.metrics.spread import has_failed, spread
 from nlptl.model_card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
 from nlptl.models.lora import is_lora, merged, save_adapter
-from nlptl.pretraining import Pretrained
+from nlptl.pretraining import START, Pretrained
 from nlptl.run_records import result_record
 from nlptl.terminal import is_main_process, say
 
@@ -137,11 +138,21 @@ def given_back(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if is_main_process() and not any((directory / name).exists() for name in WORK):
+        if is_main_process() and not _work(directory):
             (directory / "config.yaml").unlink(missing_ok=True)
+            shutil.rmtree(directory / START, ignore_errors=True)
+            with suppress(OSError):
+                (directory / START).parent.rmdir()
             with suppress(OSError):  # not empty, or not there
                 directory.rmdir()
         raise
+
+
+def _work(directory: Path) -> list[str]:
+    """What must not get lost; the model as it was before its first update is soon made again."""
+    found = [name for name in WORK if (directory / name).exists()]
+    kept = list((directory / "models").glob("*"))
+    return [name for name in found if name != "models" or kept != [directory / START]]
 
 
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:

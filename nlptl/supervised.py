@@ -1,5 +1,6 @@
 """A supervised recipe from its configuration to its saved runs: what all labelled tasks share."""
 
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -33,22 +34,28 @@ def run_supervised(config: Any, prepare_data: PrepareData) -> None:
     ready = prepare_run(config, drawn_by_split_seed(prepare_data))
     with given_back(ready.config.output_dir):
         for seed, directory in seed_directories(ready.config):
-            accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
-            run = finetune(
-                ready.task,
-                ready.splits,
-                ready.settings(seed),
-                accelerator=accelerator,
-                checkpoint_dir=directory / "checkpoints",
-                resume=config.resume,
-            )
-            save_run(run, directory, extra=ready.record, accelerator=accelerator)
-            say(scores(run, directory))
+            _run_seed(ready, seed, directory)
     free_states()
     if config.seeds > 1 and is_main_process():
         say(spread_line(summary_of(ready)))
     if config.report:
         report_run(ready, config.output_dir, config.report)
+
+
+def _run_seed(ready: Prepared, seed: int, directory: Path) -> None:
+    """One run; a function, so that its model is gone before the next one is loaded."""
+    config = ready.config
+    accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
+    run = finetune(
+        ready.task,
+        ready.splits,
+        ready.settings(seed),
+        accelerator=accelerator,
+        checkpoint_dir=directory / "checkpoints",
+        resume=config.resume,
+    )
+    save_run(run, directory, extra=ready.record, accelerator=accelerator)
+    say(scores(run, directory))
 
 
 def summary_of(ready: Prepared) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from nlptl.data.encoding import tokenizer_hash
 from nlptl.evaluation.cells import checkpoint_hash
-from nlptl.evaluation.probe import pooled_states
+from nlptl.evaluation.probe import body_states
+from nlptl.models.loading import load_with_head
 from nlptl.terminal import say
 
-#: Pieces that are held in memory at a time; the first so many also give mean and deviation.
+#: Pieces that are held in memory at a time, and that give mean and deviation.
 CHUNK = 4096
 
 
@@ -39,7 +41,7 @@ def teacher_states(
 ) -> np.ndarray:
     """Mean state of each piece at the teacher's middle and last block, standardised.
 
-    Each value loses its mean and is divided by its standard deviation, both over the first 4,096 pieces:
+    Each value loses its mean and is divided by its standard deviation, both over 4,096 pieces drawn from all:
     a cosine between raw states would mostly see what all texts have in common.
 
     Args:
@@ -65,7 +67,7 @@ def _key(pieces: Any, tokenizer: Any, teacher: str) -> str:
 
     Not the dataset's own fingerprint: that one changes when the datasets library's cache is emptied.
     """
-    found = sha256(f"{checkpoint_hash(teacher)} {tokenizer_hash(tokenizer)}".encode())
+    found = sha256(f"2 {checkpoint_hash(teacher)} {tokenizer_hash(tokenizer)}".encode())
     for batch in pieces.with_format("numpy", columns=["input_ids"]).iter(batch_size=CHUNK):
         for ids in batch["input_ids"]:
             found.update(len(ids).to_bytes(4, "big"))
@@ -74,21 +76,26 @@ def _key(pieces: Any, tokenizer: Any, teacher: str) -> str:
 
 
 def _compute(pieces: Any, tokenizer: Any, teacher: str, file: Path, accelerator: Any) -> None:
+    from transformers import AutoModel
+
     partial = file.with_suffix(".partial")
-    main, kept = accelerator.is_main_process, None
-    mean = deviation = np.zeros(0)
-    for start in range(0, len(pieces), CHUNK):
-        rows = pieces[start : start + CHUNK]["input_ids"]
-        texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
-        layers = pooled_states(teacher, texts, accelerator=accelerator)
+    loaded = load_with_head(teacher, auto_class=AutoModel, head={})
+
+    def read(rows: Any) -> np.ndarray:
+        texts = tokenizer.batch_decode(pieces[rows]["input_ids"], skip_special_tokens=True)
+        layers = body_states(loaded.model, loaded.tokenizer, texts, accelerator=accelerator)
         middle = (layers.shape[1] - 1) // 2
-        states = np.concatenate([layers[:, middle], layers[:, -1]], axis=1)
-        if not start:
-            mean, deviation = states.mean(0), states.std(0) + 1e-6
-            if main:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                shape = len(pieces), states.shape[1]
-                kept = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
+        return np.concatenate([layers[:, middle], layers[:, -1]], axis=1)
+
+    drawn = read(np.random.default_rng(0).permutation(len(pieces))[:CHUNK])
+    mean, deviation, kept = drawn.mean(0), drawn.std(0) + 1e-6, None
+    if accelerator.is_main_process:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        kept = np.lib.format.open_memmap(partial, "w+", np.float16, (len(pieces), len(mean)))
+    for start in tqdm(
+        range(0, len(pieces), CHUNK), desc="teacher", disable=not accelerator.is_main_process
+    ):
+        states = read(range(start, min(start + CHUNK, len(pieces))))
         if kept is not None:
             kept[start : start + len(states)] = (states - mean) / deviation
     if kept is not None:

@@ -1,6 +1,6 @@
 """The literal question: how much better downstream is a checkpoint that is better upstream?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,16 @@ from nlptl.evaluation.body import bundled_texts
 from nlptl.evaluation.cells import architecture_hash
 from nlptl.evaluation.render.files import write_pictured
 from nlptl.evaluation.render.upstream_curve import upstream_figure, upstream_markdown
+from nlptl.evaluation.statistics import joint_bootstrap
 from nlptl.evaluation.upstream import upstream_loss
 from nlptl.grid import claim_grid_directory, prepare_grid, run_grid
 from nlptl.metrics.spread import spread
-from nlptl.reporting import upstream_texts
+from nlptl.planning import upstream_texts
 from nlptl.terminal import muted, say
 from nlptl.versions import versions
 
 #: Fewer points than this say nothing of a slope.
 LEAST = 4
-DRAWS = 2000
 
 
 def run_upstream_curve(config: Any) -> dict[str, Any]:
@@ -45,19 +45,21 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
         )
     texts = upstream_texts(config.upstream_text) or bundled_texts()
     claim_grid_directory(config)
-    points = []
+    with muted():  # before the training: a checkpoint may lack its pretraining head
+        losses = [upstream_loss(name, texts, accelerator=new_accelerator()) for name in names]
     arms = run_grid(grid, parallel=config.parallel)
-    for name, arm in zip(names, arms.values(), strict=True):
-        with muted():
-            loss = upstream_loss(name, texts, accelerator=new_accelerator())
-        points.append(
-            {
-                "checkpoint": name,
-                "upstream_loss": loss["loss"],
-                "upstream_se": loss["se"],
-                "scores": arm.scores.mean(1).tolist(),
-            }
-        )
+    scores = np.asarray([arm.scores for arm in arms.values()])
+    points = [
+        {
+            "checkpoint": name,
+            "upstream_loss": loss["loss"],
+            "upstream_se": loss["se"],
+            "scores": each.tolist(),
+            "downstream_mean": float(each.mean()),
+            "sd": spread(each.tolist())["sd"],
+        }
+        for name, loss, each in zip(names, losses, scores.mean(2), strict=True)
+    ]
     record = {
         "schema_version": 1,
         "task": grid.task.name,
@@ -66,7 +68,12 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
         "dataset": grid.origin.get("dataset") or str(config.dataset or config.train_file),
         "n": {name: len(table) for name, table in grid.splits.items()},
         "seeds": list(grid.seeds),
-        **upstream_curve(points),
+        "points": points,
+        **upstream_slope(
+            [point["upstream_loss"] for point in points],
+            scores,
+            groups=grid.task.groups(grid.splits["test"]),
+        ),
         "versions": versions(),
     }
     table = upstream_markdown(record)
@@ -101,45 +108,34 @@ def checkpoints(given: Sequence[str]) -> list[str]:
     return names
 
 
-def upstream_curve(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def upstream_slope(
+    losses: Sequence[float], scores: np.ndarray, *, groups: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Slope and rank correlation of downstream score against upstream loss.
 
-    The slope is that of the least-squares line, in points of score for one nat less of loss; its interval
-    draws seeds with replacement, the same for all checkpoints.
+    The slope is that of the least-squares line, in points of score for one nat less of loss: a weighted sum
+    of the scores, so that its interval is that of :func:`nlptl.evaluation.statistics.joint_bootstrap`, over
+    seeds and test examples. The losses count as known.
 
     Args:
-        points: Of each checkpoint ``checkpoint``, ``upstream_loss`` and ``scores``, one a seed.
+        losses: Held-out loss of each checkpoint, in nats.
+        scores: Of each test example under each seed, shape ``(checkpoints, seeds, examples)``.
+        groups: What each example belongs to; see there.
 
     Returns:
-        ``points`` with mean and deviation, ``slope_points_per_nat``, ``slope_ci95`` and ``spearman``, which is
-        None where all scores are the same.
+        ``slope_points_per_nat``, ``slope_ci95`` (None with one seed), ``spearman`` (None where all scores or
+        losses are the same).
     """
     from scipy.stats import spearmanr
 
-    losses = np.asarray([point["upstream_loss"] for point in points])
-    scores = np.asarray([point["scores"] for point in points])
-    rng, slopes = np.random.default_rng(0), []
-    for _ in range(DRAWS):
-        picked = rng.integers(0, scores.shape[1], scores.shape[1])
-        slopes.append(_slope(losses, scores[:, picked].mean(1)))
-    means = scores.mean(1)
-    ranks: Any = spearmanr(-losses, means) if np.ptp(means) and np.ptp(losses) else None
-    several = scores.shape[1] > 1
-    spreads = [spread(point["scores"]) for point in points]
+    distance = np.mean(losses) - np.asarray(losses)
+    weights = 100 * distance / (distance**2).sum() if distance.any() else np.zeros(len(losses))
+    weighted = np.tensordot(weights, scores, 1)
+    slope = joint_bootstrap(weighted, np.zeros_like(weighted), groups=groups)
+    means = scores.mean((1, 2))
+    ranks: Any = spearmanr(distance, means) if np.ptp(means) and np.ptp(losses) else None
     return {
-        "points": [
-            {
-                **point,
-                "downstream_mean": over_seeds["mean"],
-                "sd": over_seeds["sd"],
-            }
-            for point, over_seeds in zip(points, spreads, strict=True)
-        ],
-        "slope_points_per_nat": _slope(losses, means),
-        "slope_ci95": np.quantile(slopes, [0.025, 0.975]).tolist() if several else None,
+        "slope_points_per_nat": slope.mean,
+        "slope_ci95": [slope.low, slope.high] if scores.shape[1] > 1 else None,
         "spearman": float(ranks.statistic) if ranks else None,
     }
-
-
-def _slope(losses: np.ndarray, scores: np.ndarray) -> float:
-    return float(-100 * np.polyfit(losses, scores, 1)[0])

@@ -8,7 +8,7 @@ from typing import Any
 from nlptl.data.corpus import load_corpus, tokenize
 from nlptl.engine.optim import OPTIMIZERS
 from nlptl.engine.setup import Plan, updates_for
-from nlptl.errors import ConfigError, Problems
+from nlptl.errors import ConfigError, Problems, listed
 from nlptl.models.architecture import check_architecture, longest_position
 from nlptl.models.building import SENTINELS, model_to_train
 from nlptl.models.layer_map import check_family
@@ -182,6 +182,8 @@ def prepare_pretraining(config: Any) -> Upstream:
     checked = problems.run(check, config)
     objective = problems.run(choose_objective, sound, checked[1]) if checked else None
     problems.run(check_start_share, config, checked[0] if checked else None)
+    if objective:
+        problems.run(check_tokenizer, config, objective)
     if isinstance(objective, SpanCorruption):
         problems.run(check_spans, sound, objective)
     if is_main_process():
@@ -210,18 +212,24 @@ def fill_in_upstream(config: Any, objective: Objective, mode: Mode, family: str,
     How many updates an epoch has is known only when the corpus is tokenized: see :func:`pretraining_plan`.
     """
     spans = isinstance(objective, SpanCorruption)
-    name, length = optimizer_of(config, objective), config.max_length or LENGTH
-    if config.model is None:
-        room = longest_position(config.architecture, config.positions)
-    else:  # no more than it takes, or --config would refuse what it takes back
-        room = check_family(family).positions(load_config(config.model))
+    name = optimizer_of(config, objective)
     return dataclasses.replace(
         config,
         objective="span-corruption" if spans else "masked-lm",
         optimizer=name,
         learning_rate=config.learning_rate or default_rate(config, mode, family, width, name),
-        max_length=min(length, room or length),
+        max_length=piece_length(config, family),
     )
+
+
+def piece_length(config: Any, family: str) -> int:
+    """Tokens of a piece's input: as asked, or 128, and no more than the model takes."""
+    length = config.max_length or LENGTH
+    if config.model is None:
+        room = longest_position(config.architecture, config.positions)
+    else:  # no more than it takes, or --config would refuse what it takes back
+        room = check_family(family).positions(load_config(config.model))
+    return min(length, room or length)
 
 
 def check_spans(config: Any, task: SpanCorruption) -> None:
@@ -230,14 +238,31 @@ def check_spans(config: Any, task: SpanCorruption) -> None:
     Raises:
         UserError: If not, or if there is no such tokenizer.
     """
-    usual = config.max_length or LENGTH
+    length = piece_length(config, "t5")
+    flag = "--tokenizer" if config.model is None else "--model"
     name = config.tokenizer if config.model is None else config.model
     if name is None:
-        longest = longest_position(config.architecture, config.positions)
-        return check_sentinels(task, min(longest, usual), SENTINELS)
-    tokenizer = load_tokenizer(name, split_special_tokens=False)
-    length = min(tokenizer.model_max_length, usual)
+        return check_sentinels(task, length, SENTINELS)
+    tokenizer = load_tokenizer(name, split_special_tokens=False, flag=flag)
     return check_sentinels(task, length, len(sentinel_ids(tokenizer)))
+
+
+def check_tokenizer(config: Any, objective: Objective) -> None:
+    """Make sure that a given tokenizer can be read and has the special tokens that the objective takes.
+
+    Raises:
+        UserError: If not.
+    """
+    if config.model is not None or config.tokenizer is None:
+        return
+    tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False, flag="--tokenizer")
+    needed = ("pad_token", "eos_token" if isinstance(objective, SpanCorruption) else "mask_token")
+    lacks = [name for name in needed if getattr(tokenizer, name) is None]
+    if lacks:
+        raise ConfigError(
+            f"--tokenizer {config.tokenizer}: it has no {listed(lacks)}, which this objective takes. Take "
+            "one of the new model's own family, or leave --tokenizer out to train one."
+        )
 
 
 def check_start_share(config: Any, mode: Mode | None) -> None:

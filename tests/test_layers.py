@@ -35,15 +35,15 @@ ALLOWED = {
     | {"cache", "engine", "finetuning", "planning", "reporting", "runs", "tasks"},
     "reporting": BASE | {"config", "data", "evaluation", "models", "planning", "tasks"},
     "pretraining": BASE | {"data", "engine", "models", "tasks", "teaching"},
-    "teaching": BASE | {"data", "evaluation"},
+    "teaching": BASE | {"data", "evaluation", "models"},
     "planning": BASE
     | {"config", "data", "finetuning", "models", "modes", "ranges", "runs", "tasks"},
     "upstream_planning": BASE
     | {"data", "engine", "models", "modes", "planning", "ranges", "runs", "tasks"},
     "grid": BASE
     | {"cache", "evaluation", "finetuning", "planning", "ranges", "reporting", "runs", "tasks"},
-    "comparing": BASE | {"evaluation", "grid", "reporting"},
-    "upstream_curve": BASE | {"engine", "evaluation", "grid", "metrics", "reporting"},
+    "comparing": BASE | {"evaluation", "grid", "planning"},
+    "upstream_curve": BASE | {"engine", "evaluation", "grid", "metrics", "planning"},
     "evaluation": BASE
     | {"cache", "data", "engine", "finetuning", "metrics", "models", "modes", "tasks"},
 }

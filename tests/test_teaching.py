@@ -1,11 +1,31 @@
 """A teacher's states are found again for the same texts, and only for these."""
 
+import numpy as np
+import pytest
 from datasets import Dataset
 from tiny import tiny_tokenizer
 from transformers import AutoTokenizer
 
 from nlptl.engine.setup import new_accelerator
 from nlptl.teaching import teacher_states
+
+
+def test_mean_and_deviation_are_those_of_the_whole_corpus(checkpoints, tmp_path, monkeypatch):
+    """Not of its beginning: a second source must not stand apart from the first by its subject alone."""
+    monkeypatch.setattr("nlptl.teaching.CHUNK", 60)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints["bert"])
+    texts = ["the film was good and the plot was fine"] * 50 + ["a dull book"] * 10
+    ids = [
+        tokenizer(f"{t} {i}", add_special_tokens=False)["input_ids"] for i, t in enumerate(texts)
+    ]
+    pieces = Dataset.from_list([{"input_ids": row, "length": len(row)} for row in ids])
+    teacher = str(checkpoints["bert"])
+    found = teacher_states(pieces, tokenizer, teacher, tmp_path, new_accelerator())
+    assert abs(np.asarray(found, float).mean(0)).max() < 0.02
+    assert np.asarray(found, float).std(0) == pytest.approx(1, abs=0.02)
+    monkeypatch.setattr("nlptl.teaching.CHUNK", 30)  # half of them, from everywhere
+    half = teacher_states(pieces, tokenizer, teacher, tmp_path / "half", new_accelerator())
+    assert abs(np.asarray(half, float).mean(0)).max() < 0.6  # of the first 30 alone it is above 2
 
 
 def test_the_key_is_the_content(checkpoints, tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Value, concatenate_datasets
+from datasets import Dataset, Features, Value, concatenate_datasets
+from datasets import Sequence as ListOf
 
 from nlptl.data import sources
 from nlptl.data.encoding import map_tokenized
@@ -18,6 +19,9 @@ from nlptl.errors import ConfigError, DataError, Problems, listed, suggest
 
 #: What a corpus may be read from: labelled data's formats, and text with a document a line.
 READERS: dict[str, tuple[str, dict[str, Any]]] = {**sources.READERS, ".txt": ("text", {})}
+
+#: Documents that are tokenized at a time: books are long, and their tokens are objects for a while.
+DOCUMENTS = 100
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,10 @@ def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
         tables = [splits["train"]]
     for number, table in enumerate(tables):
         if column not in table.column_names:
+            named = "Name the text's column with --text-column."
             raise DataError(
                 f"{flag} {name}: there is no column '{column}'; there are {listed(table.column_names)}. "
-                "Name the text's column with --text-column."
+                + (named if flag == "--corpus" else f"Rename the text's column to '{column}'.")
             )
         if getattr(table.features[column], "dtype", None) not in ("string", "large_string"):
             raise DataError(f"{flag} {name}: the column '{column}' holds no text.")
@@ -151,6 +156,10 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> t
             continue
         aside.append(documents.select(range(off)))
         count = round(rest * weight)
+        if not count:
+            problems.add(
+                f"--corpus: of {rest} documents a weight of {weight:g} takes none; raise it."
+            )
         train.append(documents.select([off + i % rest for i in range(count)]))
     problems.raise_if_any()
     return concatenate_datasets(train), concatenate_datasets(aside)
@@ -203,7 +212,16 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
 
     # A corpus may have many gigabytes: files are told apart by name and time, not by reading them.
     return map_tokenized(
-        documents, cut, tokenizer, room, least, "pieces-3", identity=documents._fingerprint
+        documents,
+        cut,
+        tokenizer,
+        room,
+        least,
+        "pieces-4",
+        identity=documents._fingerprint,
+        batch_size=DOCUMENTS,
+        # Else a corpus without a single piece would have no columns.
+        features=Features({"input_ids": ListOf(Value("int32")), "length": Value("int64")}),
     )
 
 

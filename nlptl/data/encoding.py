@@ -1,7 +1,7 @@
 """Texts to token ids, with nothing in a text mistaken for a special token."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
@@ -22,6 +22,12 @@ def content_hash(table: Any) -> str:
     for batch in table.iter(batch_size=1000):
         digest.update(json.dumps(batch, ensure_ascii=False, default=repr).encode())
     return digest.hexdigest()
+
+
+def splits_hash(splits: Mapping[str, Any]) -> str:
+    """Hash of the content of all splits."""
+    each = [f"{name} {content_hash(splits[name])}" for name in sorted(splits)]
+    return sha256("\n".join(each).encode()).hexdigest()
 
 
 def map_kept(

@@ -77,6 +77,7 @@ def save(directory: Path, *, state: FitState, accelerator: Any, schedule: Any, e
         record: dict[str, Any] = {key: getattr(state, key) for key in POSITION}
         record["sums"] = {**vars(state.sums), "loss": float(state.sums.loss)}
         record |= {"schedule": _jsonable(schedule.state_dict()), "hooks": extra.get("json", {})}
+        record["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler else None
         (partial / "state.json").write_text(json.dumps(record))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -127,6 +128,8 @@ def restore(path: Path, *, state: FitState, accelerator: Any, schedule: Any) -> 
     schedule.load_state_dict({**schedule.state_dict(), **record["schedule"]})
     for group, rate in zip(state.optimizer.param_groups, schedule.get_last_lr(), strict=True):
         group["lr"] = rate
+    if accelerator.scaler and record.get("scaler"):  # fp16's scale of the loss
+        accelerator.scaler.load_state_dict(record["scaler"])
     own = path / f"random-{accelerator.process_index}.safetensors"
     if not own.exists():
         raise RunError(
@@ -157,8 +160,9 @@ def _load_optimizer_state(model: nn.Module, optimizer: Any, tensors: dict) -> No
     for name, tensor in tensors.items():
         key, _, parameter_name = name.partition(":")
         parameter = parameters[parameter_name]
-        # AdamW's `step` stays where the optimizer put it; the moments live beside the parameter.
-        device = "cpu" if key == "step" and not parameter.is_cuda else parameter.device
+        # `step` stays where the optimizer puts it, on the CPU unless it is fused; moments live beside theirs.
+        fused = inner.defaults.get("fused") and parameter.is_cuda
+        device = "cpu" if key == "step" and not fused else parameter.device
         inner.state[parameter][key] = tensor.to(device)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlptl.errors import RunError
+from nlptl.errors import Diverged
 from nlptl.records import Batches, FitState, Hook, Step
 
 #: Losses are summed, divided by this, and scaled to a mean when the whole update's size is known.
@@ -69,7 +69,7 @@ def fit(
         The final state.
 
     Raises:
-        RunError: If the loss is not finite.
+        Diverged: If the loss is not finite.
     """
     per_epoch = math.ceil(len(batches) / accumulation)
     if state is None:
@@ -140,7 +140,8 @@ def _scale_gradients(optimizer: Any, factor: float, total: float | torch.Tensor)
 def _over_processes(accelerator: Any, value: float) -> float | torch.Tensor:
     if accelerator.num_processes == 1:
         return value
-    tensor = torch.tensor(value, device=accelerator.device, dtype=torch.float64)
+    # Filled there: a copy from here would wait for the device.
+    tensor = torch.full((), value, device=accelerator.device, dtype=torch.float64)
     return accelerator.reduce(tensor, reduction="sum")
 
 
@@ -152,7 +153,7 @@ def _read_loss(state: FitState, accelerator: Any) -> None:
     state.loss = float(_over_processes(accelerator, float(sums.loss))) / size
     sums.loss = sums.size = 0.0
     if not math.isfinite(state.loss):
-        raise RunError(
+        raise Diverged(
             f"The loss became {state.loss} by update {state.update}. Lower --learning-rate, or, with "
             "--mixed_precision fp16, use bf16 or no mixed precision (T5 checkpoints overflow "
             "in fp16). Checkpoints written before that are kept."

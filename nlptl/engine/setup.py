@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from nlptl.engine.optim import make_optimizer, make_schedule, warmup_updates
 from nlptl.engine.threads import use_cores
 from nlptl.records import Batches, FitState, Hook, Step
 
+#: How long a process waits for another one before it gives up.
+LONGEST_WAIT = timedelta(hours=12)
+
 
 def new_accelerator(**settings: Any) -> Any:
     """Accelerate with the settings of ``accelerate launch``, for any number of processes.
@@ -24,11 +28,15 @@ def new_accelerator(**settings: Any) -> Any:
     Args:
         settings: More arguments of :class:`accelerate.Accelerator`.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, InitProcessGroupKwargs
 
     use_cores()
+    # One process tokenizes or reads a teacher for all, which may take longer than the usual ten minutes.
+    patient = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
     # Without `cpu`, each of several torchrun processes on CPUs would train alone, unsynchronised.
-    return Accelerator(cpu=not torch.accelerator.is_available(), **settings)
+    return Accelerator(
+        cpu=not torch.accelerator.is_available(), kwargs_handlers=[patient], **settings
+    )
 
 
 def start_accelerator(*, tracker: str | None, output_dir: Path, seed: int) -> Any:

@@ -17,7 +17,8 @@ def use_cores() -> None:
     several processes on a machine gets an equal share of the cores. On two cores, fine-tuning
     ``bundled/bert`` in full was 1.3 to 1.6 times as fast as with the launcher's one thread.
     """
-    if torch.accelerator.is_available() or os.environ.get("OMP_NUM_THREADS") != "1":
+    on_cpu = not torch.accelerator.is_available() or "ACCELERATE_USE_CPU" in os.environ
+    if not on_cpu or os.environ.get("OMP_NUM_THREADS") != "1":
         return
     try:
         parent = psutil.Process().parent()

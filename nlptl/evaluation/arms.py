@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.data.encoding import splits_hash
 from nlptl.engine.setup import start_accelerator
+from nlptl.errors import Diverged
 from nlptl.evaluation import cells
 from nlptl.evaluation.body import upstream_entry
 from nlptl.evaluation.cells import Cell
@@ -30,7 +32,7 @@ class Arm:
     """Scores of one arm.
 
     Attributes:
-        cells: One a seed, at the rate that was chosen.
+        cells: One a seed, at the rate that was chosen; at least one did not diverge.
         settings: As trained, with that rate.
         tried: Rate to validation score of the first seed.
         searched: Runs of the search that were not chosen.
@@ -54,6 +56,11 @@ class Arm:
         return tuple(cell.chosen for cell in self.cells)
 
     @property
+    def sound(self) -> Cell:
+        """The first run that did not diverge, which knows parameters and memory."""
+        return next(cell for cell in self.cells if not cell.diverged)
+
+    @property
     def seconds(self) -> float:
         """Training time of all runs, those of the search included."""
         return sum(cell.seconds for cell in (*self.cells, *self.searched))
@@ -72,13 +79,13 @@ class Runner:
         self.task, self.splits, self.keep = task, splits, keep
         self.found = 0
         #: Both for this object's life only: a folder of that name may hold other weights tomorrow.
-        self.checkpoint_hash = cache(cells.checkpoint_hash)
+        self.checkpoint_hash = cache(partial(cells.checkpoint_hash, task=task))
         self.architecture_hash = cache(cells.architecture_hash)
 
     @cached_property
     def data(self) -> str:
         """Hash of the splits."""
-        return cells.splits_hash(self.splits)
+        return splits_hash(self.splits)
 
     def run(
         self,
@@ -97,36 +104,77 @@ class Runner:
             start: Hash of what it starts from; None hashes the checkpoint.
             texts: Also measure what the model forgot, on these.
             made: Gets the run with its model, which no outcome on disk has: with it a run is always made.
+
+        Returns:
+            Its outcome; of a run that diverged one that says so.
+
+        Raises:
+            Diverged: If it does, and ``made`` is given.
         """
         name = checkpoint or (lambda: settings.model)
         if self.keep:  # before the seed is set: it loads the checkpoint, and draws what that lacks
             start = start or self.checkpoint_hash(name())
         # Every process must come to the same answer, so only what all of them see decides.
         accelerator = start_accelerator(tracker=None, output_dir=Path(), seed=settings.seed)
-        key, cell = "", None
+        key, found = "", None
         if self.keep and start:
             number = accelerator.num_processes
-            key = cells.cell_key(start, self.task, self.data, settings, processes=number)
+            key = cells.cell_key(
+                start,
+                self.task,
+                self.data,
+                settings,
+                processes=number,
+                device=accelerator.device.type,
+            )
             accelerator.wait_for_everyone()
-            cell = cells.load(key) if made is None else None
-        if cell and (texts is None or cell.upstream):
+            found = cells.load(key)
+        measured = "" if texts is None else cells.texts_hash(texts, PIECES)
+        known = found and (texts is None or found.diverged or found.upstream_texts == measured)
+        if found and known and made is None:
             self.found += 1
-            return cell
+            return found
         accelerator.wait_for_everyone()
         own = replace(settings, model=name())
-        with muted():
-            run = finetune(self.task, self.splits, own, accelerator=accelerator)
-        cell = cells.cell_of(run)
-        if made is not None:
-            made(run)
-        if texts is not None:
-            body = merged(run.model)
+        try:
             with muted():
-                found = upstream_entry(own.model, body, texts, accelerator, PIECES)
-            cell = replace(cell, upstream=found)
+                run = finetune(self.task, self.splits, own, accelerator=accelerator)
+        except Diverged:
+            if made is not None:
+                raise
+            cell = self._diverged(settings)
+        else:
+            cell = cells.cell_of(run)
+            if made is not None:
+                made(run)
+            if texts is not None:
+                with muted():
+                    forgot = upstream_entry(
+                        own.model, merged(run.model), texts, accelerator, PIECES
+                    )
+                cell = replace(cell, upstream=forgot, upstream_texts=measured)
+            elif found:
+                cell = replace(cell, upstream=found.upstream, upstream_texts=found.upstream_texts)
         if self.keep and accelerator.is_main_process:
             cells.keep(key, cell)
         return cell
+
+    def _diverged(self, settings: Settings) -> Cell:
+        scores = self.task.constant_scores(self.splits["train"], self.splits["test"])
+        return Cell(
+            seed=settings.seed,
+            learning_rate=settings.learning_rate,
+            scores=tuple(scores),
+            validation=(0.0,),
+            best=0,
+            epochs=0.0,
+            seconds=0.0,
+            flops=0.0,
+            peak_memory=0.0,
+            trainable=0,
+            total=0,
+            diverged=True,
+        )
 
 
 def together(arms: Sequence[Arm]) -> Arm:
@@ -180,6 +228,9 @@ def run_arm(
 
     Returns:
         Test scores; the test set plays no part in choosing.
+
+    Raises:
+        Diverged: If every run did.
     """
     before = runner.found
 
@@ -195,13 +246,20 @@ def run_arm(
         )
         if title:
             how = "kept from before" if runner.found > found else f"{cell.seconds:.0f} s"
-            say(f"{title}, seed {seed}, rate {rate:.2g}: {cell.score:.4f} ({how})")
+            score = "the loss became infinite" if cell.diverged else f"{cell.score:.4f}"
+            say(f"{title}, seed {seed}, rate {rate:.2g}: {score} ({how})")
         return cell
 
     first = {rate: run(seeds[0], rate) for rate in rates}
     best = choose_rate(first)
+    own = (first[best], *(run(seed, best) for seed in seeds[1:]))
+    if all(cell.diverged for cell in own):
+        raise Diverged(
+            f"{settings.model}, {settings.mode.name}: the loss became infinite in every run, at a rate of "
+            f"{best:.2g}. Lower --learning-rate."
+        )
     return Arm(
-        cells=(first[best], *(run(seed, best) for seed in seeds[1:])),
+        cells=own,
         settings=replace(settings, learning_rate=best),
         tried={rate: cell.chosen for rate, cell in first.items()},
         searched=tuple(cell for rate, cell in first.items() if rate != best),

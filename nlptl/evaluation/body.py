@@ -8,7 +8,7 @@ import numpy as np
 
 from nlptl.data.corpus import load_corpus
 from nlptl.data.squad import read_questions
-from nlptl.errors import ModelError
+from nlptl.errors import DataError, ModelError
 from nlptl.evaluation.forgetting import (
     Forgetting,
     below_the_head,
@@ -18,11 +18,11 @@ from nlptl.evaluation.forgetting import (
 from nlptl.evaluation.probe import GRID, body_states, choose_penalty, pooled_states
 from nlptl.evaluation.shift import linear_cka, weight_change
 from nlptl.evaluation.untouched import Untouched
-from nlptl.evaluation.upstream import MASK_SEED
 from nlptl.finetuning import Settings
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import BUNDLED, load_config, load_tokenizer, load_with_head
 from nlptl.tasks.base import Task
+from nlptl.tasks.objectives import MASK_SEED
 
 OWN = "bundled/reviews without labels, and the passages of bundled/passages"
 #: Whether a checkpoint saw the texts that forgetting is measured on.
@@ -70,6 +70,8 @@ def upstream_entry(
     texts = bundled_texts() if texts is None else texts
     try:
         found = forgetting(name, adapted, texts, accelerator=accelerator, most=most, refit=refit)
+    except DataError as error:
+        return _upstream(None, source, note, str(error))
     except ModelError:  # a sentence encoder, or a checkpoint saved without its LM head
         states = (
             pooled_states(name, texts[:400], accelerator=accelerator)[:, -1],

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from nlptl.tasks.base import Task
 #: Settings that change nothing about the numbers, or stand in the key in another form.
 BESIDES = {"model", "cache", "compile", "checkpointing"}
 #: Counts up when nlptl itself trains in another way, so that older runs are not taken for new ones.
-FORM = 4
+FORM = 5
 #: Libraries whose release may change a number.
 LIBRARIES = ("torch", "transformers", "peft")
 
@@ -36,7 +36,7 @@ class Cell:
         seed: Of head, order and dropout.
         learning_rate: Peak rate.
         scores: Of each test example under the task's metric, in [0, 1].
-        validation: Selection metric after each epoch.
+        validation: Selection metric after each epoch, in [0, 1].
         best: Epoch that was kept, from 0.
         epochs: Passes over the training set until it stopped.
         seconds: Of training.
@@ -46,7 +46,9 @@ class Cell:
         total: All parameters.
         cache_bytes: Size of the cached states of frozen blocks, 0 without.
         upstream: Forgetting, as in the report; None where it was not measured.
+        upstream_texts: Hash of what it was measured on.
         error: Standard error of :attr:`chosen`; 0 where it is not known.
+        diverged: Whether the loss became infinite; the scores are then those of always one answer.
     """
 
     seed: int
@@ -62,7 +64,9 @@ class Cell:
     total: int
     cache_bytes: int = 0
     upstream: dict[str, Any] | None = None
+    upstream_texts: str = ""
     error: float = 0.0
+    diverged: bool = False
 
     @property
     def score(self) -> float:
@@ -82,7 +86,7 @@ def cell_of(run: FineTuned) -> Cell:
         seed=run.settings.seed,
         learning_rate=run.settings.learning_rate,
         scores=tuple(run.task.example_scores(run.predictions)),
-        validation=tuple(line[name] for line in run.history),
+        validation=validation_scores(run.task, run.history),
         best=run.best,
         epochs=run.history[-1]["epoch"],
         seconds=run.timing["train_seconds"],
@@ -91,8 +95,23 @@ def cell_of(run: FineTuned) -> Cell:
         trainable=run.manifest.trainable,
         total=run.manifest.total,
         cache_bytes=int((run.cache or {}).get("bytes", 0)),
-        error=known_error(run.history[run.best], name),
+        error=known_error(run.history[run.best], name) / run.task.scale,
     )
+
+
+def validation_scores(task: Task, history: Sequence[Mapping[str, float]]) -> tuple[float, ...]:
+    """Selection metric after each epoch, in [0, 1].
+
+    Args:
+        task: What the examples mean.
+        history: A line an epoch.
+    """
+    return tuple(line[f"validation_{task.selection}"] / task.scale for line in history)
+
+
+def texts_hash(texts: Sequence[str], most: int) -> str:
+    """Hash of the texts that forgetting is measured on, and of how many pieces are taken."""
+    return sha256(json.dumps([most, *texts]).encode()).hexdigest()
 
 
 def folder() -> Path:
@@ -117,15 +136,18 @@ def keep(key: str, cell: Cell) -> None:
     write_whole(folder() / f"{key}.json", json.dumps(dataclasses.asdict(cell)))
 
 
-def cell_key(start: str, task: Task, data: str, settings: Settings, *, processes: int) -> str:
+def cell_key(
+    start: str, task: Task, data: str, settings: Settings, *, processes: int, device: str
+) -> str:
     """Hash of everything that a fine-tuning's numbers depend on.
 
     Args:
         start: :func:`checkpoint_hash`, or for random weights :func:`architecture_hash`.
         task: What the examples mean.
-        data: :func:`splits_hash`.
+        data: :func:`nlptl.data.encoding.splits_hash`.
         settings: All but the checkpoint's name count.
         processes: Dropout differs with their number.
+        device: Its type; costs differ with it, and the last digits.
     """
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in BESIDES}
     given = {
@@ -133,6 +155,9 @@ def cell_key(start: str, task: Task, data: str, settings: Settings, *, processes
         "task": [type(task).__name__, dataclasses.asdict(task)],  # type: ignore[call-overload]
         "data": data,
         "settings": values,
+        # An uncached run costs more: its seconds and operations must not stand for a cached one's.
+        "uncached": settings.cache == "off" and settings.mode.has_prefix,
+        "device": device,
         "processes": processes,
         "precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
         "libraries": {name: version(name) for name in LIBRARIES},
@@ -141,11 +166,17 @@ def cell_key(start: str, task: Task, data: str, settings: Settings, *, processes
     return sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:40]
 
 
-def checkpoint_hash(name: str) -> str:
-    """Hash of a checkpoint's body, its configuration and its tokenizer."""
+def checkpoint_hash(name: str, *, task: Task | None = None) -> str:
+    """Hash of a checkpoint's weights, its configuration and its tokenizer.
+
+    Args:
+        name: The checkpoint.
+        task: Also count the head that the file holds for this task; None takes the body alone.
+    """
     from transformers import AutoModel
 
-    loaded = load_with_head(name, auto_class=AutoModel, head={})
+    kind, head = (AutoModel, {}) if task is None else (task.auto_class, task.head)
+    loaded = load_with_head(name, auto_class=kind, head=head)
     found = sha256(architecture_hash(name).encode())
     for key, tensor in sorted(loaded.model.state_dict().items()):
         if key in loaded.new:  # drawn at random just now, such as a pooler that the file lacks
@@ -162,13 +193,3 @@ def architecture_hash(name: str) -> str:
         config.pop(key, None)
     text = json.dumps(config, sort_keys=True, default=str)
     return sha256(f"{text}|{tokenizer_hash(load_tokenizer(name))}".encode()).hexdigest()
-
-
-def splits_hash(splits: Mapping[str, Any]) -> str:
-    """Hash of the content of all splits, in their order."""
-    found = sha256()
-    for name in sorted(splits):
-        found.update(name.encode())
-        for row in splits[name]:
-            found.update(json.dumps(row, sort_keys=True, default=str).encode())
-    return found.hexdigest()

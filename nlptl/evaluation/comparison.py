@@ -9,7 +9,7 @@ import numpy as np
 
 from nlptl.evaluation.arms import Arm
 from nlptl.evaluation.statistics import JOINT, Difference, equivalence_p, holm, joint_bootstrap
-from nlptl.evaluation.verdict import MARGIN
+from nlptl.evaluation.verdict import LEAST_SEEDS, MARGIN
 from nlptl.metrics.spread import spread
 
 LEVEL = 0.05
@@ -31,6 +31,7 @@ class Pair:
         difference: First minus second.
         p: Two-sided, corrected for the number of pairs (Holm, 1979).
         equal_p: Of two one-sided tests against ±half a point (Schuirmann, 1987), corrected likewise.
+        seeds: Runs of each; fewer than three show nothing.
     """
 
     first: str
@@ -38,19 +39,20 @@ class Pair:
     difference: Difference
     p: float
     equal_p: float
+    seeds: int
 
     @property
     def better(self) -> str | None:
         """The better one, if the test says so and the difference is one that such a test detects."""
         found = self.difference
-        if self.p >= LEVEL or abs(found.mean) < found.detectable:
+        if self.seeds < LEAST_SEEDS or self.p >= LEVEL or abs(found.mean) < found.detectable:
             return None
         return self.first if found.mean > 0 else self.second
 
     @property
     def equal(self) -> bool:
         """Whether they are shown to be equal within half a point."""
-        return self.equal_p < LEVEL
+        return self.seeds >= LEAST_SEEDS and self.equal_p < LEVEL
 
 
 def compare_all(
@@ -68,7 +70,7 @@ def compare_all(
     adjusted = holm([difference.p for difference in found])
     equal = holm([equivalence_p(difference, margin) for difference in found])
     return [
-        Pair(a, b, difference, p, q)
+        Pair(a, b, difference, p, q, len(arms[a].cells))
         for (a, b), difference, p, q in zip(names, found, adjusted, equal, strict=True)
     ]
 
@@ -77,8 +79,8 @@ def row(arm: Arm) -> dict[str, Any]:
     """What the table says of an arm."""
     each = arm.scores.mean(axis=1).tolist()
     over_seeds = spread(each)
-    first = arm.cells[0]
-    upstream = first.upstream or {}
+    sound = arm.sound
+    upstream = arm.cells[0].upstream or {}
     return {
         "model": arm.settings.model,
         "mode": arm.settings.mode.name,
@@ -88,8 +90,8 @@ def row(arm: Arm) -> dict[str, Any]:
         "seeds": [cell.seed for cell in arm.cells],
         "learning_rate": arm.settings.learning_rate,
         "epochs": arm.settings.epochs,
-        "trainable": first.trainable,
-        "total": first.total,
+        "trainable": sound.trainable,
+        "total": sound.total,
         "flops": float(np.mean([cell.flops for cell in arm.cells])),
         "seconds": float(np.mean([cell.seconds for cell in arm.cells])),
         "peak_memory_mb": max(cell.peak_memory for cell in arm.cells),
@@ -140,7 +142,12 @@ def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> t
     gap = 100 * (rows[best]["mean"] - own["mean"])
     if pair.equal:
         return take, f"{start}it is equal to {best} within half a point, {cheap}."
+    if pair.seeds < LEAST_SEEDS:
+        why = "which fewer than three seeds cannot show"
+    elif gap < 100 * pair.difference.detectable:
+        why = f"and differences below {100 * pair.difference.detectable:.1f} cannot be told apart here"
+    else:
+        why = f"p {pair.p:.2g}, corrected for the number of pairs"
     return take, (
-        f"{start}nothing is shown to be better ({best} scores {gap:.1f} points more, and differences below "
-        f"{100 * pair.difference.detectable:.1f} cannot be told apart here), {cheap}."
+        f"{start}nothing is shown to be better ({best} scores {gap:.1f} points more, {why}), {cheap}."
     )

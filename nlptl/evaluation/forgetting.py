@@ -111,6 +111,7 @@ def forgetting(
         refit: Also measure what a refitted head wins back.
 
     Raises:
+        DataError: If no text is long enough.
         ModelError: If the checkpoint has no pretraining head; see :func:`similarity_forgetting`.
     """
     objective = objective_of(name)
@@ -123,7 +124,8 @@ def forgetting(
         module = objective.module(one).to(accelerator.device)
         found.append(piece_losses(module, batches, objective, accelerator.device))
         head = getattr(one, layer_map(one).family.lm_head)
-        names = output_transform(head, model.config.vocab_size) if refit else []
+        halves = refit and len(batches.lengths) > 1  # one to fit on, one to score
+        names = output_transform(head, model.config.vocab_size) if halves else []
         if names:
             inputs = head_inputs(module, head, batches, objective, accelerator.device)
             refitted.append(refitted_loss(head, names, inputs))

@@ -116,6 +116,7 @@ def compute_entry(
         scratch: Runs from random weights.
         upstream: Operations of the pretraining, where they are known; they count for neither arm.
     """
+    pre, scratch = ([cell for cell in arm if not cell.diverged] for arm in (pre, scratch))
     target = float(np.mean([cell.chosen for cell in pre]))
     ours, _ = _cost(pre, target, "flops")
     theirs, reached = _cost(scratch, target, "flops")

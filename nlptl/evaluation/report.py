@@ -17,9 +17,9 @@ from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm, scratch_set
 from nlptl.evaluation.body import body_changes, upstream_entry
 from nlptl.evaluation.cells import Cell
 from nlptl.evaluation.few_labels import learning_curves
-from nlptl.evaluation.simple_arms import simple_arms
+from nlptl.evaluation.simple_arms import WORDED, simple_arms
 from nlptl.evaluation.statistics import joint_bootstrap
-from nlptl.evaluation.untouched import untouched_states
+from nlptl.evaluation.untouched import PROBED, untouched_states
 from nlptl.evaluation.upstream import pretraining_flops
 from nlptl.evaluation.verdict import (
     MARGIN,
@@ -235,7 +235,7 @@ def _train(runner: Runner, settings: Settings, folder: Path) -> tuple[Cell, Any]
     if is_lora(model):
         with quiet_transformers():
             save_adapter(model, folder)
-    return cell, merged(model)
+    return cell, merged(model).cpu()  # the other runs need the GPU
 
 
 def _identity(
@@ -293,11 +293,28 @@ def _warnings(record: Mapping[str, Any], downstream: Mapping[str, Any]) -> list[
         found.append(
             f"{len(about['seeds'])} seeds: the verdict is provisional; --report standard takes six."
         )
-    if len(downstream["scratch"]["tuned"]["tried"]) == 1:
+    tuned = downstream["scratch"]["tuned"]
+    if len(tuned["tried"]) == 1:
         found.append(
             "Scratch had one rate, full's default, and no more epochs than the run; --report standard gives "
             "it two rates and half as many epochs again."
         )
+    elif tuned["learning_rate"] >= max(map(float, tuned["tried"])):
+        found.append(
+            f"Scratch did best at the highest rate that it tried, {tuned['learning_rate']:.2g}: a higher one "
+            "may serve it better"
+            + (
+                "."
+                if about["tier"] == "full"
+                else "; --report full tries up to ten times the default."
+            )
+        )
+    sampled = [("bow", "The bag of words was", WORDED), ("probe", "The probes were", PROBED)]
+    found += [
+        f"{what} fitted on {most:,} of the {about['n_train']:,} training texts, drawn by class."
+        for name, what, most in sampled
+        if about["n_train"] > most and not downstream[name]["missing"]
+    ]
     if about["n_test"] < 200:
         found.append(f"{about['n_test']} test examples tell only large differences.")
     if not upstream["missing"] and upstream["sequences"] < 2000:

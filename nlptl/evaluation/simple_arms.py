@@ -18,7 +18,7 @@ from nlptl.models.architecture import save_untrained
 from nlptl.tasks.base import Task
 
 #: Training texts of a bag of words at most.
-WORDED = 10_000
+WORDED = 100_000
 
 
 def simple_arms(

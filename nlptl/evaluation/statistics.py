@@ -11,8 +11,10 @@ DRAWS, CHUNK = 10_000, 500
 #: What :func:`joint_bootstrap` is, for the reader of a report or a comparison.
 JOINT = (
     "paired by seed and test example; intervals and p come from a bootstrap over both (Sellam et al., 2022; "
-    "questions of one passage are drawn together)"
+    "questions of one passage are drawn together), with fewer than six seeds from Student's t over both"
 )
+#: With fewer seeds the shape of the draws tells nothing: of three seeds, all draws lie on ten points.
+LEAST_DRAWN = 6
 #: Level and power of what is called detectable.
 LEVEL, POWER = 0.05, 0.8
 
@@ -63,7 +65,8 @@ def joint_bootstrap(
     differ, and too wide where they do not, because what is neither the seed's nor the example's own is
     counted about three times (Owen, 2007). So each draw's distance from the mean, in the draws' standard
     deviations, is carried over from the normal distribution to Student's t with the standard error and
-    degrees of freedom of :func:`two_way_error`.
+    degrees of freedom of :func:`two_way_error`. With fewer than six seeds interval and p are those of that t
+    alone: where three seeds differ much, the carried-over draws missed the truth in 7 to 8 % of experiments.
 
     Args:
         first: Score of each example under each seed, shape ``(seeds, examples)``; right or wrong as 1
@@ -87,6 +90,10 @@ def joint_bootstrap(
     sums, sizes = group_sums(difference, groups)
     mean = float(sums.sum() / (len(sums) * sizes.sum()))
     se, df = two_way_error((sums - mean * sizes) / sizes.mean())
+    if len(sums) < LEAST_DRAWN:
+        half = float(t.ppf(1 - LEVEL / 2, df)) * se
+        p = 2 * float(t.sf(abs(mean) / se, df)) if se else float(mean == 0)
+        return Difference(mean, mean - half, mean + half, max(p, 1 / draws), se, df)
     values = _draw(sums, sizes, draws, np.random.default_rng(seed)) - mean
     spread = values.std()
     if spread > 0:

@@ -11,13 +11,11 @@ import torch
 from nlptl.data.batching import LengthBatches
 from nlptl.data.corpus import special_frame, tokenize
 from nlptl.data.encoding import numbers_of, quiet_datasets
+from nlptl.errors import DataError
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.tasks.masked_lm import MaskedLM
-from nlptl.tasks.objectives import Objective, held_out_loss, upstream_step
+from nlptl.tasks.objectives import Fixed, Objective, held_out_loss, upstream_step
 from nlptl.tasks.span_corruption import SpanCorruption
-
-#: Fixes the masks, with the tokenizer and the texts: what :class:`LengthBatches` draws from without an order.
-MASK_SEED = 0
 
 
 def objective_of(name: str) -> Objective:
@@ -86,7 +84,14 @@ def upstream_loss(
     tokenizer = load_tokenizer(name, split_special_tokens=False)
     model = load_trained(name, objective.auto_class)
     longest = longest_input(model.config, tokenizer, None, usual=max_length)
-    batches = fixed_batches(texts, tokenizer, objective, max_length=longest, batch_size=batch_size)
+    batches = fixed_batches(
+        texts,
+        tokenizer,
+        objective,
+        max_length=longest,
+        batch_size=batch_size,
+        process=(accelerator.process_index, accelerator.num_processes),
+    )
     module = objective.module(model).to(accelerator.device)
     return held_out_loss(module, batches, accelerator)
 
@@ -99,6 +104,7 @@ def fixed_batches(
     max_length: int = 128,
     batch_size: int = 32,
     most: int | None = None,
+    process: tuple[int, int] = (0, 1),
 ) -> LengthBatches:
     """Texts as pieces, corrupted in the same way every time.
 
@@ -109,15 +115,21 @@ def fixed_batches(
         max_length: Tokens an input at most; longer texts are cut into pieces.
         batch_size: Pieces a batch.
         most: Pieces at most, the first ones.
+        process: This process' rank and their number, where each shall have its share.
+
+    Raises:
+        DataError: If no text is long enough.
     """
     from datasets import Dataset
 
     documents = Dataset.from_dict({"text": list(texts)})
     with quiet_datasets():
         pieces = tokenize(documents, tokenizer, room=objective.room(max_length, tokenizer))
+    if not len(pieces):
+        raise DataError("no text of six tokens or more to measure the held-out loss on")
     pieces = pieces.select(range(min(most or len(pieces), len(pieces))))
     collate, lengths = objective.collator(tokenizer), numbers_of(pieces, "length")
-    return LengthBatches(pieces, lengths, collate, batch_size=batch_size)
+    return LengthBatches(Fixed(pieces), lengths, collate, batch_size=batch_size, process=process)
 
 
 @torch.no_grad()

@@ -89,15 +89,19 @@ def train_unigram(
     """
     import json
 
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, models, trainers
     from transformers import T5Tokenizer
 
+    # As it will be used: transformers gives a new T5 tokenizer no normalizer, and keeps none that is set.
+    special = ["<pad>", "</s>", "<unk>"]
+    used = T5Tokenizer(vocab=[(name, 0.0) for name in special], extra_ids=0).backend_tokenizer
     tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.pre_tokenizer = used.pre_tokenizer
+    if used.normalizer is not None:
+        tokenizer.normalizer = used.normalizer
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size - sentinels,
-        special_tokens=["<pad>", "</s>", "<unk>"],
+        special_tokens=special,
         unk_token="<unk>",
         show_progress=False,
     )
@@ -194,7 +198,7 @@ def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, An
     """
     from nlptl.data.corpus import iterate_texts, tokenize
     from nlptl.models.loading import load_tokenizer, load_with_head
-    from nlptl.models.warm_start import warm_start
+    from nlptl.models.warm_start import COUNTED, warm_start
 
     if config.model is not None:
         loaded = load_with_head(config.model, auto_class=objective.auto_class, head={})
@@ -212,7 +216,9 @@ def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, An
         tokenizer = TRAINERS[family](texts, vocab_size=config.vocab_size, max_length=longest)
     model = new_model(new_config(config.architecture, tokenizer=tokenizer, **sizes))
     if config.warm_start:
-        pieces: Any = tokenize(documents, tokenizer, room=126)
+        # Of all sources alike: a corpus begins with its first one.
+        sample = documents.shuffle(seed=config.seed)
+        pieces: Any = tokenize(sample.select(range(min(COUNTED, len(sample)))), tokenizer, room=126)
         ids = (row for batch in pieces.iter(batch_size=1000) for row in batch["input_ids"])
-        warm_start(model, ids, seed=config.seed)
+        warm_start(model, ids, seed=config.seed, most=COUNTED)
     return model, tokenizer, frozenset(name for name, _ in model.named_parameters())

@@ -99,7 +99,7 @@ def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model"
     )
 
 
-def load_tokenizer(name: str, *, split_special_tokens: bool = True) -> Any:
+def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = "--model") -> Any:
     """Load a checkpoint's fast tokenizer.
 
     Args:
@@ -107,6 +107,7 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True) -> Any:
         split_special_tokens: Read literal special tokens in a text (``</s>``, ``[SEP]``) as plain text: T5's
             classifier fails on a batch in which one text holds more ``</s>`` than another. A language
             model's tokenizer must know its ``[MASK]``, so there it is False.
+        flag: What the user calls it.
 
     Raises:
         ModelError: If there is none.
@@ -119,9 +120,9 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True) -> Any:
                 resolve(name), split_special_tokens=split_special_tokens
             )
     except Exception as error:
-        raise ModelError(_cannot_load(name, Path(resolve(name)), error)) from error
+        raise ModelError(_cannot_load(name, Path(resolve(name)), error, flag)) from error
     if not tokenizer.is_fast:
-        raise ModelError(f"--model {name}: its tokenizer has no fast version, which nlptl needs.")
+        raise ModelError(f"{flag} {name}: its tokenizer has no fast version, which nlptl needs.")
     return tokenizer
 
 

@@ -8,30 +8,36 @@ import torch
 
 from nlptl.models.layer_map import layer_map
 
+#: Documents, and pieces, that are counted at most.
+COUNTED = 120_000
+
 
 def count_pairs(
     pieces: Iterable[Sequence[int]], vocab_size: int, window: int = 4
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, Any]:
     """Count tokens, and pairs at most ``window`` apart, weighted by 1 / distance.
 
     Returns:
-        Counts ``(vocab,)`` and symmetric pair weights ``(vocab, vocab)``, float32.
+        Counts ``(vocab,)`` and symmetric pair weights ``(vocab, vocab)``, a sparse array of float32: of 30,000
+        words few ever meet.
     """
+    from scipy.sparse import coo_array, csr_array
+
     flat = np.concatenate(
         [np.asarray([*piece, *[-1] * window], dtype=np.int64) for piece in pieces]
     )
     unigram = np.bincount(flat[flat >= 0], minlength=vocab_size).astype(np.float64)
-    pairs = np.zeros(vocab_size * vocab_size, dtype=np.float32)
+    shape = vocab_size, vocab_size
+    table = csr_array(shape, dtype=np.float32)
     for distance in range(1, window + 1):
         left, right = flat[:-distance], flat[distance:]
         both = (left >= 0) & (right >= 0)
-        cells = left[both] * vocab_size + right[both]
-        pairs += np.bincount(cells, minlength=len(pairs)).astype(np.float32) / distance
-    table = pairs.reshape(vocab_size, vocab_size)
-    return unigram, table + table.T
+        weights = np.full(both.sum(), 1 / distance, dtype=np.float32)
+        table += coo_array((weights, (left[both], right[both])), shape).tocsr()
+    return unigram, (table + table.T).tocsr()
 
 
-def count_embeddings(pairs: np.ndarray, width: int, *, seed: int) -> np.ndarray:
+def count_embeddings(pairs: Any, width: int, *, seed: int) -> np.ndarray:
     """Factor shifted-positive pointwise mutual information (Levy, Goldberg & Dagan, 2015).
 
     PPMI(w, c) = max(0, log p(w, c) / (p(w) p(c)^0.75)), rank ``width`` by truncated SVD, rows
@@ -39,19 +45,21 @@ def count_embeddings(pairs: np.ndarray, width: int, *, seed: int) -> np.ndarray:
     """
     from sklearn.utils.extmath import randomized_svd
 
-    rows = pairs.sum(axis=1, keepdims=True)
-    context = pairs.sum(axis=0) ** 0.75
+    rows, context = pairs.sum(axis=1), pairs.sum(axis=0) ** 0.75
     context = context / context.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        information = np.log(pairs / rows) - np.log(context)
-    information = np.nan_to_num(information, nan=0.0, neginf=0.0, posinf=0.0)
+    cells = pairs.tocoo()  # the others have none, and 0 is the least there is
+    information = np.log(cells.data / rows[cells.row]) - np.log(context[cells.col])
+    cells.data = np.maximum(information, 0).astype(np.float32)
     left, sizes, _ = randomized_svd(
-        np.maximum(information, 0, out=information),
+        cells.tocsr(),
         width,
         n_iter=2,  # type: ignore[arg-type]  # its stub says str
         random_state=seed,
     )
     vectors = left * np.sqrt(sizes)
+    vectors = np.pad(
+        vectors, ((0, 0), (0, width - vectors.shape[1]))
+    )  # a vocabulary below the width
     return (vectors - vectors.mean(axis=0)).astype(np.float32)
 
 
@@ -77,7 +85,7 @@ def _align(model: Any) -> None:
 
 @torch.no_grad()
 def warm_start(
-    model: Any, pieces: Iterable[Sequence[int]], *, seed: int, most: int = 120_000
+    model: Any, pieces: Iterable[Sequence[int]], *, seed: int, most: int = COUNTED
 ) -> None:
     """Set the word embeddings from pair counts and the LM head's bias from token counts, in place.
 

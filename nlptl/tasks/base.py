@@ -40,6 +40,11 @@ class Task(Protocol):
         ...
 
     @property
+    def scale(self) -> float:
+        """Value of :attr:`selection` where all is right: 1, or 100 of a metric in percent."""
+        ...
+
+    @property
     def peft_type(self) -> str | None:
         """Peft's name of the task, for its auto classes."""
         ...

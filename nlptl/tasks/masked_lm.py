@@ -13,7 +13,7 @@ from nlptl.data.padding import pad, real_tokens
 from nlptl.models.layer_map import layer_map
 from nlptl.models.lora import plain
 from nlptl.records import Collate
-from nlptl.tasks.objectives import IGNORED
+from nlptl.tasks.objectives import IGNORED, draws_of
 from nlptl.tasks.teacher import TeacherHead, taught_states
 
 
@@ -77,11 +77,12 @@ def mask_tokens(
     ids: np.ndarray,
     maskable: np.ndarray,
     *,
-    rng: np.random.Generator,
+    draws: np.ndarray,
     mask_id: int,
     vocab_size: int,
     share: float = 0.15,
     words: np.ndarray | None = None,
+    every_row: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose tokens to predict and hide them (Devlin et al., 2019, section 3.1).
 
@@ -91,33 +92,40 @@ def mask_tokens(
     Args:
         ids: Token ids, shape ``(batch, length)``.
         maskable: True where a token may be chosen (no special tokens, no padding), same shape.
-        rng: Draws anew at each call: masks are dynamic (Liu et al., 2019).
+        draws: Uniform numbers below 1, shape ``(3, batch, length)``: what is chosen, what becomes of it, and
+            which random id.
         mask_id: Id of the mask token.
         vocab_size: Random ids are drawn below this.
         share: Probability of being chosen.
         words: Number of the word that a token belongs to, within its row, same shape; words are then
             chosen as wholes. None chooses token by token.
+        every_row: In each row, and not only in the batch, at least the token that came nearest is chosen: then
+            nothing beside a row changes what is chosen there.
 
     Returns:
         The ids to show, and the labels: the true id where chosen, -100 elsewhere; same shape.
     """
-    draw = rng.random(ids.shape)
+    draw, fate, other = draws
     if words is not None:
         draw = np.take_along_axis(draw, words, axis=1)  # one draw a word
     chosen = (draw < share) & maskable
-    if not chosen.any():  # a batch without a label has no loss
-        chosen.flat[rng.choice(np.flatnonzero(maskable))] = True
-    fate = rng.random(ids.shape)
+    nearest = np.where(maskable, draw, 1.0)
+    if every_row:
+        lacks = ~chosen.any(axis=1)
+        chosen[lacks, nearest.argmin(axis=1)[lacks]] = True
+    elif not chosen.any():  # a batch without a label has no loss
+        chosen.flat[nearest.argmin()] = True
     shown = np.where(chosen & (fate < 0.8), mask_id, ids)
     randomly = chosen & (fate >= 0.9)
-    shown = np.where(randomly, rng.integers(0, vocab_size, ids.shape), shown)
+    shown = np.where(randomly, (other * vocab_size).astype(ids.dtype), shown)
     return shown, np.where(chosen, ids, IGNORED)
 
 
 def continuing(tokenizer: Any) -> np.ndarray:
     """True for each token id that continues a word: WordPiece's ``##…``, byte-level BPE's without a space."""
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    if any(token.startswith("##") for token in tokens):
+    # Not by its tokens: a byte-level vocabulary may hold "##" too, of Markdown's headings.
+    if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
         return np.asarray([token.startswith("##") for token in tokens])
     special = set(tokenizer.all_special_tokens)
     return np.asarray([not t.startswith(("Ġ", "▁", "Ċ")) and t not in special for t in tokens])
@@ -146,7 +154,8 @@ def collator(
         shown, labels = mask_tokens(
             ids,
             real & ~np.isin(ids, special),
-            rng=rng,
+            draws=_draws(features, real, rng),
+            every_row="draw" in features[0],
             mask_id=tokenizer.mask_token_id,
             vocab_size=len(tokenizer),
             share=share,
@@ -167,6 +176,19 @@ def collator(
         }
 
     return collate
+
+
+def _draws(
+    features: Sequence[Mapping[str, Any]], real: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Uniform numbers for :func:`mask_tokens`; masks are dynamic (Liu et al., 2019) but of fixed pieces."""
+    if "draw" not in features[0]:
+        return rng.random((3, *real.shape))
+    draws = np.ones((3, *real.shape))  # padding, which differs from batch to batch, takes none
+    for row, feature in enumerate(features):
+        tokens = int(real[row].sum())
+        draws[:, row, :tokens] = draws_of(feature, rng).random((3, tokens))
+    return draws
 
 
 class MaskedPositions(nn.Module):

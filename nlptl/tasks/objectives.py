@@ -1,8 +1,10 @@
 """What a pretraining objective is: everything that differs between masked LM and span corruption."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,28 @@ from nlptl.processes import gather
 from nlptl.records import Batch, Collate, StepOutput
 
 IGNORED = -100
+#: Of what is corrupted in the same way every time.
+MASK_SEED = 0
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Pieces that are corrupted in the same way every time, whatever stands beside them in a batch.
+
+    Attributes:
+        pieces: Random access by index.
+    """
+
+    pieces: Any
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        """The piece, and its number under ``draw``, which its corruption is drawn from."""
+        return {**self.pieces[index], "draw": index}
+
+
+def draws_of(feature: Mapping[str, Any], rng: np.random.Generator) -> np.random.Generator:
+    """What a piece's corruption is drawn from: its own number where it is fixed, or the batch's generator."""
+    return np.random.default_rng([MASK_SEED, feature["draw"]]) if "draw" in feature else rng
 
 
 class Objective(Protocol):
@@ -54,7 +78,7 @@ def held_out_loss(model: nn.Module, batches: Any, accelerator: Any) -> dict[str,
 
     Args:
         model: From :meth:`Objective.module`, wrapped or not.
-        batches: Without a shuffle seed, so that masks depend on the position of a batch alone.
+        batches: Of :class:`Fixed` pieces, without a shuffle seed; each process has its share.
         accelerator: Device and processes.
 
     Returns:

@@ -55,6 +55,7 @@ class QuestionAnswering:
 
     name = "qa"
     selection = "f1"
+    scale = 100.0
     peft_type = "QUESTION_ANS"
     usual_length = 384
     fields = ("question", "context")

@@ -58,6 +58,7 @@ class Sentiment:
 
     name = "sentiment"
     selection = "accuracy"
+    scale = 1.0
     peft_type = "SEQ_CLS"
     usual_length = 512
     too_long = "Texts longer than {limit} tokens"

@@ -13,7 +13,7 @@ from nlptl.data.padding import pad, real_tokens
 from nlptl.errors import ConfigError
 from nlptl.models.lora import plain
 from nlptl.records import Collate
-from nlptl.tasks.objectives import IGNORED
+from nlptl.tasks.objectives import IGNORED, draws_of
 from nlptl.tasks.teacher import TeacherHead, taught_states
 
 
@@ -81,7 +81,8 @@ class SpanCorruption:
             pairs = []
             for feature in features:
                 ids = np.asarray(feature["input_ids"])
-                noise = noise_mask(len(ids), *self.counts(len(ids)), rng=rng)
+                own = draws_of(feature, rng)
+                noise = noise_mask(len(ids), *self.counts(len(ids)), rng=own)
                 pairs.append(
                     {
                         "input_ids": [*replace_spans(ids, noise, sentinels), end],

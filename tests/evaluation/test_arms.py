@@ -1,10 +1,13 @@
 """Arms: seeds, the choice of a rate, and untrained twins."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from datasets import Dataset
 from tiny import sentences
 
+from nlptl.errors import Diverged
 from nlptl.evaluation.arms import Runner, choose_rate, run_arm, scratch_arm
 from nlptl.evaluation.cells import Cell
 from nlptl.finetuning import Settings
@@ -63,6 +66,37 @@ def test_of_rates_that_cannot_be_told_the_first_is_taken(scores, error, rate):
 
     rates = (2e-4, 1e-4, 4e-4)
     assert choose_rate(dict(zip(rates, map(cell, scores), strict=True))) == rate
+
+
+def test_a_run_that_diverges_counts_as_failed(checkpoints, splits, monkeypatch):
+    """At a rate of 1e30 the loss is no number: it is never chosen, and such a seed scores the floor."""
+    own = settings(checkpoints["bert"])
+    runner = Runner(TASK, splits)
+    arm = run_arm(runner, own, seeds=(0, 1), rates=(1e30, 1e-3))
+    assert arm.settings.learning_rate == 1e-3 and arm.tried[1e30] == 0
+    assert arm.searched[0].diverged and not arm.cells[0].diverged
+    lost = replace(arm.cells[0], seed=5, scores=arm.searched[0].scores, diverged=True)
+    mixed = run_arm(runner, own, seeds=(5, 1), rates=(1e-3,), known={5: lost})
+    floor = np.mean([row["label"] == "no" for row in splits["test"]])
+    assert mixed.scores[0].mean() == pytest.approx(floor)
+    assert mixed.sound is mixed.cells[1] and mixed.sound.trainable > 0
+    with pytest.raises(Diverged, match="in every run, at a rate of 1e\\+30"):
+        run_arm(runner, own, seeds=(0,), rates=(1e30,))
+    assert runner.found == 2  # the diverged run is kept too
+
+
+def test_forgetting_is_measured_again_on_other_texts(masked_lm_checkpoint, splits, finetunings):
+    one, two = sentences(30, seed=8), sentences(30, seed=9)
+    own, runner = settings(masked_lm_checkpoint, learning_rate=2e-3), Runner(TASK, splits)
+    first = runner.run(own, texts=one)
+    assert runner.run(own, texts=one) == first == runner.run(own) and len(finetunings) == 1
+    other = runner.run(own, texts=two)
+    assert len(finetunings) == 2 and other.scores == first.scores
+    assert other.upstream["before"] != first.upstream["before"]
+    runner.run(own, made=lambda run: None)  # trained again for its model: what is known is kept
+    assert runner.run(own, texts=two) == replace(
+        other, seconds=runner.run(own).seconds, peak_memory=runner.run(own).peak_memory
+    )
 
 
 def test_from_an_untrained_checkpoint_the_arm_is_the_scratch_arm(

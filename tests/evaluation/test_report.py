@@ -8,11 +8,13 @@ from datasets import Dataset
 from jsonschema import Draft202012Validator
 from tiny import sentences
 
+from nlptl.data.encoding import splits_hash
 from nlptl.engine.setup import start_accelerator
 from nlptl.evaluation import cells
 from nlptl.evaluation.arms import Runner, run_arm, scratch_settings
 from nlptl.evaluation.report import score_transfer
 from nlptl.finetuning import Settings, finetune
+from nlptl.models.loading import load_tokenizer
 from nlptl.models.lora import plain
 from nlptl.modes import parse_mode
 from nlptl.tasks.sentiment import Sentiment
@@ -100,22 +102,43 @@ def test_a_finished_run_is_never_made_twice(masked_lm_checkpoint, splits, monkey
 
 def test_the_key_depends_on_all_that_the_numbers_do(checkpoints, masked_lm_checkpoint, splits):
     base = settings(masked_lm_checkpoint, "full")
-    start, data = cells.checkpoint_hash(base.model), cells.splits_hash(splits)
+    start, data = cells.checkpoint_hash(base.model), splits_hash(splits)
 
     def key(start=start, task=TASK, data=data, own=base):
-        return cells.cell_key(start, task, data, own, processes=1)
+        return cells.cell_key(start, task, data, own, processes=1, device="cpu")
 
     changed = {**splits, "train": splits["train"].select(range(47))}
     others = [
         key(start=cells.checkpoint_hash(str(checkpoints["bert"]))),
         key(task=Sentiment(("yes", "no"))),
-        key(data=cells.splits_hash(changed)),
+        key(data=splits_hash(changed)),
         key(own=settings(base.model, "lora")),
         key(own=settings(base.model, "full", seed=1)),
         key(own=settings(base.model, "full", epochs=3)),
     ]
     assert len({key(), *others}) == 7
     assert key() == key(own=settings("elsewhere", "full"))
+    assert key() == key(own=settings(base.model, "full", cache="off"))  # nothing could be cached
+    frozen = [settings(base.model, "head-only", cache=kind) for kind in ("auto", "disk", "off")]
+    one, same, uncached = (key(own=each) for each in frozen)
+    assert one == same != uncached  # the one costs more operations
+
+
+def test_a_head_in_the_file_is_part_of_the_checkpoint(masked_lm_checkpoint, tmp_path):
+    """Two classifiers on one body: their heads are kept by a task with the same labels."""
+    from transformers import BertForSequenceClassification
+
+    labels = dict(TASK.head)
+    model = BertForSequenceClassification.from_pretrained(masked_lm_checkpoint, **labels)
+    for name in ("one", "two"):
+        model.classifier.bias.data += 1
+        model.save_pretrained(tmp_path / name)
+        load_tokenizer(str(masked_lm_checkpoint)).save_pretrained(tmp_path / name)
+    each = [str(tmp_path / name) for name in ("one", "two")]
+    assert len({cells.checkpoint_hash(name, task=TASK) for name in each}) == 2
+    assert len({cells.checkpoint_hash(name) for name in each}) == 1
+    bare = str(masked_lm_checkpoint)
+    assert cells.checkpoint_hash(bare, task=TASK) == cells.checkpoint_hash(bare, task=TASK)
 
 
 def test_scratch_trains_all_for_longer_and_never_stops_early(masked_lm_checkpoint):

@@ -1,6 +1,7 @@
 """Upstream scores: the same figure every time, and pseudo-perplexity against a plain loop."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,36 @@ def test_the_loss_is_the_same_every_time_and_near_uniform_for_random_weights(mas
     vocabulary = len(AutoTokenizer.from_pretrained(masked_lm_checkpoint))
     assert found[0]["loss"] == pytest.approx(np.log(vocabulary), rel=0.05)
     assert found[0]["se"] > 0 and found[0]["tokens"] > 40
+
+
+@pytest.mark.parametrize("family", ["bert", "t5"])
+def test_the_loss_is_the_same_in_other_batches_and_in_shares(
+    family, masked_lm_checkpoint, checkpoints, tmp_path, monkeypatch
+):
+    name = str(masked_lm_checkpoint)
+    if family == "t5":
+        name, tokenizer = str(tmp_path), AutoTokenizer.from_pretrained(checkpoints["t5"])
+        T5ForConditionalGeneration(tiny_config("t5", len(tokenizer))).save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+    texts, accelerator = sentences(40, seed=5), new_accelerator()
+    whole = upstream_loss(name, texts, accelerator=accelerator)
+    small = upstream_loss(name, texts, accelerator=accelerator, batch_size=3)
+    assert small["tokens"] == whole["tokens"]
+    assert small["loss"] == pytest.approx(whole["loss"], abs=1e-5)
+    monkeypatch.setattr("nlptl.data.padding.multiple", lambda: 8)  # as on a GPU
+    assert upstream_loss(name, texts, accelerator=accelerator)["loss"] == pytest.approx(
+        whole["loss"], abs=1e-5
+    )
+    monkeypatch.setattr("nlptl.tasks.objectives.gather", lambda sums, accelerator: sums)
+    shares = [
+        upstream_loss(
+            name,
+            texts,
+            accelerator=SimpleNamespace(process_index=rank, num_processes=2, device="cpu"),
+        )
+        for rank in (0, 1)
+    ]
+    assert sum(share["tokens"] for share in shares) == whole["tokens"]  # none is counted twice
 
 
 def test_t5_is_scored_by_span_corruption(checkpoints, tmp_path):

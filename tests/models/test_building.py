@@ -3,20 +3,26 @@
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
+from scipy.sparse import csr_array
 from tiny import sentences, tiny_tokenizer
 from torch import nn
 
+from nlptl.config import PretrainConfig
 from nlptl.errors import ModelError, UserError
 from nlptl.models.architecture import check_architecture, new_config, new_model
 from nlptl.models.building import (
     grow_depth,
+    model_to_train,
     set_dropout,
     train_byte_level_bpe,
     train_unigram,
     train_wordpiece,
 )
 from nlptl.models.layer_map import layer_map
+from nlptl.models.loading import load_tokenizer
 from nlptl.models.warm_start import count_embeddings, count_pairs, sinusoids, warm_start
+from nlptl.tasks.masked_lm import MaskedLM
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +101,7 @@ def test_pairs_are_counted_by_hand():
     expected = np.zeros((4, 4))
     for a, b, weight in ((0, 1, 1.0), (1, 2, 1.0), (0, 2, 0.5)):
         expected[a, b] = expected[b, a] = weight
-    assert pairs.tolist() == expected.tolist()
+    assert pairs.toarray().tolist() == expected.tolist()
 
 
 def test_embeddings_factor_the_information_matrix():
@@ -108,7 +114,7 @@ def test_embeddings_factor_the_information_matrix():
     left, sizes, _ = np.linalg.svd(pmi)
     expected = left * np.sqrt(sizes)
     expected -= expected.mean(0)
-    found = count_embeddings(table, 6, seed=0)
+    found = count_embeddings(csr_array(table), 6, seed=0)
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
 
 
@@ -118,6 +124,28 @@ def test_position_code_is_vaswanis():
     assert code[0].tolist() == [0] * 4 + [1] * 4
     assert code[3, 1] == pytest.approx(np.sin(3 / 10000 ** (2 / 8)), abs=1e-6)
     assert code[7, 6] == pytest.approx(np.cos(7 / 10000 ** (4 / 8)), abs=1e-6)
+
+
+def test_a_warm_start_counts_all_sources(monkeypatch):
+    """Of a corpus whose second part comes last, words of both are counted, though few documents are read."""
+    monkeypatch.setattr("nlptl.models.warm_start.COUNTED", 20)
+    texts = ["film film film film film film"] * 200 + ["book book book book book book"] * 200
+    config = PretrainConfig(
+        architecture="bert", depth=1, width=32, positions=32, vocab_size=120, warm_start=True
+    )
+    model, tokenizer, _ = model_to_train(config, MaskedLM(), Dataset.from_dict({"text": texts}))
+    bias = model.cls.predictions.bias.tolist()
+    seen = [bias[tokenizer.convert_tokens_to_ids(word)] for word in ("film", "book")]
+    assert min(seen) > np.median(bias) + 2
+
+
+def test_t5s_vocabulary_is_trained_as_it_is_used(tmp_path):
+    """Signs that a compatibility normalizer would have replaced are in it; after reloading too."""
+    texts = ["wait … half ½ a brand™ of films", "the plot was good … ½"] * 40
+    own = train_unigram(iter([texts]), vocab_size=160, max_length=64)
+    own.save_pretrained(tmp_path)
+    for tokenizer in (own, load_tokenizer(str(tmp_path))):
+        assert tokenizer.unk_token_id not in tokenizer("wait … ½ brand™")["input_ids"]
 
 
 def test_a_warm_start_begins_at_the_unigram_distribution(tokenizer):

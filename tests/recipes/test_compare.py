@@ -11,7 +11,7 @@ from nlptl.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yam
 from nlptl.errors import ConfigError, UserError
 from nlptl.evaluation.comparison import Pair, recommend
 from nlptl.evaluation.statistics import Difference
-from nlptl.upstream_curve import checkpoints, upstream_curve
+from nlptl.upstream_curve import checkpoints, upstream_slope
 
 
 def flags(checkpoint, reviews, directory, *more):
@@ -118,9 +118,10 @@ def rows(**values):
     return {name: {"mean": mean, "flops": flops} for name, (mean, flops) in values.items()}
 
 
-def pair(first, second, mean, se, p, equal_p=1.0):
+def pair(first, second, mean, se, p, equal_p=1.0, seeds=6):
     half = stats.t.ppf(0.975, 50) * se
-    return Pair(first, second, Difference(mean, mean - half, mean + half, p, se, 50.0), p, equal_p)
+    found = Difference(mean, mean - half, mean + half, p, se, 50.0)
+    return Pair(first, second, found, p, equal_p, seeds)
 
 
 def test_the_cheapest_that_nothing_beats_is_taken():
@@ -150,24 +151,42 @@ def test_the_cheapest_that_nothing_beats_is_taken():
     assert take == "three" and "it scores highest (62.0), equal to two within half a point" in why
     small = [*pairs[:2], pair("freeze", "full", -0.025, 0.01, 0.02)]  # significant, not detectable
     assert recommend(given, small)[0] == "freeze"
+    far = rows(head=(0.6, 1.0), freeze=(0.79, 3.0), full=(0.82, 10.0))
+    many = [
+        *pairs[:2],
+        pair("freeze", "full", -0.03, 0.01, 0.1),
+    ]  # detectable alone, not among many
+    assert "(full scores 3.0 points more, p 0.1, corrected" in recommend(far, many)[1]
+    two = [pair("one", "two", -0.2, 0.001, 0.0001, 0.0001, seeds=2)]
+    assert two[0].better is None and not two[0].equal
+    why = recommend(rows(one=(0.6, 1.0), two=(0.8, 2.0)), two)[1]
+    assert "two scores 20.0 points more, which fewer than three seeds cannot show" in why
 
 
 def test_the_slope_by_hand():
     """Two points of score for half a nat: four points a nat; scipy's least squares agrees."""
-    losses, scores = [4.0, 3.5, 3.0, 2.5], [0.6, 0.62, 0.64, 0.66]
-    points = [
-        {"checkpoint": str(i), "upstream_loss": loss, "upstream_se": 0.01, "scores": [s, s]}
-        for i, (loss, s) in enumerate(zip(losses, scores, strict=True))
-    ]
-    found = upstream_curve(points)
+    losses, means = [4.0, 3.5, 3.0, 2.5], [0.6, 0.62, 0.64, 0.66]
+    found = upstream_slope(losses, np.tile(np.reshape(means, (4, 1, 1)), (1, 2, 5)))
     assert found["slope_points_per_nat"] == pytest.approx(4)
     assert found["slope_ci95"] == pytest.approx([4, 4])
     assert found["spearman"] == pytest.approx(1)
-    noisy = [{**p, "scores": [p["scores"][0] + 0.01 * (-1) ** i]} for i, p in enumerate(points)]
-    found = upstream_curve(noisy)
-    expected = stats.linregress(losses, [p["scores"][0] for p in noisy])
+    noisy = np.reshape([score + 0.01 * (-1) ** i for i, score in enumerate(means)], (4, 1, 1))
+    found = upstream_slope(losses, noisy)
+    expected = stats.linregress(losses, noisy[:, 0, 0])
     assert found["slope_points_per_nat"] == pytest.approx(-100 * expected.slope)
     assert found["slope_ci95"] is None
+
+
+def test_the_slopes_interval_is_that_of_one_slope_a_seed():
+    """Examples that all score alike leave seeds: Student's interval of the three seeds' own slopes."""
+    losses = [4.0, 3.5, 3.0, 2.5]
+    scores = np.random.default_rng(0).normal(0.6, 0.05, (4, 3, 1))
+    each = [-100 * stats.linregress(losses, scores[:, seed, 0]).slope for seed in range(3)]
+    found = upstream_slope(losses, np.tile(scores, (1, 1, 7)))
+    expected = stats.t.interval(0.95, 2, np.mean(each), stats.sem(each))
+    assert found["slope_ci95"] == pytest.approx(expected)
+    level = upstream_slope([3.0] * 4, scores)
+    assert level["slope_points_per_nat"] == 0 and level["spearman"] is None
 
 
 def test_without_checkpoints_the_command_that_makes_them_is_named(tmp_path, monkeypatch):
@@ -198,7 +217,7 @@ def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews
     assert found["spearman"] is None or -1 <= found["spearman"] <= 1
     assert (tmp_path / "out/upstream_curve.png").stat().st_size > 1000
     page = (tmp_path / "out/upstream_curve.md").read_text()
-    assert "bootstrap over seeds" in page and f"nlptl {found['versions']['nlptl']}" in page
+    assert "least squares" in page and f"nlptl {found['versions']['nlptl']}" in page
     saved = load_yaml(UpstreamCurveConfig, tmp_path / "out/config.yaml")
     assert saved["model"] == (str(tmp_path / "pre"),)
     with pytest.raises(ConfigError, match="--seeds was 2, is 3"):

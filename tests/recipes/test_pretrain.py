@@ -12,7 +12,7 @@ from tiny import sentences
 
 from nlptl.config import PretrainConfig, load_yaml
 from nlptl.engine.setup import new_accelerator
-from nlptl.errors import UserError
+from nlptl.errors import DataError, UserError
 from nlptl.models.loading import load_config, load_tokenizer
 from nlptl.modes import parse_mode
 from nlptl.upstream_planning import default_rate, prepare_pretraining, pretraining_plan, read_corpus
@@ -28,7 +28,7 @@ def corpus(tmp_path_factory):
 def flags(corpus, directory, updates=40):
     return [
         *("--corpus", corpus, "--held-out", 40, "--updates", updates, "--output-dir", directory),
-        *("--depth", 2, "--width", 32, "--positions", 64, "--vocab-size", 300, "--warm-start"),
+        *("--depth", 2, "--width", 32, "--positions", 64, "--vocab-size", 300),
         *("--eval-every", 20, "--save-every", 10, "--learning-rate", 5e-3),
     ]
 
@@ -229,7 +229,7 @@ def test_killed_before_its_first_checkpoint_the_log_begins_anew(
 def test_t5_resumes_exactly_under_adafactor(corpus, tmp_path):
     """24 updates at once, and the last 12 of them again from a checkpoint."""
     own = (*flags(corpus, tmp_path, 24), "--architecture", "t5", "--learning-rate", 2e-2)
-    own += ("--save-every", 12)
+    own += ("--save-every", 12, "--warm-start")
     own += ("--dropout", 0.1)  # which must be on again, and draw the same
     run_in_process("pretrain", *own)
     one = load_file(tmp_path / "model/model.safetensors")
@@ -441,12 +441,48 @@ def test_too_few_sentinels_are_told_beside_the_other_mistakes(checkpoints, tmp_p
     with pytest.raises(UserError) as caught:
         run_in_process(
             "pretrain",
-            # 64 tokens, as the tokenizer says: of 118 raw ones 83 are hidden, in 28 spans.
+            # Not 64, as the tokenizer says: T5 takes any length, and pieces have what was asked for.
             *(*wrong, "--model", checkpoints["t5"], "--max-length", 400, "--mask-share", 0.7),
         )
-    for part in ("there is no file", "--max-length 64 with", "vocabulary has 20 such"):
+    for part in ("there is no file", "--max-length 400 with", "vocabulary has 20 such"):
         assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_that_grew_is_told_before_a_run_goes_on(corpus, tmp_path):
+    """Another order, and other held-out texts: documents that were trained on already would be scored."""
+    own = tmp_path / "texts.txt"
+    shutil.copy(corpus, own)
+    run_in_process("pretrain", *flags(own, tmp_path / "run", updates=10))
+    unfinish(tmp_path / "run")
+    with own.open("a") as file:
+        file.write("one more film with a good plot\n")
+    with pytest.raises(
+        DataError, match=r"the corpus is not the one .* pieces of training texts then"
+    ):
+        run_in_process("pretrain", *flags(own, tmp_path / "run", updates=10), "--resume")
+    shutil.copy(corpus, own)
+    run_in_process("pretrain", *flags(own, tmp_path / "run", updates=10), "--resume")
+    assert result(tmp_path / "run")["reload_difference"] <= 1e-6
+
+
+def test_a_corpus_without_text_to_train_on_leaves_the_directory_free(tmp_path, checkpoints):
+    (tmp_path / "titles.txt").write_text("good film\nbad film\n" * 30)
+    given = ("--corpus", tmp_path / "titles.txt", "--output-dir", tmp_path / "out")
+    wrong = "its training texts and held-out texts hold no text of six tokens or more"
+    new = ("--width", 32, "--depth", 1, "--vocab-size", 120, "--updates", 2)
+    with pytest.raises(DataError, match=wrong):
+        run_in_process("pretrain", *given, *new)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError) as caught:
+        run_in_process(
+            *("pretrain", "--corpus", f"{tmp_path / 'titles.txt'}:0.001", *given[2:], *new[:4]),
+            *("--tokenizer", checkpoints["t5"]),
+        )
+    for part in ("of 54 documents a weight of 0.001 takes none", "it has no mask_token"):
+        assert part in str(caught.value)
+    with pytest.raises(UserError, match="--tokenizer nowhere/x: is no local directory"):
+        run_in_process("pretrain", *given, *new[:4], "--tokenizer", "nowhere/x")
 
 
 def test_weights_that_cannot_be_read_leave_the_directory_free(finished, corpus, tmp_path):

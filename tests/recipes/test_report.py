@@ -111,6 +111,40 @@ def test_question_answering_has_no_probe_and_says_why(masked_lm_checkpoint, tmp_
     assert found["downstream"]["majority"]["mean"] == 0
     assert 0 <= found["downstream"]["pre"]["mean"] <= 1
     assert found["shift"]["cka"][:3] == [1, 1, 1] and found["shift"]["probe_curve"] == []
+    # Fractions of 1, as the schema says, though the task's own F1 is in percent.
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    best = result["selection"]["score"] / 100
+    assert found["downstream"]["pre"]["tuned"]["tried"] == {
+        f"{result['settings']['learning_rate']:g}": pytest.approx(best)
+    }
+    assert 0 < found["compute_eff"]["target_score"] <= 1
+
+
+def test_a_run_whose_data_or_launch_is_another_now(finished, reviews, tmp_path, monkeypatch):
+    """Predictions on other data are not compared, however many they are; the run is made again."""
+    shutil.copytree(finished, tmp_path / "run")
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    result["data"]["sha256"] = "0"
+    (tmp_path / "run/result.json").write_text(json.dumps(result))
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    text = " ".join(report_directory(tmp_path / "run", tier="quick").record["warnings"])
+    assert "its data have changed since; seed 0 is trained again" in text
+    assert "was launched otherwise (mixed_precision no, now bf16)" in text
+
+
+def test_texts_without_six_tokens_leave_forgetting_out(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "short.txt").write_text("good\nbad\n")
+    found = report_directory(
+        tmp_path / "run", tier="quick", upstream_text=str(tmp_path / "short.txt")
+    ).record
+    assert "no text of six tokens" in found["upstream"]["missing"]
+    assert found["gain"] and found["shift"]["cka"]
+    (tmp_path / "blank.jsonl").write_text('{"text": " "}\n')
+    with pytest.raises(DataError, match="--upstream-text .*blank.jsonl: its first 5,000 rows hold"):
+        report_directory(
+            tmp_path / "run", tier="quick", upstream_text=str(tmp_path / "blank.jsonl")
+        )
 
 
 def test_report_alone_means_standard():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from nlptl.models.building import train_byte_level_bpe
 from nlptl.tasks.masked_lm import (
     MaskedPositions,
     bag_loss,
@@ -12,7 +13,7 @@ from nlptl.tasks.masked_lm import (
     continuing,
     mask_tokens,
 )
-from nlptl.tasks.objectives import IGNORED
+from nlptl.tasks.objectives import IGNORED, Fixed
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,11 @@ def test_15_percent_are_chosen_and_split_80_10_10():
     """200,000 tokens: each share within four standard deviations of the binomial."""
     ids = np.full((200, 1000), 7)
     shown, labels = mask_tokens(
-        ids, np.ones_like(ids, bool), rng=np.random.default_rng(0), mask_id=4, vocab_size=100_000
+        ids,
+        np.ones_like(ids, bool),
+        draws=np.random.default_rng(0).random((3, *ids.shape)),
+        mask_id=4,
+        vocab_size=100_000,
     )
     chosen = labels != IGNORED
     n = int(chosen.sum())
@@ -112,7 +117,7 @@ def test_whole_words_are_chosen_as_wholes(tokenizer):
     _, labels = mask_tokens(
         ids,
         np.ones_like(ids, bool),
-        rng=np.random.default_rng(0),
+        draws=np.random.default_rng(0).random((3, *ids.shape)),
         mask_id=4,
         vocab_size=100,
         words=words,
@@ -123,6 +128,53 @@ def test_whole_words_are_chosen_as_wholes(tokenizer):
     assert (chosen[:, 1] != chosen[:, 2]).any()
     share = chosen[:, [0, 2, 3]].mean()
     assert share == pytest.approx(0.15, abs=4 * (0.15 * 0.85 / 60_000) ** 0.5)
+
+
+def test_a_batch_always_has_something_to_predict(tokenizer):
+    """The token that came nearest to being chosen; even where all are unknown, as in another script."""
+    draws = np.full((3, 1, 4), 0.9)
+    draws[0, 0, 2] = 0.5
+    ids, maskable = np.asarray([[2, 7, 8, 3]]), np.asarray([[False, True, True, False]])
+    _, labels = mask_tokens(ids, maskable, draws=draws, mask_id=4, vocab_size=100)
+    assert labels.tolist() == [[IGNORED, IGNORED, 8, IGNORED]]
+    two = np.repeat(draws, 2, axis=1)
+    _, labels = mask_tokens(
+        np.repeat(ids, 2, 0),
+        np.repeat(maskable, 2, 0),
+        draws=two,
+        mask_id=4,
+        vocab_size=100,
+        every_row=True,
+    )
+    assert labels[:, 2].tolist() == [8, 8]
+    unknown = [{"input_ids": [tokenizer.unk_token_id] * 6}]
+    assert len(collator(tokenizer)(unknown, np.random.default_rng(0))["targets"]) == 1
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_fixed_masks_do_not_depend_on_what_stands_beside_a_text(tokenizer, monkeypatch, multiple):
+    """Alone, among others, in another batch and on a GPU, where rows are padded to eights: the same tokens."""
+    monkeypatch.setattr("nlptl.data.padding.multiple", lambda: multiple)
+    pieces = Fixed(rows(tokenizer))
+
+    def hidden(indices, draws):
+        batch = collator(tokenizer)([pieces[i] for i in indices], np.random.default_rng(draws))
+        row, place = np.divmod(batch["positions"].numpy(), batch["input_ids"].shape[1])
+        shown = batch["input_ids"].flatten()[batch["positions"]].tolist()
+        return {(indices[r], int(p), s) for r, p, s in zip(row, place, shown, strict=True)}
+
+    whole = hidden([0, 1, 2], draws=0)
+    assert hidden([0, 1, 2], draws=1) == whole == hidden([2, 0, 1], draws=2)
+    assert {each for each in whole if each[0] == 1} == hidden([1], draws=3)
+
+
+def test_byte_level_words_are_told_from_a_heading_of_markdown():
+    """GPT-2's vocabulary, which RoBERTa has, holds "##" too."""
+    texts = ["## headings of notes ## and more headings"] * 50
+    own = train_byte_level_bpe(iter([texts]), vocab_size=300, max_length=64)
+    assert "##" in own.get_vocab() or "Ġ##" in own.get_vocab()
+    joined = continuing(own)[own(" headings of films", add_special_tokens=False)["input_ids"]]
+    assert len(joined) - joined.sum() == 3
 
 
 def test_continuations_are_told_from_the_vocabulary(checkpoints):

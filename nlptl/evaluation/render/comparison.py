@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlptl.evaluation.render.style import GREY, STYLE, label
+from nlptl.evaluation.render.words import escaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,10 +95,10 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
     """
     n, seeds = record["n"], len(record["seeds"])
     lines = [
-        f"**{record['sentence']}**",
+        f"**{escaped(record['sentence'])}**",
         "",
-        f"{record['task']}, {record['dataset']}: {n['train']} training and {n['test']} test examples, {seeds} "
-        f"seeds; {record['metric']} in points.",
+        f"{record['task']}, {escaped(record['dataset'])}: {n['train']} training and {n['test']} test "
+        f"examples, {seeds} seeds; {record['metric']} in points.",
         "",
         "| | score | sd | trained | training | seconds | peak memory | forgetting (95 %) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -109,7 +110,7 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
             low, high = row["forgetting_ci95"]
             forgot = f"{row['forgetting']:+.3f} [{low:+.3f}, {high:+.3f}]"
         lines.append(
-            f"| {_cell(name)} | {100 * row['mean']:.1f} | {sd} | {row['trainable'] / row['total']:.1%} | "
+            f"| {escaped(name)} | {100 * row['mean']:.1f} | {sd} | {row['trainable'] / row['total']:.1%} | "
             f"{row['flops'] / 1e12:.2f} TFLOP | {row['seconds']:.0f} | "
             f"{row['peak_memory_mb']:.0f} MB | {forgot} |"
         )
@@ -121,14 +122,14 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
     for pair in record["pairs"]:
         found = pair["difference"]
         word = (
-            f"{_cell(pair['better'])} is better"
+            f"{escaped(pair['better'])} is better"
             if pair["better"]
             else "equal"
             if pair["equal"]
             else "cannot tell"
         )
         lines.append(
-            f"| {_cell(pair['first'])} - {_cell(pair['second'])} | {100 * found['mean']:+.1f} "
+            f"| {escaped(pair['first'])} - {escaped(pair['second'])} | {100 * found['mean']:+.1f} "
             f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}] | {pair['p']:.3g} | "
             f"{100 * pair['detectable']:.1f} | {pair['equal_p']:.3g} | {word} |"
         )
@@ -140,7 +141,3 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
 def versions_line(record: Mapping[str, Any]) -> str:
     """What a record was made with, in one line."""
     return "Made with " + ", ".join(f"{k} {v}" for k, v in record["versions"].items()) + "."
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")

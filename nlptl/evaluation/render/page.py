@@ -85,7 +85,7 @@ def _tiles(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         _forgetting_tile(record["upstream"]),
     ]
     spent = f"{number(cost['runs'], 0)} runs, {si(cost['flops'], 'FLOP')}"
-    return [*tiles, ("The report took", duration(cost["seconds"]), spent)]
+    return [*tiles, ("Training behind it", duration(cost["seconds"]), spent)]
 
 
 def _arm_tile(title: str, arm: Mapping[str, Any], note: str) -> tuple[str, str, str]:

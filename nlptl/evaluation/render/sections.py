@@ -205,13 +205,13 @@ def _costs(record: Mapping[str, Any]) -> Section:
         ("runs", number(total["runs"], 0)),
         ("of them cached", number(total["cached"], 0)),
         ("compute", si(total["flops"], "FLOP")),
-        ("time", duration(total["seconds"])),
+        ("time of training", duration(total["seconds"])),
     )
     tables = [Table("The whole report", ("figure", "value"), whole)]
-    lead = "What the report took; the two arms were not compared by compute."
+    lead = "The training that the report rests on; the two arms were not compared by compute."
     if found:
         target = f"a score of {points(found['target_score'])}"
-        lead = f"What it takes to reach {target}, and what the whole report took{estimate(record)}."
+        lead = f"What it takes to reach {target}, and all training behind the report{estimate(record)}."
         tables.insert(0, Table(f"To reach {target}", ("figure", "value"), _compute(found)))
     title = (
         "Bars of the compute to reach the same score and of the time, pretrained and from scratch"

@@ -12,6 +12,7 @@ from nlptl.evaluation.render.words import (
     NONE,
     arms,
     duration,
+    escaped,
     estimate,
     known,
     labels_needed,
@@ -31,8 +32,6 @@ from nlptl.evaluation.render.words import (
 WIDTH, LABEL = 100, 12
 #: Characters of a word, such as a path, that the summary shows.
 LONGEST = 40
-#: What means something in Markdown or HTML, and how it is written as itself.
-ESCAPES = {c: f"\\{c}" for c in "\\`*_[]|~$"} | {"<": "&lt;", "&": "&amp;"}
 #: What would make a list, a quotation or a heading of a line that begins with it.
 OPENERS = re.compile(r"^(\d*)([-+>#=.)])")
 
@@ -173,7 +172,7 @@ def forgetting(record: Mapping[str, Any]) -> str:
 
 
 def cost(record: Mapping[str, Any]) -> str:
-    """What making the report took.
+    """The training that the report rests on.
 
     Args:
         record: The report's record.
@@ -184,7 +183,7 @@ def cost(record: Mapping[str, Any]) -> str:
     found = record["cost"]
     cached = f" ({number(found['cached'], 0)} cached)" if found["cached"] else ""
     runs = f"{number(found['runs'], 0)} runs{cached}"
-    return f"{runs}, {si(found['flops'], 'FLOP')}, {duration(found['seconds'])}"
+    return f"{runs}, {si(found['flops'], 'FLOP')}, {duration(found['seconds'])} of training"
 
 
 def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
@@ -200,12 +199,12 @@ def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     found, ident = record["negative"], record["id"]
     title = f"{ident['upstream']} on {ident['dataset']}, {ident['mode']}"
     parts = [
-        f"# Transfer report: {_escaped(title)}",
-        f"**Verdict: {_escaped(verdict(record))}.** {_escaped(found['sentence'] or '')}",
+        f"# Transfer report: {escaped(title)}",
+        f"**Verdict: {escaped(verdict(record))}.** {escaped(found['sentence'] or '')}",
         _line(headline(record)) + ".",
     ]
     if found["advice"]:
-        parts.append(f"**Advice:** {_escaped(found['advice'])}")
+        parts.append(f"**Advice:** {escaped(found['advice'])}")
     for section in sections(record):
         parts += _section(section, pictures)
     parts += ["## Warnings", "\n".join(f"- {_line(w)}" for w in record["warnings"]) or "None."]
@@ -216,7 +215,7 @@ def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
 def _section(section: Section, pictures: Mapping[str, str]) -> list[str]:
     found = [f"## {section.title}", _line(section.lead)]
     if section.name in pictures:
-        found.append(f"![{_escaped(section.picture)}]({quote(pictures[section.name])})")
+        found.append(f"![{escaped(section.picture)}]({quote(pictures[section.name])})")
     return found + [_table(table) for table in section.tables]
 
 
@@ -225,17 +224,13 @@ def _table(table: Table) -> str:
     aligned = ["---", *["---:" if table.numbers else "---"] * (width - 1)]
     head = [_row(table.columns, width), f"| {' | '.join(aligned)} |"]
     rows = [_row(row, width) for row in table.rows]
-    return f"**{_escaped(table.caption)}**\n\n" + "\n".join(head + rows)
+    return f"**{escaped(table.caption)}**\n\n" + "\n".join(head + rows)
 
 
 def _row(cells: tuple[str, ...], width: int) -> str:
     filled = [*cells, *[""] * (width - len(cells))]
-    return f"| {' | '.join(_escaped(cell) for cell in filled)} |"
-
-
-def _escaped(text: object) -> str:
-    return "".join(ESCAPES.get(c, c) for c in plain(text))
+    return f"| {' | '.join(escaped(cell) for cell in filled)} |"
 
 
 def _line(text: object) -> str:
-    return OPENERS.sub(r"\1\\\2", _escaped(text))
+    return OPENERS.sub(r"\1\\\2", escaped(text))

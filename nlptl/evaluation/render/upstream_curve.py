@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from nlptl.evaluation.render.comparison import versions_line
 from nlptl.evaluation.render.style import COLOURS, GREY, STYLE, blank, label
+from nlptl.evaluation.render.words import escaped
+from nlptl.evaluation.statistics import JOINT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +59,7 @@ def upstream_markdown(record: Mapping[str, Any]) -> str:
         f"{record['metric']}{how}; rank correlation {ranks} over {len(record['points'])} "
         "checkpoints.**",
         "",
-        f"{record['dataset']}, --mode {record['mode']}, {record['n']['train']} training and "
+        f"{escaped(record['dataset'])}, --mode {record['mode']}, {record['n']['train']} training and "
         f"{record['n']['test']} test examples, {len(record['seeds'])} seeds.",
         "",
         "| checkpoint | held-out loss, nats | score | sd |",
@@ -65,15 +67,14 @@ def upstream_markdown(record: Mapping[str, Any]) -> str:
     ]
     for point in record["points"]:
         sd = "" if point["sd"] is None else f"{100 * point['sd']:.1f}"
-        name = point["checkpoint"].replace("|", r"\|")
         lines.append(
-            f"| {name} | {point['upstream_loss']:.3f} ± {point['upstream_se']:.3f} | "
+            f"| {escaped(point['checkpoint'])} | {point['upstream_loss']:.3f} ± {point['upstream_se']:.3f} | "
             f"{100 * point['downstream_mean']:.1f} | {sd} |"
         )
     numbers = ", ".join(str(seed) for seed in record["seeds"])
     lines += [
         "",
-        "Slope: least squares; its interval from a bootstrap over seeds, the same for all checkpoints. Rank "
+        f"Slope: least squares; differences are {JOINT}, and so is its interval. Rank "
         f"correlation: Spearman. Held-out loss ± standard error. Seeds: {numbers}.",
         "",
         versions_line(record),

@@ -22,6 +22,8 @@ OPEN = ("neutral", "inconclusive")
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 #: Characters that turn the direction of writing: a name could make what follows it read backwards.
 TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F}
+#: What means something in Markdown or HTML, and how it is written as itself in Markdown.
+ESCAPES = {c: f"\\{c}" for c in "\\`*_[]|~$"} | {"<": "&lt;", "&": "&amp;"}
 
 
 def plain(text: object) -> str:
@@ -39,6 +41,11 @@ def plain(text: object) -> str:
         if ord(c) not in TURNING
     )
     return " ".join("".join(kept).split())
+
+
+def escaped(text: object) -> str:
+    """A text within a line of Markdown, each character standing for itself."""
+    return "".join(ESCAPES.get(c, c) for c in plain(text))
 
 
 def shorten(text: object, width: int) -> str:
