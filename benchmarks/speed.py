@@ -218,6 +218,8 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
     began = time.perf_counter()
     trainer.train()
     trained = time.perf_counter()
+    # With group_by_length, predictions come back in the order of the lengths, not of the examples.
+    arguments.train_sampling_strategy = "random"
     found = trainer.predict(features["test"].rows)
     done = time.perf_counter()
     peak = peak_memory()
@@ -242,6 +244,7 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
 def run_predict(runner: str, options: Options) -> dict[str, float]:
     """Predict 5,000 texts of mixed lengths with a fine-tuned model."""
     import datasets
+    import torch
 
     from nlptl.data.sources import read_table
     from nlptl.predictors import load_predictor
@@ -259,12 +262,14 @@ def run_predict(runner: str, options: Options) -> dict[str, float]:
         from transformers import pipeline
 
         pipe = pipeline("text-classification", model=model, batch_size=32, truncation=True)
-        pipe(texts[:64])
         order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
         if runner == "trainer":
             order = list(range(len(texts)))
-        began = time.perf_counter()
-        found = dict(zip(order, pipe([texts[i] for i in order]), strict=True))
+        half = os.environ.get("ACCELERATE_MIXED_PRECISION") == "bf16"
+        with torch.autocast(pipe.device.type, torch.bfloat16, enabled=half):
+            pipe(texts[:64])
+            began = time.perf_counter()
+            found = dict(zip(order, pipe([texts[i] for i in order]), strict=True))
         labels = [found[i]["label"] for i in range(len(texts))]
     seconds = time.perf_counter() - began
     (options.work / f"labels_{runner}.json").write_text(json.dumps(labels))
@@ -306,7 +311,10 @@ def measure(options: Options, runner: str, case: str, turn: int) -> dict[str, fl
             "work",
         ):
             given += [f"--{name}", str(getattr(options, name))]
-        done = subprocess.run(given, capture_output=True, text=True, check=False)
+        # The Trainer would spread its batches over all GPUs that it sees.
+        one = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        seen = {**os.environ, "CUDA_VISIBLE_DEVICES": one}
+        done = subprocess.run(given, capture_output=True, text=True, check=False, env=seen)
         if done.returncode:
             sys.exit(done.stderr[-3000:])
         path.write_text(done.stdout.strip().splitlines()[-1])
