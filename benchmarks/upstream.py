@@ -28,7 +28,10 @@ TEXTS, LENGTH = 1000, 128
 def unigram_loss(checkpoint: str, texts: list[str]) -> float:
     """Nats a predicted token of the unigram distribution of these very tokens."""
     batches = fixed_batches(
-        texts, load_tokenizer(checkpoint, split_special_tokens=False), objective_of(checkpoint)
+        texts,
+        load_tokenizer(checkpoint, split_special_tokens=False),
+        objective_of(checkpoint),
+        max_length=LENGTH,
     )
     counts: Counter[int] = Counter()
     for batch in batches.epoch(0):

@@ -31,7 +31,8 @@ from nlptl.teaching import Taught, teacher_states
 
 #: The model as it was before its first update; what --resume builds on.
 START = "models/update-0000000"
-EMPTY = {"train": "training texts", "held_out": "held-out texts"}
+#: What the pieces that are trained on, and those that are scored, were made of.
+TEXTS = {"train": "training texts", "held_out": "held-out texts"}
 #: Beside it: which of its parameters no checkpoint had.
 NEW = "new_parameters.json"
 #: And which pieces the run has.
@@ -148,7 +149,7 @@ def check_pieces(
     both = {"train": pieces.lengths, "held_out": held_out.lengths}
     if empty := [name for name, lengths in both.items() if not len(lengths)]:
         raise DataError(
-            f"--corpus: its {' and '.join(EMPTY[name] for name in empty)} hold no text of six tokens or more "
+            f"--corpus: its {' and '.join(TEXTS[name] for name in empty)} hold no text of six tokens or more "
             "(shorter ones are left out). Give longer texts, or more of them."
         )
     found = {
@@ -162,7 +163,7 @@ def check_pieces(
     accelerator.wait_for_everyone()
     if before != found:
         counts = ", ".join(
-            f"{before[name]['pieces']:,} pieces of {EMPTY[name]} then, {found[name]['pieces']:,} now"
+            f"{before[name]['pieces']:,} pieces of {TEXTS[name]} then, {found[name]['pieces']:,} now"
             for name in both
         )
         raise DataError(

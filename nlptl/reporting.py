@@ -47,11 +47,11 @@ def report_run(
     """
     config = ready.config
     seeds = [config.seed + i for i in range(config.seeds)]
-    known, lost = [], list(notes)
+    known, lost, data = [], list(notes), splits_hash(ready.splits)
     for number, seed in enumerate(seeds):
         home = directory if not number else directory / "seeds" / str(seed)
         try:
-            known.append(cell_of_run(ready.task, home, data=splits_hash(ready.splits)))
+            known.append(cell_of_run(ready.task, home, data=data))
         except (OSError, ValueError, KeyError) as error:
             lost.append(f"{home}: {error}; seed {seed} is trained again for the report.")
     lost += launched_otherwise(directory)

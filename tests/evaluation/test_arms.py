@@ -68,7 +68,7 @@ def test_of_rates_that_cannot_be_told_the_first_is_taken(scores, error, rate):
     assert choose_rate(dict(zip(rates, map(cell, scores), strict=True))) == rate
 
 
-def test_a_run_that_diverges_counts_as_failed(checkpoints, splits, monkeypatch):
+def test_a_run_that_diverges_counts_as_failed(checkpoints, splits):
     """At a rate of 1e30 the loss is no number: it is never chosen, and such a seed scores the floor."""
     own = settings(checkpoints["bert"])
     runner = Runner(TASK, splits)
