@@ -1,5 +1,6 @@
 """The report as one HTML file that loads nothing: style and pictures are inside."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from nlptl.evaluation.render.words import (
 )
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+#: A flag of the command line, or a mode; a line must not end at one of its hyphens.
+HYPHENATED = re.compile(r"--[a-z][a-z-]*|\b(?:head-only|freeze-lower-\d+|lora-[a-z0-9-]+)")
 #: A sign of each verdict besides its colour, and the colour's name in the page's style.
 SIGNS = {
     "positive": ("▲", "good"),
@@ -48,10 +51,13 @@ def page(record: Mapping[str, Any], svgs: Mapping[str, str]) -> str:
         The file's text.
     """
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["unbroken"] = lambda text: Markup(
+        HYPHENATED.sub(r'<span class="unbroken">\g<0></span>', str(escape(text)))
     )
     template = environment.from_string(Path(__file__).with_name("page.html").read_text("utf-8"))
     ident, found, shown = record["id"], record["negative"], sections(record)

@@ -494,6 +494,15 @@ def test_a_missing_arm_spans_its_row(record):
     assert '<th scope="row">zero-shot</th><td class="none" colspan="4">— (left out)</td>' in html
 
 
+def test_no_line_of_the_page_ends_inside_a_flag_or_a_mode(record):
+    record["negative"]["advice"] = "Try --report full, or freeze-lower-12 <b>--mode</b>."
+    html = page(record, {})
+    kept = '<span class="unbroken">{}</span>'.format
+    told = f"Try {kept('--report')} full, or {kept('freeze-lower-12')} &lt;b&gt;{kept('--mode')}&lt;/b&gt;."
+    assert f'<p class="advice">{told}</p>' in html
+    assert ".unbroken { white-space: nowrap; }" in html
+
+
 # ---- pictures
 
 
