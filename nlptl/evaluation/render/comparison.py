@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ SERIES = (
 def comparison_figure(record: Mapping[str, Any]) -> Figure:
     """Score against training operations, each way a point with its seeds' spread; forgetting beside it.
 
+    Forgetting in another unit than most ways have does not fit the axis: the table alone has it.
+
     Args:
         record: From :func:`nlptl.comparing.run_comparison`.
     """
@@ -34,7 +37,12 @@ def comparison_figure(record: Mapping[str, Any]) -> Figure:
     from matplotlib.figure import Figure
 
     rows = record["rows"]
-    forgot = {name: row for name, row in rows.items() if row["forgetting"] is not None}
+    unit = _unit(rows)
+    forgot = {
+        name: row
+        for name, row in rows.items()
+        if row["forgetting"] is not None and row["upstream_unit"] == unit
+    }
     with rc_context(STYLE):
         height = max(3.2, 0.42 * len(rows) + 1.6)
         figure = Figure(figsize=(8.6 if forgot else 5.2, height), layout="constrained")
@@ -44,6 +52,7 @@ def comparison_figure(record: Mapping[str, Any]) -> Figure:
         _scores(axes[0], rows, record["metric"])
         if forgot:
             _forgetting(axes[1], rows, forgot)
+            axes[1].set_xlabel(f"forgetting, {label(unit, 40)}")
         figure.supxlabel(label(record["dataset"], 40), x=0.99, ha="right", size=8, color=GREY)
     return figure
 
@@ -83,8 +92,12 @@ def _forgetting(axes: Axes, rows: Mapping[str, Any], forgot: Mapping[str, Any]) 
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(rows)), [label(name, 28) for name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    unit = next(iter(forgot.values()))["upstream_unit"]
-    axes.set_xlabel(f"forgetting, {label(unit, 40)}")
+
+
+def _unit(rows: Mapping[str, Any]) -> str | None:
+    """What forgetting is measured in: nats, or for a checkpoint without a pretraining head a correlation."""
+    units = Counter(row["upstream_unit"] for row in rows.values() if row["forgetting"] is not None)
+    return units.most_common(1)[0][0] if units else None
 
 
 def comparison_markdown(record: Mapping[str, Any]) -> str:
@@ -93,14 +106,15 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
     Args:
         record: From :func:`nlptl.comparing.run_comparison`.
     """
-    n, seeds = record["n"], len(record["seeds"])
+    n, seeds, unit = record["n"], len(record["seeds"]), _unit(record["rows"])
+    measured = f", {escaped(unit)}" if unit else ""
     lines = [
         f"**{escaped(record['sentence'])}**",
         "",
         f"{record['task']}, {escaped(record['dataset'])}: {n['train']} training and {n['test']} test "
         f"examples, {seeds} seeds; {record['metric']} in points.",
         "",
-        "| | score | sd | trained | training | seconds | peak memory | forgetting (95 %) |",
+        f"| | score | sd | trained | training | seconds | peak memory | forgetting{measured} (95 %) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in record["rows"].items():
@@ -109,6 +123,8 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
         if row["forgetting"] is not None:
             low, high = row["forgetting_ci95"]
             forgot = f"{row['forgetting']:+.3f} [{low:+.3f}, {high:+.3f}]"
+            if row["upstream_unit"] != unit:
+                forgot += f" {escaped(row['upstream_unit'])}"
         lines.append(
             f"| {escaped(name)} | {100 * row['mean']:.1f} | {sd} | {row['trainable'] / row['total']:.1%} | "
             f"{row['flops'] / 1e12:.2f} TFLOP | {row['seconds']:.0f} | "
