@@ -1,7 +1,7 @@
 """Run a recipe in several modes, one after the other, and write scores and costs side by side.
 
-    python benchmarks/modes.py sentiment sst2_minilm head-only freeze-lower-4 full lora -- \
-        --model MODEL --train-file TRAIN --test-file TEST --epochs 3 --seeds 3
+    python benchmarks/modes.py qa squad_minilm head-only freeze-lower-4 full lora -- \
+        --model MODEL --train-file TRAIN --test-file TEST --epochs 3
 
 What stands behind ``--`` goes to every run. Results: ``benchmarks/results/NAME.json``; finished runs
 under ``runs/benchmarks/NAME`` are not repeated.
