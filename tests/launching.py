@@ -56,15 +56,18 @@ def command(*words: object, timeout: int = 240) -> subprocess.CompletedProcess:
 QA_FLAGS = ("--max-length", 48, "--stride", 8, "--batch-size", 8)
 
 
-def questions(path, count, *, seed=0, unanswerable=False, length=3):
-    """A SQuAD file: "who hated a kettle" asks for the name that stands in front of these words."""
+def questions(path, count, *, seed=0, unanswerable=0.0, length=3):
+    """A SQuAD file: "who kept this book ?" asks for the name that stands in front of these words.
+
+    Of each four questions, the last ``4 * unanswerable`` ask for what the passage does not say.
+    """
     names = ["Ada", "Bob", "Cleo", "Dan"]
     paragraphs = []
     for number in range(count):
         before, after = (" ".join(sentences(length, 97 * seed + 2 * number + i)) for i in (0, 1))
         name = names[(number + seed) % 4]
         context = f"{before} {name} kept this book . {after}"
-        none = unanswerable and number % 4 == 3
+        none = number % 4 >= 4 - 4 * unanswerable
         qa = {
             "id": f"q{seed}-{number}",
             "question": f"who {'broke' if none else 'kept'} this book ?",

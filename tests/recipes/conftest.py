@@ -26,7 +26,7 @@ def runs(tmp_path_factory, checkpoints, reviews) -> dict[tuple[str, str], Path]:
 
 @pytest.fixture(scope="session")
 def squad(tmp_path_factory):
-    return questions(tmp_path_factory.mktemp("squad") / "train.json", 40, unanswerable=True)
+    return questions(tmp_path_factory.mktemp("squad") / "train.json", 40, unanswerable=0.25)
 
 
 @pytest.fixture(scope="session")
