@@ -233,7 +233,8 @@ class Prepared:
         mode: What trains.
         task: What the examples mean.
         splits: ``train``, ``validation``, ``test``.
-        record: For ``result.json``: the data's origin and the flags that stood at their defaults.
+        record: For ``result.json``: the data's origin and hash, the flags that stood at their defaults, and
+            how it was launched; the hash alone for a report of a finished run.
     """
 
     config: Any

@@ -47,7 +47,7 @@ def report_run(
     """
     config = ready.config
     seeds = [config.seed + i for i in range(config.seeds)]
-    known, lost, data = [], list(notes), splits_hash(ready.splits)
+    known, lost, data = [], list(notes), ready.record["data"]["sha256"]
     for number, seed in enumerate(seeds):
         home = directory if not number else directory / "seeds" / str(seed)
         try:
@@ -122,7 +122,7 @@ def report_directory(
     mode, _, _ = check_training(config)
     upstream_texts(config.upstream_text)
     task, splits, _ = prepare(config)
-    ready = Prepared(config, mode, task, splits, {})
+    ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
     return report_run(ready, directory, tier)
 
 

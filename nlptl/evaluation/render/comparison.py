@@ -51,8 +51,7 @@ def comparison_figure(record: Mapping[str, Any]) -> Figure:
         )[0]
         _scores(axes[0], rows, record["metric"])
         if forgot:
-            _forgetting(axes[1], rows, forgot)
-            axes[1].set_xlabel(f"forgetting, {label(unit, 40)}")
+            _forgetting(axes[1], rows, forgot, unit)
         figure.supxlabel(label(record["dataset"], 40), x=0.99, ha="right", size=8, color=GREY)
     return figure
 
@@ -79,7 +78,9 @@ def _scores(axes: Axes, rows: Mapping[str, Any], metric: str) -> None:
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="#DDDDDD")
 
 
-def _forgetting(axes: Axes, rows: Mapping[str, Any], forgot: Mapping[str, Any]) -> None:
+def _forgetting(
+    axes: Axes, rows: Mapping[str, Any], forgot: Mapping[str, Any], unit: str | None
+) -> None:
     for number, (name, row) in enumerate(rows.items()):
         if name not in forgot:
             continue
@@ -92,6 +93,7 @@ def _forgetting(axes: Axes, rows: Mapping[str, Any], forgot: Mapping[str, Any]) 
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(rows)), [label(name, 28) for name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(f"forgetting, {label(unit, 40)}")
 
 
 def _unit(rows: Mapping[str, Any]) -> str | None:
