@@ -1,5 +1,6 @@
 """New models and tokenizers, for pretraining from scratch."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,8 @@ from nlptl.models.layer_map import layer_map
 
 Texts = Iterable[list[str]]
 
+#: Characters of a new WordPiece vocabulary, the most frequent: as many as the trainer itself would take.
+ALPHABET = 1000
 #: Tokens ``<extra_id_0>``, … of a new T5 vocabulary, as many as T5's own has.
 SENTINELS = 100
 
@@ -19,8 +22,10 @@ SENTINELS = 100
 def train_wordpiece(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
     """Train an uncased WordPiece vocabulary in BERT's manner (Devlin et al., 2019).
 
+    The same texts give the same vocabulary.
+
     Args:
-        texts: Lists of documents.
+        texts: Lists of documents; held in memory, since they are read more than once.
         vocab_size: Entries in all, the five special tokens included.
         max_length: Written into the tokenizer as the model's length.
 
@@ -30,18 +35,36 @@ def train_wordpiece(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import BertTokenizer
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
-        show_progress=False,
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    batches = list(texts)
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    counts: Counter[str] = Counter()
+    for text in (text for batch in batches for text in batch):
+        counts.update(normalizer.normalize_str(text))
+    found = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    alphabet = found[:ALPHABET]
+
+    def trained(size: int, first: list[str]) -> dict[str, int]:
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizer
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=size,
+            special_tokens=first,
+            initial_alphabet=alphabet,
+            limit_alphabet=len(alphabet),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(batches, trainer)
+        return tokenizer.get_vocab()
+
+    # The trainer numbers "##x" in the order of a hash table, another one each time, and breaks ties between
+    # pairs by these numbers. Those that a first pass without merges finds are given to it in their order.
+    inner = sorted(
+        token for token in trained(0, special) if token.startswith("##") and len(token) > 2
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    return BertTokenizer(
-        vocab=tokenizer.get_vocab(), do_lower_case=True, model_max_length=max_length
-    )
+    vocab = trained(vocab_size, special + inner)
+    return BertTokenizer(vocab=vocab, do_lower_case=True, model_max_length=max_length)
 
 
 def train_byte_level_bpe(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
@@ -78,6 +101,8 @@ def train_unigram(
 ) -> Any:
     """Train a Unigram vocabulary in T5's manner (Raffel et al., 2020, section 2.2.1).
 
+    The same texts give the same vocabulary, but for pieces of equal worth at the cut.
+
     Args:
         texts: Lists of documents.
         vocab_size: Entries in all, ``sentinels`` included.
@@ -107,7 +132,29 @@ def train_unigram(
     )
     tokenizer.train_from_iterator(texts, trainer)
     vocab = [tuple(entry) for entry in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    vocab = vocab[: len(special)] + settled(vocab[len(special) :])
     return T5Tokenizer(vocab=vocab, extra_ids=sentinels, model_max_length=max_length)
+
+
+def settled(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Unigram pieces in an order that a second training of the same texts gives again.
+
+    The trainer adds up in the order of a hash table, another one each time. So log-probabilities differ in
+    their last digits: they are rounded to six, and equal ones stand in the order of their pieces. And single
+    characters that it keeps only so that all can be spelt stand 0, 0.0001, 0.0002, … above the lowest,
+    handed out in that order too: here in the characters' own.
+    """
+    lowest = min((score for _, score in pieces), default=0.0)
+
+    def kept_to_spell(piece: str, score: float) -> bool:
+        steps = (score - lowest) / 1e-4
+        return len(piece) == 1 and abs(steps - round(steps)) < 1e-5
+
+    spare = [(piece, score) for piece, score in pieces if kept_to_spell(piece, score)]
+    places = sorted((score for _, score in spare), reverse=True)
+    given = dict(zip(sorted(piece for piece, _ in spare), places, strict=True))
+    rounded = [(piece, round(given.get(piece, score), 6)) for piece, score in pieces]
+    return sorted(rounded, key=lambda entry: (-entry[1], entry[0]))
 
 
 #: What each family's vocabulary is trained by.

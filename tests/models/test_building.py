@@ -209,6 +209,29 @@ def test_trained_vocabularies_have_the_size_asked_for():
         ).strip() == ("the film was good")
 
 
+@pytest.mark.parametrize("train", [train_wordpiece, train_byte_level_bpe, train_unigram])
+def test_the_same_texts_give_the_same_vocabulary(train):
+    """The libraries' trainers go through hash tables in another order each time."""
+    letters = [chr(code) for code in range(0xE0, 0xF7)]  # each in one word: kept only to be spelt
+    texts = [*sentences(300), *(f"{letter}film{letter}" for letter in letters)]
+    one, two = (train(iter([texts]), vocab_size=500, max_length=64) for _ in range(2))
+    assert one.backend_tokenizer.to_str() == two.backend_tokenizer.to_str()
+
+
+def test_characters_of_a_wordpiece_vocabulary_are_the_most_frequent(monkeypatch):
+    monkeypatch.setattr("nlptl.models.building.ALPHABET", 3)
+    own = train_wordpiece(iter([["aab abc", "bca d d e"]]), vocab_size=5 + 3 + 3, max_length=8)
+    # a 4, b 3, c 2, d 2, e 1; of c and d the first in the alphabet; "##a" and so on where they stand so
+    assert set(own.get_vocab()) - set(own.all_special_tokens) == {
+        "a",
+        "b",
+        "c",
+        "##a",
+        "##b",
+        "##c",
+    }
+
+
 def test_a_configuration_gives_the_architecture(family, tmp_path):
     """Everything from the file but the vocabulary, the special tokens, and the depth asked for."""
     from transformers import AutoConfig
