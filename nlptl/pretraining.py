@@ -103,8 +103,8 @@ def start_model(
 ) -> tuple[Any, Any, frozenset[str]]:
     """Build a model and its tokenizer once, keep both, and read them back.
 
-    A vocabulary that is trained twice on the same texts may order its entries differently, so a
-    resumed run must never train its own again; and each process needs the same one.
+    A resumed run reads what it began with: training a vocabulary takes time, and may end otherwise where
+    pieces of equal worth stand at the cut; and each process needs the same one.
 
     Args:
         directory: The run's directory; the model goes to :data:`START` below it.
