@@ -241,7 +241,8 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     vocab_size: int | None = None
     """Entries of a vocabulary trained from scratch, 8192 by default."""
     warm_start: bool = False
-    """Start a model from scratch from token and pair counts instead of random embeddings."""
+    """Start a model from scratch from token and pair counts instead of random embeddings; with --teacher, from
+    the word vectors whose mean over a piece of text tells the teacher's states of it best."""
     optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
     """Auto takes Adafactor for T5, else AdamW."""
     updates: int | None = None

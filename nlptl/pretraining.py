@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -25,9 +26,11 @@ from nlptl.models.building import set_dropout
 from nlptl.models.flops import training_flops
 from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.models.lora import is_lora, merged
+from nlptl.models.warm_start import set_words, taught_embeddings
 from nlptl.records import Batch, FitState
 from nlptl.tasks.objectives import Fixed, Objective, held_out_loss, upstream_step
 from nlptl.teaching import Taught, teacher_states
+from nlptl.terminal import say
 
 #: The model as it was before its first update; what --resume builds on.
 START = "models/update-0000000"
@@ -37,6 +40,8 @@ TEXTS = {"train": "training texts", "held_out": "held-out texts"}
 NEW = "new_parameters.json"
 #: And which pieces the run has.
 PIECES = "pieces.json"
+#: And whether its word vectors are a teacher's.
+WORDS = "words.json"
 
 
 @dataclass
@@ -132,6 +137,47 @@ def _load_start(directory: Path, objective: Objective) -> Any:
     return load_with_head(str(directory / START), auto_class=objective.auto_class, head={}).model
 
 
+def teach_words(
+    model: Any,
+    tokenizer: Any,
+    taught: Taught,
+    directory: Path,
+    objective: Objective,
+    accelerator: Any,
+) -> None:
+    """Start a new model's word vectors, in place (:func:`~nlptl.models.warm_start.taught_embeddings`).
+
+    Once a run: they go into the start that the run keeps, and what goes on has read them there.
+
+    Args:
+        model: New; every process has a copy.
+        tokenizer: Its tokenizer.
+        taught: Training pieces and the teacher's states.
+        directory: The run's.
+        objective: Says which class the model is of.
+        accelerator: The main process computes.
+    """
+    start, draft = directory / START, directory / "models/draft"
+    done = (start / WORDS).exists()
+    accelerator.wait_for_everyone()  # all have looked before it appears
+    if done:
+        return
+    if accelerator.is_main_process:
+        say(f"word vectors: from the teacher's states of {len(taught.states):,} pieces")
+        ids = list(taught.pieces.with_format("numpy", columns=["input_ids"])["input_ids"])
+        new = _load_start(directory, objective)
+        sizes = new.config.vocab_size, new.config.hidden_size
+        set_words(new, taught_embeddings(ids, taught.states, *sizes))
+        save_pretrained(new, tokenizer, draft)
+        for file in draft.glob("*.safetensors"):  # whole or not at all
+            file.replace(start / file.name)
+        shutil.rmtree(draft)
+        write_json(start / WORDS, {"teacher_pieces": len(taught.states)})
+    accelerator.wait_for_everyone()
+    words = _load_start(directory, objective).get_input_embeddings().weight
+    model.get_input_embeddings().weight.data.copy_(words)
+
+
 def check_pieces(
     file: Path, pieces: LengthBatches, held_out: LengthBatches, accelerator: Any
 ) -> None:
@@ -202,6 +248,7 @@ def pretrain(
     save_every: int,
     keep: int = 0,
     teacher: str | None = None,
+    warm_start: bool = False,
     start_share: float = 0.0,
     resume: bool = False,
 ) -> Pretrained:
@@ -224,6 +271,7 @@ def pretrain(
         save_every: Updates between checkpoints.
         keep: Models to keep under ``models/`` at log-spaced updates, each with a line in the log.
         teacher: Checkpoint whose states of the training pieces the objective predicts too.
+        warm_start: The model is new: with a teacher, its word vectors start from the teacher's states.
         start_share: Share of the start's weights in the final model (:func:`interpolate`).
         resume: Go on from the newest whole checkpoint.
 
@@ -252,6 +300,8 @@ def pretrain(
     pieces = batches(documents, seed=seed, teacher=teacher)
     aside = batches(held_out, seed=None)
     check_pieces(output_dir / START / PIECES, pieces, aside, accelerator)
+    if warm_start and teacher:
+        teach_words(model, tokenizer, pieces.features, output_dir, objective, accelerator)
     # Not before: a teacher may draw while it is loaded, and a run that goes on loads none.
     seed_dropout(accelerator, seed)
     at = log_spaced(keep, plan.updates) if keep else []
@@ -304,6 +354,7 @@ def pretrain(
             "dropout": dropout,
             "seed": seed,
             "teacher": teacher,
+            "warm_start": warm_start,
             "start_share": start_share,
         },
         history=history,

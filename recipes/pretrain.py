@@ -47,6 +47,7 @@ def main(config: PretrainConfig) -> None:
             save_every=config.save_every,
             keep=config.keep,
             teacher=config.teacher,
+            warm_start=config.warm_start,
             start_share=config.start_share,
             resume=config.resume,
         )

@@ -10,6 +10,11 @@ from nlptl.models.layer_map import layer_map
 
 #: Documents, and pieces, that are counted at most.
 COUNTED = 120_000
+#: Of the regression on a teacher's states. Of 164,100 pieces of 48 tokens, 128 numbers a word left a mean
+#: 1 - cosine of 0.298 on pieces set aside at 0.01, 0.300 at 0.03, 0.312 at 0.1 and 0.338 at 0.3.
+RIDGE = 0.03
+#: Pieces whose states are held in memory at a time.
+CHUNK = 16_384
 
 
 def count_pairs(
@@ -63,6 +68,46 @@ def count_embeddings(pairs: Any, width: int, *, seed: int) -> np.ndarray:
     return (vectors - vectors.mean(axis=0)).astype(np.float32)
 
 
+def taught_embeddings(
+    pieces: Sequence[np.ndarray], states: np.ndarray, vocab_size: int, width: int
+) -> np.ndarray:
+    """Word vectors whose mean over a piece tells a teacher's states of it as well as words alone can.
+
+    Reduced-rank ridge regression (Mukherjee & Zhu, 2011) of the states, each scaled to length 1, on the share
+    that each token has of its piece: B = (X'X + 0.03 I)^-1 X'Y, and the vectors are B's projection on the
+    ``width`` directions in which its guesses XB vary most. In closed form, so in seconds; X'X takes
+    8 * vocab_size^2 bytes.
+
+    Args:
+        pieces: Token ids of each piece, integers.
+        states: Shape ``(pieces, values)``, centred; values may be fewer than ``width``.
+        vocab_size: Entries.
+        width: Of the vectors.
+
+    Returns:
+        Shape ``(vocab_size, width)``, float32; zeros for tokens that no piece has.
+    """
+    from scipy.linalg import eigh, solve
+    from scipy.sparse import csr_array
+
+    lengths = np.asarray([len(piece) for piece in pieces])
+    ids = np.concatenate(pieces)
+    edges = np.concatenate([[0], np.cumsum(lengths)])
+    shares = np.repeat(1.0 / np.maximum(lengths, 1), lengths)
+    words = csr_array((shares, ids, edges), (len(lengths), vocab_size))
+    both = np.zeros((vocab_size, states.shape[1]))
+    for start in range(0, len(lengths), CHUNK):
+        rows = np.asarray(states[start : start + CHUNK], dtype=np.float64)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12
+        both += words[start : start + CHUNK].T @ rows
+    gram = (words.T @ words).toarray()
+    fit = solve(gram + RIDGE * np.eye(vocab_size), both, assume_a="pos")
+    _, directions = eigh(fit.T @ gram @ fit)  # the last vary most
+    vectors = fit @ directions[:, ::-1][:, :width]
+    vectors[np.bincount(ids, minlength=vocab_size) == 0] = 0.0
+    return np.pad(vectors, ((0, 0), (0, width - vectors.shape[1]))).astype(np.float32)
+
+
 def sinusoids(positions: int, width: int) -> torch.Tensor:
     """The position code of Vaswani et al. (2017, section 3.5), shape ``(positions, width)``."""
     place = torch.arange(positions, dtype=torch.float32)[:, None]
@@ -81,6 +126,15 @@ def _align(model: Any) -> None:
     for block in model.decoder.block:
         cross = block.layer[1].EncDecAttention
         cross.q.weight.copy_(0.25 * cross.k.weight)
+
+
+@torch.no_grad()
+def set_words(model: Any, vectors: np.ndarray) -> None:
+    """Put word vectors in place, scaled to the deviation of those they replace; zeros replace none."""
+    table = model.get_input_embeddings().weight
+    made = torch.from_numpy(vectors).to(table)
+    seen = made.any(dim=1)
+    table[seen] = made[seen] * (table.std() / made[seen].std())
 
 
 @torch.no_grad()
@@ -107,11 +161,9 @@ def warm_start(
 
     vocab, width = model.config.vocab_size, model.config.hidden_size
     unigram, pairs = count_pairs(islice(pieces, most), vocab)
-    vectors = torch.from_numpy(count_embeddings(pairs, width, seed=seed))
-    table = model.get_input_embeddings().weight
-    seen = torch.from_numpy(unigram > 0)
-    scaled = vectors * (table.std() / vectors[seen].std())
-    table[seen] = scaled[seen]
+    vectors = count_embeddings(pairs, width, seed=seed)
+    vectors[unigram == 0] = 0.0
+    set_words(model, vectors)
     for name, places in model.base_model.named_parameters():
         if name.endswith("position_embeddings.weight"):
             code = sinusoids(*places.shape)

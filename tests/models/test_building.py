@@ -21,7 +21,15 @@ from nlptl.models.building import (
 )
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_tokenizer
-from nlptl.models.warm_start import count_embeddings, count_pairs, sinusoids, warm_start
+from nlptl.models.warm_start import (
+    RIDGE,
+    count_embeddings,
+    count_pairs,
+    set_words,
+    sinusoids,
+    taught_embeddings,
+    warm_start,
+)
 from nlptl.tasks.masked_lm import MaskedLM
 
 
@@ -116,6 +124,41 @@ def test_embeddings_factor_the_information_matrix():
     expected -= expected.mean(0)
     found = count_embeddings(csr_array(table), 6, seed=0)
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
+
+
+def test_taught_embeddings_are_a_reduced_rank_ridge_regression(monkeypatch):
+    """Against scikit-learn's ridge, and numpy's best approximation of what it guesses."""
+    from sklearn.linear_model import Ridge
+
+    monkeypatch.setattr("nlptl.models.warm_start.CHUNK", 7)  # several, the last one shorter
+    rng = np.random.default_rng(0)
+    pieces = [rng.integers(1, 9, size=rng.integers(2, 6)) for _ in range(40)]  # never token 0
+    states = rng.normal(size=(40, 5)).astype(np.float16)
+    shares = np.stack([np.bincount(piece, minlength=9) / len(piece) for piece in pieces])
+    wanted = states.astype(float)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    fit = Ridge(alpha=RIDGE, fit_intercept=False).fit(shares, wanted).coef_.T
+
+    whole = taught_embeddings(pieces, states, 9, 7)
+    assert whole.shape == (9, 7) and not whole[:, 5:].any() and not whole[0].any()
+    np.testing.assert_allclose(whole @ whole.T, fit @ fit.T, atol=1e-4)
+    left, sizes, _ = np.linalg.svd(shares @ fit, full_matrices=False)
+    best = (left[:, :2] * sizes[:2]) @ (left[:, :2] * sizes[:2]).T
+    guesses = shares @ taught_embeddings(pieces, states, 9, 2)
+    np.testing.assert_allclose(guesses @ guesses.T, best, atol=1e-4)
+
+
+def test_words_are_scaled_to_those_they_replace(tokenizer):
+    model = new_model(new_config("bert", tokenizer=tokenizer, depth=1, width=32, positions=64))
+    table = model.get_input_embeddings().weight
+    before, scale = table.detach().clone(), table.std().item()
+    vectors = np.zeros(table.shape, dtype=np.float32)
+    vectors[3:9] = np.random.default_rng(0).normal(size=(6, 32))
+    set_words(model, vectors)
+    assert table[3:9].std().item() == pytest.approx(scale, rel=1e-5)
+    ratio = table[3:9].detach().numpy() / vectors[3:9]
+    assert ratio.std() < 1e-5 < ratio.mean()
+    assert torch.equal(table[:3], before[:3]) and torch.equal(table[9:], before[9:])
 
 
 def test_position_code_is_vaswanis():

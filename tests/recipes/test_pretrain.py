@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from launching import result, run_in_process
 from safetensors.torch import load_file
-from tiny import sentences
+from tiny import WORDS, sentences
 
 from nlptl.config import PretrainConfig, load_yaml
 from nlptl.engine.setup import new_accelerator
@@ -412,6 +412,38 @@ def test_a_teachers_states_are_computed_once_and_predicted(
     run_in_process("pretrain", *given, "--resume")
     again = load_file(tmp_path / "run/model/model.safetensors")
     assert set(again) == set(whole) and "teacher" not in " ".join(whole)
+    assert all((tensor == again[name]).all() for name, tensor in whole.items())
+
+
+def test_a_new_models_words_start_from_its_teacher(corpus, checkpoints, tmp_path, monkeypatch):
+    """Once: a run that is killed before its first checkpoint reads them back, and ends in the same weights."""
+    import nlptl.pretraining as module
+    from nlptl.pretraining import START
+
+    calls, real = [], module.taught_embeddings
+
+    def spied(pieces, states, *sizes):
+        calls.append((pieces, states, real(pieces, states, *sizes)))
+        return calls[-1][-1]
+
+    monkeypatch.setattr(module, "taught_embeddings", spied)
+    given = [*flags(corpus, tmp_path / "run", updates=20), "--teacher", checkpoints["roberta"]]
+    given += ["--warm-start"]
+    run_in_process("pretrain", *given)
+    start, whole = tmp_path / "run" / START, load_file(tmp_path / "run/model/model.safetensors")
+    table = load_file(start / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    ((pieces, states, vectors),) = calls
+    assert len(pieces) == len(states) == result(tmp_path / "run")["n"]["train_pieces"]
+    ratio = table.numpy()[vectors.any(1)] / vectors[vectors.any(1)]
+    assert vectors.any(1).sum() == len(WORDS) and ratio.std() < 1e-3 * ratio.mean()
+    assert not (tmp_path / "run/models/draft").exists()
+
+    unfinish(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    (tmp_path / "run/log.jsonl").unlink()
+    run_in_process("pretrain", *given, "--resume")
+    assert len(calls) == 1
+    again = load_file(tmp_path / "run/model/model.safetensors")
     assert all((tensor == again[name]).all() for name, tensor in whole.items())
 
 
