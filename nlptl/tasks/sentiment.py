@@ -234,8 +234,16 @@ def prepare_sentiment(config: Any) -> tuple[Sentiment, dict[str, Any], dict[str,
     splits = limit(splits, task.gold, config)
     gold = task.gold(splits["train"])
     if len(set(gold)) < 2:
+        left = (
+            f"training examples of one class only, '{gold[0]}'" if gold else "no training examples"
+        )
+        if config.max_train_examples is not None:
+            raise DataError(
+                f"--max-train-examples {config.max_train_examples} leaves {left}; raise it."
+            )
         raise DataError(
-            f"--max-train-examples {config.max_train_examples} leaves one class only; raise it."
+            f"Setting {' and '.join(carved)} aside leaves {left}. Give more examples, or files of their own: "
+            f"--validation-file, --test-file."
         )
     if config.class_weights == "balanced":
         task = replace(task, class_weights=balanced_weights(gold, task.labels))

@@ -98,6 +98,11 @@ def test_files_and_columns(refused, tmp_path):
 def test_labels(refused, tmp_path):
     one = table(tmp_path / "one.csv", ["a,x", "b,x"])
     assert "one class only, 'x'" in refused(data=one)
+    few = table(tmp_path / "few.csv", ["a film,good", "a book,bad"])
+    assert "aside leaves no training examples. Give more" in refused(data=few)
+    assert "--max-train-examples 1 leaves training examples of one class only" in refused(
+        "--max-train-examples", 1, data=table(tmp_path / "t.csv", GOOD)
+    )
     other = table(tmp_path / "dev.csv", ["a film,good", "a book,ugly"])
     message = refused("--validation-file", other, data=table(tmp_path / "t.csv", GOOD))
     assert "The validation split has labels that the training set never has: ugly" in message
