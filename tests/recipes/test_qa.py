@@ -203,9 +203,14 @@ def test_seeds_that_only_ever_say_no_answer_failed(checkpoints, tmp_path, capsys
         *("--seeds", 2, "--output-dir", tmp_path / "run"),
     )
     found = result(tmp_path / "run")["seeds"]
+    each = [result(tmp_path / "run" / d)["metrics"] for d in ("", "seeds/1")]
+    assert found["metrics"]["f1"]["scores"] == [seed["f1"] for seed in each]
     assert found["metrics"]["f1"]["scores"] == [25.0, 25.0]  # percent; the floor is a share
     assert found["majority"] == 0.25
     assert found["failed"] == [0, 1]
     said = capsys.readouterr().out
     assert "f1 25.0000 ± 0.0000" in said
+    losses = [seed["loss"] for seed in each]
+    mean, sd = sum(losses) / 2, abs(losses[0] - losses[1]) / 2**0.5
+    assert f"loss {mean:.4f} ± {sd:.4f}" in said
     assert "answer, 0.2500): seed" in said
