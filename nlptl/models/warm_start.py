@@ -100,11 +100,12 @@ def taught_embeddings(
         rows = np.asarray(states[start : start + CHUNK], dtype=np.float64)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12
         both += words[start : start + CHUNK].T @ rows
-    gram = (words.T @ words).toarray()
-    fit = solve(gram + RIDGE * np.eye(vocab_size), both, assume_a="pos")
-    _, directions = eigh(fit.T @ gram @ fit)  # the last vary most
+    gram = words.T @ words
+    ridge = gram.toarray(order="F")
+    ridge[np.diag_indices(vocab_size)] += RIDGE
+    fit = solve(ridge, both, assume_a="pos", overwrite_a=True)
+    _, directions = eigh(fit.T @ (gram @ fit))  # the last vary most
     vectors = fit @ directions[:, ::-1][:, :width]
-    vectors[np.bincount(ids, minlength=vocab_size) == 0] = 0.0
     return np.pad(vectors, ((0, 0), (0, width - vectors.shape[1]))).astype(np.float32)
 
 
