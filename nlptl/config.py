@@ -214,7 +214,7 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     """Texts without labels, name[:weight]: files (parquet, jsonl, json, csv, tsv; txt holds a document a
     line), folders of such files, bundled/reviews/unlabelled.jsonl, hub names (name or name:config)."""
     text_column: str = "text"
-    """The column that holds a document."""
+    """The column that holds a document; a .txt holds one a line."""
     model: str | None = None
     """Checkpoint to go on from, by default bundled/bert. A new model, from scratch, is asked for by any of
     --architecture, --tokenizer, --width, --positions, --vocab-size, --warm-start."""
@@ -237,14 +237,15 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     width: int | None = None
     """Hidden size of a model from scratch, a multiple of 32; 128 by default."""
     positions: int | None = None
-    """Longest input of a model from scratch, in tokens; 256 by default."""
+    """Longest input of a model from scratch, in tokens; 256 by default, and for a T5 --max-length if that is
+    more."""
     vocab_size: int | None = None
     """Entries of a vocabulary trained from scratch, 8192 by default."""
     warm_start: bool = False
     """Start a model from scratch from token and pair counts instead of random embeddings; with --teacher, from
     the word vectors whose mean over a piece of text tells the teacher's states of it best."""
     optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
-    """Auto takes Adafactor for T5, else AdamW."""
+    """Auto takes Adafactor for T5, but for LoRA, else AdamW."""
     updates: int | None = None
     """Optimizer updates in all; by default 10,000, or as many as five epochs take if a checkpoint goes on and
     these are fewer."""

@@ -221,7 +221,6 @@ def finetune(
         report=say,
     )
     model.to(accelerator.device)  # starting a GPU is no part of training
-    began = time.perf_counter()
     with reading(), cache.active() if cache else nullcontext():
         state = train(
             model,
@@ -233,7 +232,7 @@ def finetune(
             checkpoint_dir=checkpoint_dir,
             resume=resume,
         )
-        train_seconds = time.perf_counter() - began - keeper.seconds
+        train_seconds = state.clock.training
         began = time.perf_counter()
         if task.calibrates:  # on the kept epoch's model, and before the test set is seen
             task = task.calibrate(judge(state.model, "validation")[0])
@@ -260,7 +259,7 @@ def finetune(
         metrics={**task.score(predictions), "loss": loss},
         history=keeper.history,
         best=keeper.best or 0,
-        timing=_timing(state, train_seconds, keeper.seconds, test_seconds, cache),
+        timing=_timing(state, train_seconds, test_seconds, cache),
         padding=state.padding,
         trace=state.trace,
         n={name: len(table) for name, table in splits.items()},
@@ -361,9 +360,9 @@ def _plan(settings: Settings, batches: int) -> Plan:
 
 
 def _timing(
-    state: FitState, train: float, validate: float, test: float, cache: PrefixCache | None
+    state: FitState, train: float, test: float, cache: PrefixCache | None
 ) -> dict[str, float]:
-    took = cache.took if cache else {}
+    took, validate = cache.took if cache else {}, state.clock.scoring
     train, validate, test = (
         seconds + took.get(split, 0.0)
         for split, seconds in (("train", train), ("validation", validate), ("test", test))

@@ -160,11 +160,12 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
         problems.run(check_precision, model[0])
     if mode:
         problems.run(check_cache, getattr(config, "cache", "off"), mode)
+    # A pretraining may grow the model before.
+    blocks = max(model[2] if model else 0, getattr(config, "depth", None) or 0)
     if mode and model and mode.kind == "freeze-lower":
-        blocks = max(model[2], getattr(config, "depth", None) or 0)  # it may grow before
         problems.run(check_depth, mode.blocks, blocks, config.model)
     if mode and model and mode.kind == "lora":
-        problems.run(check_adapters, mode, model[2], config.model)
+        problems.run(check_adapters, mode, blocks, config.model)
     if model and getattr(config, "depth", None) is not None:
         problems.run(check_growth, load_config(config.model), config.depth)
     problems.raise_if_any()

@@ -3,7 +3,6 @@
 import gc
 import json
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -35,7 +34,7 @@ from nlptl.terminal import say
 #: The model as it was before its first update; what --resume builds on.
 START = "models/update-0000000"
 #: What the pieces that are trained on, and those that are scored, were made of.
-TEXTS = {"train": "training texts", "held_out": "held-out texts"}
+TEXTS = {"train": corpus.TRAINING, "held_out": "held-out texts"}
 #: Beside it: which of its parameters no checkpoint had.
 NEW = "new_parameters.json"
 #: And which pieces the run has.
@@ -105,6 +104,7 @@ def start_model(
     build: Callable[[], tuple[Any, Any, frozenset[str]]],
     objective: Objective,
     accelerator: Any,
+    seed: int,
 ) -> tuple[Any, Any, frozenset[str]]:
     """Build a model and its tokenizer once, keep both, and read them back.
 
@@ -116,11 +116,14 @@ def start_model(
         build: Makes the model and its tokenizer, and names the parameters that no checkpoint had.
         objective: Says which class the model is of.
         accelerator: Only the main process builds.
+        seed: Of what is drawn next (LoRA's matrices): building a model draws, reading one back does not.
 
     Returns:
         The model, float32, its tokenizer, and the parameters that no checkpoint had. These are kept in a
         file too: what is read back has a value for each, and would be taken for pretrained.
     """
+    from accelerate.utils import set_seed
+
     start = directory / START
     with accelerator.main_process_first():
         if not (start / "tokenizer.json").exists():
@@ -128,9 +131,15 @@ def start_model(
             start.mkdir(parents=True, exist_ok=True)
             write_json(start / NEW, {"new": sorted(new)})
             save_pretrained(model, tokenizer, start)
-    new = json.loads((start / NEW).read_text("utf-8"))["new"] if (start / NEW).exists() else ()
     tokenizer = load_tokenizer(str(start), split_special_tokens=False)
-    return _load_start(directory, objective), tokenizer, frozenset(new)
+    model = _load_start(directory, objective)
+    set_seed(seed)
+    return model, tokenizer, _new(directory)
+
+
+def _new(directory: Path) -> frozenset[str]:
+    file = directory / START / NEW
+    return frozenset(json.loads(file.read_text("utf-8"))["new"] if file.exists() else ())
 
 
 def _load_start(directory: Path, objective: Objective) -> Any:
@@ -178,46 +187,46 @@ def teach_words(
     model.get_input_embeddings().weight.data.copy_(words)
 
 
-def check_pieces(
-    file: Path, pieces: LengthBatches, held_out: LengthBatches, accelerator: Any
-) -> None:
+def check_pieces(file: Path, pieces: Mapping[str, Any], accelerator: Any) -> None:
     """Make sure that a run has something to train on and to score on, and goes on with the pieces it had.
 
     Args:
-        file: Where their number and their lengths' hash are kept.
-        pieces: To train on.
-        held_out: To score on.
+        file: Where their number, and hashes of their lengths and of their tokens, are kept.
+        pieces: To train on (``train``), and to score on (``held_out``), as from
+            :func:`nlptl.data.corpus.tokenize`.
         accelerator: The main process writes the file.
 
     Raises:
         DataError: If there are none, or the corpus has changed since the run began.
     """
-    both = {"train": pieces.lengths, "held_out": held_out.lengths}
-    if empty := [name for name, lengths in both.items() if not len(lengths)]:
-        raise DataError(
-            f"--corpus: its {' and '.join(TEXTS[name] for name in empty)} hold no text of six tokens or more "
-            "(shorter ones are left out). Give longer texts, or more of them."
-        )
+    corpus.check_any_piece({TEXTS[name]: len(table) for name, table in pieces.items()})
     found = {
         name: {
-            "pieces": len(lengths),
-            "sha256": sha256(np.asarray(lengths, np.int64).tobytes()).hexdigest(),
+            "pieces": len(table),
+            "sha256": sha256(numbers_of(table, "length").astype(np.int64).tobytes()).hexdigest(),
+            "tokens_sha256": corpus.pieces_hash(table),
         }
-        for name, lengths in both.items()
+        for name, table in pieces.items()
     }
     before = json.loads(file.read_text("utf-8")) if file.exists() else found
     accelerator.wait_for_everyone()
-    if before != found:
-        counts = ", ".join(
-            f"{before[name]['pieces']:,} pieces of {TEXTS[name]} then, {found[name]['pieces']:,} now"
-            for name in both
-        )
+    # Older versions kept no hash of the tokens: what they kept is compared.
+    if changed := [name for name in found if not before[name].items() <= found[name].items()]:
+        how = [
+            _difference(TEXTS[name], before[name]["pieces"], found[name]["pieces"])
+            for name in changed
+        ]
         raise DataError(
-            f"--resume: the corpus is not the one that the run began with ({counts}), so it cannot go on "
-            "exactly. Bring the old texts back, or begin anew in another --output-dir."
+            f"--resume: the corpus is not the one that the run began with ({', '.join(how)}), so it cannot go "
+            "on exactly. Bring the old texts back, or begin anew in another --output-dir."
         )
     if accelerator.is_main_process:
         write_json(file, found)
+
+
+def _difference(texts: str, then: int, now: int) -> str:
+    end = "as many now, with other tokens" if now == then else f"{now:,} now"
+    return f"{then:,} pieces of {texts} then, {end}"
 
 
 def log_spaced(count: int, updates: int) -> list[int]:
@@ -284,24 +293,28 @@ def pretrain(
     collate = objective.collator(tokenizer)
     room = objective.room(max_length, tokenizer)
 
-    def batches(texts: Any, *, seed: int | None, teacher: str | None = None) -> LengthBatches:
-        with accelerator.main_process_first():
-            pieces = corpus.tokenize(texts, tokenizer, room=room)
+    with accelerator.main_process_first():
+        tables = {
+            name: corpus.tokenize(texts, tokenizer, room=room)
+            for name, texts in (("train", documents), ("held_out", held_out))
+        }
+    check_pieces(output_dir / START / PIECES, tables, accelerator)
+
+    def batches(split: str, features: Any, *, seed: int | None) -> LengthBatches:
         process = (accelerator.process_index, accelerator.num_processes)
-        lengths = numbers_of(pieces, "length")
-        features: Any = Fixed(pieces) if seed is None else pieces
-        if teacher:
-            kept = output_dir / "teacher"
-            features = Taught(pieces, teacher_states(pieces, tokenizer, teacher, kept, accelerator))
+        lengths = numbers_of(tables[split], "length")
         return LengthBatches(
             features, lengths, collate, batch_size=batch_size, seed=seed, process=process
         )
 
-    pieces = batches(documents, seed=seed, teacher=teacher)
-    aside = batches(held_out, seed=None)
-    check_pieces(output_dir / START / PIECES, pieces, aside, accelerator)
+    taught: Any = tables["train"]
+    if teacher:
+        states = teacher_states(taught, tokenizer, teacher, output_dir / "teacher", accelerator)
+        taught = Taught(taught, states)
+    pieces = batches("train", taught, seed=seed)
+    aside = batches("held_out", Fixed(tables["held_out"]), seed=None)
     if warm_start and teacher:
-        teach_words(model, tokenizer, pieces.features, output_dir, objective, accelerator)
+        teach_words(model, tokenizer, taught, output_dir, objective, accelerator)
     # Not before: a teacher may draw while it is loaded, and a run that goes on loads none.
     seed_dropout(accelerator, seed)
     at = log_spaced(keep, plan.updates) if keep else []
@@ -323,7 +336,6 @@ def pretrain(
         at,
     )
 
-    began = time.perf_counter()
     state = train(
         objective.module(model),
         pieces,
@@ -336,10 +348,10 @@ def pretrain(
         resume=resume,
     )
     if start_share:  # here, and not at the last update: its checkpoint must not hold the mean
-        interpolate(model, _load_start(output_dir, objective), start_share)
+        interpolate(model, _load_start(output_dir, objective), start_share, _new(output_dir))
         score.write(state, start_share=start_share)
     accelerator.wait_for_everyone()  # for the log's last line
-    seconds = time.perf_counter() - began - score.seconds
+    seconds = state.clock.training
     log = output_dir / "log.jsonl"
     history = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return Pretrained(
@@ -360,7 +372,7 @@ def pretrain(
         history=history,
         timing={
             "train_seconds": round(seconds, 3),
-            "held_out_seconds": round(score.seconds, 3),
+            "held_out_seconds": round(state.clock.scoring, 3),
             "examples_per_second": round((state.examples - state.examples_before) / seconds, 2),
         },
         n={

@@ -1,6 +1,8 @@
 """The small records that cross from one room to the next, and the seams as protocols."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -102,6 +104,40 @@ class Sums:
 
 
 @dataclass
+class Clock:
+    """How long a run has trained and scored, over all its sessions; a checkpoint holds it.
+
+    Attributes:
+        began: When it would have begun, had it done nothing since but train (``time.perf_counter``).
+        scoring: Seconds spent on scores.
+    """
+
+    began: float = field(default_factory=time.perf_counter)
+    scoring: float = 0.0
+
+    @property
+    def training(self) -> float:
+        """Seconds of training until now."""
+        return time.perf_counter() - self.began
+
+    @contextmanager
+    def scores(self) -> Iterator[None]:
+        """Within, time counts as scoring and not as training."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.scoring += spent
+            self.began += spent
+
+    def add(self, *, training: float, scoring: float) -> None:
+        """Count the seconds of earlier sessions."""
+        self.began -= training
+        self.scoring += scoring
+
+
+@dataclass
 class FitState:
     """Where training stands; hooks read it.
 
@@ -114,13 +150,14 @@ class FitState:
         epoch: Epochs begun so far, minus one.
         batch: Batches of this epoch consumed so far.
         examples: Features consumed so far, over all processes.
-        examples_before: Of these, before training went on from a checkpoint.
+        examples_before: Of these, before the clock began: older versions' checkpoints held no time.
         loss: Mean loss a unit of size over the updates between the last two readings.
         learning_rate: The rate of the last update (the first parameter group's).
         grad_norm: Norm of the last update's gradient before clipping, None without clipping.
         trace: Learning rate of every update.
         stopped: Whether a hook asked to stop at the end of an epoch.
         sums: What the next reading of the loss is made from.
+        clock: Seconds so far.
     """
 
     model: nn.Module
@@ -138,6 +175,7 @@ class FitState:
     trace: list[float] = field(default_factory=list)
     stopped: bool = False
     sums: Sums = field(default_factory=Sums)
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def padding(self) -> float:

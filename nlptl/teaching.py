@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from nlptl.data.corpus import pieces_hash
 from nlptl.data.encoding import tokenizer_hash
 from nlptl.evaluation.cells import checkpoint_hash
 from nlptl.evaluation.probe import body_states
@@ -63,16 +63,8 @@ def teacher_states(
 
 
 def _key(pieces: Any, tokenizer: Any, teacher: str) -> str:
-    """Hash of the texts and the teacher's weights.
-
-    Not the dataset's own fingerprint: that one changes when the datasets library's cache is emptied.
-    """
-    found = sha256(f"2 {checkpoint_hash(teacher)} {tokenizer_hash(tokenizer)}".encode())
-    for batch in pieces.with_format("numpy", columns=["input_ids"]).iter(batch_size=CHUNK):
-        for ids in batch["input_ids"]:
-            found.update(len(ids).to_bytes(4, "big"))
-            found.update(np.asarray(ids, dtype=np.int32).tobytes())
-    return found.hexdigest()
+    """Hash of the texts and the teacher's weights."""
+    return pieces_hash(pieces, f"2 {checkpoint_hash(teacher)} {tokenizer_hash(tokenizer)}")
 
 
 def _compute(pieces: Any, tokenizer: Any, teacher: str, file: Path, accelerator: Any) -> None:

@@ -14,7 +14,7 @@ from nlptl.models.building import SENTINELS, model_to_train
 from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes import BASE_RATES, Mode, default_learning_rate
-from nlptl.planning import check_flags, check_precision, check_training, defaults_used
+from nlptl.planning import check_flags, check_precision, check_training, defaults_used, launch
 from nlptl.ranges import with_sound_numbers
 from nlptl.runs import check_directory, claim_directory
 from nlptl.tasks.masked_lm import MaskedLM
@@ -107,7 +107,8 @@ def check_sizes(config: Any, family: str) -> None:
     Raises:
         UserError: If one cannot.
     """
-    problems, longest = Problems(), longest_position(config.architecture, config.positions)
+    problems = Problems()
+    longest = longest_position(config.architecture, config.positions, config.max_length)
     if config.max_length is not None and config.max_length > longest:
         problems.add(
             f"--max-length {config.max_length}: the new model takes at most {longest} tokens (--positions)."
@@ -131,7 +132,7 @@ class Upstream:
         objective: What is predicted.
         documents: Training texts, a dataset with the column ``text``.
         held_out: Texts set aside.
-        record: For ``result.json``: task, model, corpus, and the flags that stood at their defaults.
+        record: For ``result.json``: task, model, corpus, launch, and the flags that stood at their defaults.
     """
 
     config: Any
@@ -202,6 +203,7 @@ def prepare_pretraining(config: Any) -> Upstream:
         "seed": config.seed,
         "data": {"corpus": list(config.corpus), "text_column": config.text_column},
         "defaults": defaults_used(asked),
+        "launch": launch(),
     }
     return Upstream(filled, checked[0], objective, *corpus, record)
 
@@ -212,7 +214,7 @@ def fill_in_upstream(config: Any, objective: Objective, mode: Mode, family: str,
     How many updates an epoch has is known only when the corpus is tokenized: see :func:`pretraining_plan`.
     """
     spans = isinstance(objective, SpanCorruption)
-    name = optimizer_of(config, objective)
+    name = optimizer_of(config, objective, mode)
     return dataclasses.replace(
         config,
         objective="span-corruption" if spans else "masked-lm",
@@ -226,7 +228,7 @@ def piece_length(config: Any, family: str) -> int:
     """Tokens of a piece's input: as asked, or 128, and no more than the model takes."""
     length = config.max_length or LENGTH
     if config.model is None:
-        room = longest_position(config.architecture, config.positions)
+        room = longest_position(config.architecture, config.positions, length)
     else:  # no more than it takes, or --config would refuse what it takes back
         room = check_family(family).positions(load_config(config.model))
     return min(length, room or length)
@@ -317,7 +319,8 @@ def pretraining_plan(
 ) -> tuple[Plan, int]:
     """How long to pretrain, and how.
 
-    Adam's second moment is short, as Liu et al. (2019) have it; T5 gets Adafactor, as Raffel et al. (2020).
+    Adam's second moment is short, as Liu et al. (2019) have it; T5 gets Adafactor, as Raffel et al. (2020);
+    see :func:`optimizer_of`.
 
     Args:
         ready: From :func:`prepare_pretraining`.
@@ -375,8 +378,13 @@ def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: st
     return float(f"{GOING_ON * more * AT_WIDTH / width:.2g}")
 
 
-def optimizer_of(config: Any, objective: Objective) -> str:
-    """The optimizer's name; ``auto`` takes the objective's usual one."""
+def optimizer_of(config: Any, objective: Objective, mode: Mode) -> str:
+    """The optimizer's name; ``auto`` takes Adafactor for T5, else AdamW.
+
+    LoRA gets AdamW in every family: half of its matrices begin at zero, and Adafactor's steps are in
+    proportion to a tensor's size.
+    """
     if config.optimizer != "auto":
         return config.optimizer
-    return "adafactor" if isinstance(objective, SpanCorruption) else "adamw"
+    t5 = isinstance(objective, SpanCorruption) and mode.kind != "lora"
+    return "adafactor" if t5 else "adamw"

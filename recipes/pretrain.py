@@ -26,7 +26,7 @@ def main(config: PretrainConfig) -> None:
         return
     with given_back(home):
         accelerator = start_accelerator(tracker=config.tracker, output_dir=home, seed=config.seed)
-        model, tokenizer, new = start_model(home, ready.build, objective, accelerator)
+        model, tokenizer, new = start_model(home, ready.build, objective, accelerator, config.seed)
         model, manifest = apply_mode(model, ready.mode, new=new)
         say(manifest)
         plan, length = pretraining_plan(ready, model, tokenizer, accelerator)

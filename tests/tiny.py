@@ -30,7 +30,7 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 
 def tiny_tokenizer(family: str):
     """A tokenizer trained on the sentences; T5's has few words and spells the others by letter."""
-    texts = iter([sentences(300)])
+    texts = [sentences(300)]
     if family == "t5":
         return train_unigram(texts, vocab_size=220, max_length=64, sentinels=20)
     if family == "roberta":

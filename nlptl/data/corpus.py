@@ -4,12 +4,14 @@ Nothing is held in memory: documents and pieces are memory-mapped Arrow files in
 library, so a corpus may be larger than memory. Pieces are written once; an epoch is another order of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets import Sequence as ListOf
 
@@ -20,8 +22,13 @@ from nlptl.errors import ConfigError, DataError, Problems, listed, suggest
 #: What a corpus may be read from: labelled data's formats, and text with a document a line.
 READERS: dict[str, tuple[str, dict[str, Any]]] = {**sources.READERS, ".txt": ("text", {})}
 
-#: Documents that are tokenized at a time: books are long, and their tokens are objects for a while.
+#: Documents that are held at a time: books are long, and their tokens are objects for a while.
 DOCUMENTS = 100
+
+#: What messages call the documents that are trained on.
+TRAINING = "training texts"
+#: Pieces that are hashed at a time.
+PIECES = 4096
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,11 @@ def files_of(name: str, flag: str = "--corpus") -> list[Path]:
 def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
     """All documents of a file, folder or hub data set (its training split).
 
+    Args:
+        name: See :func:`parse_corpus`.
+        column: The text's column; a ``.txt`` names no columns, and its lines are taken whatever this is.
+        flag: The flag that named it, for messages.
+
     Returns:
         A :class:`datasets.Dataset` with the one column ``text``, memory-mapped: it lies on disk, however
         large it is.
@@ -93,13 +105,15 @@ def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
     Raises:
         DataError: If it cannot be read, or has no such column, or something else than text in it.
     """
-    tables = [sources.read_table(path, flag, READERS) for path in files_of(name, flag)]
+    files = files_of(name, flag)
+    tables = [sources.read_table(path, flag, READERS) for path in files]
+    columns = ["text" if path.suffix == ".txt" else column for path in files] or [column]
     if not tables:
         splits = sources.from_hub(name, flag, "or give local files")
         if "train" not in splits:
             raise DataError(f"{flag} {name}: no split is called train; there are {listed(splits)}.")
         tables = [splits["train"]]
-    for number, table in enumerate(tables):
+    for number, (table, column) in enumerate(zip(tables, columns, strict=True)):
         if column not in table.column_names:
             named = "Name the text's column with --text-column."
             raise DataError(
@@ -122,8 +136,9 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> t
 
     Each source is shuffled once, always in the same way, so that all runs on it hold out the same
     documents and their losses can be compared; its share of ``held_out`` documents (by number of
-    documents) is taken off, and of the rest ``weight`` times as many documents as there are go into
-    training (a weight of 0.5 takes half of them, 2 takes each twice).
+    documents, but one at least) is taken off, and of the rest ``weight`` times as many documents as there
+    are go into training (a weight of 0.5 takes half of them, 2 takes each twice). The only document of a
+    source is trained on.
 
     Args:
         specs: ``name[:weight]`` each, see :func:`parse_corpus`.
@@ -147,29 +162,63 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> t
     held_out = min(2000, total // 10) if held_out is None else held_out
     train, aside = [], []
     for documents, weight in parts:
-        off = max(1, round(held_out * len(documents) / total))
+        off = max(1, round(held_out * len(documents) / total)) if len(documents) > 1 else 0
         rest = len(documents) - off
         if rest < 1:
             problems.add(
                 f"--held-out {held_out} leaves no document of {len(documents)} to train on; lower it."
             )
             continue
-        aside.append(documents.select(range(off)))
+        if off:
+            aside.append(documents.select(range(off)))
         count = round(rest * weight)
         if not count:
             problems.add(
                 f"--corpus: of {rest} documents a weight of {weight:g} takes none; raise it."
             )
         train.append(documents.select([off + i % rest for i in range(count)]))
+    if all(len(documents) == 1 for documents, _ in parts):
+        problems.add(
+            "--corpus: a source's only document is trained on, and no source has a second one to set aside. "
+            "Give more documents, or put the files into one folder, which is one source."
+        )
     problems.raise_if_any()
     return concatenate_datasets(train), concatenate_datasets(aside)
 
 
-def iterate_texts(documents: Dataset, most: int) -> Iterator[list[str]]:
-    """Yield lists of texts, for training a tokenizer, up to ``most`` documents."""
-    batch: Any
-    for batch in documents.select(range(min(most, len(documents)))).iter(batch_size=1000):
-        yield [text for text in batch["text"] if text]
+@dataclass(frozen=True)
+class Sample:
+    """Lists of texts, for training a tokenizer; each time they are gone through, they are read from disk.
+
+    Attributes:
+        documents: Column ``text``.
+        most: So many of them are taken, the first.
+    """
+
+    documents: Dataset
+    most: int
+
+    def __iter__(self) -> Iterator[list[str]]:
+        taken = self.documents.select(range(min(self.most, len(self.documents))))
+        batch: Any
+        for batch in taken.iter(batch_size=DOCUMENTS):
+            yield [text for text in batch["text"] if text]
+
+
+def check_any_piece(counts: Mapping[str, int]) -> None:
+    """Make sure that no part of a corpus is without a piece.
+
+    Args:
+        counts: Pieces of each part, by its name for messages.
+
+    Raises:
+        DataError: If one has none.
+    """
+    if empty := [name for name, count in counts.items() if not count]:
+        raise DataError(
+            f"--corpus: its {' and '.join(empty)} hold no text of six tokens or more (shorter ones are left "
+            "out). Give longer texts, or more of them."
+        )
 
 
 def even_pieces(ids: Sequence[int], room: int) -> list[Sequence[int]]:
@@ -223,6 +272,30 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
         # Else a corpus without a single piece would have no columns.
         features=Features({"input_ids": ListOf(Value("int32")), "length": Value("int64")}),
     )
+
+
+def pieces_hash(pieces: Dataset, key: str = "") -> str:
+    """Hash of all token ids, each piece behind its length; reads them once, and makes no Python objects.
+
+    Not the dataset's own fingerprint: that one changes when the datasets library's cache is emptied.
+
+    Args:
+        pieces: Column ``input_ids``, as from :func:`tokenize`.
+        key: Whatever else the hash shall depend on.
+    """
+    found = sha256(key.encode())
+    batch: Any
+    for batch in pieces.with_format("arrow", columns=["input_ids"]).iter(batch_size=PIECES):
+        ids = batch["input_ids"].combine_chunks()
+        lengths = ids.value_lengths().to_numpy()
+        heads = np.cumsum(lengths + 1) - lengths - 1
+        words = np.empty(int((lengths + 1).sum()), np.int32)
+        plain = np.ones(len(words), bool)
+        plain[heads] = False
+        words[heads] = lengths.astype(">i4").view(np.int32)
+        words[plain] = ids.flatten().to_numpy()
+        found.update(words.tobytes())
+    return found.hexdigest()
 
 
 def special_frame(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -16,10 +16,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nlptl.errors import RunError
+from nlptl.errors import ConfigError, RunError
 from nlptl.records import FitState, Sums
 
-POSITION = ("update", "epoch", "batch", "examples", "loss", "trace", "stopped")
+POSITION = (
+    *("update", "epoch", "batch", "examples", "examples_before"),
+    *("loss", "trace", "stopped"),
+)
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -78,6 +81,8 @@ def save(directory: Path, *, state: FitState, accelerator: Any, schedule: Any, e
         record["sums"] = {**vars(state.sums), "loss": float(state.sums.loss)}
         record |= {"schedule": _jsonable(schedule.state_dict()), "hooks": extra.get("json", {})}
         record["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler else None
+        record["seconds"] = {"training": state.clock.training, "scoring": state.clock.scoring}
+        record["launch"] = _launch(accelerator)
         (partial / "state.json").write_text(json.dumps(record))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -115,30 +120,65 @@ def restore(path: Path, *, state: FitState, accelerator: Any, schedule: Any) -> 
         The hooks' record, as given to :func:`save`.
 
     Raises:
-        RunError: If it was written by another mode, model or number of processes.
+        ConfigError: If it was written by another number of processes or in another precision.
+        RunError: If it was written by another mode or model.
     """
+    record = json.loads((path / "state.json").read_text())
+    _check_launch(path, record, accelerator)
     model = accelerator.unwrap_model(state.model)
     load_trainable_state(model, load_file(path / "weights.safetensors"))
     _load_optimizer_state(model, state.optimizer, load_file(path / "optimizer.safetensors"))
-    record = json.loads((path / "state.json").read_text())
     for key in POSITION:
         setattr(state, key, record.get(key, getattr(state, key)))  # older versions knew fewer
-    state.examples_before = state.examples
+    if "seconds" in record:
+        state.clock.add(**record["seconds"])
+    else:  # of an older version: the speed is that of what follows
+        state.examples_before = state.examples
     state.sums = Sums(**record["sums"])
     schedule.load_state_dict({**schedule.state_dict(), **record["schedule"]})
     for group, rate in zip(state.optimizer.param_groups, schedule.get_last_lr(), strict=True):
         group["lr"] = rate
     if accelerator.scaler and record.get("scaler"):  # fp16's scale of the loss
         accelerator.scaler.load_state_dict(record["scaler"])
-    own = path / f"random-{accelerator.process_index}.safetensors"
-    if not own.exists():
-        raise RunError(
-            f"{path} was written by fewer processes than the {accelerator.num_processes} of now. "
-            "Resume with the same number, or start anew in another --output-dir."
-        )
-    _load_random_state(load_file(own))
+    _load_random_state(load_file(_own_random(path, accelerator)))
     hooks = path / "hooks.safetensors"
     return {"json": record["hooks"], "tensors": load_file(hooks) if hooks.exists() else {}}
+
+
+def _own_random(path: Path, accelerator: Any) -> Path:
+    return path / f"random-{accelerator.process_index}.safetensors"
+
+
+def _launch(accelerator: Any) -> dict[str, Any]:
+    return {
+        "processes": accelerator.num_processes,
+        "mixed_precision": str(accelerator.mixed_precision),
+    }
+
+
+def _check_launch(path: Path, record: dict, accelerator: Any) -> None:
+    """Random states and what is drawn depend on the rank, all numbers on the precision."""
+    now = _launch(accelerator)
+    then = record.get("launch")
+    if then is None:  # of an older version, which left a random state a process and no other trace
+        if not _own_random(path, accelerator).exists():
+            raise ConfigError(
+                f"--resume: {path} was written by fewer processes than the {now['processes']} of now. "
+                "Resume with the same number, or begin anew in another --output-dir."
+            )
+    elif then != now:
+        count = then["processes"]
+        start = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
+        raise ConfigError(
+            f"--resume: {path} was written by {_launched(then)}; now it is {_launched(now)}, with which the "
+            "run cannot go on exactly. Launch it as before (ACCELERATE_MIXED_PRECISION="
+            f"{then['mixed_precision']} {start} recipes/… --resume), or begin anew in another --output-dir."
+        )
+
+
+def _launched(launch: dict[str, Any]) -> str:
+    count = launch["processes"]
+    return f"{count} process{'es' * (count > 1)} in mixed precision '{launch['mixed_precision']}'"
 
 
 def _jsonable(record: dict) -> dict:

@@ -139,11 +139,16 @@ class KeepBest(Quiet):
         self.history: list[dict[str, float]] = []
         self.best: int | None = None
         self.weights: dict[str, Tensor] = {}
-        self.seconds = 0.0
 
     def on_epoch(self, state: FitState) -> bool:
         """Score; keep a copy of the trainable weights if this epoch is as good as any, by a standard error."""
-        began = time.perf_counter()
+        with state.clock.scores():
+            peak = self._score(state)
+        waited = len(self.history) - 1 - peak
+        return self.patience is not None and waited >= self.patience
+
+    def _score(self, state: FitState) -> int:
+        """Append an epoch's line; the place of the best one."""
         figures = dict(self.score(state.model))
         epoch = round(state.update / state.updates_per_epoch, 3)
         line = {"epoch": epoch, "update": state.update, "train_loss": state.loss}
@@ -160,9 +165,7 @@ class KeepBest(Quiet):
             f"epoch {epoch:g}: train loss {state.loss:.4f}, validation loss {figures['loss']:.4f}, "
             f"{self.metric} {figures[self.metric]:.4f}{' (kept so far)' if kept else ''}"
         )
-        self.seconds += time.perf_counter() - began
-        waited = len(self.history) - 1 - peak
-        return self.patience is not None and waited >= self.patience
+        return peak
 
     def on_end(self, state: FitState) -> None:
         """Load the weights that were kept."""
@@ -253,7 +256,6 @@ class EvaluateEvery(Quiet):
     ) -> None:
         self.score, self.log, self.accelerator = score, log, accelerator
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
-        self.seconds = 0.0  # spent on scores
 
     def on_start(self, state: FitState) -> None:
         """Score the model as it comes; or drop the lines that a resumed run will write again.
@@ -294,9 +296,8 @@ class EvaluateEvery(Quiet):
         elif state.update:
             rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
             train = {"train_loss": state.loss, "tokens_per_second": round(rate * self.tokens_each)}
-        scoring = time.perf_counter()
-        figures = dict(self.score(state.model))
-        self.seconds += time.perf_counter() - scoring
+        with state.clock.scores():
+            figures = dict(self.score(state.model))
         if self.accelerator.is_main_process:
             line = {"update": state.update, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:

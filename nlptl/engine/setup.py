@@ -16,7 +16,7 @@ from nlptl.engine.dropout import dropout_made_cheap
 from nlptl.engine.loop import fit
 from nlptl.engine.optim import make_optimizer, make_schedule, warmup_updates
 from nlptl.engine.threads import use_cores
-from nlptl.records import Batches, FitState, Hook, Step
+from nlptl.records import Batches, Clock, FitState, Hook, Step
 
 #: How long a process waits for another one before it gives up.
 LONGEST_WAIT = timedelta(hours=12)
@@ -137,6 +137,7 @@ def train(
     """
     from nlptl.engine.hooks import Resumable, SaveCheckpoints
 
+    clock = Clock()
     if plan.checkpointing:
         _checkpoint_activations(model)
     if plan.compile:
@@ -156,7 +157,7 @@ def train(
         total=plan.updates,
     )
     per_epoch = math.ceil(len(batches) / plan.accumulation)
-    state = FitState(wrapped, optimizer, plan.updates, per_epoch)
+    state = FitState(wrapped, optimizer, plan.updates, per_epoch, clock=clock)
     keeper = next((hook for hook in hooks if isinstance(hook, Resumable)), None)
     if checkpoint_dir and resume and (path := checkpoints.newest(checkpoint_dir)):
         memory = checkpoints.restore(path, state=state, accelerator=accelerator, schedule=schedule)

@@ -4,7 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from nlptl.errors import ModelError, Problems, suggest
+import torch
+
+from nlptl.errors import ModelError, Problems, listed, suggest
 from nlptl.models.layer_map import FAMILIES, check_family
 from nlptl.models.loading import load_config, load_tokenizer
 
@@ -14,6 +16,11 @@ DEPTH, WIDTH, POSITIONS = 12, 128, 256
 
 def is_family(architecture: str) -> bool:
     """Whether ``--architecture`` names a family, and not a configuration."""
+    return architecture in FAMILIES and not Path(architecture).exists()
+
+
+def _is_bare(architecture: str) -> bool:
+    """Whether it is a family, one misspelt, or a hub name of one word."""
     return not ("/" in architecture or Path(architecture).exists())
 
 
@@ -24,7 +31,7 @@ def check_architecture(
 
     Args:
         architecture: ``bert``, ``roberta``, ``t5``; or what :meth:`transformers.AutoConfig.from_pretrained`
-            takes: a ``config.json``, a model directory, or a hub name with a slash.
+            takes: a ``config.json``, a model directory, or a hub name.
         depth: Blocks; None for the configuration's own, or 12.
         width: Hidden size, a multiple of 32; None for the configuration's own, or 128.
         positions: Longest input; None for the configuration's own, or 256.
@@ -39,24 +46,16 @@ def check_architecture(
     for name, value in (("depth", depth), ("positions", positions)):
         if value is not None and value < 1:
             problems.add(f"--{name} is {value}; expected a number above 0.")
-    family = architecture
-    if is_family(architecture):
+    config = None if is_family(architecture) else problems.run(_given_config, architecture)
+    if config is None and _is_bare(architecture):
         if width is not None and (width < 1 or width % 32):
             problems.add(
                 f"--width is {width}; expected a multiple of 32 (heads have 32 dimensions)."
             )
-        if architecture not in FAMILIES:
-            problems.add(
-                f"--architecture {architecture}: expected one of {', '.join(FAMILIES)}, or the path of a "
-                f"config.json.{suggest(architecture, list(FAMILIES))}"
-            )
-    else:
-        if width is not None:
-            problems.add("--width and a configuration in --architecture: the file says the width.")
-        with problems.collect():
-            family = _given_config(architecture).model_type
+    elif width is not None:
+        problems.add("--width and a configuration in --architecture: the file says the width.")
     problems.raise_if_any()
-    return family
+    return config.model_type if config else architecture
 
 
 def new_config(
@@ -71,7 +70,8 @@ def new_config(
 
     A family alone gives heads of 32 dimensions, a feed-forward layer four times as wide, and dropout
     0.1 (pretraining switches it off, see :func:`nlptl.models.building.set_dropout`); a T5 gets two decoder
-    blocks besides ``depth`` encoder blocks, since the tasks here read texts and write little.
+    blocks besides ``depth`` encoder blocks, since the tasks here read texts and write little. A configuration
+    that is given says all but the weights' type, which is float32.
 
     Args:
         architecture: See :func:`check_architecture`.
@@ -89,6 +89,7 @@ def new_config(
         positions = positions or POSITIONS
     else:
         config = _given_config(architecture)
+        config.dtype = torch.float32
         if depth is not None:
             config.num_hidden_layers = depth
     config.vocab_size = len(tokenizer)
@@ -122,7 +123,6 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
         directory: Where it goes; opens like any checkpoint.
         seed: Of the weights.
     """
-    import torch
     from safetensors.torch import save_file
 
     config = load_config(name)
@@ -138,12 +138,25 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     load_tokenizer(name, split_special_tokens=False).save_pretrained(directory)
 
 
-def longest_position(architecture: str, positions: int | None) -> int:
-    """Tokens that a new model takes: as asked, as its configuration says, or 256."""
-    if positions is not None or is_family(architecture):
-        return positions or POSITIONS
-    config = _given_config(architecture)
-    return check_family(config.model_type).positions(config) or 512
+def longest_position(architecture: str, positions: int | None, asked: int | None) -> int:
+    """Tokens that a new model takes.
+
+    Args:
+        architecture: See :func:`check_architecture`.
+        positions: See there.
+        asked: ``--max-length``: a T5, whose positions are relative, takes any length.
+
+    Returns:
+        As ``positions`` or the configuration says, or 256; of a T5 without ``positions`` at least ``asked``.
+    """
+    if positions is not None:
+        return positions
+    if is_family(architecture):
+        limit, usual = None if architecture == "t5" else POSITIONS, POSITIONS
+    else:
+        config = _given_config(architecture)
+        limit, usual = check_family(config.model_type).positions(config), 512
+    return limit or max(usual, asked or 0)
 
 
 def _family_config(family: str, depth: int, width: int) -> Any:
@@ -175,8 +188,21 @@ def _family_config(family: str, depth: int, width: int) -> Any:
 def _given_config(name: str) -> Any:
     from transformers import AutoConfig
 
-    if not Path(name).is_file():
-        return load_config(name, flag="--architecture")
+    path = Path(name)
+    if path.suffix == ".json" and not path.exists():
+        near = suggest(path.name, [p.name for p in path.parent.glob("*")])
+        raise ModelError(f"--architecture {name}: there is no such file.{near}")
+    if not path.is_file():
+        try:
+            return load_config(name, flag="--architecture")
+        except ModelError as error:
+            if (
+                not _is_bare(name) or error.__cause__ is None
+            ):  # it is there, but of a family without a map
+                raise
+            near = suggest(name, list(FAMILIES))
+            families = f"or name a family: {listed(list(FAMILIES))}."
+            raise ModelError(f"{str(error).removesuffix('.')}, {families}{near}") from error
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:

@@ -1,12 +1,13 @@
 """Weights between two models of one architecture."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 
 
 @torch.no_grad()
-def interpolate(model: Any, start: Any, share: float) -> None:
+def interpolate(model: Any, start: Any, share: float, new: Collection[str] = frozenset()) -> None:
     """Move a model's parameters towards another's, in place: (1 - share) x model + share x start.
 
     WiSE-FT (Wortsman et al., 2022, "Robust fine-tuning of zero-shot models"): what was learnt on one kind of
@@ -16,10 +17,12 @@ def interpolate(model: Any, start: Any, share: float) -> None:
         model: Changed.
         start: A model with the same parameters, on any device.
         share: Between 0, the model as it is, and 1, the start.
+        new: Parameters that stay the model's, since the start's are random.
 
     Raises:
         KeyError: If the start lacks a parameter.
     """
     before = dict(start.named_parameters())
     for name, parameter in model.named_parameters():
-        parameter.lerp_(before[name].to(parameter), share)
+        if name not in new:
+            parameter.lerp_(before[name].to(parameter), share)

@@ -25,6 +25,7 @@ class Family:
         blocks: Backbone to its blocks in forward order; one entry may hold several modules.
         lora_targets: The query and value projections inside a block (Hu et al., 2022, section 4.2).
         residual_writes: The projections of a block whose output is added to the residual stream.
+        pre_norm: Whether norms stand before a block's parts, and not in the stream.
         lm_head: Name of the pretraining head on the language model.
         positions: Configuration to the longest input in tokens; None where there is no limit.
         pass_on: A block, a hidden state and a position bias to what the block would return if it changed
@@ -37,6 +38,7 @@ class Family:
     blocks: Callable[[Any], list[Modules]]
     lora_targets: tuple[str, ...]
     residual_writes: tuple[str, ...]
+    pre_norm: bool
     lm_head: str
     positions: Callable[[Any], int | None]
     pass_on: Callable[[Any, Any, Any], Any]
@@ -74,6 +76,7 @@ FAMILIES: dict[str, Family] = {
         blocks=_encoder_blocks,
         lora_targets=("attention.self.query", "attention.self.value"),
         residual_writes=("attention.output.dense", "output.dense"),
+        pre_norm=False,
         lm_head="cls",
         positions=lambda config: config.max_position_embeddings,
         pass_on=_pass_on,
@@ -85,6 +88,7 @@ FAMILIES: dict[str, Family] = {
         blocks=_encoder_blocks,
         lora_targets=("attention.self.query", "attention.self.value"),
         residual_writes=("attention.output.dense", "output.dense"),
+        pre_norm=False,
         lm_head="lm_head",
         # Position ids start behind the padding index, so two of the 514 rows are never used.
         positions=lambda config: config.max_position_embeddings - config.pad_token_id - 1,
@@ -102,6 +106,7 @@ FAMILIES: dict[str, Family] = {
         blocks=_t5_blocks,
         lora_targets=("q", "v"),
         residual_writes=("o", "wo"),
+        pre_norm=True,
         lm_head="lm_head",
         positions=lambda config: None,
         pass_on=_t5_pass_on,

@@ -236,8 +236,8 @@ def load_trained(name: str, auto_class: Any) -> Any:
     loaded = load_with_head(name, auto_class=auto_class, head={})
     if loaded.new:
         raise ModelError(
-            f"{name} has no trained head: {listed(sorted(loaded.new), 3)} are not in the file. Fine-tune it "
-            "first, with recipes/sentiment.py or recipes/qa.py."
+            f"{name} has no trained head: {listed(sorted(loaded.new), 3)} are not in the file. Train it "
+            "first, with recipes/sentiment.py or recipes/qa.py; a pretraining head with recipes/pretrain.py."
         )
     return loaded.model
 

@@ -1,5 +1,7 @@
 """Kill and resume: the same weights as without the kill, bit for bit; damage is survived."""
 
+import json
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -9,7 +11,7 @@ from nlptl.data.batching import LengthBatches
 from nlptl.engine import checkpoints
 from nlptl.engine.hooks import KeepBest, Quiet
 from nlptl.engine.setup import Plan, train
-from nlptl.errors import RunError
+from nlptl.errors import ConfigError, RunError
 from nlptl.records import StepOutput
 
 
@@ -126,8 +128,59 @@ def test_resumed_after_it_stopped_early_it_trains_no_further(tmp_path):
         assert torch.equal(one, two)
 
 
-def test_only_examples_of_this_process_count_for_its_speed(tmp_path):
+def killed(directory, **changes):
+    """Kill a run after its checkpoint of update 8; change or, with None, drop what that one holds."""
     with pytest.raises(Killed):
-        run(tmp_path, hooks=[KillAt(9)])
+        run(directory, hooks=[KillAt(9)])
+    file = directory / "update-0000008/state.json"
+    before = json.loads(file.read_text())
+    after = {**before, **changes}
+    file.write_text(json.dumps({key: value for key, value in after.items() if value is not None}))
+    return before
+
+
+def test_time_counts_over_all_sessions_and_so_do_the_examples_of_its_speed(tmp_path):
+    before = killed(tmp_path, seconds={"training": 1000.0, "scoring": 50.0})
+    assert 0 < before["seconds"]["training"] < 60 and before["seconds"]["scoring"] > 0
     _, state, _ = run(tmp_path, resume=True)
+    assert 1000 < state.clock.training < 1060 and 50 < state.clock.scoring < 60
+    assert state.examples_before == 0
+
+
+@pytest.mark.parametrize(
+    ("launch", "then", "start"),
+    [
+        (
+            {"processes": 2, "mixed_precision": "no"},
+            "by 2 processes in mixed precision 'no'",
+            "ACCELERATE_MIXED_PRECISION=no torchrun --nproc_per_node 2 recipes/",
+        ),
+        (
+            {"processes": 1, "mixed_precision": "bf16"},
+            "by 1 process in mixed precision 'bf16'",
+            "ACCELERATE_MIXED_PRECISION=bf16 python recipes/",
+        ),
+    ],
+)
+def test_another_launch_is_refused(tmp_path, launch, then, start):
+    before = killed(tmp_path, launch=launch)
+    assert before["launch"] == {"processes": 1, "mixed_precision": "no"}
+    with pytest.raises(ConfigError) as caught:
+        run(tmp_path, resume=True)
+    message = str(caught.value)
+    assert f"update-0000008 was written {then}; now it is 1 process in mixed prec" in message
+    assert f"Launch it as before ({start}" in message
+
+
+def test_a_checkpoint_of_before_launch_and_time_were_kept(tmp_path):
+    """It goes on as it did: exactly, with the time and the speed of what follows."""
+    whole, _, _ = run(tmp_path / "whole")
+    killed(tmp_path / "old", launch=None, seconds=None, examples_before=None)
+    again, state, _ = run(tmp_path / "old", resume=True)
+    for one, two in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
     assert state.examples_before == 23 + 2 * 4  # those of update 8
+    killed(tmp_path / "more", launch=None)
+    (tmp_path / "more/update-0000008/random-0.safetensors").unlink()
+    with pytest.raises(ConfigError, match="fewer processes than the 1 of now. Resume with the"):
+        run(tmp_path / "more", resume=True)

@@ -1,6 +1,7 @@
 """Keep-best and early stopping, on scores written by hand."""
 
 import math
+import time
 
 import torch
 from accelerate import Accelerator
@@ -59,3 +60,17 @@ def test_a_figure_that_is_not_known_is_null_in_the_log(tmp_path):
     hook = EvaluateEvery(lambda m: figures, log, Accelerator(cpu=True), every=1)
     hook.on_start(FitState(nn.Linear(1, 1), None, 1, 1))
     assert log.read_text() == '{"update": 0, "examples": 0, "loss": 1.5, "se": null}\n'
+
+
+def test_scoring_is_no_training(tmp_path):
+    def slow(model):
+        time.sleep(0.2)
+        return {"loss": 1.0, "accuracy": 0.5}
+
+    began = time.perf_counter()
+    state = FitState(nn.Linear(1, 1), None, 1, 1)
+    accelerator = Accelerator(cpu=True)
+    EvaluateEvery(slow, tmp_path / "log.jsonl", accelerator, every=1).on_start(state)
+    KeepBest(slow, "accuracy", accelerator).on_epoch(state)
+    assert state.clock.scoring >= 0.4
+    assert state.clock.training <= time.perf_counter() - began - 0.4

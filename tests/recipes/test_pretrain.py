@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from launching import result, run_in_process
+from launching import command, result, run_in_process, took_long
 from safetensors.torch import load_file
 from tiny import WORDS, sentences
 
 from nlptl.config import PretrainConfig, load_yaml
 from nlptl.engine.setup import new_accelerator
-from nlptl.errors import DataError, UserError
+from nlptl.errors import ConfigError, DataError, UserError
 from nlptl.models.loading import load_config, load_tokenizer
 from nlptl.modes import parse_mode
 from nlptl.upstream_planning import default_rate, prepare_pretraining, pretraining_plan, read_corpus
@@ -84,6 +84,7 @@ def test_it_leaves_a_record_a_card_and_its_whole_configuration(corpus, finished)
     assert rates == pytest.approx(
         [5e-3 * i / 4 for i in range(4)] + [5e-3 * i / 36 for i in range(36, 0, -1)]
     )
+    assert record["launch"] == {"mixed_precision": "no", "processes": 1}
     assert {"model", "mode", "batch_size"} <= set(record["defaults"])
     assert not {"updates", "learning_rate"} & set(record["defaults"])
     assert record["timing"]["train_seconds"] > 0 and "torch" in record["versions"]
@@ -191,6 +192,62 @@ def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path
     assert all((tensor == two[name]).all() for name, tensor in one.items())
     log = [json.loads(x) for x in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert [line["update"] for line in log] == [0, 20, 40]
+
+
+def test_a_resumed_runs_time_is_that_of_all_its_sessions(corpus, finished, tmp_path):
+    own = ("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--updates", 4)
+    own += ("--save-every", 2, "--output-dir", tmp_path)
+    run_in_process("pretrain", *own)
+    unfinish(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints/update-0000004")
+    took_long(tmp_path)
+    run_in_process("pretrain", *own, "--resume")
+    timing = result(tmp_path)["timing"]
+    assert 1000 < timing["train_seconds"] < 1060 and 100 < timing["held_out_seconds"] < 160
+    assert timing["examples_per_second"] == pytest.approx(4 * 16 / 1000, abs=0.006)
+    assert (
+        f"- {timing['train_seconds']:.1f} s, 0.1 examples" in (tmp_path / "README.md").read_text()
+    )
+
+
+def test_two_processes_resume_exactly_and_only_as_two(corpus, finished, tmp_path):
+    """Masks and dropout are drawn by each process, so that one process has the same loss at the start alone.
+
+    There, on held-out text, it is the same but for rounding: its masks depend on each piece.
+    """
+    own = ("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--updates", 6)
+    own += ("--save-every", 3, "--eval-every", 3, "--dropout", 0.1)
+    two = tmp_path / "two"
+    run_in_process("pretrain", *own, "--output-dir", tmp_path / "one")
+
+    def launched(*more):
+        done = command(
+            *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
+            *("recipes/pretrain.py", *own, "--output-dir", two, *more),
+        )
+        assert done.returncode == 0, done.stderr
+        lines = (two / "log.jsonl").read_text().splitlines()
+        losses = {(line := json.loads(text))["update"]: line["loss"] for text in lines}
+        return load_file(two / "model/model.safetensors"), losses
+
+    whole, losses = launched()
+    record = result(two)
+    assert record["launch"] == {"mixed_precision": "no", "processes": 2}
+    history = result(tmp_path / "one")["history"]
+    assert list(losses) == [line["update"] for line in history] == [0, 3, 6]
+    assert [line["examples"] for line in record["history"]] == [
+        line["examples"] for line in history
+    ]
+    assert losses[0] == pytest.approx(history[0]["loss"], abs=1e-5)
+    assert losses[6] == record["metrics"]["loss"] != losses[0]
+
+    unfinish(two)
+    shutil.rmtree(two / "checkpoints/update-0000006")
+    with pytest.raises(ConfigError, match="by 2 processes .*; now it is 1 process in"):
+        run_in_process("pretrain", *own, "--output-dir", two, "--resume")
+    again, same = launched("--resume")
+    assert same == losses
+    assert all((tensor == again[name]).all() for name, tensor in whole.items())
 
 
 def test_killed_before_its_first_checkpoint_the_log_begins_anew(
@@ -369,6 +426,43 @@ def test_a_head_that_no_checkpoint_had_trains_under_lora_and_is_recorded(
     assert (adapter[f"base_model.model.{bias}"] == after[bias]).all()
 
 
+def test_a_head_that_no_checkpoint_had_takes_nothing_from_its_random_start(
+    corpus, checkpoints, tmp_path
+):
+    """The body is the mean of before and after; the LM head is as it was trained."""
+    from nlptl.pretraining import START
+
+    given = ("--model", checkpoints["bert"], "--corpus", corpus, "--updates", 3, "--held-out", 20)
+    for name, more in (("plain", ()), ("mixed", ("--start-share", 0.5))):
+        run_in_process("pretrain", *given, *more, "--output-dir", tmp_path / name)
+    names = "plain/model", "mixed/model", f"mixed/{START}"
+    plain, mixed, start = (load_file(tmp_path / name / "model.safetensors") for name in names)
+    dense = "cls.predictions.transform.dense.weight"
+    assert (mixed[dense] == plain[dense]).all() and (plain[dense] != start[dense]).any()
+    query = "bert.encoder.layer.0.attention.self.query.weight"
+    np.testing.assert_allclose(mixed[query], (plain[query] + start[query]) / 2, atol=1e-7)
+    assert (mixed[query] != plain[query]).any()
+
+
+def test_lora_begins_alike_whether_the_start_is_built_or_read_back(corpus, checkpoints, tmp_path):
+    """Building draws an LM head, reading it back draws nothing: what comes next must not tell them apart."""
+    from nlptl.engine.setup import start_accelerator
+    from nlptl.modes import apply_mode
+    from nlptl.pretraining import start_model
+
+    own = {"model": str(checkpoints["bert"]), "mode": "lora", "corpus": (str(corpus),)}
+    ready = prepare_pretraining(PretrainConfig(**own, output_dir=tmp_path))
+
+    def begin():
+        accelerator = start_accelerator(tracker=None, output_dir=tmp_path, seed=3)
+        model, _, new = start_model(tmp_path, ready.build, ready.objective, accelerator, 3)
+        adapted, _ = apply_mode(model, ready.mode, new=new)
+        return {n: p.detach().clone() for n, p in adapted.named_parameters() if "lora_A" in n}
+
+    built, read = begin(), begin()
+    assert len(built) == 6 and all((read[name] == drawn).all() for name, drawn in built.items())
+
+
 def test_a_teachers_states_are_computed_once_and_predicted(
     corpus, finished, checkpoints, tmp_path, monkeypatch
 ):
@@ -498,6 +592,25 @@ def test_a_corpus_that_grew_is_told_before_a_run_goes_on(corpus, tmp_path):
     assert result(tmp_path / "run")["reload_difference"] <= 1e-6
 
 
+def test_a_word_that_changed_is_told_before_a_run_goes_on(corpus, tmp_path):
+    """As many pieces of the same lengths; a run of before, which kept no hash of tokens, goes on as it did."""
+    from nlptl.pretraining import PIECES, START
+
+    own, kept = tmp_path / "texts.txt", tmp_path / "run" / START / PIECES
+    shutil.copy(corpus, own)
+    run_in_process("pretrain", *flags(own, tmp_path / "run", updates=2))
+    unfinish(tmp_path / "run")
+    own.write_text(own.read_text().replace("good", "dull"))
+    with pytest.raises(DataError, match=r"of training texts then, as many now, with other tokens"):
+        run_in_process("pretrain", *flags(own, tmp_path / "run", updates=2), "--resume")
+    record = json.loads(kept.read_text())
+    for part in record.values():
+        del part["tokens_sha256"]
+    kept.write_text(json.dumps(record))
+    run_in_process("pretrain", *flags(own, tmp_path / "run", updates=2), "--resume")
+    assert result(tmp_path / "run")["reload_difference"] <= 1e-6
+
+
 def test_a_corpus_without_text_to_train_on_leaves_the_directory_free(tmp_path, checkpoints):
     (tmp_path / "titles.txt").write_text("good film\nbad film\n" * 30)
     given = ("--corpus", tmp_path / "titles.txt", "--output-dir", tmp_path / "out")
@@ -505,6 +618,10 @@ def test_a_corpus_without_text_to_train_on_leaves_the_directory_free(tmp_path, c
     new = ("--width", 32, "--depth", 1, "--vocab-size", 120, "--updates", 2)
     with pytest.raises(DataError, match=wrong):
         run_in_process("pretrain", *given, *new)
+    assert not (tmp_path / "out").exists()
+    # Which counts the training texts before.
+    with pytest.raises(DataError, match="its training texts hold no text of six tokens or more"):
+        run_in_process("pretrain", *given, *new, "--warm-start")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError) as caught:
         run_in_process(
@@ -640,7 +757,8 @@ def test_a_new_model_too_small_for_what_it_shall_hold(tmp_path):
         ({"model": "bundled/bert", "mode": "lora"}, 3e-3),  # 5e-4 * 768 / 128
         ({"model": "bundled/bert", "mode": "head-only"}, 1.2e-2),
         ({"model": "bundled/roberta", "optimizer": "adafactor"}, 1e-2),
-        ({"model": "bundled/t5", "mode": "lora"}, 1e-2),
+        ({"model": "bundled/t5"}, 1e-2),
+        ({"model": "bundled/t5", "mode": "lora"}, 3e-3),  # AdamW's
         ({"model": "bundled/bert", "learning_rate": 0.5}, 0.5),
         ({"architecture": "bert"}, 1e-3),
         ({"architecture": "t5", "width": 256}, 2e-2),
@@ -651,6 +769,15 @@ def test_the_rate_depends_on_mode_optimizer_and_start(given, rate, tmp_path):
     assert prepare_pretraining(config).config.learning_rate == pytest.approx(rate)
     saved = PretrainConfig(**load_yaml(PretrainConfig, tmp_path / "out/config.yaml"))
     assert saved.learning_rate == pytest.approx(rate)
+
+
+def test_adapters_may_lie_above_blocks_that_the_model_grows_by(tmp_path):
+    own = {"model": "bundled/bert", "depth": 24}
+    config = PretrainConfig(**own, mode="lora-above-18", output_dir=tmp_path / "out")
+    assert prepare_pretraining(config).mode.blocks == 18
+    config = PretrainConfig(**own, mode="lora-above-24", output_dir=tmp_path / "none")
+    with pytest.raises(UserError, match="has 24 blocks"):
+        prepare_pretraining(config)
 
 
 def test_a_wide_model_goes_on_at_a_smaller_rate():

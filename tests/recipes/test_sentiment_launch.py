@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from launching import command, result, run_in_process
+from launching import command, result, run_in_process, took_long
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
@@ -105,6 +105,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
         run_in_process("sentiment", *flags, "--output-dir", tmp_path / "cut")
     monkeypatch.undo()
     assert not (tmp_path / "cut/result.json").exists()
+    took_long(tmp_path / "cut")
     run_in_process("sentiment", *flags, "--output-dir", tmp_path / "cut", "--resume")
     whole, cut_ = (
         load_file(tmp_path / name / "model/model.safetensors") for name in ("whole", "cut")
@@ -112,6 +113,10 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
     assert all((tensor == cut_[name]).all() for name, tensor in whole.items())
     one, two = result(tmp_path / "whole"), result(tmp_path / "cut")
     assert one["metrics"] == two["metrics"] and one["history"] == two["history"]
+    timing = two["timing"]
+    assert timing["train_seconds"] > 1000 and timing["validation_seconds"] > 100
+    speed = 4 * two["n"]["train"] / timing["train_seconds"]
+    assert timing["examples_per_second"] == pytest.approx(speed, abs=0.01)
 
 
 def test_resuming_a_finished_run_repeats_nothing(runs, capsys):

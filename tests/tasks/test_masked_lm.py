@@ -171,7 +171,7 @@ def test_fixed_masks_do_not_depend_on_what_stands_beside_a_text(tokenizer, monke
 def test_byte_level_words_are_told_from_a_heading_of_markdown():
     """GPT-2's vocabulary, which RoBERTa has, holds "##" too."""
     texts = ["## headings of notes ## and more headings"] * 50
-    own = train_byte_level_bpe(iter([texts]), vocab_size=300, max_length=64)
+    own = train_byte_level_bpe([texts], vocab_size=300, max_length=64)
     assert "##" in own.get_vocab() or "Ġ##" in own.get_vocab()
     joined = continuing(own)[own(" headings of films", add_special_tokens=False)["input_ids"]]
     assert len(joined) - joined.sum() == 3
