@@ -330,9 +330,10 @@ def _part_order(part: str) -> tuple[int, int]:
 
 #: Peak learning rates of AdamW for a width of 768, by family and kind of mode. Sources: full, BERT
 #: {2, 3, 5}e-5 (Devlin et al., 2019), RoBERTa {1, 2, 3}e-5 (Liu et al., 2019), T5 1e-4 to 3e-4
-#: with AdamW (transformers, pull request 13240), of which the lowest: at twice that, an earlier bundled/t5 learned
-#: less in each of two modes; LoRA 5e-4 (Hu et al., 2022, scripts); freezing wants more than full (Saad-Falcon et
-#: al., 2023, hyper-parameter files: up to ten times with 75 % frozen); a head alone 1e-3 to 1e-2.
+#: with AdamW (transformers, pull request 13240), of which the lowest: at twice that, an earlier bundled/t5
+#: learned less in each of two modes; LoRA 5e-4 (Hu et al., 2022, scripts); freezing wants more than full
+#: (Saad-Falcon et al., 2023, hyper-parameter files: up to ten times with 75 % frozen); a head alone 1e-3 to
+#: 1e-2.
 BASE_RATES: dict[str, dict[str, float]] = {
     "bert": {"full": 3e-5, "freeze-lower": 6e-5, "lora": 5e-4, "head-only": 2e-3},
     "roberta": {"full": 2e-5, "freeze-lower": 5e-5, "lora": 5e-4, "head-only": 2e-3},
