@@ -196,9 +196,8 @@ def _given_config(name: str) -> Any:
         try:
             return load_config(name, flag="--architecture")
         except ModelError as error:
-            if (
-                not _is_bare(name) or error.__cause__ is None
-            ):  # it is there, but of a family without a map
+            # Without a cause it is there, but of a family without a map.
+            if not _is_bare(name) or error.__cause__ is None:
                 raise
             near = suggest(name, list(FAMILIES))
             families = f"or name a family: {listed(list(FAMILIES))}."

@@ -241,31 +241,22 @@ def grow_depth(shallow: Any, depth: int) -> Any:
         # Not strict: only T5's first block has a relative position bias.
         block.load_state_dict(blocks[number // copies].state_dict(), strict=False)
         if old.family.pre_norm:
-            _share(block, old.family.residual_writes, copies)
+            _scale_writes(block, old.family.residual_writes, 1 / copies)
         elif number % copies:
             _silence(block, old.family.residual_writes)
     deep.tie_weights()
     return deep
 
 
-def _writing(block: nn.Module, writes: tuple[str, ...]) -> list[nn.Module]:
-    return [
-        module
-        for name, module in block.named_modules()
-        if any(f".{name}".endswith(f".{write}") for write in writes)
-    ]
-
-
-def _share(block: nn.Module, writes: tuple[str, ...], copies: int) -> None:
-    for module in _writing(block, writes):
-        for parameter in module.parameters():
-            parameter.div_(copies)
+def _scale_writes(block: nn.Module, writes: tuple[str, ...], factor: float) -> None:
+    for name, module in block.named_modules():
+        if any(f".{name}".endswith(f".{write}") for write in writes):
+            for parameter in module.parameters():
+                parameter.mul_(factor)
 
 
 def _silence(block: nn.Module, writes: tuple[str, ...]) -> None:
-    for module in _writing(block, writes):
-        for parameter in module.parameters():
-            parameter.zero_()
+    _scale_writes(block, writes, 0.0)
     for module in block.modules():
         if "norm" in type(module).__name__.lower():
             for inner, parameter in module.named_parameters():
