@@ -21,13 +21,13 @@ import numpy as np
 import tyro
 from identity import identity
 
-from nlptl.config import SentimentConfig
-from nlptl.evaluation.arms import Runner
-from nlptl.evaluation.statistics import equivalence_p, joint_bootstrap
-from nlptl.evaluation.verdict import MARGIN
-from nlptl.metrics.spread import spread
-from nlptl.planning import check_training, fill_in, settings_of
-from nlptl.tasks.sentiment import prepare_sentiment
+from nlptl.cli.check import check_training, fill_in, settings_of
+from nlptl.cli.config import SentimentConfig
+from nlptl.stats.bootstrap import equivalence_p, joint_bootstrap
+from nlptl.stats.spread import spread
+from nlptl.stats.verdict import MARGIN
+from nlptl.study.arms import Runner
+from nlptl.tasks.classification import prepare_sentiment
 
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "runs" / "benchmarks" / "dropout"
@@ -61,7 +61,7 @@ def frozen_with_dropout(module: Any) -> None:
 def scores(runner: Runner, settings: Any, path: Path, *, dropout: bool) -> list[float]:
     """Whether each test sentence was right; from disk if it is there."""
     if not path.exists():
-        frozen = patch("nlptl.modes.freeze", frozen_with_dropout) if dropout else nullcontext()
+        frozen = patch("nlptl.modes.base.freeze", frozen_with_dropout) if dropout else nullcontext()
         own = replace(settings, cache="off") if dropout else settings
         with frozen:
             cell = runner.run(own)

@@ -27,7 +27,7 @@ from typing import Any
 import tyro
 from identity import identity
 
-from nlptl.files import write_json
+from nlptl.data.files import write_json
 
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "runs" / "benchmarks" / "speed"
@@ -97,11 +97,11 @@ def matrix_peak() -> float:
 
 def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any, Any, Any]:
     """Task, splits and settings; the same for all runners."""
-    from nlptl.config import QAConfig, SentimentConfig
-    from nlptl.finetuning import Settings
-    from nlptl.modes import parse_mode
-    from nlptl.tasks.qa import prepare_qa
-    from nlptl.tasks.sentiment import prepare_sentiment
+    from nlptl.cli.config import QAConfig, SentimentConfig
+    from nlptl.modes.base import parse_mode
+    from nlptl.tasks.classification import prepare_sentiment
+    from nlptl.tasks.question_answering import prepare_qa
+    from nlptl.train.finetune import Settings
 
     given: dict[str, Any] = {"model": options.model, "seed": 0, "dataset": None}
     if mode.startswith("qa-"):
@@ -137,8 +137,8 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
 
 def run_nlptl(task: Any, splits: Any, settings: Any) -> dict[str, float]:
     """One fine-tuning with nlptl."""
-    from nlptl.engine.setup import start_accelerator
-    from nlptl.finetuning import finetune
+    from nlptl.train.finetune import finetune
+    from nlptl.train.setup import start_accelerator
 
     accelerator = start_accelerator(tracker=None, output_dir=Path(), seed=settings.seed)
     run = finetune(task, splits, settings, accelerator=accelerator)
@@ -168,10 +168,10 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
     import torch
     from transformers import Trainer, TrainingArguments, set_seed
 
+    from nlptl.models.adapters import add_lora
     from nlptl.models.flops import training_flops
     from nlptl.models.loading import load_with_head, longest_input
-    from nlptl.models.lora import add_lora
-    from nlptl.modes import apply_mode
+    from nlptl.modes.base import apply_mode
 
     set_seed(settings.seed)
     loaded = load_with_head(settings.model, auto_class=task.auto_class, head=task.head)
@@ -247,7 +247,7 @@ def run_predict(runner: str, options: Options) -> dict[str, float]:
     import torch
 
     from nlptl.data.sources import read_table
-    from nlptl.predictors import load_predictor
+    from nlptl.runs.predictor import load_predictor
 
     model = str(options.work / "model")
     long = read_table(Path(options.texts), "--texts")["text"][:2500]

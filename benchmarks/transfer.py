@@ -20,18 +20,19 @@ import numpy as np
 from scipy.stats import ttest_ind
 from sklearn.model_selection import StratifiedKFold
 
-from nlptl.config import parse_args
-from nlptl.engine.setup import new_accelerator
-from nlptl.evaluation.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
-from nlptl.evaluation.parts import tuned
-from nlptl.evaluation.probe import Pool, fit_probe, pooled_states
-from nlptl.evaluation.report import LONGER, RATES, Tier
-from nlptl.evaluation.statistics import joint_bootstrap
-from nlptl.metrics.spread import spread
-from nlptl.models.architecture import save_untrained
-from nlptl.planning import check_training, fill_in, settings_of
-from nlptl.reporting import RECIPES
+from nlptl.cli.check import check_training, fill_in, settings_of
+from nlptl.cli.config import parse_args
+from nlptl.cli.report import RECIPES
+from nlptl.pretrain.architecture import save_untrained
+from nlptl.report.parts import tuned
+from nlptl.report.probe import fit_probe
+from nlptl.report.report import LONGER, RATES, Tier
+from nlptl.stats.bootstrap import joint_bootstrap
+from nlptl.stats.spread import spread
+from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
 from nlptl.tasks.base import Task
+from nlptl.train.features import Pool, pooled_states
+from nlptl.train.setup import new_accelerator
 
 ROOT = Path(__file__).parent.parent
 SEEDS = range(6)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 import nlptl
-from nlptl.data.corpus import read_documents
-from nlptl.evaluation.upstream import fixed_batches, objective_of
-from nlptl.files import write_json
+from nlptl.data.files import write_json
 from nlptl.models.loading import load_tokenizer
+from nlptl.pretrain.corpus import read_documents
+from nlptl.pretrain.held_out import fixed_batches, objective_of
 
 RESULT = Path(__file__).parent / "results/upstream.json"
 CHECKPOINTS = ("bundled/bert", "bundled/roberta", "bundled/t5")

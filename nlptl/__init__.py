@@ -7,50 +7,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlptl.cache.store import free_states
-    from nlptl.config import PretrainConfig, QAConfig, SentimentConfig
-    from nlptl.engine.setup import new_accelerator, start_accelerator
-    from nlptl.evaluation.report import TransferReport, score_transfer
-    from nlptl.evaluation.upstream import pseudo_perplexity, upstream_loss
-    from nlptl.finetuning import FineTuned, Settings, finetune
+    from nlptl.cli.config import PretrainConfig, QAConfig, SentimentConfig
     from nlptl.models.layer_map import layer_map
     from nlptl.models.loading import load_with_head
-    from nlptl.modes import apply_mode, freeze_lower, full, head_only, lora, parse_mode
-    from nlptl.predictors import Predictor, load_predictor
-    from nlptl.runs import save_run
+    from nlptl.modes.base import apply_mode, freeze_lower, full, head_only, lora, parse_mode
+    from nlptl.pretrain.held_out import pseudo_perplexity, upstream_loss
+    from nlptl.report.report import TransferReport, score_transfer
+    from nlptl.runs.directory import save_run
+    from nlptl.runs.predictor import Predictor, load_predictor
     from nlptl.tasks.base import Features, Task
-    from nlptl.tasks.qa import QuestionAnswering
-    from nlptl.tasks.sentiment import Sentiment
+    from nlptl.tasks.classification import Sentiment
+    from nlptl.tasks.question_answering import QuestionAnswering
+    from nlptl.train.finetune import FineTuned, Settings, finetune
+    from nlptl.train.setup import new_accelerator, start_accelerator
+    from nlptl.train.stem_cache.store import free_states
 
 _HOME = {
     "Features": "nlptl.tasks.base",
-    "FineTuned": "nlptl.finetuning",
-    "Predictor": "nlptl.predictors",
-    "PretrainConfig": "nlptl.config",
-    "QAConfig": "nlptl.config",
-    "QuestionAnswering": "nlptl.tasks.qa",
-    "Sentiment": "nlptl.tasks.sentiment",
-    "SentimentConfig": "nlptl.config",
-    "Settings": "nlptl.finetuning",
+    "FineTuned": "nlptl.train.finetune",
+    "Predictor": "nlptl.runs.predictor",
+    "PretrainConfig": "nlptl.cli.config",
+    "QAConfig": "nlptl.cli.config",
+    "QuestionAnswering": "nlptl.tasks.question_answering",
+    "Sentiment": "nlptl.tasks.classification",
+    "SentimentConfig": "nlptl.cli.config",
+    "Settings": "nlptl.train.finetune",
     "Task": "nlptl.tasks.base",
-    "TransferReport": "nlptl.evaluation.report",
-    "apply_mode": "nlptl.modes",
-    "finetune": "nlptl.finetuning",
-    "free_states": "nlptl.cache.store",
-    "freeze_lower": "nlptl.modes",
-    "full": "nlptl.modes",
-    "head_only": "nlptl.modes",
+    "TransferReport": "nlptl.report.report",
+    "apply_mode": "nlptl.modes.base",
+    "finetune": "nlptl.train.finetune",
+    "free_states": "nlptl.train.stem_cache.store",
+    "freeze_lower": "nlptl.modes.base",
+    "full": "nlptl.modes.base",
+    "head_only": "nlptl.modes.base",
     "layer_map": "nlptl.models.layer_map",
-    "load_predictor": "nlptl.predictors",
+    "load_predictor": "nlptl.runs.predictor",
     "load_with_head": "nlptl.models.loading",
-    "lora": "nlptl.modes",
-    "new_accelerator": "nlptl.engine.setup",
-    "parse_mode": "nlptl.modes",
-    "pseudo_perplexity": "nlptl.evaluation.upstream",
-    "save_run": "nlptl.runs",
-    "score_transfer": "nlptl.evaluation.report",
-    "start_accelerator": "nlptl.engine.setup",
-    "upstream_loss": "nlptl.evaluation.upstream",
+    "lora": "nlptl.modes.base",
+    "new_accelerator": "nlptl.train.setup",
+    "parse_mode": "nlptl.modes.base",
+    "pseudo_perplexity": "nlptl.pretrain.held_out",
+    "save_run": "nlptl.runs.directory",
+    "score_transfer": "nlptl.report.report",
+    "start_accelerator": "nlptl.train.setup",
+    "upstream_loss": "nlptl.pretrain.held_out",
 }
 
 __all__ = [

@@ -1,6 +1,6 @@
 """``python -m nlptl`` is ``nlptl``."""
 
-from nlptl.cli import main
+from nlptl.cli.main import main
 
 if __name__ == "__main__":
     main()

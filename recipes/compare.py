@@ -7,12 +7,12 @@ Writes compare.json, compare.md and a picture under --output-dir. Cells that are
 again, so an interrupted comparison goes on where it stopped.
 """
 
-from nlptl.config import CompareConfig, run_recipe
+from nlptl.cli.config import CompareConfig, run_recipe
 
 
 def main(config: CompareConfig) -> None:
     """Check everything, run what is not there yet, test, draw, and say which one to take."""
-    from nlptl.comparing import run_comparison
+    from nlptl.study.comparing import run_comparison
 
     run_comparison(config)
 

@@ -7,18 +7,18 @@ Writes model/ (opens with plain transformers), log.jsonl (held-out loss, nats a 
 result.json, config.yaml and a model card under --output-dir.
 """
 
-from nlptl.config import PretrainConfig, run_recipe
+from nlptl.cli.config import PretrainConfig, run_recipe
 
 
 def main(config: PretrainConfig) -> None:
     """Read the corpus, build or load the model, train, save."""
-    from nlptl.engine.setup import start_accelerator
-    from nlptl.modes import apply_mode
-    from nlptl.pretraining import pretrain, start_model
-    from nlptl.run_records import parameters
-    from nlptl.runs import given_back, left_to_do, save_run, scores
-    from nlptl.terminal import say
-    from nlptl.upstream_planning import prepare_pretraining, pretraining_plan
+    from nlptl.cli.pretrain import prepare_pretraining, pretraining_plan
+    from nlptl.modes.base import apply_mode
+    from nlptl.pretrain.pretrain import pretrain, start_model
+    from nlptl.runs.directory import given_back, left_to_do, save_run, scores
+    from nlptl.runs.record import parameters
+    from nlptl.train.setup import start_accelerator
+    from nlptl.train.terminal import say
 
     ready = prepare_pretraining(config)
     config, home, objective = ready.config, config.output_dir, ready.objective

@@ -7,13 +7,13 @@ Writes model/ (opens with plain transformers), result.json, predictions.jsonl, c
 model card under --output-dir.
 """
 
-from nlptl.config import QAConfig, run_recipe
+from nlptl.cli.config import QAConfig, run_recipe
 
 
 def main(config: QAConfig) -> None:
     """Check everything, then for each seed: fine-tune, score, save, read back."""
-    from nlptl.supervised import run_supervised
-    from nlptl.tasks.qa import prepare_qa
+    from nlptl.cli.train import run_supervised
+    from nlptl.tasks.question_answering import prepare_qa
 
     run_supervised(config, prepare_qa)
 

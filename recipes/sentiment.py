@@ -7,13 +7,13 @@ Writes model/ (opens with plain transformers), result.json, predictions.jsonl, c
 model card under --output-dir.
 """
 
-from nlptl.config import SentimentConfig, run_recipe
+from nlptl.cli.config import SentimentConfig, run_recipe
 
 
 def main(config: SentimentConfig) -> None:
     """Check everything, then for each seed: fine-tune, score, save, read back."""
-    from nlptl.supervised import run_supervised
-    from nlptl.tasks.sentiment import prepare_sentiment
+    from nlptl.cli.train import run_supervised
+    from nlptl.tasks.classification import prepare_sentiment
 
     run_supervised(config, prepare_sentiment)
 

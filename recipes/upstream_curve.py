@@ -7,12 +7,12 @@ Writes upstream_curve.json, .md and a picture under --output-dir: the slope in p
 correlation. Cells that are finished are never run again.
 """
 
-from nlptl.config import UpstreamCurveConfig, run_recipe
+from nlptl.cli.config import UpstreamCurveConfig, run_recipe
 
 
 def main(config: UpstreamCurveConfig) -> None:
     """Check everything, score each checkpoint upstream and downstream, and draw the one against the other."""
-    from nlptl.upstream_curve import run_upstream_curve
+    from nlptl.study.upstream_curve import run_upstream_curve
 
     run_upstream_curve(config)
 

@@ -68,7 +68,7 @@ def masked_lm_checkpoint(tmp_path_factory, checkpoints) -> Path:
 @pytest.fixture
 def finetunings(monkeypatch) -> list:
     """Every fine-tuning of an arm, in order: an arm keeps right or wrong, these the probabilities too."""
-    from nlptl.evaluation import arms
+    from nlptl.study import arms
 
     made, real = [], arms.finetune
 

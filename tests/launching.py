@@ -15,7 +15,7 @@ MODES = ("head-only", "freeze-lower-2", "full", "lora")
 
 def run_in_process(recipe: str, *argv: object) -> None:
     """Parse a command line and run a recipe here, where imports are paid once."""
-    from nlptl import config
+    from nlptl.cli import config
 
     spec = importlib.util.spec_from_file_location(f"recipe_{recipe}", ROOT / f"recipes/{recipe}.py")
     module = importlib.util.module_from_spec(spec)

@@ -4,50 +4,29 @@ import ast
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "nlptl"
-BASE = {"errors", "exchange", "files", "processes", "records", "terminal", "versions"}
+BASE = {"errors", "records", "registry"}
+NUMBERS = {"data", "metrics", "models", "stats"}
 ALLOWED = {
     "errors": set(),
-    "exchange": set(),
-    "files": set(),
-    "versions": set(),
-    "processes": set(),
+    "registry": {"errors"},
     "records": set(),
-    "terminal": set(),
-    "declared": BASE,
-    "config": BASE | {"declared"},
-    "ranges": BASE,
-    "data": BASE,
-    "models": BASE | {"data"},  # a new tokenizer is trained on texts
+    "stats": BASE,
     "metrics": BASE,
-    "modes": BASE | {"models"},
-    "tasks": BASE | {"data", "metrics", "models"},
-    "engine": BASE,
-    "cache": BASE | {"data", "models"},
-    "finetuning": BASE | {"cache", "data", "engine", "models", "modes", "tasks"},
-    "model_card": set(),
-    "run_records": BASE | {"finetuning", "pretraining"},
-    "runs": BASE
-    | {"config", "finetuning", "metrics", "model_card", "models", "pretraining", "run_records"},
-    "predictors": BASE | {"data", "engine", "models", "tasks"},
-    "cli": BASE | {"cache", "config", "data", "predictors", "reporting"},
+    "data": BASE,
+    "models": BASE | {"data"},
+    "modes": BASE | NUMBERS,
+    "tasks": BASE | NUMBERS,
+    "train": BASE | NUMBERS | {"modes", "tasks"},
+    "pretrain": BASE | NUMBERS | {"modes", "tasks", "train"},
+    "runs": BASE | NUMBERS | {"modes", "tasks", "train", "pretrain"},
+    "study": BASE | NUMBERS | {"modes", "tasks", "train", "pretrain", "runs"},
+    "report": BASE | NUMBERS | {"modes", "tasks", "train", "pretrain", "runs", "study"},
     "__main__": {"cli"},
-    "supervised": BASE
-    | {"cache", "engine", "finetuning", "planning", "reporting", "runs", "tasks"},
-    "reporting": BASE | {"config", "data", "evaluation", "models", "planning", "tasks"},
-    "pretraining": BASE | {"data", "engine", "models", "tasks", "teaching"},
-    "teaching": BASE | {"data", "evaluation", "models"},
-    "planning": BASE
-    | {"config", "data", "finetuning", "models", "modes", "ranges", "runs", "tasks"},
-    "upstream_planning": BASE
-    | {"data", "engine", "models", "modes", "planning", "ranges", "runs", "tasks"},
-    "grid": BASE
-    | {"cache", "evaluation", "finetuning", "planning", "ranges", "reporting", "runs", "tasks"},
-    "comparing": BASE | {"evaluation", "grid", "planning"},
-    "upstream_curve": BASE | {"engine", "evaluation", "grid", "metrics", "planning"},
-    "evaluation": BASE
-    | {"cache", "data", "engine", "finetuning", "metrics", "models", "modes", "tasks"},
 }
 CORE = set(ALLOWED)  # a method may import any core part, and no other method
+ALLOWED["cli"] = CORE | {"methods"}
+#: Imports that still run upwards; each goes when its room is rebuilt.
+WAITING = {"runs": {"cli"}, "study": {"cli", "report"}}
 
 
 def nlptl_imports(path):
@@ -74,7 +53,7 @@ def violations(package):
             if part == "methods":
                 allowed = target in CORE or (target == "methods" and below[:1] == rest[:1])
             else:
-                allowed = target == part or target in ALLOWED[part]
+                allowed = target == part or target in ALLOWED[part] | WAITING.get(part, set())
             if not allowed:
                 found.append(f"{path} may not import nlptl.{'.'.join([target, *below])}")
     assert checked > 0, f"found no nlptl imports under {package.resolve()}"
@@ -86,6 +65,6 @@ def test_imports_follow_the_map():
 
 
 def test_the_guard_sees_an_upward_import(tmp_path):
-    (tmp_path / "engine").mkdir()
-    (tmp_path / "engine" / "bad.py").write_text("from nlptl.tasks.base import Task\n")
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "bad.py").write_text("from nlptl.train.loop import fit\n")
     assert len(violations(tmp_path)) == 1

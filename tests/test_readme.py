@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nlptl.config import (
+from nlptl.cli.config import (
     CompareConfig,
     PretrainConfig,
     QAConfig,
@@ -14,7 +14,7 @@ from nlptl.config import (
     UpstreamCurveConfig,
     parse_args,
 )
-from nlptl.modes import BASE_RATES
+from nlptl.modes.base import BASE_RATES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -79,7 +79,7 @@ def test_recipes_are_straight_lines_of_at_most_60_lines():
 
 
 def test_configurations_of_recipes_load(tmp_path):
-    from nlptl.config import load_yaml, to_yaml
+    from nlptl.cli.config import load_yaml, to_yaml
 
     paths = sorted((ROOT / "recipes/configs").glob("*.yaml"))
     assert len(paths) >= 3

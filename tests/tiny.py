@@ -3,7 +3,7 @@
 import torch
 from transformers import AutoConfig
 
-from nlptl.models.building import train_byte_level_bpe, train_unigram, train_wordpiece
+from nlptl.pretrain.building import train_byte_level_bpe, train_unigram, train_wordpiece
 
 FAMILIES = ("bert", "roberta", "t5")
 DEPTH = 3  # T5: of each stack

@@ -94,7 +94,7 @@ def limit(splits: Mapping[str, Any], strata: Callable[[Any], Sequence[Any]], con
     Args:
         splits: Split name to dataset.
         strata: A dataset to the stratum of each row.
-        config: A :class:`nlptl.config.SupervisedConfig`.
+        config: A :class:`nlptl.cli.config.SupervisedConfig`.
     """
     most = {"train": config.max_train_examples}
     return {

@@ -111,7 +111,7 @@ def load_splits(
 
 
 def load_asked(config: Any, *, read: Reader = read_table) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read what a :class:`nlptl.config.SupervisedConfig` asks for.
+    """Read what a :class:`nlptl.cli.config.SupervisedConfig` asks for.
 
     Returns:
         The splits, and a record of where they came from.

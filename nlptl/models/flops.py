@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.models.adapters import is_lora, plain
+from nlptl.models.frozen_stem import frozen_blocks
 from nlptl.models.layer_map import layer_map
-from nlptl.models.lora import is_lora, plain
 from nlptl.models.one_token import can_read_one_token
-from nlptl.models.prefix import frozen_blocks
 
 
 def block_forward(
@@ -61,7 +61,7 @@ def training_flops(
     or, cached, 1 in all instead of 1 an epoch.
 
     Args:
-        model: After :func:`nlptl.modes.apply_mode`, wrapped by peft or not.
+        model: After :func:`nlptl.modes.base.apply_mode`, wrapped by peft or not.
         lengths: Tokens of each training text, or window.
         epochs: Passes over them.
         cached: Whether the states of the frozen blocks were kept.

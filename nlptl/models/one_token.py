@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nlptl.exchange import exchanged
+from nlptl.models.adapters import plain
+from nlptl.models.exchange import exchanged
 from nlptl.models.layer_map import layer_map
-from nlptl.models.lora import plain
 
 
 def can_read_one_token(model: Any) -> bool:

@@ -12,9 +12,10 @@ from nlptl.data.encoding import content_hash, encode_texts, tokenizer_hash
 from nlptl.data.sources import read_table
 from nlptl.data.squad import normalize, read_questions
 from nlptl.models.loading import load_tokenizer
-from nlptl.tasks import qa, sentiment
-from nlptl.tasks.qa import QuestionAnswering
-from nlptl.tasks.sentiment import Sentiment
+from nlptl.tasks import classification as sentiment
+from nlptl.tasks import question_answering as qa
+from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.question_answering import QuestionAnswering
 
 COLUMNS = {"question": "question", "context": "context", "answers": "answers"}
 
@@ -80,7 +81,7 @@ def test_another_process_finds_the_windows(tmp_path, checkpoints):
 import sys
 from nlptl.data.squad import normalize, read_questions
 from nlptl.models.loading import load_tokenizer
-from nlptl.tasks import qa
+from nlptl.tasks import question_answering as qa
 from pathlib import Path
 if sys.argv[1] == "find":
     qa._windows = None

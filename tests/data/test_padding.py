@@ -5,13 +5,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from nlptl.cache.ragged import Ragged
 from nlptl.data.batching import LengthBatches
 from nlptl.data.padding import pad, padded_length, real_tokens
 from nlptl.errors import ModelError
 from nlptl.models.loading import longest_input
 from nlptl.records import Batch
-from nlptl.tasks.sentiment import Sentiment
+from nlptl.tasks.classification import Sentiment
+from nlptl.train.stem_cache.ragged import Ragged
 
 ROWS = [{"input_ids": [5, 6, 7]}, {"input_ids": [8] * 9}]
 

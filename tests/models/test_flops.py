@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from nlptl.models.flops import block_forward, training_flops
-from nlptl.modes import apply_mode, parse_mode
+from nlptl.modes.base import apply_mode, parse_mode
 
 BLOCK, DECODER = 67_584, 102_400
 

@@ -11,12 +11,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSequenceClassification
 
-from nlptl.exchange import exchanged
+from nlptl.models.exchange import exchanged
 from nlptl.models.flops import block_forward, training_flops
+from nlptl.models.frozen_stem import Prefix
 from nlptl.models.layer_map import layer_map
 from nlptl.models.one_token import can_read_one_token, last_block_for_one_token
-from nlptl.models.prefix import Prefix
-from nlptl.modes import apply_mode, parse_mode
+from nlptl.modes.base import apply_mode, parse_mode
 
 LENGTHS = (7, 4, 9, 2)
 

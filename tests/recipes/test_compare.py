@@ -7,11 +7,11 @@ import pytest
 from launching import run_in_process
 from scipy import stats
 
-from nlptl.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yaml
+from nlptl.cli.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yaml
 from nlptl.errors import ConfigError, UserError
-from nlptl.evaluation.comparison import Pair, recommend
-from nlptl.evaluation.statistics import Difference
-from nlptl.upstream_curve import checkpoints, upstream_slope
+from nlptl.stats.bootstrap import Difference
+from nlptl.study.comparison import Pair, recommend
+from nlptl.study.upstream_curve import checkpoints, upstream_slope
 
 
 def flags(checkpoint, reviews, directory, *more):
@@ -38,9 +38,7 @@ def test_compare_writes_table_picture_and_advice(
     for row in rows.values():
         assert row["mean"] == pytest.approx(np.mean(row["scores"])) and len(row["scores"]) == 2
     assert found["sentence"] in capsys.readouterr().out
-    monkeypatch.setattr(
-        "nlptl.evaluation.arms.finetune", None
-    )  # a finished cell is never run again
+    monkeypatch.setattr("nlptl.study.arms.finetune", None)  # a finished cell is never run again
     run_in_process("compare", *given, *modes)
     again = json.loads((tmp_path / "out/compare.json").read_text())
     assert again == found
@@ -63,7 +61,7 @@ def test_compare_writes_table_picture_and_advice(
 
 
 def test_parallel_processes_give_the_same(masked_lm_checkpoint, reviews, tmp_path, monkeypatch):
-    from nlptl.evaluation import cells
+    from nlptl.study import cells
 
     given = flags(
         masked_lm_checkpoint, reviews, tmp_path / "out", "--seeds", 2, "--mode", "head-only"

@@ -5,12 +5,12 @@ import json
 import pytest
 from launching import command
 
-from nlptl.cli import predict
-from nlptl.config import QAConfig, SentimentConfig, load_yaml
+from nlptl.cli.config import QAConfig, SentimentConfig, load_yaml
+from nlptl.cli.main import predict
 from nlptl.errors import DataError, ModelError, UserError
-from nlptl.predictors import load_predictor
-from nlptl.tasks.qa import prepare_qa
-from nlptl.tasks.sentiment import prepare_sentiment
+from nlptl.runs.predictor import load_predictor
+from nlptl.tasks.classification import prepare_sentiment
+from nlptl.tasks.question_answering import prepare_qa
 
 
 def lines(path):

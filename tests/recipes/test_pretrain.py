@@ -10,12 +10,12 @@ from launching import command, result, run_in_process, took_long
 from safetensors.torch import load_file
 from tiny import WORDS, sentences
 
-from nlptl.config import PretrainConfig, load_yaml
-from nlptl.engine.setup import new_accelerator
+from nlptl.cli.config import PretrainConfig, load_yaml
+from nlptl.cli.pretrain import default_rate, prepare_pretraining, pretraining_plan, read_corpus
 from nlptl.errors import ConfigError, DataError, UserError
 from nlptl.models.loading import load_config, load_tokenizer
-from nlptl.modes import parse_mode
-from nlptl.upstream_planning import default_rate, prepare_pretraining, pretraining_plan, read_corpus
+from nlptl.modes.base import parse_mode
+from nlptl.train.setup import new_accelerator
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_a_finished_run_is_not_trained_again(corpus, finished, capsys):
 
 def test_killed_while_it_saves_it_trains_nothing_again(corpus, tmp_path, monkeypatch):
     """Updates 10 and 12 have checkpoints: the last one always has."""
-    from nlptl import runs
+    from nlptl.runs import directory as runs
 
     def cut(*_):
         raise KeyboardInterrupt
@@ -141,15 +141,15 @@ def test_killed_while_it_saves_it_trains_nothing_again(corpus, tmp_path, monkeyp
     assert result(tmp_path / "run")["reload_difference"] is None
     kept = sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir())
     assert kept == ["update-0000010", "update-0000012"]
-    monkeypatch.setattr("nlptl.engine.loop._read_loss", cut)  # after an update
+    monkeypatch.setattr("nlptl.train.loop._read_loss", cut)  # after an update
     run_in_process("pretrain", *flags(corpus, tmp_path / "run", updates=12), "--resume")
     assert result(tmp_path / "run")["reload_difference"] <= 1e-6
     assert (tmp_path / "run/model/model.safetensors").exists()
 
 
 def test_a_model_that_reads_back_otherwise_is_told(corpus, tmp_path, monkeypatch):
-    from nlptl import runs
     from nlptl.errors import RunError
+    from nlptl.runs import directory as runs
 
     save = runs.save_pretrained
 
@@ -164,7 +164,7 @@ def test_a_model_that_reads_back_otherwise_is_told(corpus, tmp_path, monkeypatch
 
 
 def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path, monkeypatch):
-    from nlptl.engine.hooks import ProgressBar
+    from nlptl.train.hooks import ProgressBar
 
     class PowerCut(Exception):
         pass
@@ -253,7 +253,7 @@ def test_two_processes_resume_exactly_and_only_as_two(corpus, finished, tmp_path
 def test_killed_before_its_first_checkpoint_the_log_begins_anew(
     corpus, finished, tmp_path, monkeypatch
 ):
-    from nlptl.engine.hooks import ProgressBar
+    from nlptl.train.hooks import ProgressBar
 
     class PowerCut(Exception):
         pass
@@ -409,7 +409,7 @@ def test_a_head_that_no_checkpoint_had_trains_under_lora_and_is_recorded(
     corpus, checkpoints, tmp_path
 ):
     """The tiny body has no LM head; its output bias starts at 0 and must move."""
-    from nlptl.pretraining import START
+    from nlptl.pretrain.pretrain import START
 
     given = ("--model", checkpoints["bert"], "--corpus", corpus, "--mode", "lora", "--updates", 3)
     run_in_process(
@@ -430,7 +430,7 @@ def test_a_head_that_no_checkpoint_had_takes_nothing_from_its_random_start(
     corpus, checkpoints, tmp_path
 ):
     """The body is the mean of before and after; the LM head is as it was trained."""
-    from nlptl.pretraining import START
+    from nlptl.pretrain.pretrain import START
 
     given = ("--model", checkpoints["bert"], "--corpus", corpus, "--updates", 3, "--held-out", 20)
     for name, more in (("plain", ()), ("mixed", ("--start-share", 0.5))):
@@ -446,9 +446,9 @@ def test_a_head_that_no_checkpoint_had_takes_nothing_from_its_random_start(
 
 def test_lora_begins_alike_whether_the_start_is_built_or_read_back(corpus, checkpoints, tmp_path):
     """Building draws an LM head, reading it back draws nothing: what comes next must not tell them apart."""
-    from nlptl.engine.setup import start_accelerator
-    from nlptl.modes import apply_mode
-    from nlptl.pretraining import start_model
+    from nlptl.modes.base import apply_mode
+    from nlptl.pretrain.pretrain import start_model
+    from nlptl.train.setup import start_accelerator
 
     own = {"model": str(checkpoints["bert"]), "mode": "lora", "corpus": (str(corpus),)}
     ready = prepare_pretraining(PretrainConfig(**own, output_dir=tmp_path))
@@ -467,8 +467,8 @@ def test_a_teachers_states_are_computed_once_and_predicted(
     corpus, finished, checkpoints, tmp_path, monkeypatch
 ):
     """Each value standardised, by hand from the teacher's own states; a resumed run goes on exactly."""
-    from nlptl.engine.setup import new_accelerator
-    from nlptl.evaluation.probe import pooled_states
+    from nlptl.train.features import pooled_states
+    from nlptl.train.setup import new_accelerator
 
     teacher = checkpoints["roberta"]
     given = flags(corpus, tmp_path / "run", updates=20)
@@ -498,7 +498,7 @@ def test_a_teachers_states_are_computed_once_and_predicted(
     def never(*args, **more):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("nlptl.teaching._compute", never)
+    monkeypatch.setattr("nlptl.pretrain.teaching._compute", never)
     whole = load_file(tmp_path / "run/model/model.safetensors")
     unfinish(tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints/update-0000020")
@@ -511,8 +511,8 @@ def test_a_teachers_states_are_computed_once_and_predicted(
 
 def test_a_new_models_words_start_from_its_teacher(corpus, checkpoints, tmp_path, monkeypatch):
     """Once: a run that is killed before its first checkpoint reads them back, and ends in the same weights."""
-    import nlptl.pretraining as module
-    from nlptl.pretraining import START
+    import nlptl.pretrain.pretrain as module
+    from nlptl.pretrain.pretrain import START
 
     calls, real = [], module.taught_embeddings
 
@@ -594,7 +594,7 @@ def test_a_corpus_that_grew_is_told_before_a_run_goes_on(corpus, tmp_path):
 
 def test_a_word_that_changed_is_told_before_a_run_goes_on(corpus, tmp_path):
     """As many pieces of the same lengths; a run of before, which kept no hash of tokens, goes on as it did."""
-    from nlptl.pretraining import PIECES, START
+    from nlptl.pretrain.pretrain import PIECES, START
 
     own, kept = tmp_path / "texts.txt", tmp_path / "run" / START / PIECES
     shutil.copy(corpus, own)
@@ -679,8 +679,8 @@ def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path
 
 def test_without_a_flag_the_bundled_checkpoint_goes_on_with_the_bundled_texts(monkeypatch):
     """Five epochs over 720 short reviews; a few are longer than a piece has room for."""
-    monkeypatch.setattr("nlptl.upstream_planning.claim_directory", lambda config: None)
-    monkeypatch.setattr("nlptl.upstream_planning.check_directory", lambda config: None)
+    monkeypatch.setattr("nlptl.cli.pretrain.claim_directory", lambda config: None)
+    monkeypatch.setattr("nlptl.cli.pretrain.check_directory", lambda config: None)
     ready = prepare_pretraining(PretrainConfig())
     assert ready.config.model == "bundled/bert" and ready.config.architecture is None
     assert (len(ready.documents), len(ready.held_out)) == (720, 80)

@@ -96,8 +96,8 @@ def test_missing_splits_are_carved_by_passage(checkpoints, tmp_path):
         rows["answers"].append({"text": ["Ada"], "answer_start": [0]})
     from datasets import Dataset
 
-    from nlptl.config import QAConfig
-    from nlptl.tasks.qa import prepare_qa
+    from nlptl.cli.config import QAConfig
+    from nlptl.tasks.question_answering import prepare_qa
 
     Dataset.from_dict(rows).to_parquet(tmp_path / "x.parquet")
     _, splits, record = prepare_qa(

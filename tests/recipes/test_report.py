@@ -6,9 +6,9 @@ import shutil
 import pytest
 from launching import QA_FLAGS, command, questions, run_in_process
 
-from nlptl.config import SentimentConfig, parse_args
+from nlptl.cli.config import SentimentConfig, parse_args
+from nlptl.cli.report import report_directory
 from nlptl.errors import ConfigError, DataError
-from nlptl.reporting import report_directory
 
 
 @pytest.fixture(scope="module")

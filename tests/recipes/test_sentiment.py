@@ -121,8 +121,8 @@ def test_plain_transformers_opens_every_run_in_a_fresh_process(runs, reviews, tm
         ids = [json.loads(line)["id"] for line in lines]
         assert ids == list(range(24))
         # Without a column "id" the id is the row of the carved test split: ask the data again.
-        from nlptl.config import SentimentConfig, load_yaml
-        from nlptl.tasks.sentiment import prepare_sentiment
+        from nlptl.cli.config import SentimentConfig, load_yaml
+        from nlptl.tasks.classification import prepare_sentiment
 
         config = SentimentConfig(**load_yaml(SentimentConfig, directory / "config.yaml"))
         _, splits, _ = prepare_sentiment(config)

@@ -6,9 +6,9 @@ import shutil
 import pytest
 from launching import command, run_in_process
 
-from nlptl.config import SentimentConfig
+from nlptl.cli.config import SentimentConfig
 from nlptl.errors import ConfigError, UserError
-from nlptl.runs import claim_directory, given_back
+from nlptl.runs.directory import claim_directory, given_back
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_an_output_directory_that_cannot_be(refused, tmp_path, monkeypatch):
     def denied(self, **given):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("nlptl.runs.Path.mkdir", denied)
+    monkeypatch.setattr("nlptl.runs.directory.Path.mkdir", denied)
     with pytest.raises(ConfigError, match=r"cannot be written to \(Permission denied\)"):
         claim_directory(SentimentConfig(output_dir=tmp_path / "out"))
 

@@ -8,8 +8,8 @@ from launching import command, result, run_in_process, took_long
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
-from nlptl import reporting
-from nlptl.config import SentimentConfig, load_yaml
+from nlptl.cli import report as reporting
+from nlptl.cli.config import SentimentConfig, load_yaml
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +84,7 @@ def test_accelerate_launch_with_mixed_precision_and_a_tracker(checkpoints, revie
 def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
     checkpoints, reviews, tmp_path, monkeypatch
 ):
-    from nlptl.engine import hooks
+    from nlptl.train import hooks
 
     flags = ["--model", checkpoints["bert"], "--train-file", reviews, "--epochs", 4]
     run_in_process("sentiment", *flags, "--output-dir", tmp_path / "whole")
@@ -131,7 +131,7 @@ def test_a_run_whose_model_was_not_read_back_is_not_finished(
     checkpoints, reviews, tmp_path, monkeypatch, capsys
 ):
     """The power fails after the figures were written, and before the model was."""
-    from nlptl import runs as saving
+    from nlptl.runs import directory as saving
 
     flags = ["--model", checkpoints["bert"], "--train-file", reviews, "--epochs", 1]
     flags += ["--output-dir", tmp_path / "run"]

@@ -15,13 +15,13 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from nlptl.pretrain.masked_lm import MaskedLM
+from nlptl.pretrain.objectives import upstream_step
+from nlptl.pretrain.span_corruption import SpanCorruption
 from nlptl.records import Batch
 from nlptl.tasks.base import supervised_step
-from nlptl.tasks.masked_lm import MaskedLM
-from nlptl.tasks.objectives import upstream_step
-from nlptl.tasks.qa import QuestionAnswering
-from nlptl.tasks.sentiment import Sentiment
-from nlptl.tasks.span_corruption import SpanCorruption
+from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.question_answering import QuestionAnswering
 
 WINDOW = {"first": 2, "starts": [0, 4, 9], "null": 0}
 QUESTIONS = [

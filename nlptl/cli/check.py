@@ -1,0 +1,310 @@
+"""From a configuration to settings without a blank: checked, and with the defaults filled in."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from nlptl.cli.ranges import check_numbers, with_sound_numbers
+from nlptl.data.encoding import splits_hash
+from nlptl.errors import ConfigError, DataError, Problems
+from nlptl.models.adapters import check_targets
+from nlptl.models.layer_map import check_family, depth
+from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.modes.base import Mode, check_above, check_depth, default_learning_rate, parse_mode
+from nlptl.pretrain.building import check_growth
+from nlptl.pretrain.corpus import read_documents
+from nlptl.runs.directory import check_directory, claim_directory
+from nlptl.tasks.base import Task
+from nlptl.train.finetune import Settings, default_epochs
+from nlptl.train.terminal import is_main_process, say
+
+#: Documents of --upstream-text that are read at most.
+DOCUMENTS = 5000
+
+C = TypeVar("C")
+#: Configuration to task, splits and their record.
+PrepareData = Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
+
+
+def check_tracker(name: str | None) -> None:
+    """Make sure that Accelerate knows a tracker and that its package is there.
+
+    Raises:
+        ConfigError: With those that can be used now.
+    """
+    if name is None:
+        return
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    ready = [str(getattr(t, "value", t)) for t in get_available_trackers()]
+    if name not in ready:
+        known = sorted(str(getattr(key, "value", key)) for key in LOGGER_TYPE_TO_CLASS)
+        what = "its package is not installed" if name in known else "there is no such tracker"
+        raise ConfigError(
+            f"--tracker {name}: {what}. Ready here: {', '.join(ready) or 'none'}; Accelerate knows "
+            f"{', '.join(known)}."
+        )
+
+
+def read_mode(config: Any) -> Mode:
+    """Parse ``--mode`` and LoRA's flags, and check a depth against the checkpoint's.
+
+    Raises:
+        ModeError: If there is no such mode, or the model has fewer blocks.
+        ModelError: If the checkpoint cannot be read.
+    """
+    return parse_mode(
+        config.mode,
+        rank=config.lora_rank,
+        alpha=config.lora_alpha,
+        targets=config.lora_targets or None,
+    )
+
+
+def check_model(name: str, max_length: int | None) -> tuple[str, int, int]:
+    """Read a checkpoint's configuration and tokenizer.
+
+    Returns:
+        Its family, its width and its number of blocks.
+
+    Raises:
+        ModelError: If it cannot be used.
+    """
+    config = load_config(name)
+    longest_input(config, load_tokenizer(name), max_length)
+    check_family(config.model_type)
+    return config.model_type, config.hidden_size, sum(depth(config))
+
+
+def check_precision(family: str) -> None:
+    """Make sure that what ``accelerate launch --mixed_precision`` asks for can work.
+
+    Raises:
+        ConfigError: For fp16 without an accelerator, or on T5, whose checkpoints overflow in it.
+    """
+    if os.environ.get("ACCELERATE_MIXED_PRECISION") != "fp16":
+        return
+    import torch
+
+    if not torch.accelerator.is_available():
+        raise ConfigError(
+            "--mixed_precision fp16 needs a GPU, and there is none here; use bf16 or no."
+        )
+    if family == "t5":
+        raise ConfigError(
+            "--mixed_precision fp16: T5 was pretrained in bf16, and its activations overflow in fp16. Use "
+            "bf16 or no."
+        )
+
+
+def upstream_texts(name: str | None) -> list[str] | None:
+    """The first texts of a corpus that forgetting shall be measured on; None where none is named.
+
+    Args:
+        name: ``--upstream-text``.
+
+    Raises:
+        DataError: If it cannot be read, or holds nothing but blanks.
+    """
+    if name is None:
+        return None
+    table = read_documents(name, "text", "--upstream-text")
+    texts = [text for text in table.select(range(min(DOCUMENTS, len(table))))["text"][:] if text]
+    if not any(text.strip() for text in texts):
+        raise DataError(
+            f"--upstream-text {name}: its first {DOCUMENTS:,} rows hold no text; expected some held-out text."
+        )
+    return texts
+
+
+def check_cache(asked: str, mode: Mode) -> None:
+    """Make sure that a cache that was asked for has something to keep.
+
+    Raises:
+        ConfigError: If the mode changes something in or below every block.
+    """
+    if asked in ("memory", "disk") and not mode.has_prefix:
+        raise ConfigError(
+            f"--cache {asked}: under --mode {mode.name} every block changes or lies above something that "
+            "does, so none can be cached. Use auto or off, or freeze blocks."
+        )
+
+
+def check_adapters(mode: Mode, blocks: int, name: str) -> None:
+    """Make sure that LoRA's adapters find their layers in a checkpoint of so many blocks.
+
+    Raises:
+        ModeError: If no block is left for them, or ``--lora-targets`` names no layer.
+    """
+    check_above(mode, blocks, name)
+    if mode.targets:
+        check_targets(load_config(name), mode.targets, above=mode.blocks)
+
+
+def check_training(config: Any) -> tuple[Mode, str, int]:
+    """Check everything about training a checkpoint that needs no data, all mistakes at once.
+
+    Returns:
+        The mode, and the model's family and width.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    mode = check_flags(config, problems)
+    length = with_sound_numbers(config).max_length
+    model = problems.run(check_model, config.model, length)
+    if model:
+        problems.run(check_precision, model[0])
+    if mode:
+        problems.run(check_cache, getattr(config, "cache", "off"), mode)
+    # A pretraining may grow the model before.
+    blocks = max(model[2] if model else 0, getattr(config, "depth", None) or 0)
+    if mode and model and mode.kind == "freeze-lower":
+        problems.run(check_depth, mode.blocks, blocks, config.model)
+    if mode and model and mode.kind == "lora":
+        problems.run(check_adapters, mode, blocks, config.model)
+    if model and getattr(config, "depth", None) is not None:
+        problems.run(check_growth, load_config(config.model), config.depth)
+    problems.raise_if_any()
+    assert mode and model  # raised above otherwise
+    return mode, model[0], model[1]
+
+
+def check_flags(config: Any, problems: Problems) -> Mode | None:
+    """Check numbers, tracker and mode; what is wrong is noted.
+
+    Returns:
+        The mode, if it can be read.
+    """
+    problems.run(check_numbers, config)
+    problems.run(check_tracker, config.tracker)
+    return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is told once
+
+
+def fill_in(config: C, mode: Mode, family: str, width: int, examples: int) -> C:
+    """Replace every None that has a default by that default."""
+    known: Any = config
+    changes: dict[str, Any] = {}
+    if known.learning_rate is None:
+        changes["learning_rate"] = default_learning_rate(mode, family, width)
+    if known.epochs is None:
+        changes["epochs"] = default_epochs(mode, examples, known.batch_size)
+    return dataclasses.replace(known, **changes)
+
+
+def defaults_used(config: Any) -> list[str]:
+    """Names of the flags that stand at their defaults."""
+    return [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.default is not dataclasses.MISSING and getattr(config, field.name) == field.default
+    ]
+
+
+def settings_of(config: Any, mode: Mode, seed: int) -> Settings:
+    """The settings of one seed's run."""
+    return Settings(
+        model=config.model,
+        mode=mode,
+        learning_rate=config.learning_rate,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        accumulation=config.gradient_accumulation_steps,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        max_norm=config.max_grad_norm or None,
+        max_length=config.max_length,
+        patience=config.patience,
+        seed=seed,
+        cache=config.cache,
+        compile=config.compile,
+        checkpointing=config.gradient_checkpointing,
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is checked and ready to go.
+
+    Attributes:
+        config: Without a blank; also in the run's ``config.yaml``.
+        mode: What trains.
+        task: What the examples mean.
+        splits: ``train``, ``validation``, ``test``.
+        record: For ``result.json``: the data's origin and hash, the flags that stood at their defaults, and
+            how it was launched; the hash alone for a report of a finished run.
+    """
+
+    config: Any
+    mode: Mode
+    task: Task
+    splits: dict[str, Any]
+    record: dict[str, Any]
+
+    def settings(self, seed: int) -> Settings:
+        """The settings of one seed's run."""
+        return settings_of(self.config, self.mode, seed)
+
+
+def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
+    """A function that reads the data of a configuration, with its splits and subsets by ``--split-seed``.
+
+    A run of ``--seeds N`` has a seed of its own, but the data of the first; by its own seed it would carve
+    another test set than the one that it was scored on.
+
+    Args:
+        prepare_data: Draws by ``config.seed``.
+    """
+
+    def prepare(config: Any) -> tuple[Task, dict, dict]:
+        if config.split_seed is None:
+            return prepare_data(config)
+        return prepare_data(dataclasses.replace(config, seed=config.split_seed))
+
+    return prepare
+
+
+def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
+    """Check flags, checkpoint, data and output directory, and claim the directory.
+
+    Everything that can be wrong is found here, before any slow work, and told in one message.
+
+    Args:
+        config: A recipe's configuration.
+        prepare_data: Reads and checks the data: task, splits and their record.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    training = problems.run(check_training, config)
+    data = problems.run(prepare_data, with_sound_numbers(config))
+    problems.run(upstream_texts, config.upstream_text)
+    if is_main_process():  # the others would find its directory
+        problems.run(check_directory, config)
+    problems.raise_if_any()
+    assert training and data  # raised above otherwise
+    mode, family, width = training
+    task, splits, origin = data
+    for notice in origin.get("notices", ()):
+        say(f"note: {notice}")
+    filled = fill_in(config, mode, family, width, len(splits["train"]))
+    if is_main_process():
+        claim_directory(filled)
+    record = {
+        "data": {**origin, "sha256": splits_hash(splits)},
+        "defaults": defaults_used(config),
+        "launch": launch(),
+    }
+    return Prepared(filled, mode, task, splits, record)
+
+
+def launch() -> dict[str, Any]:
+    """Precision and number of processes, which a run's numbers depend on too."""
+    return {
+        "mixed_precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }

@@ -1,0 +1,390 @@
+"""From a pretraining configuration to what trains and for how long: checked, and without a blank."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from nlptl.cli.check import check_flags, check_precision, check_training, defaults_used, launch
+from nlptl.cli.ranges import with_sound_numbers
+from nlptl.errors import ConfigError, Problems, listed
+from nlptl.models.layer_map import check_family
+from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.modes.base import BASE_RATES, Mode, default_learning_rate
+from nlptl.pretrain.architecture import check_architecture, longest_position
+from nlptl.pretrain.building import SENTINELS, model_to_train
+from nlptl.pretrain.corpus import load_corpus, tokenize
+from nlptl.pretrain.masked_lm import MaskedLM
+from nlptl.pretrain.objectives import Objective
+from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
+from nlptl.runs.directory import check_directory, claim_directory
+from nlptl.train.optimizer import OPTIMIZERS
+from nlptl.train.setup import Plan, updates_for
+from nlptl.train.terminal import is_main_process
+
+#: Flags that say what a new model is like; any of them asks for one.
+NEW_MODEL = ("architecture", "tokenizer", "width", "positions", "vocab_size", "warm_start")
+#: Peak rate of AdamW for a whole checkpoint that goes on, at the width given: half of a new model's, which at
+#: a width of 768 is 8e-5 (Gururangan et al., 2020, adapted RoBERTa to a task's texts at 1e-4).
+GOING_ON, AT_WIDTH = 5e-4, 128
+#: What training goes on from, where no new model is asked for.
+START = "bundled/bert"
+#: A vocabulary from scratch: entries, and the fewest that a family's kind can be trained with (BERT's letters;
+#: RoBERTa's 256 bytes and 5 special tokens; T5's 100 sentinels and its letters).
+VOCABULARY, LEAST_VOCABULARY = 8192, {"bert": 100, "roberta": 261, "t5": 200}
+#: Where none are asked for: tokens a piece; updates of a new model; epochs of one that goes on, with as many
+#: updates at most.
+LENGTH, UPDATES, EPOCHS = 128, 10_000, 5
+
+
+def asks_for_new(config: Any) -> list[str]:
+    """The flags of :data:`NEW_MODEL` that a configuration sets."""
+    values = {name: getattr(config, name) for name in NEW_MODEL}
+    return [name for name, value in values.items() if value is not None and value is not False]
+
+
+def with_start(config: Any) -> Any:
+    """Say in a :class:`nlptl.cli.config.PretrainConfig` where training starts: a checkpoint or a new model."""
+    if config.model is not None:
+        return config
+    if not asks_for_new(config):
+        return dataclasses.replace(config, model=START)
+    changes: dict[str, Any] = {"architecture": config.architecture or "bert"}
+    if config.vocab_size is None and config.tokenizer is None:
+        changes["vocab_size"] = VOCABULARY
+    return dataclasses.replace(config, **changes)
+
+
+def check_start(config: Any) -> None:
+    """Make sure that no flag contradicts another about what training starts from and how long it takes.
+
+    Raises:
+        UserError: With all contradictions.
+    """
+    problems, given = Problems(), asks_for_new(config)
+    if config.model is not None and given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        problems.add(
+            f"--model {config.model} and {flags} contradict each other: the one goes on from a checkpoint as "
+            "it is, the others say what a new model is like. Leave out the one or the others."
+        )
+    if config.epochs is not None and config.updates is not None:
+        problems.add("--epochs and --updates both say how long to train; give one.")
+    if config.tokenizer is not None and config.vocab_size is not None:
+        problems.add(
+            "--tokenizer and --vocab-size: a tokenizer that is there has its size; give one."
+        )
+    problems.raise_if_any()
+
+
+def check_from_scratch(config: Any) -> tuple[Mode, str, int]:
+    """Check a configuration without a checkpoint, all mistakes at once.
+
+    Returns:
+        The mode, the new model's family, and 0 for its width, which no default depends on.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    mode = check_flags(config, problems)
+    config = with_sound_numbers(config)
+    sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
+    family = problems.run(check_architecture, config.architecture, **sizes)
+    if family:
+        problems.run(check_precision, family)
+        problems.run(check_sizes, config, family)
+    if mode and mode.kind != "full":
+        problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
+    problems.raise_if_any()
+    assert mode and family  # raised above otherwise
+    return mode, family, 0
+
+
+def check_sizes(config: Any, family: str) -> None:
+    """Make sure that a new model's vocabulary and positions can hold what they shall.
+
+    Raises:
+        UserError: If one cannot.
+    """
+    problems = Problems()
+    longest = longest_position(config.architecture, config.positions, config.max_length)
+    if config.max_length is not None and config.max_length > longest:
+        problems.add(
+            f"--max-length {config.max_length}: the new model takes at most {longest} tokens (--positions)."
+        )
+    least = LEAST_VOCABULARY[family]
+    if config.vocab_size is not None and config.vocab_size < least:
+        problems.add(
+            f"--vocab-size is {config.vocab_size}; expected {least} or more, which a {family}'s special "
+            "tokens and single letters take."
+        )
+    problems.raise_if_any()
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A pretraining run that is checked and ready to go.
+
+    Attributes:
+        config: Says what training starts from, and how; also in the run's ``config.yaml``.
+        mode: What trains.
+        objective: What is predicted.
+        documents: Training texts, a dataset with the column ``text``.
+        held_out: Texts set aside.
+        record: For ``result.json``: task, model, corpus, launch, and the flags that stood at their defaults.
+    """
+
+    config: Any
+    mode: Mode
+    objective: Objective
+    documents: Any
+    held_out: Any
+    record: dict[str, Any]
+
+    def build(self) -> tuple[Any, Any, frozenset[str]]:
+        """See :func:`nlptl.pretrain.building.model_to_train`."""
+        return model_to_train(self.config, self.objective, self.documents)
+
+
+def read_corpus(config: Any) -> tuple[Any, Any]:
+    """Training and held-out documents.
+
+    Raises:
+        UserError: If there are none, or they cannot be read.
+    """
+    if not config.corpus:
+        raise ConfigError("--corpus is missing; expected texts without labels, name[:weight].")
+    train, aside = load_corpus(config.corpus, column=config.text_column, held_out=config.held_out)
+    # What is scored is the same whatever the seed, so that the losses of runs compare.
+    return _some(train, config.max_train_examples, config.seed), _some(
+        aside, config.max_eval_examples, 0
+    )
+
+
+def _some(documents: Any, most: int | None, seed: int) -> Any:
+    if most is None or most >= len(documents):
+        return documents
+    return documents.shuffle(seed=seed).select(range(most))
+
+
+def prepare_pretraining(config: Any) -> Upstream:
+    """Check a :class:`nlptl.cli.config.PretrainConfig`, read its corpus, and claim the output directory.
+
+    Raises:
+        UserError: With every mistake, before any slow work.
+    """
+    problems, asked = Problems(), config
+    problems.run(check_start, config)
+    config = with_start(config)
+    sound = with_sound_numbers(config)
+    corpus = problems.run(read_corpus, sound)
+    check = check_from_scratch if config.model is None else check_training
+    checked = problems.run(check, config)
+    objective = problems.run(choose_objective, sound, checked[1]) if checked else None
+    problems.run(check_start_share, config, checked[0] if checked else None)
+    if objective:
+        problems.run(check_tokenizer, config, objective)
+    if isinstance(objective, SpanCorruption):
+        problems.run(check_spans, sound, objective)
+    if is_main_process():
+        problems.run(check_directory, config)
+    problems.raise_if_any()
+    assert checked and objective and corpus  # raised above otherwise
+    filled = fill_in_upstream(config, objective, *checked)
+    if is_main_process():
+        claim_directory(filled)
+    record = {
+        "task": filled.objective,
+        "model": config.model,
+        "architecture": config.architecture if config.model is None else None,
+        "mode": config.mode,
+        "lora": dataclasses.asdict(checked[0]) if checked[0].kind == "lora" else None,
+        "seed": config.seed,
+        "data": {"corpus": list(config.corpus), "text_column": config.text_column},
+        "defaults": defaults_used(asked),
+        "launch": launch(),
+    }
+    return Upstream(filled, checked[0], objective, *corpus, record)
+
+
+def fill_in_upstream(config: Any, objective: Objective, mode: Mode, family: str, width: int) -> Any:
+    """Replace every None and every ``auto`` that has a default by that default.
+
+    How many updates an epoch has is known only when the corpus is tokenized: see :func:`pretraining_plan`.
+    """
+    spans = isinstance(objective, SpanCorruption)
+    name = optimizer_of(config, objective, mode)
+    return dataclasses.replace(
+        config,
+        objective="span-corruption" if spans else "masked-lm",
+        optimizer=name,
+        learning_rate=config.learning_rate or default_rate(config, mode, family, width, name),
+        max_length=piece_length(config, family),
+    )
+
+
+def piece_length(config: Any, family: str) -> int:
+    """Tokens of a piece's input: as asked, or 128, and no more than the model takes."""
+    length = config.max_length or LENGTH
+    if config.model is None:
+        room = longest_position(config.architecture, config.positions, length)
+    else:  # no more than it takes, or --config would refuse what it takes back
+        room = check_family(family).positions(load_config(config.model))
+    return min(length, room or length)
+
+
+def check_spans(config: Any, task: SpanCorruption) -> None:
+    """Make sure that the vocabulary, or the one that will be trained, has enough sentinels.
+
+    Raises:
+        UserError: If not, or if there is no such tokenizer.
+    """
+    length = piece_length(config, "t5")
+    flag = "--tokenizer" if config.model is None else "--model"
+    name = config.tokenizer if config.model is None else config.model
+    if name is None:
+        return check_sentinels(task, length, SENTINELS)
+    tokenizer = load_tokenizer(name, split_special_tokens=False, flag=flag)
+    return check_sentinels(task, length, len(sentinel_ids(tokenizer)))
+
+
+def check_tokenizer(config: Any, objective: Objective) -> None:
+    """Make sure that a given tokenizer can be read and has the special tokens that the objective takes.
+
+    Raises:
+        UserError: If not.
+    """
+    if config.model is not None or config.tokenizer is None:
+        return
+    tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False, flag="--tokenizer")
+    needed = ("pad_token", "eos_token" if isinstance(objective, SpanCorruption) else "mask_token")
+    lacks = [name for name in needed if getattr(tokenizer, name) is None]
+    if lacks:
+        raise ConfigError(
+            f"--tokenizer {config.tokenizer}: it has no {listed(lacks)}, which this objective takes. Take "
+            "one of the new model's own family, or leave --tokenizer out to train one."
+        )
+
+
+def check_start_share(config: Any, mode: Mode | None) -> None:
+    """Make sure that there is a start whose weights can be mixed in, all mistakes at once.
+
+    Raises:
+        UserError: If the share is none, the model is new, or LoRA leaves the start as it is.
+    """
+    share, problems = config.start_share, Problems()
+    if not 0 <= share < 1:
+        problems.add(f"--start-share is {share}; expected 0 or more and less than 1.")
+    if share and config.model is None:
+        problems.add("--start-share needs --model: a model from scratch has nothing to keep.")
+    if share and mode and mode.kind == "lora":
+        problems.add(
+            "--start-share: under LoRA the start's weights stay as they are; lower --lora-alpha instead."
+        )
+    problems.raise_if_any()
+
+
+def choose_objective(config: Any, family: str) -> Objective:
+    """The upstream objective of a family, with the flags that belong to it.
+
+    Raises:
+        ConfigError: If the family has no such head, or a flag belongs to the other objective.
+    """
+    spans = family == "t5"
+    if config.objective not in ("auto", "span-corruption" if spans else "masked-lm"):
+        raise ConfigError(f"--objective {config.objective}: {family} has no head for that.")
+    problems = Problems()
+    if spans and (config.whole_words or config.bag_weight):
+        problems.add("--whole-words and --bag-weight belong to masked-lm, not to T5.")
+    width = problems.run(teacher_width, config.teacher) if config.teacher else 0
+    problems.raise_if_any()
+    taught: dict[str, Any] = {"teacher_width": width, "teacher_weight": config.teacher_weight}
+    if spans:
+        return SpanCorruption(config.mask_share, **taught)
+    return MaskedLM(config.mask_share, config.whole_words, config.bag_weight, **taught)
+
+
+def teacher_width(name: str) -> int:
+    """Values of a teacher's states of a piece: the mean at its middle block, and at its last.
+
+    Raises:
+        ModelError: If it is no checkpoint of a mapped family.
+    """
+    return 2 * load_config(name, flag="--teacher").hidden_size
+
+
+def pretraining_plan(
+    ready: Upstream, model: Any, tokenizer: Any, accelerator: Any
+) -> tuple[Plan, int]:
+    """How long to pretrain, and how.
+
+    Adam's second moment is short, as Liu et al. (2019) have it; T5 gets Adafactor, as Raffel et al. (2020);
+    see :func:`optimizer_of`.
+
+    Args:
+        ready: From :func:`prepare_pretraining`.
+        model: What trains; says how long its input may be.
+        tokenizer: Its tokenizer: how many pieces the corpus has, and so an epoch's updates, depends on it.
+        accelerator: Lets one process tokenize for all.
+
+    Returns:
+        The plan, and the tokens of a piece.
+    """
+    config = ready.config
+    length = longest_input(model.config, tokenizer, config.max_length, usual=LENGTH)
+    updates = config.updates
+    if updates is None and config.model is None and config.epochs is None:
+        updates = UPDATES
+    if updates is None:
+        room = ready.objective.room(length, tokenizer)
+        with accelerator.main_process_first():  # training finds the same pieces again
+            batches = math.ceil(
+                len(tokenize(ready.documents, tokenizer, room=room)) / config.batch_size
+            )
+        accumulation = config.gradient_accumulation_steps
+        updates = updates_for(config.epochs or EPOCHS, batches, accumulation)
+        updates = updates if config.epochs else min(updates, UPDATES)
+    plan = Plan(
+        optimizer=config.optimizer,
+        updates=updates,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        schedule=config.schedule,
+        accumulation=config.gradient_accumulation_steps,
+        max_norm=config.max_grad_norm or None,
+        betas=(0.9, 0.98),
+        compile=config.compile,
+        checkpointing=config.gradient_checkpointing,
+    )
+    return plan, length
+
+
+def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: str) -> float:
+    """The peak rate of a pretraining run that is given none.
+
+    A new model's is its optimizer's. A checkpoint that goes on gets half of that: under Adafactor, whose rates
+    are relative to each tensor's size, whatever the mode and width; under AdamW scaled to the width, and more
+    where blocks are frozen, as in fine-tuning. A head or LoRA alone has its own row there.
+    """
+    if config.model is None:
+        return OPTIMIZERS[optimizer]
+    if optimizer == "adafactor":
+        return OPTIMIZERS[optimizer] / 2
+    if mode.kind in ("head-only", "lora"):
+        return default_learning_rate(mode, family, width)
+    more = BASE_RATES[family][mode.kind] / BASE_RATES[family]["full"]
+    return float(f"{GOING_ON * more * AT_WIDTH / width:.2g}")
+
+
+def optimizer_of(config: Any, objective: Objective, mode: Mode) -> str:
+    """The optimizer's name; ``auto`` takes Adafactor for T5, else AdamW.
+
+    LoRA gets AdamW in every family: half of its matrices begin at zero, and Adafactor's steps are in
+    proportion to a tensor's size.
+    """
+    if config.optimizer != "auto":
+        return config.optimizer
+    t5 = isinstance(objective, SpanCorruption) and mode.kind != "lora"
+    return "adafactor" if t5 else "adamw"

@@ -1,0 +1,195 @@
+"""The transfer report of a run's directory: during the recipe, or afterwards."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlptl.cli.check import (
+    Prepared,
+    check_training,
+    drawn_by_split_seed,
+    launch,
+    upstream_texts,
+)
+from nlptl.cli.config import QAConfig, SentimentConfig, load_yaml
+from nlptl.data.encoding import splits_hash
+from nlptl.errors import ConfigError, ModelError, listed
+from nlptl.models.loading import load_config, quiet_transformers
+from nlptl.report.report import Tier, TransferReport, score_transfer
+from nlptl.study.cells import Cell, validation_scores
+from nlptl.tasks.base import Task
+from nlptl.tasks.classification import prepare_sentiment
+from nlptl.tasks.question_answering import prepare_qa
+from nlptl.train.terminal import is_main_process, say
+
+#: Task in the run's record to its flags and its data.
+RECIPES = {
+    "sentiment": (SentimentConfig, drawn_by_split_seed(prepare_sentiment)),
+    "qa": (QAConfig, drawn_by_split_seed(prepare_qa)),
+}
+
+
+def report_run(
+    ready: Prepared, directory: Path, tier: Tier, *, notes: Sequence[str] = ()
+) -> TransferReport:
+    """Report on a finished run, and write the report into its directory.
+
+    Args:
+        ready: The run's task, data and settings; ``config`` says whether to draw curves, and which text
+            forgetting is measured on.
+        directory: Where the run lies.
+        tier: How many seeds.
+        notes: More warnings.
+    """
+    config = ready.config
+    seeds = [config.seed + i for i in range(config.seeds)]
+    known, lost, data = [], list(notes), ready.record["data"]["sha256"]
+    for number, seed in enumerate(seeds):
+        home = directory if not number else directory / "seeds" / str(seed)
+        try:
+            known.append(cell_of_run(ready.task, home, data=data))
+        except (OSError, ValueError, KeyError) as error:
+            lost.append(f"{home}: {error}; seed {seed} is trained again for the report.")
+    lost += launched_otherwise(directory)
+    adapted = None
+    try:
+        adapted = trained_model(ready.task, directory / "model")
+    except (OSError, ModelError) as error:
+        lost.append(
+            f"{directory / 'model'} cannot be opened ({str(error).splitlines()[0]}), so forgetting and shift "
+            + (
+                "are left out."
+                if any(cell.seed == config.seed for cell in known)
+                else "are those of the run that is made again."
+            )
+        )
+    for note in lost:
+        say(f"note: {note}")
+    adapter = directory / "adapter"
+    report = score_transfer(
+        ready.task,
+        ready.splits,
+        ready.settings(config.seed),
+        tier=tier,
+        curve=config.curve,
+        adapted=adapted,
+        known=known,
+        adapter=adapter if adapter.is_dir() else None,
+        upstream_texts=upstream_texts(config.upstream_text),
+        dataset=str(config.dataset if config.train_file is None else config.train_file),
+        run=str(directory),
+        notes=lost,
+    )
+    if is_main_process():
+        report.save(directory)
+    say(report.summary())
+    return report
+
+
+def report_directory(
+    directory: Path, *, tier: Tier, curve: bool = False, upstream_text: str | None = None
+) -> TransferReport:
+    """Report on a run that is finished, from what it left; its data must still be where it was.
+
+    Args:
+        directory: A run of recipes/sentiment.py or recipes/qa.py.
+        tier: How many seeds.
+        curve: Also smaller training sets.
+        upstream_text: Held-out text to measure forgetting with.
+
+    Raises:
+        UserError: If it is no such run, or its data or its checkpoint are gone.
+    """
+    record_path = directory / "result.json"
+    if not record_path.is_file() or not (directory / "config.yaml").is_file():
+        holds = sorted(p.name for p in directory.glob("*")) if directory.is_dir() else []
+        raise ConfigError(
+            f"{directory} is no finished run: expected result.json and config.yaml in it, found "
+            f"{listed(holds) or 'nothing'}. Give the --output-dir of recipes/sentiment.py or recipes/qa.py."
+        )
+    kind = json.loads(record_path.read_text("utf-8")).get("task")
+    if kind not in RECIPES:
+        raise ConfigError(
+            f"{record_path}: reports are made for {listed(list(RECIPES))}, found '{kind}'."
+        )
+    config_class, prepare = RECIPES[kind]
+    config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
+    config = replace(config, curve=curve, upstream_text=upstream_text)
+    mode, _, _ = check_training(config)
+    upstream_texts(config.upstream_text)
+    task, splits, _ = prepare(config)
+    ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
+    return report_run(ready, directory, tier)
+
+
+def trained_model(task: Task, directory: Path) -> Any:
+    """A run's model, float32, in eval mode.
+
+    Raises:
+        ModelError: If it is not there.
+    """
+    load_config(str(directory))
+    with quiet_transformers():
+        return task.auto_class.from_pretrained(directory, dtype=torch.float32).eval()
+
+
+def launched_otherwise(directory: Path) -> list[str]:
+    """A note, if the run had another precision or number of processes than what runs now."""
+    try:
+        then = json.loads((directory / "result.json").read_text("utf-8"))["launch"]
+    except (OSError, ValueError, KeyError):
+        return []  # damaged, which is told elsewhere, or of an older form
+    differ = [
+        f"{name} {then[name]}, now {now}" for name, now in launch().items() if then[name] != now
+    ]
+    if not differ:
+        return []
+    return [
+        f"{directory} was launched otherwise ({listed(differ)}), so the runs made here are not quite like it. "
+        "Launch the report as the run was."
+    ]
+
+
+def cell_of_run(task: Any, directory: Path, *, data: str | None = None) -> Cell:
+    """The outcome of a run from its ``result.json`` and ``predictions.jsonl``.
+
+    Args:
+        task: What the examples mean.
+        directory: Where the run lies.
+        data: :func:`nlptl.data.encoding.splits_hash` of the data that it must have had; None takes any.
+
+    Raises:
+        OSError: If one of them is missing.
+        ValueError: If one is damaged, or the data were others.
+        KeyError: If the record is of an older form.
+    """
+    record: Mapping[str, Any] = json.loads((directory / "result.json").read_text("utf-8"))
+    if data is not None and record["data"].get("sha256", data) != data:
+        raise ValueError("its data have changed since")
+    with (directory / "predictions.jsonl").open(encoding="utf-8") as lines:
+        predictions = [json.loads(line) for line in lines]
+    if len(predictions) != record["n"]["test"]:
+        raise ValueError(
+            f"predictions.jsonl has {len(predictions)} lines, expected {record['n']['test']}"
+        )
+    own = type(task).of_checkpoint(load_config(record["model"]), record["task_settings"])
+    history = record["history"]
+    best = record["selection"]["best_epoch"]
+    return Cell(
+        seed=record["seed"],
+        learning_rate=record["settings"]["learning_rate"],
+        scores=tuple(own.example_scores(predictions)),
+        validation=validation_scores(task, history),
+        best=next(i for i, line in enumerate(history) if line["epoch"] == best),
+        epochs=history[-1]["epoch"],
+        seconds=record["timing"]["train_seconds"],
+        flops=record["training_flops"],
+        peak_memory=record["peak_memory_mb"],
+        trainable=record["parameters"]["trainable"],
+        total=record["parameters"]["total"],
+        cache_bytes=int((record["cache"] or {}).get("bytes", 0)),
+    )

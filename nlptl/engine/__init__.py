@@ -1,1 +1,0 @@
-"""The loop and what stands around it; knows neither tasks nor modes."""

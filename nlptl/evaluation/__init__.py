@@ -1,1 +1,0 @@
-"""What a checkpoint is worth: upstream, and later downstream."""

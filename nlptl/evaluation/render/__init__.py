@@ -1,1 +1,0 @@
-"""The transfer report's forms: terminal, Markdown, page and pictures, all from one record."""

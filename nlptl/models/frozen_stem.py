@@ -1,0 +1,191 @@
+"""The frozen lower part of a model: run alone, and left out.
+
+A block that is left out keeps its place, its name and its parameters; only its ``forward`` is exchanged,
+on the object, for one that passes on what it gets. So checkpoints, optimizers and wrappers see the same
+model with and without its lower part.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlptl.models.adapters import plain
+from nlptl.models.exchange import exchanged
+from nlptl.models.layer_map import Family, layer_map
+
+
+def frozen_blocks(model: Any) -> int:
+    """How many of the lowest blocks never change: nothing in or below them trains, or drops out.
+
+    0 if the embeddings change, or only they are frozen.
+
+    Args:
+        model: A mapped model after :func:`nlptl.modes.base.apply_mode`, wrapped by peft or not.
+    """
+    base = plain(model)
+    layers = layer_map(base)
+    was = base.training
+    base.train()  # frozen modules stay in eval mode (modes.freeze)
+    try:
+        if not all(map(_is_constant, layers.embeddings)):
+            return 0
+        count = 0
+        for block in layers.blocks:
+            if not all(map(_is_constant, block)):
+                break
+            count += 1
+        return count
+    finally:
+        base.train(was)
+
+
+def _is_constant(module: nn.Module) -> bool:
+    return not any(p.requires_grad for p in module.parameters()) and not any(
+        inner.training for inner in module.modules()
+    )
+
+
+@dataclass
+class Prefix:
+    """The lowest blocks of a model, embeddings included.
+
+    Attributes:
+        model: A mapped model, wrapped by peft or not.
+        blocks: How many blocks, at least one; for T5 the encoder's, then the decoder's.
+    """
+
+    model: Any
+    blocks: int
+    _fed: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is known of a text at the border: ``states``, and ``encoder`` where T5's decoder goes on."""
+        encoder = len(self._stacks()[0])
+        inside_decoder = encoder < self.blocks < len(self._layers().blocks)
+        return ("states", "encoder") if inside_decoder else ("states",)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all blocks are in it, so that only the head is left."""
+        return self.blocks == len(self._layers().blocks)
+
+    @property
+    def width(self) -> int:
+        """Hidden size."""
+        return plain(self.model).config.hidden_size
+
+    @torch.no_grad()
+    def run(self, forward: Callable[[], object]) -> dict[str, Tensor]:
+        """States at the border, each ``(batch, length, width)``, float32.
+
+        Args:
+            forward: Runs the model on some inputs; the blocks above the border pass on what they get
+                meanwhile, so that they cost next to nothing.
+        """
+        encoder, _ = self._stacks()
+        caught: dict[str, Tensor] = {}
+
+        def catch(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                caught[name] = (output[0] if isinstance(output, tuple) else output).float()
+
+            return hook
+
+        layers = self._layers()
+        with ExitStack() as stack:
+            for block in layers.blocks[self.blocks :]:
+                stack.enter_context(_passing(layers.family, block[0]))
+            last = layers.blocks[self.blocks - 1][-1]
+            stack.callback(last.register_forward_hook(catch("states")).remove)
+            if "encoder" in self.names:
+                top = layers.blocks[len(encoder) - 1][-1]
+                stack.callback(top.register_forward_hook(catch("encoder")).remove)
+            forward()
+        return caught
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Within, the model starts at the border, with what :meth:`feed` was given last."""
+        base = plain(self.model).base_model
+        encoder, decoder = self._stacks()
+        layers = self._layers()
+        # Other states at each call: a compiler would start anew each time.
+        states: Any = torch.compiler.disable(self._states)
+        encoded: Any = torch.compiler.disable(self._encoder_output)
+        with ExitStack() as stack:
+            for number, block in enumerate(layers.blocks[: self.blocks]):
+                first = number in (0, len(encoder))
+                stack.enter_context(_passing(layers.family, block[0], states if first else None))
+                for closing in block[1:]:  # the norm that ends T5's encoder
+                    stack.enter_context(exchanged(closing, lambda states: states))
+            if decoder and self.blocks > len(encoder):
+                stack.enter_context(exchanged(base.encoder, encoded))
+            elif not decoder:
+                stack.enter_context(exchanged(base.embeddings, lambda **given: states()))
+            yield
+        self._fed = {}
+
+    def feed(self, states: Mapping[str, Tensor]) -> None:
+        """What the model shall go on from, as :meth:`run` gave it."""
+        self._fed = dict(states)
+
+    def fingerprint(self) -> str:
+        """Hash of all that the states depend on besides the inputs: weights, architecture, precision."""
+        base = plain(self.model)
+        found = sha256()
+        config = base.config.to_dict()
+        for name in ("id2label", "label2id", "problem_type", "architectures", "_name_or_path"):
+            config.pop(name, None)
+        kept = {key: str(value) for key, value in config.items()}
+        kept |= {"blocks": str(self.blocks), "attention": str(base.config._attn_implementation)}
+        found.update(json.dumps(kept, sort_keys=True).encode())
+        for number, module in enumerate(self._layers().lower(self.blocks)):
+            for name, tensor in module.state_dict().items():
+                found.update(f"{number}.{name}.{tensor.dtype}".encode())
+                found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
+
+    def _layers(self) -> Any:
+        return layer_map(plain(self.model))
+
+    def _stacks(self) -> tuple[list[Any], list[Any]]:
+        base = plain(self.model).base_model
+        blocks = list(self._layers().blocks)
+        seq2seq = getattr(base.config, "is_encoder_decoder", False)
+        count = base.config.num_layers if seq2seq else len(blocks)
+        return blocks[:count], blocks[count:]
+
+    def _states(self) -> Tensor:
+        return self._fed["states"]
+
+    def _encoder_output(self, input_ids: Any = None, **given: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        states = self._fed.get("encoder")
+        # Nothing reads the encoder where the whole decoder is left out.
+        return BaseModelOutput(last_hidden_state=self._states() if states is None else states)
+
+
+@contextmanager
+def _passing(
+    family: Family, block: nn.Module, states: Callable[[], Tensor] | None = None
+) -> Iterator[None]:
+    """Let a block pass on its input, or ``states``, in the form of its own output."""
+
+    # Two functions: torch.compile took one function with and without states for the same.
+    def through(hidden: Tensor, mask: Any = None, bias: Any = None, *_: Any, **__: Any) -> Any:
+        return family.pass_on(block, hidden, bias)
+
+    def fed(hidden: Tensor, mask: Any = None, bias: Any = None, *_: Any, **__: Any) -> Any:
+        assert states is not None
+        return family.pass_on(block, states(), bias)
+
+    with exchanged(block, through if states is None else fed):
+        yield

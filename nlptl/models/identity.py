@@ -1,0 +1,39 @@
+"""Which checkpoint is it? Hashes of weights, configuration and tokenizer."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+import torch
+
+from nlptl.data.encoding import tokenizer_hash
+from nlptl.models.loading import load_config, load_tokenizer, load_with_head
+
+
+def checkpoint_hash(name: str, *, task: Any = None) -> str:
+    """Hash of a checkpoint's weights, its configuration and its tokenizer.
+
+    Args:
+        name: The checkpoint.
+        task: Also count the head that the file holds for this task; None takes the body alone.
+    """
+    from transformers import AutoModel
+
+    kind, head = (AutoModel, {}) if task is None else (task.auto_class, task.head)
+    loaded = load_with_head(name, auto_class=kind, head=head)
+    found = sha256(architecture_hash(name).encode())
+    for key, tensor in sorted(loaded.model.state_dict().items()):
+        if key in loaded.new:  # drawn at random just now, such as a pooler that the file lacks
+            continue
+        found.update(f"{key}.{tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def architecture_hash(name: str) -> str:
+    """Hash of a checkpoint's configuration and tokenizer, whatever its weights."""
+    config = load_config(name).to_dict()
+    for key in ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"):
+        config.pop(key, None)
+    text = json.dumps(config, sort_keys=True, default=str)
+    return sha256(f"{text}|{tokenizer_hash(load_tokenizer(name))}".encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What trains: one registered pure function a mode."""

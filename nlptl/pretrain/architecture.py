@@ -1,0 +1,212 @@
+"""Architectures of new models: a family with depth and width, or a configuration file."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlptl.errors import ModelError, Problems, listed, suggest
+from nlptl.models.layer_map import FAMILIES, check_family
+from nlptl.models.loading import load_config, load_tokenizer
+
+#: Sizes of a model of which nothing but the family is given.
+DEPTH, WIDTH, POSITIONS = 12, 128, 256
+
+
+def is_family(architecture: str) -> bool:
+    """Whether ``--architecture`` names a family, and not a configuration."""
+    return architecture in FAMILIES and not Path(architecture).exists()
+
+
+def _is_bare(architecture: str) -> bool:
+    """Whether it is a family, one misspelt, or a hub name of one word."""
+    return not ("/" in architecture or Path(architecture).exists())
+
+
+def check_architecture(
+    architecture: str, *, depth: int | None, width: int | None, positions: int | None
+) -> str:
+    """Make sure that a model from scratch can be built.
+
+    Args:
+        architecture: ``bert``, ``roberta``, ``t5``; or what :meth:`transformers.AutoConfig.from_pretrained`
+            takes: a ``config.json``, a model directory, or a hub name.
+        depth: Blocks; None for the configuration's own, or 12.
+        width: Hidden size, a multiple of 32; None for the configuration's own, or 128.
+        positions: Longest input; None for the configuration's own, or 256.
+
+    Returns:
+        The family.
+
+    Raises:
+        UserError: With all that is wrong.
+    """
+    problems = Problems()
+    for name, value in (("depth", depth), ("positions", positions)):
+        if value is not None and value < 1:
+            problems.add(f"--{name} is {value}; expected a number above 0.")
+    config = None if is_family(architecture) else problems.run(_given_config, architecture)
+    if config is None and _is_bare(architecture):
+        if width is not None and (width < 1 or width % 32):
+            problems.add(
+                f"--width is {width}; expected a multiple of 32 (heads have 32 dimensions)."
+            )
+    elif width is not None:
+        problems.add("--width and a configuration in --architecture: the file says the width.")
+    problems.raise_if_any()
+    return config.model_type if config else architecture
+
+
+def new_config(
+    architecture: str,
+    *,
+    tokenizer: Any,
+    depth: int | None = None,
+    width: int | None = None,
+    positions: int | None = None,
+) -> Any:
+    """The configuration of a new model, with the tokenizer's vocabulary and special tokens.
+
+    A family alone gives heads of 32 dimensions, a feed-forward layer four times as wide, and dropout
+    0.1 (pretraining switches it off, see :func:`nlptl.pretrain.building.set_dropout`); a T5 gets two decoder
+    blocks besides ``depth`` encoder blocks, since the tasks here read texts and write little. A configuration
+    that is given says all but the weights' type, which is float32.
+
+    Args:
+        architecture: See :func:`check_architecture`.
+        tokenizer: Its size is the vocabulary's.
+        depth: See there.
+        width: See there.
+        positions: See there.
+
+    Raises:
+        UserError: See :func:`check_architecture`.
+    """
+    family = check_architecture(architecture, depth=depth, width=width, positions=positions)
+    if is_family(architecture):
+        config = _family_config(family, depth or DEPTH, width or WIDTH)
+        positions = positions or POSITIONS
+    else:
+        config = _given_config(architecture)
+        config.dtype = torch.float32
+        if depth is not None:
+            config.num_hidden_layers = depth
+    config.vocab_size = len(tokenizer)
+    config.pad_token_id = pad = tokenizer.pad_token_id
+    if family == "t5":
+        config.decoder_start_token_id = pad
+        config.eos_token_id = tokenizer.eos_token_id
+        return config
+    config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if positions is not None:
+        # RoBERTa's positions start behind the padding index.
+        config.max_position_embeddings = positions + (pad + 1 if family == "roberta" else 0)
+    return config
+
+
+def new_model(config: Any) -> Any:
+    """Build a model with random weights and its pretraining head."""
+    from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+    seq2seq = getattr(config, "is_encoder_decoder", False)
+    return (AutoModelForSeq2SeqLM if seq2seq else AutoModelForMaskedLM).from_config(config)
+
+
+def save_untrained(name: str, directory: Path, *, seed: int) -> None:
+    """Write a checkpoint's twin without pretraining: same architecture and tokenizer, random weights.
+
+    The weights are drawn as its configuration says, pretraining head included.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        directory: Where it goes; opens like any checkpoint.
+        seed: Of the weights.
+    """
+    from safetensors.torch import save_file
+
+    config = load_config(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = new_model(config)
+    # Not by save_pretrained: of several processes it writes in the first one only, and each has a folder
+    # of its own here.
+    tied = model.all_tied_weights_keys
+    weights = {key: value for key, value in model.state_dict().items() if key not in tied}
+    config.save_pretrained(directory)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    load_tokenizer(name, split_special_tokens=False).save_pretrained(directory)
+
+
+def longest_position(architecture: str, positions: int | None, asked: int | None) -> int:
+    """Tokens that a new model takes.
+
+    Args:
+        architecture: See :func:`check_architecture`.
+        positions: See there.
+        asked: ``--max-length``: a T5, whose positions are relative, takes any length.
+
+    Returns:
+        As ``positions`` or the configuration says, or 256; of a T5 without ``positions`` at least ``asked``.
+    """
+    if positions is not None:
+        return positions
+    if is_family(architecture):
+        limit, usual = None if architecture == "t5" else POSITIONS, POSITIONS
+    else:
+        config = _given_config(architecture)
+        limit, usual = check_family(config.model_type).positions(config), 512
+    return limit or max(usual, asked or 0)
+
+
+def _family_config(family: str, depth: int, width: int) -> Any:
+    from transformers import AutoConfig
+
+    if family == "t5":
+        return AutoConfig.for_model(
+            family,
+            d_model=width,
+            d_ff=4 * width,
+            d_kv=32,
+            num_heads=width // 32,
+            num_layers=depth,
+            num_decoder_layers=2,
+        )
+    return AutoConfig.for_model(
+        family,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=width // 32,
+        intermediate_size=4 * width,
+        type_vocab_size=1 if family == "roberta" else 2,
+        # BERT's 0.02 belongs to a width of 768: a narrow model needs larger weights for the same
+        # activations, and left the unigram plateau sooner with them.
+        initializer_range=round(0.02 * math.sqrt(768 / width), 4),
+    )
+
+
+def _given_config(name: str) -> Any:
+    from transformers import AutoConfig
+
+    path = Path(name)
+    if path.suffix == ".json" and not path.exists():
+        near = suggest(path.name, [p.name for p in path.parent.glob("*")])
+        raise ModelError(f"--architecture {name}: there is no such file.{near}")
+    if not path.is_file():
+        try:
+            return load_config(name, flag="--architecture")
+        except ModelError as error:
+            # Without a cause it is there, but of a family without a map.
+            if not _is_bare(name) or error.__cause__ is None:
+                raise
+            near = suggest(name, list(FAMILIES))
+            families = f"or name a family: {listed(list(FAMILIES))}."
+            raise ModelError(f"{str(error).removesuffix('.')}, {families}{near}") from error
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"--architecture {name}: is no model configuration ({str(error).splitlines()[0]})."
+        ) from error
+    check_family(config.model_type, f"--architecture {name}")
+    return config

@@ -1,0 +1,206 @@
+"""What a checkpoint forgot: its own pretraining objective, before and after fine-tuning."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nlptl.models.layer_map import layer_map
+from nlptl.models.loading import load_tokenizer, load_trained, longest_input
+from nlptl.pretrain.held_out import fixed_batches, objective_of, piece_losses
+from nlptl.pretrain.refit import head_inputs, output_transform, refitted_loss
+from nlptl.stats.bootstrap import CHUNK, DRAWS
+
+#: Texts whose pairwise similarities are compared: their number of pairs grows with its square.
+COMPARED = 400
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """How well the body still does what it was pretrained for.
+
+    Attributes:
+        objective: ``masked-lm``, ``span-corruption`` or ``sentence-similarity``.
+        unit: Of the three figures.
+        sequences: Pieces of text.
+        tokens: Predicted tokens.
+        before: Of the untouched checkpoint.
+        after: With the fine-tuned body.
+        loss: How much worse: after - before in nats, or before - after of a correlation.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        refit: Losses before and after with the head's transform refitted to each body
+            (:func:`nlptl.pretrain.refit.refitted_loss`); None where the head has none.
+    """
+
+    objective: str
+    unit: str
+    sequences: int
+    tokens: int
+    before: float
+    after: float
+    loss: float
+    low: float
+    high: float
+    refit: tuple[float, float] | None = None
+
+
+def with_body_of(language_model: Any, adapted: Any) -> Any:
+    """The pretrained language model with the embeddings and blocks of a fine-tuned one.
+
+    What stands above the blocks stays the original's, an output layer tied to the embeddings included: the
+    question is what the body forgot, not what a head could be refitted to.
+
+    Args:
+        language_model: The checkpoint with its pretraining head; not changed.
+        adapted: The fine-tuned model, of the same architecture, below peft's wrapper.
+
+    Returns:
+        A new model.
+    """
+    made = deepcopy(language_model)
+    own, given = below_the_head(made), dict(adapted.base_model.named_parameters())
+    below = {id(parameter) for parameter in own.values()}
+    _untie(getattr(made, layer_map(made).family.lm_head), below)
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(given[name])
+    return made
+
+
+def below_the_head(model: Any) -> dict[str, nn.Parameter]:
+    """Parameters of the embeddings and blocks, by their names in the body."""
+    layers = layer_map(model)
+    below = {id(p) for m in layers.lower(len(layers.blocks)) for p in m.parameters()}
+    return {name: p for name, p in model.base_model.named_parameters() if id(p) in below}
+
+
+def _untie(head: nn.Module, below: set[int]) -> None:
+    for module in head.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if id(parameter) in below:
+                setattr(module, name, nn.Parameter(parameter.detach().clone()))
+
+
+def forgetting(
+    name: str,
+    adapted: Any,
+    texts: Sequence[str],
+    *,
+    accelerator: Any,
+    most: int = 2000,
+    max_length: int = 128,
+    refit: bool = False,
+) -> Forgetting:
+    """Held-out loss of the pretraining objective, of a checkpoint and of what fine-tuning made of it.
+
+    The masks are the same for both, and dropout is off. The interval holds the middle 95 % of 10,000
+    bootstrap draws of pieces, the same for both.
+
+    Args:
+        name: The checkpoint before fine-tuning; its pretraining head must be in the file.
+        adapted: The fine-tuned model, below peft's wrapper.
+        texts: Held-out text of the kind that the checkpoint was pretrained on.
+        accelerator: The device.
+        most: Pieces to score.
+        max_length: Tokens a piece, or what the model takes.
+        refit: Also measure what a refitted head wins back.
+
+    Raises:
+        DataError: If no text is long enough.
+        ModelError: If the checkpoint has no pretraining head; see :func:`similarity_forgetting`.
+    """
+    objective = objective_of(name)
+    tokenizer = load_tokenizer(name, split_special_tokens=False)
+    model = load_trained(name, objective.auto_class)
+    longest = longest_input(model.config, tokenizer, None, usual=max_length)
+    batches = fixed_batches(texts, tokenizer, objective, max_length=longest, most=most)
+    found, refitted = [], []
+    for one in (model, with_body_of(model, adapted)):
+        module = objective.module(one).to(accelerator.device)
+        found.append(piece_losses(module, batches, objective, accelerator.device))
+        head = getattr(one, layer_map(one).family.lm_head)
+        halves = refit and len(batches.lengths) > 1  # one to fit on, one to score
+        names = output_transform(head, model.config.vocab_size) if halves else []
+        if names:
+            inputs = head_inputs(module, head, batches, objective, accelerator.device)
+            refitted.append(refitted_loss(head, names, inputs))
+    (before, counts), (after, _) = found
+    total = counts.sum()
+    draws = _ratio_draws(after - before, counts)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    spans = model.config.model_type == "t5"
+    return Forgetting(
+        objective="span-corruption" if spans else "masked-lm",
+        unit="nats a target token" if spans else "nats a masked token",
+        sequences=len(counts),
+        tokens=int(total),
+        before=float(before.sum() / total),
+        after=float(after.sum() / total),
+        loss=float((after - before).sum() / total),
+        low=float(low),
+        high=float(high),
+        refit=(refitted[0], refitted[1]) if refitted else None,
+    )
+
+
+def _ratio_draws(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(0, DRAWS, CHUNK):
+        times = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), CHUNK)
+        found.append((times @ sums) / (times @ counts))
+    return np.concatenate(found)
+
+
+def similarity_forgetting(before: np.ndarray, after: np.ndarray, *, draws: int = 200) -> Forgetting:
+    """What a sentence encoder forgot: Spearman's correlation of all pairwise cosines, before and after.
+
+    For checkpoints without a pretraining head. Interval: bootstrap over texts; a pair of a text with
+    itself is left out.
+
+    Args:
+        before: Pooled states of the untouched checkpoint, shape ``(texts, width)``; the first 400 are used.
+        after: Of the fine-tuned one.
+        draws: Bootstrap draws.
+    """
+    one, two = _cosines(before[:COMPARED]), _cosines(after[:COMPARED])
+    upper = np.triu_indices(len(one), 1)
+    now = _spearman(one[upper], two[upper])
+    rng, found = np.random.default_rng(0), []
+    for _ in range(draws):
+        picked = rng.integers(0, len(one), len(one))
+        rows, columns = picked[upper[0]], picked[upper[1]]
+        kept = rows != columns
+        pair = rows[kept], columns[kept]
+        found.append(1 - _spearman(one[pair], two[pair]))
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Forgetting(
+        objective="sentence-similarity",
+        unit="Spearman's correlation",
+        sequences=len(one),
+        tokens=0,
+        before=1.0,
+        after=now,
+        loss=1 - now,
+        low=float(low),
+        high=float(high),
+    )
+
+
+def _cosines(states: np.ndarray) -> np.ndarray:
+    states = states.astype(float)
+    states = states / np.linalg.norm(states, axis=1, keepdims=True)
+    return states @ states.T
+
+
+def _spearman(one: np.ndarray, two: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    if np.array_equal(one, two):  # exactly 1, not 0.9999999
+        return 1.0
+    found: Any = spearmanr(one, two)
+    return float(found.statistic)

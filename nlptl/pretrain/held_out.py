@@ -1,0 +1,198 @@
+"""How well a checkpoint still does what it was pretrained for, on any text."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nlptl.data.batching import LengthBatches
+from nlptl.data.encoding import numbers_of, quiet_datasets
+from nlptl.errors import DataError
+from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
+from nlptl.pretrain.corpus import special_frame, tokenize
+from nlptl.pretrain.masked_lm import MaskedLM
+from nlptl.pretrain.objectives import Fixed, Objective, held_out_loss, upstream_step
+from nlptl.pretrain.span_corruption import SpanCorruption
+
+
+def objective_of(name: str) -> Objective:
+    """The objective that a checkpoint's family was pretrained with.
+
+    Raises:
+        ModelError: If the checkpoint cannot be read or its family is not mapped.
+    """
+    return SpanCorruption() if load_config(name).model_type == "t5" else MaskedLM()
+
+
+def pretraining_flops(name: str) -> float | None:
+    """Operations that went into a checkpoint, where all of them are known.
+
+    A run leaves its record beside its ``model/``; it names what the run started from, and so on back to a
+    model that was new.
+
+    Args:
+        name: As :func:`upstream_loss`; only a run's ``model/`` on this machine has a record.
+
+    Returns:
+        The sum (:func:`nlptl.models.flops.training_flops`), or None.
+    """
+    total, start, seen = 0.0, name, set()
+    while start is not None:
+        record = Path(start).resolve().with_name("result.json")
+        if Path(start).name != "model" or record in seen or not record.is_file():
+            return None
+        found = json.loads(record.read_text("utf-8"))
+        if found.get("training_flops") is None:
+            return None
+        seen.add(record)
+        total, start = total + found["training_flops"], found["model"]
+    return total
+
+
+def upstream_loss(
+    name: str,
+    texts: Sequence[str],
+    *,
+    accelerator: Any,
+    objective: Objective | None = None,
+    max_length: int = 128,
+    batch_size: int = 32,
+) -> dict[str, float]:
+    """Held-out loss of a checkpoint's own objective, with fixed masks and dropout off.
+
+    The masks depend on the tokenizer and on the texts alone, so that figures of checkpoints with one
+    tokenizer can be compared.
+
+    Args:
+        name: Bundled name, directory or hub name; its pretraining head must be in the file.
+        texts: A text each.
+        accelerator: From :func:`nlptl.train.setup.new_accelerator`.
+        objective: None takes the family's (:func:`objective_of`).
+        max_length: Tokens an input at most, or what the model takes; longer texts are cut into pieces.
+        batch_size: Pieces a batch.
+
+    Returns:
+        ``loss`` in nats a predicted token, its standard error ``se`` over batches, and ``tokens``.
+
+    Raises:
+        ModelError: If the checkpoint has no pretraining head.
+    """
+    objective = objective or objective_of(name)
+    tokenizer = load_tokenizer(name, split_special_tokens=False)
+    model = load_trained(name, objective.auto_class)
+    longest = longest_input(model.config, tokenizer, None, usual=max_length)
+    batches = fixed_batches(
+        texts,
+        tokenizer,
+        objective,
+        max_length=longest,
+        batch_size=batch_size,
+        process=(accelerator.process_index, accelerator.num_processes),
+    )
+    module = objective.module(model).to(accelerator.device)
+    return held_out_loss(module, batches, accelerator)
+
+
+def fixed_batches(
+    texts: Sequence[str],
+    tokenizer: Any,
+    objective: Objective,
+    *,
+    max_length: int = 128,
+    batch_size: int = 32,
+    most: int | None = None,
+    process: tuple[int, int] = (0, 1),
+) -> LengthBatches:
+    """Texts as pieces, corrupted in the same way every time.
+
+    Args:
+        texts: A text each.
+        tokenizer: The checkpoint's.
+        objective: How to corrupt them.
+        max_length: Tokens an input at most; longer texts are cut into pieces.
+        batch_size: Pieces a batch.
+        most: Pieces at most, the first ones.
+        process: This process' rank and their number, where each shall have its share.
+
+    Raises:
+        DataError: If no text is long enough.
+    """
+    from datasets import Dataset
+
+    documents = Dataset.from_dict({"text": list(texts)})
+    with quiet_datasets():
+        pieces = tokenize(documents, tokenizer, room=objective.room(max_length, tokenizer))
+    if not len(pieces):
+        raise DataError("no text of six tokens or more to measure the held-out loss on")
+    pieces = pieces.select(range(min(most or len(pieces), len(pieces))))
+    collate, lengths = objective.collator(tokenizer), numbers_of(pieces, "length")
+    return LengthBatches(Fixed(pieces), lengths, collate, batch_size=batch_size, process=process)
+
+
+@torch.no_grad()
+def piece_losses(
+    module: torch.nn.Module, batches: LengthBatches, objective: Objective, device: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nats and predicted tokens of each piece, in the order of the pieces, dropout off.
+
+    Args:
+        module: From :meth:`nlptl.pretrain.objectives.Objective.module`.
+        batches: From :func:`fixed_batches`.
+        objective: The same.
+        device: Where the module is.
+
+    Returns:
+        Two arrays of shape ``(pieces,)``: sums of nats, and counts.
+    """
+    module.eval()
+    sums, counts = np.zeros(len(batches.lengths)), np.zeros(len(batches.lengths))
+    for batch in batches.epoch(0):
+        rows = objective.rows(batch.inputs).numpy()
+        losses = upstream_step(module, batch.to(device)).outputs["losses"]
+        at = np.asarray(batch.indices)[rows]
+        np.add.at(sums, at, losses.double().cpu().numpy())
+        np.add.at(counts, at, 1)
+    return sums, counts
+
+
+@torch.no_grad()
+def pseudo_log_likelihood(
+    model: Any, tokenizer: Any, text: str, *, batch_size: int = 64
+) -> np.ndarray:
+    """Log p(token | all others) of each token, one mask a position (Salazar et al., 2020, eq. 1).
+
+    Args:
+        model: A masked language model in eval mode.
+        tokenizer: Its tokenizer.
+        text: A text that the model takes whole; special tokens are not scored.
+        batch_size: Positions a forward pass.
+
+    Returns:
+        Nats, shape ``(tokens,)``; their sum is the text's PLL.
+    """
+    before, after = special_frame(tokenizer)
+    own = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([*before, *own, *after])
+    places = torch.arange(len(own)) + len(before)
+    found = []
+    for part in places.split(batch_size):
+        masked = ids.repeat(len(part), 1)
+        rows = torch.arange(len(part))
+        masked[rows, part] = tokenizer.mask_token_id
+        logits = model(input_ids=masked.to(model.device)).logits[rows, part].float().cpu()
+        found.append(logits.log_softmax(-1)[rows, ids[part]])
+    return torch.cat(found).numpy() if found else np.zeros(0)
+
+
+def pseudo_perplexity(
+    model: Any, tokenizer: Any, texts: Sequence[str], *, batch_size: int = 64
+) -> float:
+    """Exp of minus the mean PLL a token over all texts (Salazar et al., 2020, eq. 3).
+
+    Figures of models with different vocabularies do not compare.
+    """
+    scores = [pseudo_log_likelihood(model, tokenizer, t, batch_size=batch_size) for t in texts]
+    return float(np.exp(-np.concatenate(scores).mean()))

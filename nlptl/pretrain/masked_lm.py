@@ -1,0 +1,257 @@
+"""Masked language modelling: the upstream objective of BERT and RoBERTa."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nlptl.data.padding import pad, real_tokens
+from nlptl.models.adapters import plain
+from nlptl.models.layer_map import layer_map
+from nlptl.pretrain.corpus import special_frame
+from nlptl.pretrain.objectives import IGNORED, draws_of
+from nlptl.pretrain.teacher import TeacherHead, taught_states
+from nlptl.records import Collate
+
+
+@dataclass(frozen=True)
+class MaskedLM:
+    """Predict hidden tokens from both sides.
+
+    Attributes:
+        share: Share of the tokens to predict.
+        whole_words: Choose whole words instead of tokens.
+        bag_weight: Weight of :func:`bag_loss`.
+        teacher_width: Values of a teacher's states (column ``teacher``); 0 without a teacher.
+        teacher_weight: Weight of :func:`~nlptl.pretrain.teacher.teacher_loss`.
+    """
+
+    share: float = 0.15
+    whole_words: bool = False
+    bag_weight: float = 0.0
+    teacher_width: int = 0
+    teacher_weight: float = 0.0
+
+    @property
+    def auto_class(self) -> Any:
+        """``AutoModelForMaskedLM``."""
+        from transformers import AutoModelForMaskedLM
+
+        return AutoModelForMaskedLM
+
+    def room(self, max_length: int, tokenizer: Any) -> int:
+        """All but the special tokens around a text."""
+        return max_length - tokenizer.num_special_tokens_to_add()
+
+    def lengths(self, tokens: int, tokenizer: Any) -> tuple[int, int]:
+        """Special tokens stand around the input, and no decoder reads anything."""
+        return tokens + tokenizer.num_special_tokens_to_add(), 0
+
+    def collator(self, tokenizer: Any) -> Collate:
+        """See :func:`collator`."""
+        return collator(
+            tokenizer,
+            share=self.share,
+            whole_words=self.whole_words,
+            bags=self.bag_weight > 0,
+        )
+
+    def module(self, model: Any) -> nn.Module:
+        """See :class:`MaskedPositions`."""
+        return MaskedPositions(
+            model,
+            bag_weight=self.bag_weight,
+            teacher_width=self.teacher_width,
+            teacher_weight=self.teacher_weight,
+        )
+
+    def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Row of each chosen token."""
+        return inputs["positions"] // inputs["input_ids"].shape[1]
+
+
+def mask_tokens(
+    ids: np.ndarray,
+    maskable: np.ndarray,
+    *,
+    draws: np.ndarray,
+    mask_id: int,
+    vocab_size: int,
+    share: float = 0.15,
+    words: np.ndarray | None = None,
+    every_row: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose tokens to predict and hide them (Devlin et al., 2019, section 3.1).
+
+    Of the maskable tokens, each is chosen with probability ``share``; of those chosen 80 % become
+    ``mask_id``, 10 % a random id, 10 % stay as they are.
+
+    Args:
+        ids: Token ids, shape ``(batch, length)``.
+        maskable: True where a token may be chosen (no special tokens, no padding), same shape.
+        draws: Uniform numbers below 1, shape ``(3, batch, length)``: what is chosen, what becomes of it, and
+            which random id.
+        mask_id: Id of the mask token.
+        vocab_size: Random ids are drawn below this.
+        share: Probability of being chosen.
+        words: Number of the word that a token belongs to, within its row, same shape; words are then
+            chosen as wholes. None chooses token by token.
+        every_row: In each row, and not only in the batch, at least the token that came nearest is chosen: then
+            nothing beside a row changes what is chosen there.
+
+    Returns:
+        The ids to show, and the labels: the true id where chosen, -100 elsewhere; same shape.
+    """
+    draw, fate, other = draws
+    if words is not None:
+        draw = np.take_along_axis(draw, words, axis=1)  # one draw a word
+    chosen = (draw < share) & maskable
+    nearest = np.where(maskable, draw, 1.0)
+    if every_row:
+        lacks = ~chosen.any(axis=1)
+        chosen[lacks, nearest.argmin(axis=1)[lacks]] = True
+    elif not chosen.any():  # a batch without a label has no loss
+        chosen.flat[nearest.argmin()] = True
+    shown = np.where(chosen & (fate < 0.8), mask_id, ids)
+    randomly = chosen & (fate >= 0.9)
+    shown = np.where(randomly, (other * vocab_size).astype(ids.dtype), shown)
+    return shown, np.where(chosen, ids, IGNORED)
+
+
+def continuing(tokenizer: Any) -> np.ndarray:
+    """True for each token id that continues a word: WordPiece's ``##…``, byte-level BPE's without a space."""
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    # Not by its tokens: a byte-level vocabulary may hold "##" too, of Markdown's headings.
+    if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
+        return np.asarray([token.startswith("##") for token in tokens])
+    special = set(tokenizer.all_special_tokens)
+    return np.asarray([not t.startswith(("Ġ", "▁", "Ċ")) and t not in special for t in tokens])
+
+
+def collator(
+    tokenizer: Any, *, share: float = 0.15, whole_words: bool = False, bags: bool = False
+) -> Collate:
+    """Return a function that puts special tokens around pieces of token ids, pads and masks them.
+
+    It gives ``input_ids`` and ``attention_mask`` of shape ``(batch, length)``, no mask where nothing is
+    padded, and for the chosen tokens ``positions`` (index into the flattened batch) and ``targets``, both
+    ``(chosen,)``; with ``bags`` also the distinct tokens of each piece, ``bags`` of shape ``(batch, most)``,
+    filled with -100.
+    Pieces with a teacher's states pass them on as ``taught``, shape ``(batch, values)``.
+    """
+    special = np.asarray(sorted(tokenizer.all_special_ids))
+    joined = continuing(tokenizer) if whole_words else None
+    before, after = special_frame(tokenizer)
+
+    def collate(
+        features: Sequence[Mapping[str, Any]], rng: np.random.Generator
+    ) -> Mapping[str, Tensor]:
+        framed = [{"input_ids": [*before, *f["input_ids"], *after]} for f in features]
+        ids, real = pad(framed, "input_ids", tokenizer.pad_token_id), real_tokens(framed)
+        shown, labels = mask_tokens(
+            ids,
+            real & ~np.isin(ids, special),
+            draws=_draws(features, real, rng),
+            every_row="draw" in features[0],
+            mask_id=tokenizer.mask_token_id,
+            vocab_size=len(tokenizer),
+            share=share,
+            words=None if joined is None else np.cumsum(~joined[ids], axis=1) - 1,
+        )
+        positions = np.flatnonzero(labels != IGNORED)
+        distinct = [
+            {"ids": np.setdiff1d(feature["input_ids"], special)} for feature in features if bags
+        ]
+        return {
+            **({"bags": torch.from_numpy(pad(distinct, "ids", IGNORED))} if bags else {}),
+            **taught_states(features),
+            # Looked at here, because the module would have to wait for a GPU.
+            **({} if real.all() else {"attention_mask": torch.from_numpy(real.astype(np.int64))}),
+            "input_ids": torch.from_numpy(shown),
+            "positions": torch.from_numpy(positions),
+            "targets": torch.from_numpy(labels.reshape(-1)[positions]),
+        }
+
+    return collate
+
+
+def _draws(
+    features: Sequence[Mapping[str, Any]], real: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Uniform numbers for :func:`mask_tokens`; masks are dynamic (Liu et al., 2019) but of fixed pieces."""
+    if "draw" not in features[0]:
+        return rng.random((3, *real.shape))
+    draws = np.ones((3, *real.shape))  # padding, which differs from batch to batch, takes none
+    for row, feature in enumerate(features):
+        tokens = int(real[row].sum())
+        draws[:, row, :tokens] = draws_of(feature, rng).random((3, tokens))
+    return draws
+
+
+class MaskedPositions(nn.Module):
+    """Runs a masked language model and sends only the chosen positions through its LM head.
+
+    The vocabulary projection is the dearest layer of a small model; 85 % of it would be thrown
+    away. A module of its own, because under DDP all that trains must run inside ``forward``.
+
+    Args:
+        model: A masked language model.
+        bag_weight: Weight of :func:`bag_loss`, which teaches the first token what the text is about.
+        teacher_width: Values of a teacher's states; 0 without a teacher.
+        teacher_weight: See :class:`~nlptl.pretrain.teacher.TeacherHead`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        bag_weight: float = 0.0,
+        teacher_width: int = 0,
+        teacher_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model, self.bag_weight = model, bag_weight
+        base = plain(model)
+        self.teacher = TeacherHead(base.config.hidden_size, teacher_width, teacher_weight)
+        # In a list, so that it is not registered twice.
+        self.lm_head = [getattr(base, layer_map(base).family.lm_head)]
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        positions: Tensor,
+        targets: Tensor,
+        attention_mask: Tensor | None = None,
+        bags: Tensor | None = None,
+        taught: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss to train on, and the nats of each chosen token, shape ``(chosen,)``."""
+        body = plain(self.model).base_model
+        states = body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        logits = self.lm_head[0](states.flatten(0, 1)[positions])
+        losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+        loss = losses.mean()
+        if bags is not None and self.bag_weight:
+            loss = loss + self.bag_weight * bag_loss(self.lm_head[0](states[:, 0]), bags)
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return loss + self.teacher(states, real, states[:, 0], taught), losses
+
+
+def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
+    """Nats a distinct token of predicting a text's bag of words from its first token's state.
+
+    Masked language modelling never asks anything of ``[CLS]``, which is what a classifier reads. Here
+    its state, through the LM head, must give every distinct token of the text a high probability:
+    mean over texts of the mean over tokens of -log p (Ma et al., 2024, "Drop your Decoder:
+    Pre-training with Bag-of-Word Prediction").
+
+    Args:
+        logits: ``(batch, vocabulary)``.
+        bags: Token ids, ``(batch, most)``, filled up with -100.
+    """
+    real = bags != IGNORED
+    chances = logits.float().log_softmax(-1).gather(1, bags.clamp(min=0))
+    return -((chances * real).sum(1) / real.sum(1).clamp(min=1)).mean()

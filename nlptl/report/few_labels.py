@@ -1,0 +1,72 @@
+"""Both arms of a report at smaller training sets: its learning curves."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from nlptl.data.sampling import subset
+from nlptl.report.curves import curve_sizes, curve_summary, sample_efficiency
+from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, together
+from nlptl.train.finetune import Settings, default_epochs
+
+
+def learning_curves(
+    runner: Runner, pre: Arm, scratch: Arm
+) -> tuple[dict[str, Any], dict[str, Any], list[Arm]]:
+    """Train both arms on 16 examples a class, on four times as many, and so on; rates as on the whole set.
+
+    Every seed draws its own examples, so that the spread holds which ones were labelled; of one seed the
+    smaller set lies within the larger.
+
+    Args:
+        runner: Task and data.
+        pre: The pretrained arm on all training examples.
+        scratch: The same seeds from random weights.
+
+    Returns:
+        The report's ``curve`` and ``sample_eff``, and the arms that were run.
+    """
+    task, splits = runner.task, runner.splits
+    whole = len(splits["train"])
+    strata = task.classes(splits["train"]) or [""] * whole
+    sizes = curve_sizes(whole, len(set(strata)))
+    seeds = [cell.seed for cell in pre.cells]
+    arms: list[tuple[Arm, Arm]] = []
+    for size in sizes[:-1]:
+        ours, theirs = (_at(arm.settings, size, whole) for arm in (pre, scratch))
+        pairs = []
+        for seed in seeds:
+            train = subset(splits["train"], strata, size, seed)
+            few = Runner(task, {**splits, "train": train}, keep=runner.keep)
+            one = run_arm(
+                few,
+                ours,
+                seeds=[seed],
+                rates=[ours.learning_rate],
+                title=f"{ours.mode.name}, {size} examples",
+            )
+            two = scratch_arm(
+                few,
+                theirs,
+                seeds=[seed],
+                rates=[theirs.learning_rate],
+                title=f"from scratch, {size} examples",
+            )
+            pairs.append((one, two))
+        arms.append((together([one for one, _ in pairs]), together([two for _, two in pairs])))
+    both = [*arms, (pre, scratch)]
+    one, two = (np.asarray([pair[i].scores for pair in both]) for i in (0, 1))
+    return (
+        curve_summary(sizes, one.mean(2), two.mean(2)),
+        sample_efficiency(sizes, one, two, groups=task.groups(splits["test"])),
+        [arm for pair in arms for arm in pair],
+    )
+
+
+def _at(settings: Settings, size: int, whole: int) -> Settings:
+    """As many updates as on the whole set, at most as many times the epochs as such a set usually gets."""
+    usual = default_epochs(settings.mode, size, settings.batch_size)
+    longer = settings.epochs / default_epochs(settings.mode, whole, settings.batch_size)
+    same = settings.epochs * whole / size
+    return replace(settings, epochs=max(settings.epochs, min(max(1.0, longer) * usual, same)))

@@ -1,0 +1,55 @@
+"""The report's files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nlptl.data.files import write_json, write_whole
+from nlptl.report.render.figures import figures
+from nlptl.report.render.page import page
+from nlptl.report.render.text import markdown
+from nlptl.study.render.style import as_png, as_svg
+
+
+def write_report(record: Mapping[str, Any], directory: Path) -> list[Path]:
+    """Write every form of the report; none is ever seen half-written.
+
+    The record goes first: whatever fails later, the numbers are safe.
+
+    Args:
+        record: The report's record.
+        directory: Made if it is not there.
+
+    Returns:
+        ``report.json``, the pictures, ``report.md`` and ``report.html``, as paths.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    written = [write_json(directory / "report.json", record)]
+    drawn, svgs, pictures = figures(record), {}, {}
+    for name, figure in drawn.items():
+        svgs[name], pictures[name] = as_svg(figure), f"report_{name}.png"
+        written.append(write_whole(directory / pictures[name], as_png(figure)))
+        written.append(write_whole(directory / f"report_{name}.svg", svgs[name]))
+    written.append(write_whole(directory / "report.md", markdown(record, pictures)))
+    written.append(write_whole(directory / "report.html", page(record, svgs)))
+    return written
+
+
+def write_pictured(
+    record: Mapping[str, Any], name: str, table: str, figure: Any, alt: str, directory: Path
+) -> None:
+    """Write a record with its table and one picture: ``NAME.json``, ``.md``, ``.png`` and ``.svg``.
+
+    Args:
+        record: Goes first: whatever fails later, the numbers are safe.
+        name: Of all four files.
+        table: Markdown.
+        figure: A matplotlib figure.
+        alt: What the picture shows, in a few words.
+        directory: Made if it is not there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / f"{name}.json", record)
+    write_whole(directory / f"{name}.png", as_png(figure))
+    write_whole(directory / f"{name}.svg", as_svg(figure))
+    write_whole(directory / f"{name}.md", f"{table}\n![{alt}]({name}.png)\n")

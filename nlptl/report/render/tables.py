@@ -1,0 +1,94 @@
+"""Tables as plain text cells, which Markdown and the page both show; the report's evidence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nlptl.study.render.words import NONE, arms, plain, points
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text.
+
+    Attributes:
+        caption: What it holds.
+        columns: Names; the first column names the row.
+        rows: A cell each; a row that is too short says in its last cell why nothing follows.
+        numbers: Whether the other columns hold numbers, which stand to the right.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report.
+
+    Attributes:
+        name: Also that of its picture, if there is one.
+        title: Heading.
+        lead: What is shown, or why it is not.
+        picture: The picture in words.
+        tables: All numbers.
+    """
+
+    name: str
+    title: str
+    lead: str
+    picture: str
+    tables: tuple[Table, ...]
+
+
+def evidence(record: Mapping[str, Any]) -> list[Table]:
+    """What was compared, how each arm was trained, and with which versions.
+
+    Args:
+        record: The report's record.
+
+    Returns:
+        Three tables.
+    """
+    ident = record["id"]
+    rows = tuple(
+        (name.replace("_", " "), _value(ident[name])) for name in ident if name != "versions"
+    )
+    tuned = tuple((title, *_tuning(arm["tuned"])) for _, title, arm in arms(record) if arm["tuned"])
+    versions = tuple((plain(name), plain(value)) for name, value in ident["versions"].items())
+    return [
+        Table("What was compared", ("name", "value"), rows, numbers=False),
+        Table(
+            "How the arms were trained",
+            ("arm", "rate", "epochs", "rates tried"),
+            tuned,
+            numbers=False,
+        ),
+        Table("Versions", ("package", "version"), versions, numbers=False),
+    ]
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(plain(one) for one in value) or NONE
+    return NONE if value is None else plain(value)
+
+
+def _tuning(tuned: Mapping[str, Any]) -> tuple[str, str, str]:
+    tried = ", ".join(f"{plain(rate)}: {points(s)}" for rate, s in (tuned["tried"] or {}).items())
+    return f"{tuned['learning_rate']:g}", f"{tuned['epochs']:g}", tried or NONE
+
+
+def best_part(shift: Mapping[str, Any]) -> int | None:
+    """Where the probe does best.
+
+    Args:
+        shift: The record's block.
+
+    Returns:
+        An index into ``parts``; None where it is not known.
+    """
+    best = shift["best_layer"]
+    return best if best is not None and 0 <= best < len(shift["parts"] or ()) else None

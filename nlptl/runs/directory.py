@@ -1,0 +1,345 @@
+"""A run's directory: claimed before any slow work, written at the end, read back and compared."""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlptl.cli.config import load_yaml, to_yaml
+from nlptl.errors import ConfigError, RunError, UserError, listed
+from nlptl.data.files import write_json
+from nlptl.train.finetune import FineTuned
+from nlptl.stats.spread import has_failed, spread
+from nlptl.runs.card import model_card
+from nlptl.models.loading import quiet_transformers, save_pretrained
+from nlptl.models.adapters import is_lora, merged, save_adapter
+from nlptl.pretrain.pretrain import START, Pretrained
+from nlptl.runs.record import result_record
+from nlptl.train.terminal import is_main_process, say
+
+#: Any of these in an output directory means that a run was there.
+TRACES = (
+    *("result.json", "config.yaml", "model", "checkpoints"),
+    *("compare.json", "upstream_curve.json"),
+)
+#: Any of these means that work was done there which must not get lost.
+WORK = (
+    "predictions.jsonl",
+    "result.json",
+    "model",
+    "models",
+    "checkpoints",
+    "seeds",
+    "teacher",
+    "log.jsonl",
+)
+#: May differ between a run and its resumption.
+FREE = {"resume", "report", "curve", "upstream_text"}
+#: What a model computes may differ by this much after reloading, and by this much after merging LoRA.
+RELOADED, MERGED = 1e-6, 1e-4
+
+
+def check_directory(config: Any) -> None:
+    """Make sure that ``config.output_dir`` is free, or that ``--resume`` is given.
+
+    Raises:
+        ConfigError: If another run is there.
+    """
+    directory: Path = config.output_dir
+    check_parents(directory)
+    found = [name for name in TRACES if (directory / name).exists()]
+    if found and not config.resume:
+        raise ConfigError(
+            f"--output-dir {directory} holds another run ({listed(found)}), which would be written "
+            "over. Choose another directory, delete that one, or go on from it with --resume."
+        )
+
+
+def check_parents(directory: Path) -> None:
+    """Make sure that a directory is there or can be made: no part of its path is a file.
+
+    Raises:
+        ConfigError: Naming the file.
+    """
+    nearest = next(path for path in (directory, *directory.parents) if os.path.exists(path))
+    if not nearest.is_dir():
+        raise ConfigError(
+            f"--output-dir {directory}: {nearest} is a file; expected a directory, or a new name."
+        )
+
+
+def claim_directory(config: Any) -> None:
+    """Make ``config.output_dir`` and write ``config.yaml`` there.
+
+    Raises:
+        ConfigError: If ``--resume`` finds a run that began with other flags, or nothing can be written there.
+    """
+    saved = config.output_dir / "config.yaml"
+    if saved.exists():
+        check_unchanged(config)
+        return
+    try:
+        config.output_dir.mkdir(parents=True, exist_ok=True)
+        saved.write_text(to_yaml(config), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--output-dir {config.output_dir}: cannot be written to ({error.strerror}). Choose another "
+            "directory."
+        ) from error
+
+
+def check_unchanged(config: Any, free: Collection[str] = FREE) -> None:
+    """Make sure that the run in ``config.output_dir`` began with the same flags.
+
+    Args:
+        config: What is asked for now.
+        free: Flags that may differ.
+
+    Raises:
+        ConfigError: Naming those that do, or if the run there is of another recipe.
+    """
+    saved = config.output_dir / "config.yaml"
+    try:
+        before = type(config)(**load_yaml(type(config), saved))
+    except UserError as error:
+        raise ConfigError(
+            f"--output-dir {config.output_dir} holds a run of another recipe or version, which would be "
+            "written over. Choose another directory, or delete that one."
+        ) from error
+    changed = [
+        f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
+        for name, value in vars(config).items()
+        if name not in free and getattr(before, name) != value
+    ]
+    if changed:
+        raise ConfigError(
+            f"--output-dir {config.output_dir} holds a run that began with other flags: {'; '.join(changed)}. "
+            f"Give the same flags (or --config {saved}) to go on with it, or choose another --output-dir."
+        )
+
+
+@contextmanager
+def given_back(directory: Path) -> Iterator[None]:
+    """Within, an error that comes before any work was done gives the claimed directory back.
+
+    A damaged file of weights, say, is found when it is read. Its ``config.yaml`` alone would lock out the
+    corrected command, and there is nothing yet that ``--resume`` could go on from. What others wrote there,
+    such as a tracker, stays.
+
+    Args:
+        directory: From :func:`claim_directory`.
+    """
+    try:
+        yield
+    except Exception:
+        if is_main_process() and not _work(directory):
+            (directory / "config.yaml").unlink(missing_ok=True)
+            shutil.rmtree(directory / START, ignore_errors=True)
+            with suppress(OSError):
+                (directory / START).parent.rmdir()
+            with suppress(OSError):  # not empty, or not there
+                directory.rmdir()
+        raise
+
+
+def _work(directory: Path) -> list[str]:
+    """What must not get lost; the model as it was before its first update is soon made again."""
+    found = [name for name in WORK if (directory / name).exists()]
+    kept = list((directory / "models").glob("*"))
+    return [name for name in found if name != "models" or kept != [directory / START]]
+
+
+def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
+    """Yield each seed with its directory: the first run is the directory itself.
+
+    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own, ``config.yaml`` included: one
+    seed, on the splits of the first (``--split-seed``), without a report. Seeds that are finished
+    (:func:`is_finished`) are passed over, so ``--resume`` does not repeat them.
+    """
+    for number in range(config.seeds):
+        seed = config.seed + number
+        directory = _home(config, number)
+        if not left_to_do(directory):
+            continue
+        if number and is_main_process():
+            claim_directory(_alone(config, seed, directory))
+        yield seed, directory
+
+
+def _alone(config: Any, seed: int, directory: Path) -> Any:
+    """The configuration of one of ``--seeds N``, as a run of its own."""
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        seeds=1,
+        split_seed=config.seed if config.split_seed is None else config.split_seed,
+        output_dir=directory,
+        report=None,
+        curve=False,
+        resume=False,
+    )
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether a run there came to its end: its model was read back and gave the trained model's logits.
+
+    ``result.json`` alone says less: it is written before ``model/`` too, so that a run's figures are safe.
+    """
+    try:
+        record = json.loads((directory / "result.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return record.get("reload_difference") is not None
+
+
+def left_to_do(directory: Path) -> bool:
+    """Whether a run is unfinished; says so where it is not."""
+    if is_finished(directory):
+        say(f"{directory} is finished, nothing is left to do there.")
+        return False
+    return True
+
+
+def _home(config: Any, number: int) -> Path:
+    return config.output_dir / "seeds" / str(config.seed + number) if number else config.output_dir
+
+
+def save_run(
+    run: FineTuned | Pretrained, directory: Path, *, extra: Mapping[str, Any], accelerator: Any
+) -> None:
+    """Write everything but ``checkpoints/``, then read ``model/`` back and compare what it computes.
+
+    Predictions and the result are written first: whatever fails later, the run's figures are safe. The
+    result is written again at the very end, with ``reload_difference``; only then is the run finished
+    (:func:`is_finished`).
+
+    Args:
+        run: From :func:`nlptl.train.finetune.finetune` or :func:`nlptl.pretrain.pretrain.pretrain`.
+        directory: The run's directory.
+        extra: More for ``result.json``: where the data came from, which flags were defaults.
+        accelerator: Only the main process writes.
+
+    Raises:
+        RunError: If the saved model does not compute what the trained model did.
+    """
+    if accelerator.is_main_process:
+        directory.mkdir(parents=True, exist_ok=True)
+        if run.predictions is not None:
+            with (directory / "predictions.jsonl").open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in run.predictions)
+        record = {**result_record(run), **extra, "reload_difference": None}
+        write_json(directory / "result.json", record)
+        record["reload_difference"] = _save_model(run, directory)
+        card = model_card(record, configured=(directory / "config.yaml").exists())
+        (directory / "README.md").write_text(card, encoding="utf-8")
+        write_json(directory / "result.json", record)
+    accelerator.wait_for_everyone()
+
+
+def _save_model(run: FineTuned | Pretrained, directory: Path) -> float:
+    model = run.model.to("cpu").eval()
+    before = _outputs(model, run)
+    with quiet_transformers():
+        if is_lora(model):
+            save_adapter(model, directory / "adapter")
+            model = merged(model).eval()
+            after, what = _outputs(model, run), "Merging LoRA into the weights"
+            _compare(before, after, MERGED, what, run.compared)
+            before = after
+        save_pretrained(model, run.tokenizer, directory / "model")
+        again = run.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
+    after, what = _outputs(again, run), f"Reloading {directory / 'model'}"
+    return _compare(before, after, RELOADED, what, run.compared)
+
+
+@torch.no_grad()
+def _outputs(model: Any, run: FineTuned | Pretrained) -> Mapping[str, torch.Tensor]:
+    return run.outputs(model)
+
+
+def _compare(before: Mapping, after: Mapping, tolerance: float, what: str, name: str) -> float:
+    worst = max(float((before[key] - after[key]).abs().max()) for key in before)
+    if not worst <= tolerance:
+        raise RunError(
+            f"{what} changed the {name} by {worst:.2e}; at most {tolerance:.0e} is allowed. "
+            "The saved model is not the one that was trained and scored; please report this."
+        )
+    return worst
+
+
+def scores(run: FineTuned | Pretrained, directory: Path) -> str:
+    """One paragraph for the terminal: what came out, and where it lies."""
+    metrics = []
+    for name, value in run.metrics.items():
+        if not name.endswith("_se"):
+            error = run.metrics.get(f"{name}_se")
+            metrics.append(f"{name} {value:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
+    tested = "test" if "test" in run.n else "held_out"
+    lines = "predictions.jsonl" if run.predictions is not None else "log.jsonl"
+    return (
+        f"{tested.replace('_', ' ')} ({run.n[tested]} examples): {', '.join(metrics)}; trained in "
+        f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, {lines}, "
+        f"config.yaml, README.md; model/ was read back and gives the same {run.compared}."
+    )
+
+
+def seed_homes(config: Any) -> list[Path]:
+    """The directories of ``--seeds N``, in the order of the seeds; the first is the run's own."""
+    return [_home(config, number) for number in range(config.seeds)]
+
+
+def summarize_seeds(config: Any, scores: Sequence[float], floor: float) -> dict[str, Any]:
+    """Gather the results of ``--seeds N`` into the first run's ``result.json``.
+
+    A run failed if its score is at most a point above always giving one answer (collapsed
+    fine-tunings: Mosbach et al., 2021).
+
+    Args:
+        config: A :class:`nlptl.cli.config.SupervisedConfig` whose runs are all finished.
+        scores: Mean of :meth:`nlptl.tasks.base.Task.example_scores` of each run, in [0, 1]: a metric in
+            percent, as QA's, would never be near the floor.
+        floor: Mean of :meth:`nlptl.tasks.base.Task.constant_scores`, in [0, 1].
+
+    Returns:
+        Per metric mean, standard deviation, median, minimum, maximum and all scores.
+    """
+    records = [json.loads((d / "result.json").read_text("utf-8")) for d in seed_homes(config)]
+    names = [n for n in records[0]["metrics"] if not n.endswith("_se")]
+    summary = {
+        "seeds": [r["seed"] for r in records],
+        "failed": [
+            r["seed"] for r, score in zip(records, scores, strict=True) if has_failed(score, floor)
+        ],
+        "majority": floor,
+        "metrics": {n: _spread([r["metrics"][n] for r in records]) for n in names},
+    }
+    write_json(config.output_dir / "result.json", {**records[0], "seeds": summary})
+    return summary
+
+
+def spread_line(summary: Mapping[str, Any]) -> str:
+    """Two lines for the terminal: what came out over the seeds, and which of them failed.
+
+    Args:
+        summary: From :func:`summarize_seeds`, of two or more seeds.
+    """
+    metrics = ", ".join(
+        f"{name} {found['mean']:.4f} ± {found['sd']:.4f}"
+        for name, found in summary["metrics"].items()
+    )
+    failed = summary["failed"]
+    which = f"seed{'s' if len(failed) > 1 else ''} {listed(failed)}" if failed else "none"
+    return (
+        f"{len(summary['seeds'])} seeds ({listed(summary['seeds'])}), mean ± standard deviation: {metrics}\n"
+        f"failed runs (at most a point above always giving one answer, {summary['majority']:.4f}): {which}"
+    )
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    return {**spread(values), "scores": list(values)}

@@ -1,0 +1,1 @@
+"""Many runs: arms over seeds, no cell run twice, compared in pairs."""

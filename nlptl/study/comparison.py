@@ -1,0 +1,153 @@
+"""Several ways of fine-tuning side by side: paired tests, equivalence, and which one to take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from nlptl.stats.bootstrap import JOINT, Difference, equivalence_p, holm, joint_bootstrap
+from nlptl.stats.spread import spread
+from nlptl.stats.verdict import LEAST_SEEDS, MARGIN
+from nlptl.study.arms import Arm
+
+LEVEL = 0.05
+#: What the pairs are tested with, for the reader of a comparison.
+TEST = (
+    f"Differences are {JOINT}, p corrected for the number of pairs (Holm, 1979). Better: p below 0.05 and a "
+    "difference that such a comparison finds with 80 % power (detectable). Equal: two one-sided tests against "
+    "half a point (Schuirmann, 1987), corrected likewise."
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two ways compared, seed by seed and example by example.
+
+    Attributes:
+        first: Name of one.
+        second: Name of the other.
+        difference: First minus second.
+        p: Two-sided, corrected for the number of pairs (Holm, 1979).
+        equal_p: Of two one-sided tests against ±half a point (Schuirmann, 1987), corrected likewise.
+        seeds: Runs of each; fewer than three show nothing.
+    """
+
+    first: str
+    second: str
+    difference: Difference
+    p: float
+    equal_p: float
+    seeds: int
+
+    @property
+    def better(self) -> str | None:
+        """The better one, if the test says so and the difference is one that such a test detects."""
+        found = self.difference
+        if self.seeds < LEAST_SEEDS or self.p >= LEVEL or abs(found.mean) < found.detectable:
+            return None
+        return self.first if found.mean > 0 else self.second
+
+    @property
+    def equal(self) -> bool:
+        """Whether they are shown to be equal within half a point."""
+        return self.seeds >= LEAST_SEEDS and self.equal_p < LEVEL
+
+
+def compare_all(
+    arms: Mapping[str, Arm], *, groups: Sequence[str] | None = None, margin: float = MARGIN
+) -> list[Pair]:
+    """Test every pair of arms.
+
+    Args:
+        arms: Name to outcome; all with the same seeds and test examples.
+        groups: See :func:`nlptl.stats.bootstrap.joint_bootstrap`.
+        margin: What counts as equal.
+    """
+    names = list(combinations(arms, 2))
+    found = [joint_bootstrap(arms[a].scores, arms[b].scores, groups=groups) for a, b in names]
+    adjusted = holm([difference.p for difference in found])
+    equal = holm([equivalence_p(difference, margin) for difference in found])
+    return [
+        Pair(a, b, difference, p, q, len(arms[a].cells))
+        for (a, b), difference, p, q in zip(names, found, adjusted, equal, strict=True)
+    ]
+
+
+def row(arm: Arm) -> dict[str, Any]:
+    """What the table says of an arm."""
+    each = arm.scores.mean(axis=1).tolist()
+    over_seeds = spread(each)
+    sound = arm.sound
+    upstream = arm.cells[0].upstream or {}
+    return {
+        "model": arm.settings.model,
+        "mode": arm.settings.mode.name,
+        "mean": over_seeds["mean"],
+        "sd": over_seeds["sd"],
+        "scores": each,
+        "seeds": [cell.seed for cell in arm.cells],
+        "learning_rate": arm.settings.learning_rate,
+        "epochs": arm.settings.epochs,
+        "trainable": sound.trainable,
+        "total": sound.total,
+        "flops": float(np.mean([cell.flops for cell in arm.cells])),
+        "seconds": float(np.mean([cell.seconds for cell in arm.cells])),
+        "peak_memory_mb": max(cell.peak_memory for cell in arm.cells),
+        "forgetting": upstream.get("forgetting"),
+        "forgetting_ci95": upstream.get("ci95"),
+        "upstream_unit": upstream.get("unit"),
+    }
+
+
+def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> tuple[str, str]:
+    """Which one to take, and why.
+
+    The cheapest, by operations of training, of those that no other is shown to be better than; of equally
+    cheap ones the one that scores highest.
+
+    Args:
+        rows: Name to :func:`row`.
+        pairs: From :func:`compare_all`.
+
+    Returns:
+        Its name, and a sentence.
+    """
+    beaten = {
+        pair.second if pair.better == pair.first else pair.first for pair in pairs if pair.better
+    }
+    standing = [name for name in rows if name not in beaten]
+    take = min(standing, key=lambda name: (rows[name]["flops"], -rows[name]["mean"]))
+    best = max(rows, key=lambda name: rows[name]["mean"])
+    # The best of the others that are not shown to be worse.
+    other = max((n for n in standing if n != take), key=lambda n: rows[n]["mean"], default=take)
+    own = rows[take]
+    start = f"Take {take}, because "
+    if len(rows) == 1:
+        return take, f"{start}nothing else was compared."
+    if len(standing) == 1:
+        return take, f"{start}it is reliably better than all the others."
+    cost = own["flops"] / max(other["flops"] for other in rows.values())
+    cheap = f"and its training takes {cost:.0%} of the operations of the dearest"
+    pair = next(p for p in pairs if {p.first, p.second} == {take, other})
+    if take == best:
+        doubt = (
+            f"equal to {other} within half a point"
+            if pair.equal
+            else f"though the test cannot tell it from {other} "
+            f"({100 * rows[other]['mean']:.1f}; p {pair.p:.2g})"
+        )
+        return take, f"{start}it scores highest ({100 * own['mean']:.1f}), {doubt}, {cheap}."
+    gap = 100 * (rows[best]["mean"] - own["mean"])
+    if pair.equal:
+        return take, f"{start}it is equal to {best} within half a point, {cheap}."
+    if pair.seeds < LEAST_SEEDS:
+        why = "which fewer than three seeds cannot show"
+    elif gap < 100 * pair.difference.detectable:
+        why = f"and differences below {100 * pair.difference.detectable:.1f} cannot be told apart here"
+    else:
+        why = f"p {pair.p:.2g}, corrected for the number of pairs"
+    return take, (
+        f"{start}nothing is shown to be better ({best} scores {gap:.1f} points more, {why}), {cheap}."
+    )

@@ -1,0 +1,445 @@
+"""Extractive question answering: the answer is a span of the passage, or there is none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nlptl.data.columns import find_columns, values_of
+from nlptl.data.encoding import map_tokenized, numbers_of
+from nlptl.data.padding import pad, real_tokens
+from nlptl.data.sampling import carve_missing, limit
+from nlptl.data.sources import load_asked
+from nlptl.data.squad import check_trainable, misplaced, normalize, read_questions
+from nlptl.data.windows import (
+    Frame,
+    Tokens,
+    answer_tokens,
+    frame_of,
+    question_room,
+    tokenize,
+    window_starts,
+)
+from nlptl.errors import ConfigError, Problems, UserError
+from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.records import Collate
+from nlptl.tasks.base import Features
+from nlptl.tasks.spans import Window, best_spans, best_threshold, null_score
+
+#: Logits of tokens that cannot be an answer.
+NEVER = torch.finfo(torch.float32).min
+
+
+@dataclass(frozen=True)
+class QuestionAnswering:
+    """Extractive question answering in the manner of SQuAD.
+
+    Attributes:
+        stride: Tokens that neighbouring windows of a passage share.
+        n_best: Starts and ends that are combined, and answers that are kept.
+        max_answer_tokens: Longest answer.
+        v2: Whether questions may have no answer.
+        threshold: No answer is given where the null score is more than this above the best span's;
+            :meth:`calibrate` sets it.
+    """
+
+    stride: int = 128
+    n_best: int = 20
+    max_answer_tokens: int = 30
+    v2: bool = False
+    threshold: float = 0.0
+
+    name = "qa"
+    selection = "f1"
+    scale = 100.0
+    peft_type = "QUESTION_ANS"
+    usual_length = 384
+    fields = ("question", "context")
+    pooled = False
+    too_long = "Questions longer than half of {limit} tokens"
+
+    @classmethod
+    def of_checkpoint(cls, config: Any, settings: Mapping[str, Any]) -> "QuestionAnswering":
+        """The task of a fine-tuned checkpoint, with the settings of its run's record."""
+        return cls(**settings)
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """Two outputs a token, start and end: what the class has anyway."""
+        return {}
+
+    @property
+    def calibrates(self) -> bool:
+        """With unanswerable questions, the threshold is chosen on validation data."""
+        return self.v2
+
+    @property
+    def auto_class(self) -> Any:
+        """``AutoModelForQuestionAnswering``."""
+        from transformers import AutoModelForQuestionAnswering
+
+        return AutoModelForQuestionAnswering
+
+    def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
+        """Cut passages into windows; kept (:func:`nlptl.data.encoding.map_kept`).
+
+        A window is ``question, passage part``; labels are the tokens of the first answer where the
+        window holds all of it, else the no-answer token. Answers that are nowhere in their passage
+        get no label (-100).
+
+        Args:
+            table: Columns as :data:`nlptl.data.squad.COLUMNS`.
+            tokenizer: A fast tokenizer.
+            max_length: Tokens a window.
+        """
+        frame = frame_of(tokenizer)
+        read = ("question", "context", "answer_texts", "answer_starts")
+        rows = map_tokenized(
+            table.select_columns([name for name in read if name in table.column_names]),
+            lambda batch, order: _windows(batch, order, tokenizer, frame, max_length, self.stride),
+            tokenizer,
+            max_length,
+            self.stride,
+            "qa-1",
+            with_indices=True,
+        )
+        return Features(rows, numbers_of(rows, "length"), int(np.sum(numbers_of(rows, "cut"))))
+
+    def collator(self, tokenizer: Any) -> Collate:
+        """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``.
+
+        ``size``, a single number, counts the windows with a label.
+        """
+        frame = frame_of(tokenizer)
+
+        def collate(
+            features: Sequence[Mapping[str, Any]], rng: np.random.Generator
+        ) -> Mapping[str, Tensor]:
+            ids, real = pad(features, "input_ids", tokenizer.pad_token_id), real_tokens(features)
+            place = np.arange(ids.shape[1])[None]
+            first = np.asarray([f["first"] for f in features])[:, None]
+            count = np.asarray([len(f["starts"]) for f in features])[:, None]
+            null = np.asarray([f["null"] for f in features])[:, None]
+            inside = (place >= first) & (place < first + count)
+            starts = np.asarray([f["start"] for f in features])
+            batch = {
+                "input_ids": ids,
+                "attention_mask": real.astype(np.int64),
+                "allowed": inside | (place == null),
+                "size": np.asarray((starts >= 0).sum()),
+                "start_positions": starts,
+                "end_positions": np.asarray([f["end"] for f in features]),
+            }
+            if frame.segments:
+                batch["token_type_ids"] = ((place >= first) & real).astype(np.int64)
+            return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+        return collate
+
+    def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``start_logits`` and ``end_logits``, ``(batch, length)``; only passage and null can win."""
+        given = ("input_ids", "attention_mask", "token_type_ids")
+        found = model(**{name: inputs[name] for name in given if name in inputs})
+        barred = ~inputs["allowed"]
+        return {
+            name: getattr(found, name).float().masked_fill(barred, NEVER)
+            for name in ("start_logits", "end_logits")
+        }
+
+    def loss(
+        self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> tuple[Tensor, float]:
+        """Mean of the cross-entropies of start and end (Devlin et al., 2019, section 4.2)."""
+        size = int(inputs["size"])
+        losses = [
+            nn.functional.cross_entropy(
+                outputs[f"{side}_logits"], inputs[f"{side}_positions"], reduction="sum"
+            )
+            for side in ("start", "end")
+        ]
+        return (losses[0] + losses[1]) / (2 * max(1, size)), float(size)
+
+    def predictions(
+        self, table: Any, features: Features, outputs: Mapping[str, Sequence[np.ndarray]]
+    ) -> list[dict[str, Any]]:
+        """Decode each question over all its windows.
+
+        ``answer`` is the best span and ``null_difference`` the null score minus its score; the
+        ``prediction`` is the answer, or, in v2, ``""`` where the difference is above the threshold.
+        """
+        windows: list[list[Window]] = [[] for _ in range(len(table))]
+        for row, start, end in zip(
+            features.rows, outputs["start_logits"], outputs["end_logits"], strict=True
+        ):
+            part = slice(row["first"], row["first"] + len(row["starts"]))
+            places = np.asarray(row["starts"]), np.asarray(row["ends"])
+            null = float(start[row["null"]] + end[row["null"]])
+            windows[row["example"]].append(Window(start[part], end[part], *places, null))
+        golds = table["answer_texts"][:] if "answer_texts" in table.column_names else None
+        return [
+            self._decode(i, context, parts, golds[number] if golds else None)
+            for number, (i, context, parts) in enumerate(
+                zip(table["id"][:], table["context"][:], windows, strict=True)
+            )
+        ]
+
+    def _decode(
+        self, name: str, context: str, windows: Sequence[Window], gold: Any
+    ) -> dict[str, Any]:
+        spans = best_spans(windows, context, n_best=self.n_best, max_tokens=self.max_answer_tokens)
+        null = null_score(windows)
+        best = spans[0] if spans else None
+        difference = null - best.score if best else float("inf")
+        texts = [context[s.start : s.end] for s in spans]
+        scores = [s.score for s in spans] + ([null] if self.v2 else [])
+        shares = _softmax(scores)
+        record = {
+            "id": name,
+            "scores": {
+                "answer": shares[0] if best else 0.0,
+                **({"none": shares[-1]} if self.v2 else {}),
+            },
+            "gold": gold,
+            "answer": texts[0] if best else "",
+            "start": best.start if best else -1,
+            "end": best.end if best else -1,
+            "null_difference": difference if best else None,
+            "alternatives": [
+                {"text": text, "start": s.start, "end": s.end, "score": share}
+                for text, s, share in zip(texts[1:4], spans[1:4], shares[1:4], strict=False)
+            ],
+            "passage": sha256(context.encode()).hexdigest()[:16],
+        }
+        return {**record, "prediction": self.decided(record)}
+
+    def shown(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer, its probability, its characters in the passage (-1 for none), and the next best."""
+        given = prediction["prediction"] != ""
+        scores = prediction["scores"]
+        return {
+            "prediction": prediction["prediction"],
+            "score": scores["answer"] if given else scores.get("none", 0.0),
+            "start": prediction["start"] if given else -1,
+            "end": prediction["end"] if given else -1,
+            "alternatives": prediction["alternatives"],
+        }
+
+    def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "QuestionAnswering":
+        """Choose the no-answer threshold that gives the best F1 on these (validation) predictions."""
+        from nlptl.metrics.squad import f1
+
+        if not self.v2:
+            return self
+        usable = [p for p in predictions if p["null_difference"] is not None]
+        if not usable:
+            return self
+        threshold = best_threshold(
+            [p["null_difference"] for p in usable],
+            [f1(p["answer"], p["gold"], v2=True) for p in usable],
+            [f1("", p["gold"], v2=True) for p in usable],
+        )
+        return replace(self, threshold=threshold)
+
+    def decided(self, prediction: Mapping[str, Any]) -> str:
+        """The text that is given under this task's threshold."""
+        difference = prediction["null_difference"]
+        none = difference is None or (self.v2 and difference > self.threshold)
+        return "" if none else prediction["answer"]
+
+    def example_scores(self, predictions: Sequence[Mapping[str, Any]]) -> list[float]:
+        """F1 of each question."""
+        from nlptl.metrics.squad import f1
+
+        return [f1(self.decided(p), p["gold"], v2=self.v2) for p in predictions]
+
+    def texts(self, table: Any) -> list[str]:
+        """The passages."""
+        return table["context"][:]
+
+    def classes(self, table: Any) -> None:
+        """Answers are no classes."""
+
+    def groups(self, table: Any) -> list[str]:
+        """The passages: their questions are not independent."""
+        return table["context"][:]
+
+    def constant_scores(self, train: Any, test: Any) -> list[float]:
+        """1 for each question without an answer: the one answer that suits all passages is none."""
+        return [float(not texts) for texts in test["answer_texts"][:]]
+
+    def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Exact match and F1 in percent; in v2 with their parts and the threshold."""
+        from nlptl.metrics.squad import Squad
+
+        figures = Squad(self.v2).compute(
+            predictions=[self.decided(p) for p in predictions],
+            references=[{"answers": p["gold"], "passage": p["passage"]} for p in predictions],
+        )
+        assert figures is not None  # only a process that is not the first gets None
+        return {**figures, **({"threshold": self.threshold} if self.v2 else {})}
+
+
+def _softmax(scores: Sequence[float]) -> list[float]:
+    if not scores:
+        return []
+    values = np.exp(np.asarray(scores) - max(scores))
+    return (values / values.sum()).tolist()
+
+
+def _windows(
+    batch: Mapping[str, list[Any]],
+    order: Sequence[int],
+    tokenizer: Any,
+    frame: Frame,
+    max_length: int,
+    stride: int,
+) -> dict[str, list[Any]]:
+    """Windows of some questions; passages that several of them share are tokenized once."""
+    passages = {text: i for i, text in enumerate(dict.fromkeys(batch["context"]))}
+    tokens = tokenize(list(passages), tokenizer, frame)
+    questions = tokenize([q.strip() for q in batch["question"]], tokenizer, frame)
+    most = question_room(max_length, frame)
+    names = (
+        "input_ids",
+        "length",
+        "first",
+        "null",
+        "starts",
+        "ends",
+        "start",
+        "end",
+        "example",
+        "cut",
+    )
+    made: dict[str, list[Any]] = {name: [] for name in names}
+    for row, (example, question) in enumerate(zip(order, questions, strict=True)):
+        passage = tokens[passages[batch["context"][row]]]
+        asked = question.ids[:most]
+        first = len(frame.before) + len(asked) + len(frame.between)
+        room = max_length - first - len(frame.after)
+        label = _label(batch, row, passage)
+        begins = window_starts(len(passage.ids), room, stride)
+        for begin in begins:
+            part = slice(begin, min(begin + room, len(passage.ids)))
+            ids = np.concatenate(
+                [frame.before, asked, frame.between, passage.ids[part], frame.after]
+            ).astype(np.int32)
+            null = 0 if frame.null_first else len(ids) - 1
+            start, end = _inside(label, part, first, null)
+            values = (ids, len(ids), first, null, passage.starts[part], passage.ends[part])
+            cut = len(question.ids) > most and begin == begins[0]
+            for name, value in zip(names, (*values, start, end, example, cut), strict=True):
+                made[name].append(value)
+    return made
+
+
+def _label(batch: Mapping[str, list[Any]], row: int, passage: Tokens) -> tuple[int, int] | str:
+    if "answer_texts" not in batch:
+        return "unknown"
+    texts, starts = batch["answer_texts"][row], batch["answer_starts"][row]
+    if not texts:
+        return "none"
+    if starts[0] < 0:
+        return "unknown"
+    return answer_tokens(passage, starts[0], starts[0] + len(texts[0])) or "unknown"
+
+
+def _inside(label: tuple[int, int] | str, part: slice, first: int, null: int) -> tuple[int, int]:
+    if label == "unknown":
+        return -100, -100
+    if isinstance(label, tuple) and part.start <= label[0] and label[1] < part.stop:
+        return label[0] - part.start + first, label[1] - part.start + first
+    return null, null
+
+
+def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str, Any]]:
+    """Read the data of a :class:`nlptl.cli.config.QAConfig` and check all of it.
+
+    Returns:
+        The task, the splits (``train``, ``validation``, ``test``), and a record of where they came
+        from. Splits that are missing are carved out by passage: no passage is in two.
+
+    Raises:
+        UserError: With everything that is wrong with the data.
+    """
+    raw, origin = load_asked(config, read=read_questions)
+    problems = Problems()
+    length = window_length(config.model, config.max_length)
+    stride = length // 3 if config.stride is None else config.stride
+    problems.run(check_stride, stride, length)
+    asked = {role: getattr(config, f"{role}_column") for role in ("question", "context", "answers")}
+    columns = problems.run(find_columns, raw, asked)
+    problems.raise_if_any()
+    assert columns  # raised above otherwise
+    splits = normalize(raw, columns)
+    check_trainable(splits["train"], columns)
+    v2, counts = check_version(splits, config.squad_version)
+    notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
+    once: dict[str, str] = {}  # a passage is held once, however many questions it has
+    passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
+    splits, carved = carve_missing(splits, _has_none(splits["train"]), config.seed, groups=passages)
+    splits = limit(splits, _has_none, config)
+    task = QuestionAnswering(
+        stride=stride,
+        n_best=config.n_best,
+        max_answer_tokens=config.max_answer_tokens,
+        v2=v2,
+    )
+    record = {
+        **origin,
+        "columns": columns,
+        "squad_version": "2.0" if v2 else "1.1",
+        "unanswerable": counts,
+        "carved_from_train": carved,
+        "notices": notices,
+    }
+    return task, splits, record
+
+
+def _has_none(table: Any) -> list[bool]:
+    return [not texts for texts in values_of(table, "answer_texts")]
+
+
+def window_length(model: str, asked: int | None) -> int:
+    """Tokens a window of a checkpoint; what is asked for, where the checkpoint cannot be read."""
+    usual = QuestionAnswering.usual_length
+    try:
+        return longest_input(load_config(model), load_tokenizer(model), asked, usual=usual)
+    except UserError:  # told by those who check the model
+        return asked or usual
+
+
+def check_stride(stride: int, length: int) -> None:
+    """Make sure that windows of any question move on.
+
+    Raises:
+        ConfigError: If ``stride`` is not below the least room that a passage has.
+    """
+    least = (length - 4) // 2  # four special tokens at most (RoBERTa)
+    if not 0 <= stride < least:
+        raise ConfigError(
+            f"--stride {stride}: windows must share fewer tokens than a passage has room for, which is "
+            f"{least} of {length} at least. Choose 0 to {least - 1}."
+        )
+
+
+def check_version(splits: Mapping[str, Any], asked: str) -> tuple[bool, dict[str, int]]:
+    """Decide whether questions may have no answer, and count those that have none.
+
+    Raises:
+        ConfigError: If the data has such questions and ``--squad-version 1.1`` was asked for.
+    """
+    counts = {name: sum(_has_none(table)) for name, table in splits.items()}
+    if asked == "1.1" and any(counts.values()):
+        found = ", ".join(
+            f"{n} of {len(splits[name])} in {name}" for name, n in counts.items() if n
+        )
+        raise ConfigError(
+            f"--squad-version 1.1 means that every question has an answer, but some have none: {found}. "
+            "Use --squad-version 2.0 (or auto), or remove them."
+        )
+    return asked == "2.0" or any(counts.values()), counts

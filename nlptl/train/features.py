@@ -1,0 +1,111 @@
+"""States of texts under a body, pooled to one vector a text for each layer."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nlptl.data.batching import LengthBatches
+from nlptl.data.encoding import encode_texts
+from nlptl.data.padding import pad, real_tokens
+from nlptl.models.layer_map import check_family
+from nlptl.models.loading import load_with_head, longest_input
+from nlptl.records import Batch, Step, StepOutput
+from nlptl.train.predict import predict
+
+Pool = Literal["mean", "token"]
+
+
+def pooled_states(
+    name: str,
+    texts: Sequence[str],
+    *,
+    accelerator: Any,
+    max_length: int | None = None,
+    batch_size: int = 64,
+    pool: Pool = "mean",
+) -> np.ndarray:
+    """Mean state of each text after the embeddings and after each encoder block.
+
+    The mean is over all tokens that are no padding, the model in eval mode. Of T5 only the encoder runs,
+    and its last row is after the final norm.
+
+    Args:
+        name: Bundled name, directory or hub name; a head in the file is left out.
+        texts: One or more.
+        accelerator: From :func:`nlptl.train.setup.new_accelerator`.
+        max_length: Tokens a text at most; None takes what the model does, at most 512.
+        batch_size: Texts a batch.
+        pool: ``token`` takes the one that the family's classification heads read, first or last, instead
+            of the mean.
+
+    Returns:
+        Shape ``(texts, blocks + 1, width)``, float32.
+    """
+    from transformers import AutoModel
+
+    loaded = load_with_head(name, auto_class=AutoModel, head={})
+    return body_states(
+        loaded.model,
+        loaded.tokenizer,
+        texts,
+        accelerator=accelerator,
+        max_length=max_length,
+        batch_size=batch_size,
+        pool=pool,
+    )
+
+
+def body_states(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    accelerator: Any,
+    max_length: int | None = None,
+    batch_size: int = 64,
+    pool: Pool = "mean",
+) -> np.ndarray:
+    """:func:`pooled_states` of a model at hand, with a head or without."""
+    limit = longest_input(model.config, tokenizer, max_length)
+    ids, _ = encode_texts(texts, tokenizer, max_length=limit)
+    seq2seq = getattr(model.config, "is_encoder_decoder", False)
+    base = model.base_model
+    body = (base.get_encoder() if seq2seq else base).to(accelerator.device)
+    fill = tokenizer.pad_token_id
+
+    def collate(features: Sequence[Any], rng: np.random.Generator) -> dict[str, Tensor]:
+        return {
+            "input_ids": torch.from_numpy(pad(features, "input_ids", fill)),
+            "attention_mask": torch.from_numpy(real_tokens(features).astype(np.int64)),
+        }
+
+    rows = [{"input_ids": row} for row in ids]
+    batches = LengthBatches(
+        rows,
+        [len(row) for row in ids],
+        collate,
+        batch_size=batch_size,
+        process=(accelerator.process_index, accelerator.num_processes),
+    )
+    step = _pooling(check_family(model.config.model_type).pooled if pool == "token" else "mean")
+    outputs, _ = predict(body, batches, step=step, accelerator=accelerator)
+    return np.stack(outputs["states"])
+
+
+def _pooling(which: str) -> Step:
+    """A Step whose outputs are one state a text for each layer: the mean, the first token's, or the last's."""
+
+    def step(model: nn.Module, batch: Batch) -> StepOutput:
+        layers = model(**batch.inputs, output_hidden_states=True).hidden_states
+        real = batch.inputs["attention_mask"].unsqueeze(-1)
+        rows, last = torch.arange(len(real)), real.sum(1).squeeze(-1) - 1
+        if which == "mean":
+            found = [(states * real).sum(1) / real.sum(1) for states in layers]
+        else:
+            found = [states[rows, last if which == "last" else 0 * last] for states in layers]
+        return StepOutput(torch.zeros(()), len(batch.indices), {"states": torch.stack(found, 1)})
+
+    return step

@@ -1,0 +1,328 @@
+"""Observers of the loop: progress, logs, checkpoints, keeping the best. None changes an update."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from nlptl.data.files import json_line
+from nlptl.records import FitState
+from nlptl.train import checkpoints
+
+
+class Quiet:
+    """A hook that does nothing; the others override what they need."""
+
+    def on_start(self, state: FitState) -> None:
+        """Do nothing."""
+
+    def on_step(self, state: FitState) -> bool:
+        """Go on."""
+        return False
+
+    def on_epoch(self, state: FitState) -> bool:
+        """Go on."""
+        return False
+
+    def on_end(self, state: FitState) -> None:
+        """Do nothing."""
+
+
+class ProgressBar(Quiet):
+    """One line with loss, rate, examples a second and the time left.
+
+    Args:
+        accelerator: Only the main process draws.
+    """
+
+    def __init__(self, accelerator: Any) -> None:
+        self.shown = accelerator.is_main_process
+        self.bar: Any = None
+
+    def on_start(self, state: FitState) -> None:
+        """Open the bar."""
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=state.total_updates,
+            initial=state.update,
+            disable=not self.shown,
+            desc="training",
+            unit="update",
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
+        self.began, self.examples = time.perf_counter(), state.examples
+
+    def on_step(self, state: FitState) -> bool:
+        """Advance the bar."""
+        rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
+        self.bar.set_postfix_str(
+            f"epoch {state.epoch + 1}, loss {state.loss:.4f}, lr {state.learning_rate:.2e}, "
+            f"{rate:.0f} examples/s",
+            refresh=False,
+        )
+        self.bar.update()
+        return False
+
+    def on_end(self, state: FitState) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+class Trackers(Quiet):
+    """Sends loss, rate and gradient norm to the trackers of Accelerate (``--tracker``)."""
+
+    def __init__(self, accelerator: Any, *, every: int = 10) -> None:
+        self.accelerator, self.every = accelerator, every
+
+    def on_step(self, state: FitState) -> bool:
+        """Log every ``every`` updates."""
+        if state.update % self.every == 0 or state.update == state.total_updates:
+            values = {"train/loss": state.loss, "train/learning_rate": state.learning_rate}
+            if state.grad_norm is not None:
+                values["train/grad_norm"] = float(state.grad_norm)
+            self.accelerator.log(values, step=state.update)
+        return False
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A hook with a memory that a checkpoint must hold."""
+
+    def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What to write: JSON-able values, and tensors."""
+        ...
+
+    def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take back what :meth:`memory` gave."""
+        ...
+
+
+def known_error(line: Mapping[str, float], name: str) -> float:
+    """Standard error of a figure of an epoch's line; 0 where it is not known, such as of a single group."""
+    error = line.get(f"{name}_se", 0.0)
+    return error if math.isfinite(error) else 0.0
+
+
+class KeepBest(Quiet):
+    """Scores the model on validation data after each epoch and puts one epoch's weights back at the end.
+
+    That is the latest epoch within one standard error of the best (Breiman et al., 1984, who take the simplest
+    model so close to the best; here the one whose rate has fallen furthest). The best of many epochs on a few
+    hundred examples is often an early one that was lucky.
+
+    Args:
+        score: Model to figures; ``metric`` (more is better), its standard error ``<metric>_se``, if it is
+            known, and ``loss`` among them.
+        metric: What chooses.
+        accelerator: To reach the model below its wrappers.
+        patience: Stop after so many epochs without a better score; None never stops.
+        report: Told each epoch's line.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Any], Mapping[str, float]],
+        metric: str,
+        accelerator: Any,
+        *,
+        patience: int | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.score, self.metric, self.accelerator = score, metric, accelerator
+        self.patience, self.report = patience, report
+        self.history: list[dict[str, float]] = []
+        self.best: int | None = None
+        self.weights: dict[str, Tensor] = {}
+
+    def on_epoch(self, state: FitState) -> bool:
+        """Score; keep a copy of the trainable weights if this epoch is as good as any, by a standard error."""
+        with state.clock.scores():
+            peak = self._score(state)
+        waited = len(self.history) - 1 - peak
+        return self.patience is not None and waited >= self.patience
+
+    def _score(self, state: FitState) -> int:
+        """Append an epoch's line; the place of the best one."""
+        figures = dict(self.score(state.model))
+        epoch = round(state.update / state.updates_per_epoch, 3)
+        line = {"epoch": epoch, "update": state.update, "train_loss": state.loss}
+        self.history.append({**line, **{f"validation_{k}": v for k, v in figures.items()}})
+        name = f"validation_{self.metric}"
+        scores = [line[name] for line in self.history]
+        peak = scores.index(max(scores))
+        kept = scores[-1] >= scores[peak] - known_error(self.history[peak], name)
+        if kept:
+            self.best = len(self.history) - 1
+            model = self.accelerator.unwrap_model(state.model)
+            self.weights = checkpoints.trainable_state(model)
+        self.report(
+            f"epoch {epoch:g}: train loss {state.loss:.4f}, validation loss {figures['loss']:.4f}, "
+            f"{self.metric} {figures[self.metric]:.4f}{' (kept so far)' if kept else ''}"
+        )
+        return peak
+
+    def on_end(self, state: FitState) -> None:
+        """Load the weights that were kept."""
+        if self.weights:
+            model = self.accelerator.unwrap_model(state.model)
+            checkpoints.load_trainable_state(model, self.weights)
+
+    def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Scores so far and the weights that were kept, for a checkpoint."""
+        return {"history": self.history, "best": self.best}, self.weights
+
+    def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take them back."""
+        self.history, self.best, self.weights = values["history"], values["best"], tensors
+
+
+class SaveCheckpoints(Quiet):
+    """Writes what ``--resume`` needs at the end of each epoch, or every so many updates.
+
+    Args:
+        directory: The run's ``checkpoints/``.
+        accelerator: Devices and processes.
+        schedule: Learning-rate schedule.
+        keeper: The hook with a memory, if there is one.
+        every: Updates between checkpoints; None for the ends of epochs.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        accelerator: Any,
+        schedule: Any,
+        *,
+        keeper: Resumable | None = None,
+        every: int | None = None,
+    ) -> None:
+        self.directory, self.accelerator, self.schedule = directory, accelerator, schedule
+        self.keeper, self.every = keeper, every
+
+    def on_step(self, state: FitState) -> bool:
+        """Write, if it is time; after the last update too, where the saving still lies ahead."""
+        last = state.update == state.total_updates
+        if self.every and (state.update % self.every == 0 or last):
+            self.write(state)
+        return False
+
+    def on_epoch(self, state: FitState) -> bool:
+        """Write, unless checkpoints are counted in updates."""
+        if self.every is None:
+            self.write(state)
+        return False
+
+    def write(self, state: FitState) -> None:
+        """Write a checkpoint now."""
+        values, tensors = self.keeper.memory() if self.keeper else ({}, {})
+        checkpoints.save(
+            self.directory,
+            state=state,
+            accelerator=self.accelerator,
+            schedule=self.schedule,
+            extra={"json": values, "tensors": tensors},
+        )
+
+
+class EvaluateEvery(Quiet):
+    """Scores the model every so many updates and appends a line to a log.
+
+    The line also has the speed since the line before, time spent on scores not counted.
+
+    Args:
+        score: Model to figures.
+        log: A ``.jsonl`` file; one line ``{"update": …, "examples": …, **figures}`` each time.
+        accelerator: Only the main process writes.
+        at: Updates to score at, besides every ``every``.
+        every: Updates between scores.
+        tokens_each: Mean tokens an example, for the speed.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Any], Mapping[str, float]],
+        log: Path,
+        accelerator: Any,
+        *,
+        every: int,
+        at: Sequence[int] = (),
+        tokens_each: float = 1.0,
+    ) -> None:
+        self.score, self.log, self.accelerator = score, log, accelerator
+        self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
+
+    def on_start(self, state: FitState) -> None:
+        """Score the model as it comes; or drop the lines that a resumed run will write again.
+
+        A run that was killed before its first checkpoint begins anew when it is resumed, and so does its log.
+        """
+        if state.update == 0:
+            if self.accelerator.is_main_process:
+                self.log.unlink(missing_ok=True)
+            self.write(state)
+        elif self.accelerator.is_main_process and self.log.exists():
+            lines = self.log.read_text().splitlines()
+            kept = [line for line in lines if self.stays(json.loads(line), state)]
+            self.log.write_text("".join(f"{line}\n" for line in kept))
+        self.began, self.examples = time.perf_counter(), state.examples
+
+    def stays(self, line: Mapping[str, Any], state: FitState) -> bool:
+        """Whether a resumed run will not write a line again."""
+        return line["update"] <= state.update and "start_share" not in line
+
+    def on_step(self, state: FitState) -> bool:
+        """Score, if it is time."""
+        last = state.update == state.total_updates
+        if state.update % self.every == 0 or state.update in self.at or last:
+            self.write(state)
+        return False
+
+    def write(self, state: FitState, *, start_share: float | None = None) -> None:
+        """Score now and append the line.
+
+        Args:
+            state: Where training stands.
+            start_share: Given after training, when so much of the start was mixed into the model.
+        """
+        train: dict[str, Any] = {}
+        if start_share is not None:
+            train = {"start_share": start_share}
+        elif state.update:
+            rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
+            train = {"train_loss": state.loss, "tokens_per_second": round(rate * self.tokens_each)}
+        with state.clock.scores():
+            figures = dict(self.score(state.model))
+        if self.accelerator.is_main_process:
+            line = {"update": state.update, "examples": state.examples, **figures, **train}
+            with self.log.open("a") as file:
+                file.write(json_line(line))
+        self.began, self.examples = time.perf_counter(), state.examples
+
+
+class SaveModels(Quiet):
+    """Keeps whole models at some updates, for a curve over pretraining.
+
+    Args:
+        save: Writes the model to a directory.
+        directory: The run's ``models/``; each goes to ``update-<number>`` below it.
+        accelerator: Only the main process writes.
+        at: The updates.
+    """
+
+    def __init__(
+        self, save: Callable[[Path], None], directory: Path, accelerator: Any, at: Sequence[int]
+    ) -> None:
+        self.save, self.directory, self.accelerator = save, directory, accelerator
+        self.at = frozenset(at)
+
+    def on_step(self, state: FitState) -> bool:
+        """Write, if this is one of the updates."""
+        if state.update in self.at and self.accelerator.is_main_process:
+            self.save(self.directory / f"update-{state.update:07d}")
+        return False

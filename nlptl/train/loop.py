@@ -1,0 +1,160 @@
+"""The training loop. There is one, and it knows neither tasks, nor modes, nor devices."""
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from nlptl.errors import Diverged
+from nlptl.records import Batches, FitState, Hook, Step
+
+#: Losses are summed, divided by this, and scaled to a mean when the whole update's size is known.
+#: A power of two, so that it changes no bit in float32; it keeps fp16's loss scale where it is.
+LOSS_UNIT = 64.0
+#: Instead of a size of zero, to divide by.
+TINY = 1e-30
+#: The loss is read (which waits for a GPU) and checked every so many updates.
+READ_EVERY = 10
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    step: Step,
+    optimizer: Any,
+    schedule: Any,
+    accelerator: Any,
+    updates: int,
+    accumulation: int = 1,
+    max_norm: float | None = 1.0,
+    hooks: Sequence[Hook] = (),
+    state: FitState | None = None,
+) -> FitState:
+    """Train ``model`` for ``updates`` optimizer updates.
+
+    The loop, with every point where something is attached::
+
+        hook.on_start
+        while updates are left:
+            for each window of `accumulation` batches of the epoch:
+                for each batch:  loss, size = step(model, batch);  backward(loss * size)
+                gradients /= total size over the window and over all processes
+                clip;  optimizer.step;  schedule.step        # one update
+                hook.on_step                                  # may ask to stop
+            hook.on_epoch                                     # may ask to stop
+        hook.on_end
+
+    Gradients are divided by the summed sizes, so accumulating k batches equals one batch k times as
+    large, with a ragged end and with uneven processes too.
+
+    Args:
+        model: As returned by ``accelerator.prepare``.
+        batches: What is seen; its order depends on the epoch's number alone.
+        step: Computes loss and size.
+        optimizer: As returned by ``accelerator.prepare``.
+        schedule: Stepped once an update; not prepared.
+        accelerator: Device, processes and precision.
+        updates: Optimizer updates in all.
+        accumulation: Batches an update.
+        max_norm: Gradient clipping by global norm; None for none.
+        hooks: Observers.
+        state: Where to go on from (:func:`nlptl.train.checkpoints.restore`); None starts anew.
+
+    Returns:
+        The final state.
+
+    Raises:
+        Diverged: If the loss is not finite.
+    """
+    per_epoch = math.ceil(len(batches) / accumulation)
+    if state is None:
+        state = FitState(model, optimizer, updates, per_epoch)
+    alone = accumulation == 1 and accelerator.num_processes == 1
+    model.train()  # all of it: a wrapper's own flag says nothing of what it wraps
+    for hook in hooks:
+        hook.on_start(state)
+    stop = False  # asked for in the midst of an epoch; state.stopped is a decision that a checkpoint keeps
+    while state.update < updates and not (stop or state.stopped):
+        stream = batches.epoch(state.epoch, start=state.batch)
+        while state.update < updates and (window := list(islice(stream, accumulation))):
+            if not model.training:
+                model.train()
+            sizes = []
+            for position, batch in enumerate(window):
+                last = position == len(window) - 1
+                with nullcontext() if last else accelerator.no_sync(model):
+                    with accelerator.autocast():
+                        result = step(model, batch.to(accelerator.device))
+                    size = result.size if batch.indices else 0.0
+                    # Where a batch is the whole update its loss is a mean already: nothing to scale.
+                    accelerator.backward(result.loss * (1.0 if alone else size / LOSS_UNIT))
+                state.sums.add(result.loss, size, batch.padding)
+                sizes.append(size)
+                state.examples += batch.size
+            if not alone:
+                total = _over_processes(accelerator, sum(sizes))
+                _scale_gradients(optimizer, accelerator.num_processes * LOSS_UNIT, total)
+            if max_norm is not None:
+                state.grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
+            state.learning_rate = optimizer.param_groups[0]["lr"]
+            state.trace.append(state.learning_rate)
+            optimizer.step()
+            optimizer.zero_grad()
+            if not accelerator.optimizer_step_was_skipped:
+                schedule.step()
+            state.update += 1
+            state.batch += len(window)
+            ended = state.batch >= len(batches)
+            if state.update % READ_EVERY == 0 or state.update in (1, updates) or ended:
+                _read_loss(state, accelerator)
+            stop = any([hook.on_step(state) for hook in hooks])
+            if stop:
+                break
+        else:
+            if state.batch >= len(batches):
+                state.epoch, state.batch = state.epoch + 1, 0
+            for hook in hooks:  # in order: what writes checkpoints comes behind what decides
+                state.stopped |= hook.on_epoch(state)
+    for hook in hooks:
+        hook.on_end(state)
+    return state
+
+
+def _scale_gradients(optimizer: Any, factor: float, total: float | torch.Tensor) -> None:
+    gradients = [
+        p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+    ]
+    scale: Any  # where nothing was counted, all gradients are zero
+    if isinstance(total, torch.Tensor):  # on the device, which is not waited for
+        scale = (factor / total.clamp(min=TINY)).to(gradients[0].dtype)
+    else:
+        scale = factor / max(total, TINY)
+    torch._foreach_mul_(gradients, scale)  # type: ignore[attr-defined]  # public in effect
+
+
+def _over_processes(accelerator: Any, value: float) -> float | torch.Tensor:
+    if accelerator.num_processes == 1:
+        return value
+    # Filled there: a copy from here would wait for the device.
+    tensor = torch.full((), value, device=accelerator.device, dtype=torch.float64)
+    return accelerator.reduce(tensor, reduction="sum")
+
+
+def _read_loss(state: FitState, accelerator: Any) -> None:
+    sums = state.sums
+    size = float(_over_processes(accelerator, sums.size))
+    if not size:  # no example since the last reading had anything to predict
+        return
+    state.loss = float(_over_processes(accelerator, float(sums.loss))) / size
+    sums.loss = sums.size = 0.0
+    if not math.isfinite(state.loss):
+        raise Diverged(
+            f"The loss became {state.loss} by update {state.update}. Lower --learning-rate, or, with "
+            "--mixed_precision fp16, use bf16 or no mixed precision (T5 checkpoints overflow "
+            "in fp16). Checkpoints written before that are kept."
+        )

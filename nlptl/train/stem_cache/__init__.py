@@ -1,0 +1,1 @@
+"""Frozen blocks computed once: what is cached, where, and whether it pays."""

@@ -1,0 +1,339 @@
+"""Frozen blocks computed once: a transform of Batches, and a Step that starts above them.
+
+The states at the border of what is frozen are computed once, in batches sorted by length, without
+gradient, and kept ragged; from then on the model starts there. The loop does not know it. AutoFreeze
+(Liu et al., 2021) and Embedding Recycling (Saad-Falcon et al., 2023) are the precedents. The states
+are as good as the texts: they can be turned back into them, so the folder is as private as the data.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nlptl.data.batching import LengthBatches
+from nlptl.errors import RunError
+from nlptl.models.frozen_stem import Prefix
+from nlptl.records import Batch, Batches, Collate, Step, StepOutput
+from nlptl.train.processes import gather
+from nlptl.train.stem_cache.plan import DTYPES, Kind, Plan
+from nlptl.train.stem_cache.store import Arrays, Draft, Entry
+
+#: Inputs of a forward pass that the states depend on.
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+#: Largest difference from the live model, as a share of the largest state: rounding of another padding,
+#: of half precision in storage, and of bf16 arithmetic.
+TOLERANCE = {"float32": 1e-4, "float16": 2e-3}
+AUTOCAST_TOLERANCE = 5e-2
+#: Features that are computed together; those that are compared with the live model.
+BATCH, SAMPLE = 64, 4
+
+
+class TooLarge(Exception):
+    """States beyond what float16 holds."""
+
+
+class PrefixCache:
+    """The cached states of one model's splits.
+
+    Args:
+        prefix: What is left out; its model on its device.
+        outputs: Runs the model on a batch's inputs.
+        pooled: ``first`` or ``last`` where the head reads one token of a text only and all blocks are left
+            out, so that nothing else is kept; else None.
+        accelerator: Device, processes, precision.
+        report: Told of entries that had to be made again.
+    """
+
+    def __init__(
+        self,
+        prefix: Prefix,
+        *,
+        outputs: Callable[[Mapping[str, Tensor]], object],
+        pooled: str | None,
+        accelerator: Any,
+        report: Callable[[str], None],
+    ) -> None:
+        self.prefix, self.outputs = prefix, outputs
+        self.pooled, self.accelerator, self.report = pooled, accelerator, report
+        self.weights = prefix.fingerprint()
+        self.splits: dict[str, tuple[Any, np.ndarray, Collate, Arrays]] = {}
+        self.took: dict[str, float] = {}  # seconds a split, looking and comparing included
+        self.seconds = self.tokens = 0.0
+        self.found = self.served = self.bytes = 0
+        self.plan = Plan("off")
+        self.keys: dict[str, str] = {}
+
+    def look(
+        self, splits: Mapping[str, Any], collate: Collate, kinds: Sequence[Kind]
+    ) -> list[tuple[Kind, str]]:
+        """Places and types in which an earlier run left the states of all splits.
+
+        Args:
+            splits: Name to rows and lengths.
+            collate: Makes batches of them.
+            kinds: Places to look.
+
+        Raises:
+            RunError: If the collate function draws at random, so that a text is never seen twice alike.
+        """
+        for name, part in splits.items():
+            self.keys[name] = self._key(self._batches(part.rows, part.lengths, collate))
+        plans = [Plan(kind, dtype) for dtype in DTYPES for kind in kinds]
+        return [(plan.kind, plan.dtype) for plan in plans if self._is_there(plan, splits)]
+
+    def _is_there(self, plan: Plan, splits: Mapping[str, Any]) -> bool:
+        entries = [self._entry(name, part.lengths, plan) for name, part in splits.items()]
+        return all(entry.is_there(plan.kind) for entry in entries)
+
+    def add(self, split: str, rows: Any, lengths: np.ndarray, collate: Collate) -> None:
+        """Find or compute the states of a split, as ``plan`` says; after :meth:`look`.
+
+        Raises:
+            RunError: If the cached states differ from the live model's.
+            TooLarge: If float16 cannot hold them.
+        """
+        began = time.perf_counter()
+        kind, entry = self.plan.kind, self._entry(split, lengths, self.plan)
+        arrays = entry.open(kind)
+        if arrays is not None and not self._agrees(arrays, rows, lengths, collate):
+            self.report("note: the cached states of an earlier run were damaged; made anew.")
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process or kind == "memory":
+                entry.drop(kind)
+            arrays = None
+        if arrays is None:
+            start = time.perf_counter()
+            arrays = self._make(entry, self._batches(rows, lengths, collate), lengths)
+            self.seconds += time.perf_counter() - start
+            self.tokens += float(lengths.sum()) / self.accelerator.num_processes
+            if not self._agrees(arrays, rows, lengths, collate):
+                raise RunError(
+                    f"The cached states of the {split} split differ from the live model's. Run with --cache "
+                    "off, and please report this."
+                )
+        else:
+            self.found += 1
+        self.bytes += sum(array.nbytes for array in arrays.values())
+        self.splits[split] = rows, lengths, collate, arrays
+        self.took[split] = time.perf_counter() - began
+
+    def batches(self, split: str, *, batch_size: int, seed: int | None) -> Batches:
+        """The split's batches, in the same order as without a cache, with the states in them."""
+        rows, lengths, collate, arrays = self.splits[split]
+        fed = LengthBatches(
+            _Fed(rows, self.pooled),
+            lengths,
+            _fed_collate(collate, arrays),
+            batch_size=batch_size,
+            seed=seed,
+            process=(self.accelerator.process_index, self.accelerator.num_processes),
+        )
+        return _Counted(fed, lengths, self)
+
+    def step(self, step: Step) -> Step:
+        """The step, on a model that starts above the frozen blocks (:meth:`active`)."""
+
+        def run(model: nn.Module, batch: Batch) -> StepOutput:
+            fed = {name: batch.inputs[f"_{name}"] for name in self.prefix.names}
+            self.prefix.feed(fed)
+            rest = {key: value for key, value in batch.inputs.items() if key[0] != "_"}
+            return step(model, replace(batch, inputs=rest))
+
+        return run
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Within, the model starts above the frozen blocks.
+
+        Raises:
+            RunError: If the frozen weights are others at the end, so that the states were wrong.
+        """
+        with self.prefix.left_out():
+            yield
+        if self.prefix.fingerprint() != self.weights:
+            raise RunError(
+                "Weights below the cached states changed while training, so the run cannot be trusted. Use "
+                "--cache off, and please report this."
+            )
+
+    @property
+    def saved(self) -> float:
+        """Seconds that the frozen blocks would have taken for what was served, less what they took."""
+        if not self.tokens:
+            return 0.0
+        return self.seconds * self.served / self.tokens - self.seconds
+
+    def __str__(self) -> str:
+        what = "the token that the head reads" if self.pooled else "the states"
+        size = f"{self.bytes / 1e6:.1f} MB, {self.plan.dtype}, {self.plan.kind}"
+        if not self.tokens:
+            how = "found from an earlier run"
+        else:
+            how = f"computed once in {self.seconds:.1f} s, which saved about {max(0, self.saved):.0f} s"
+        return f"cache: {what} above block {self.prefix.blocks} ({size}), {how}"
+
+    def record(self) -> dict[str, Any]:
+        """For ``result.json``."""
+        return {
+            "kind": self.plan.kind,
+            "dtype": self.plan.dtype,
+            "blocks": self.prefix.blocks,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "saved_seconds": round(self.saved, 3),
+            "found": self.found,
+        }
+
+    def _batches(self, rows: Any, lengths: np.ndarray, collate: Collate) -> LengthBatches:
+        process = (self.accelerator.process_index, self.accelerator.num_processes)
+        return LengthBatches(rows, lengths, collate, batch_size=BATCH, process=process)
+
+    def _key(self, batches: LengthBatches) -> str:
+        import transformers
+
+        found = sha256()
+        about = (self.weights, self.pooled, self.accelerator.mixed_precision)
+        found.update(f"{about} {torch.__version__} {transformers.__version__}".encode())
+        whole = LengthBatches(  # the same for all processes
+            batches.features, batches.lengths, batches.collate, batch_size=BATCH
+        )
+        for number, batch in enumerate(whole.epoch(0)):
+            found.update(str(batch.indices).encode())
+            for name in INPUTS:
+                if name in batch.inputs:
+                    found.update(f"{name} {tuple(batch.inputs[name].shape)}".encode())
+                    found.update(batch.inputs[name].numpy().tobytes())
+            if number == 0:
+                self._refuse_randomness(whole, batch)
+        return found.hexdigest()
+
+    def _refuse_randomness(self, batches: LengthBatches, batch: Batch) -> None:
+        rows = [batches.features[i] for i in batch.indices]
+        for seed in (1, 2):
+            again = batches.collate(rows, np.random.default_rng(seed))
+            if any(not torch.equal(again[n], batch.inputs[n]) for n in INPUTS if n in again):
+                raise RunError(
+                    "The task's collate function draws at random (augmentation, dynamic masks), so no text is "
+                    "seen twice alike and nothing can be cached. Use --cache off."
+                )
+
+    def _entry(self, split: str, lengths: np.ndarray, plan: Plan) -> Entry:
+        return Entry(
+            weights=self.weights,
+            key=self.keys[split],
+            names=tuple(self.prefix.names),
+            rows=np.ones_like(lengths) if self.pooled else lengths,
+            width=self.prefix.width,
+            dtype=plan.dtype,
+            about=f"{len(lengths)} texts above block {self.prefix.blocks}, {plan.dtype}",
+        )
+
+    def _make(self, entry: Entry, batches: LengthBatches, lengths: np.ndarray) -> Arrays:
+        if self.plan.kind == "memory":
+            arrays = entry.arrays(None)
+            self._compute(batches, lengths, arrays)
+            entry.keep(arrays)
+            return arrays
+        draft = Draft(entry, self.accelerator)
+        try:
+            self._compute(batches, lengths, draft.arrays)
+        except BaseException:  # an interrupt too
+            draft.drop()
+            raise
+        return draft.publish()
+
+    @torch.no_grad()
+    def _compute(self, batches: Batches, lengths: np.ndarray, arrays: Arrays) -> None:
+        largest = 0.0
+        for batch in batches.epoch(0):
+            for name, values in self._states(batch).items():
+                largest = max(largest, float(np.abs(values).max()))
+                with np.errstate(over="ignore"):  # told below, for all processes together
+                    for row, index in enumerate(batch.indices):
+                        arrays[name].put(index, self._part(values[row], int(lengths[index])))
+        if max(gather([largest], self.accelerator)) > float(np.finfo(self.plan.dtype).max):
+            raise TooLarge
+        for array in arrays.values():
+            array.flush()
+
+    @torch.no_grad()
+    def _states(self, batch: Batch) -> dict[str, np.ndarray]:
+        model, inputs = self.prefix.model, batch.to(self.accelerator.device).inputs
+        was = model.training
+        model.eval()
+        with self.accelerator.autocast():
+            states = self.prefix.run(lambda: self.outputs(inputs))
+        model.train(was)
+        return {name: tensor.cpu().numpy() for name, tensor in states.items()}
+
+    def _part(self, states: np.ndarray, length: int) -> np.ndarray:
+        """Of one text's padded states those that are kept."""
+        if self.pooled is None:
+            return states[:length]
+        return states[length - 1 : length] if self.pooled == "last" else states[:1]
+
+    def _agrees(self, arrays: Arrays, rows: Any, lengths: np.ndarray, collate: Collate) -> bool:
+        """Compare some states with the live model's."""
+        chosen = np.linspace(0, len(lengths) - 1, min(SAMPLE, len(lengths))).astype(int).tolist()
+        inputs = collate([rows[i] for i in chosen], np.random.default_rng(0))
+        live = self._states(Batch(inputs, tuple(chosen), len(chosen)))
+        share = TOLERANCE[self.plan.dtype]
+        if self.accelerator.mixed_precision != "no":
+            share = AUTOCAST_TOLERANCE
+        for name, values in live.items():
+            for row, index in enumerate(chosen):
+                expected = self._part(values[row], int(lengths[index]))
+                kept = arrays[name].padded([index])[0, : len(expected)].numpy()
+                if not np.abs(kept - expected).max() <= share * max(1.0, np.abs(expected).max()):
+                    return False
+        return True
+
+
+class _Fed:
+    """Features whose rows know their number; of a pooled one only the token that the head reads."""
+
+    def __init__(self, rows: Any, pooled: str | None) -> None:
+        self.rows, self.pooled = rows, pooled
+        self.small: dict[int, Mapping[str, Any]] = {}
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        if index in self.small:
+            return self.small[index]
+        row = {**self.rows[index], "_index": index}
+        if (
+            self.pooled
+        ):  # a handful of numbers: reading them anew would take longer than the head does
+            row["input_ids"] = [row["input_ids"][-1 if self.pooled == "last" else 0]]
+            self.small[index] = row
+        return row
+
+
+def _fed_collate(collate: Collate, arrays: Arrays) -> Collate:
+    def run(rows: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> Mapping[str, Tensor]:
+        indices = [row["_index"] for row in rows]
+        states = {f"_{name}": array.padded(indices) for name, array in arrays.items()}
+        return {**collate(rows, rng), **states}
+
+    return run
+
+
+class _Counted:
+    """Batches that tell the cache how many tokens it served."""
+
+    def __init__(self, batches: LengthBatches, lengths: np.ndarray, cache: PrefixCache) -> None:
+        self.inner, self.lengths, self.cache = batches, lengths, cache
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for batch in self.inner.epoch(number, start):
+            self.cache.served += int(self.lengths[list(batch.indices)].sum())
+            yield replace(batch, padding=0.0) if self.cache.pooled else batch

@@ -1,0 +1,112 @@
+"""Configuration files and command lines: values of the wrong type, all told at once."""
+
+from pathlib import Path
+
+import pytest
+
+from nlptl.cli.config import (
+    CompareConfig,
+    PretrainConfig,
+    QAConfig,
+    SentimentConfig,
+    load_yaml,
+    parse_args,
+    to_yaml,
+)
+from nlptl.errors import ConfigError, UserError
+
+
+def written(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_values_of_another_type_are_told_all_at_once(tmp_path):
+    lines = [
+        *("batch_size: '32'", "epochs: abc", "model: 3", "output_dir: 5", "cache: maybe"),
+        *("resume: 1", "seeds: 1.5", "lora_targets: [1]", "mode:", "seed: true", "mdoe: full"),
+    ]
+    with pytest.raises(UserError) as caught:
+        load_yaml(SentimentConfig, path := written(tmp_path, "\n".join(lines)))
+    message = str(caught.value)
+    assert message.startswith("11 things need your attention:")
+    for part in (
+        "batch_size is '32'; expected a whole number.",
+        "epochs is 'abc'; expected a number.",
+        "model is 3; expected text.",
+        "output_dir is 5; expected a path.",
+        "cache is 'maybe'; expected one of auto, off, memory, disk.",
+        "resume is 1; expected true or false.",
+        "seeds is 1.5; expected a whole number.",
+        "lora_targets is [1]; expected a list of texts.",
+        "mode is None; expected text.",
+        "seed is True; expected a whole number.",
+    ):
+        assert f"--config {path}: {part}" in message
+    assert "unknown key 'mdoe'. Did you mean 'mode'" in message
+
+
+def test_what_yaml_writes_in_its_own_way_is_read_as_declared(tmp_path):
+    """YAML 1.1 takes 1e-4 for text, off for false and 2.0 for a number."""
+    text = "learning_rate: 1e-4\ncache: off\nsquad_version: 2.0\nepochs: 3\ntrain_file: a.json\npatience:"
+    assert load_yaml(QAConfig, written(tmp_path, text)) == {
+        "learning_rate": 1e-4,
+        "cache": "off",
+        "squad_version": "2.0",
+        "epochs": 3.0,
+        "train_file": Path("a.json"),
+        "patience": None,
+    }
+    assert load_yaml(PretrainConfig, written(tmp_path, "corpus: a.txt"))["corpus"] == ("a.txt",)
+    config = CompareConfig(model=("a", "b"), cache="off", epochs=2.0)
+    again = CompareConfig(**load_yaml(CompareConfig, written(tmp_path, to_yaml(config))))
+    assert again == config
+
+
+def test_a_configuration_that_is_no_utf8(tmp_path):
+    (tmp_path / "c.yaml").write_bytes("label_column: größe".encode("latin-1"))
+    with pytest.raises(ConfigError, match="expected a text file in UTF-8, found other bytes"):
+        parse_args(SentimentConfig, ["--config", str(tmp_path / "c.yaml")])
+
+
+def test_all_mistakes_of_a_command_line_and_its_file_come_at_once(tmp_path):
+    words = (
+        "full --moed full --epocs 3 --batch-size two --seed --resume yes --epochs 1 2 --cache=maybe"
+    )
+    path = written(tmp_path, "seeds: many")
+    with pytest.raises(UserError) as caught:
+        parse_args(SentimentConfig, [*words.split(), "--config", str(path)])
+    message = str(caught.value)
+    assert message.startswith("9 things need your attention:")
+    for part in (
+        "'full' belongs to no flag; flags begin with --.",
+        "--moed: there is no such flag. Did you mean '--mode'?",
+        "--epocs: there is no such flag. Did you mean '--epochs'?",
+        "--batch-size is two; expected a whole number.",
+        "--seed has no value; expected a whole number.",
+        "'yes' belongs to no flag; --resume takes none.",
+        "'2' belongs to no flag; --epochs takes one value.",
+        "--cache is maybe; expected one of auto, off, memory, disk.",
+        "seeds is 'many'; expected a whole number.",
+    ):
+        assert part in message
+
+
+def test_good_command_lines_pass_in_both_spellings():
+    words = (
+        "--output_dir a --no-resume --epochs None --seed -1 --train-file=b.csv --learning-rate 1e-4"
+    )
+    found = parse_args(SentimentConfig, words.split())
+    assert (found.output_dir, found.resume, found.epochs) == (Path("a"), False, None)
+    assert (found.seed, found.train_file, found.learning_rate) == (-1, Path("b.csv"), 1e-4)
+    many = parse_args(CompareConfig, ["--model", "a", "b", "--mode", "full"])
+    assert (many.model, many.mode) == (("a", "b"), ("full",))
+
+
+def test_help_names_the_configuration_file(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse_args(SentimentConfig, ["--moed", "--help"], description="What it does.")
+    assert caught.value.code == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "What it does. --config FILE takes flags from a YAML file" in out

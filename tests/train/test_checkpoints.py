@@ -1,0 +1,186 @@
+"""Kill and resume: the same weights as without the kill, bit for bit; damage is survived."""
+
+import json
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from nlptl.data.batching import LengthBatches
+from nlptl.errors import ConfigError, RunError
+from nlptl.records import StepOutput
+from nlptl.train import checkpoints
+from nlptl.train.hooks import KeepBest, Quiet
+from nlptl.train.setup import Plan, train
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(Quiet):
+    def __init__(self, update):
+        self.update = update
+
+    def on_step(self, state):
+        if state.update == self.update:
+            raise Killed
+        return False
+
+
+def collate(features, rng):
+    x = torch.stack([f["x"] for f in features])
+    noise = torch.from_numpy(rng.standard_normal(x.shape).astype("float32"))
+    return {"x": x + 0.1 * noise, "y": torch.stack([f["y"] for f in features])}
+
+
+def step(model, batch):
+    loss = nn.functional.mse_loss(model(batch.inputs["x"]), batch.inputs["y"])
+    return StepOutput(loss, len(batch.indices))
+
+
+def run(directory, *, hooks=(), resume=False, every=2, seed=0):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
+    data = torch.Generator().manual_seed(1)
+    rows = [
+        {"x": torch.randn(4, generator=data), "y": torch.randn(1, generator=data)}
+        for _ in range(23)
+    ]
+    batches = LengthBatches(rows, list(range(1, 24)), collate, batch_size=4, seed=5)
+    accelerator = Accelerator(cpu=True)
+    keeper = KeepBest(
+        lambda m: {"score": -float(m[0].weight.detach().abs().sum()), "loss": 0.0},
+        "score",
+        accelerator,
+    )
+    state = train(
+        model,
+        batches,
+        step=step,
+        plan=Plan(updates=15, learning_rate=0.05, accumulation=1),
+        accelerator=accelerator,
+        hooks=[keeper, *hooks],
+        checkpoint_dir=directory,
+        checkpoint_every=every,
+        resume=resume,
+    )
+    return model, state, keeper
+
+
+@pytest.mark.parametrize("killed_at", [1, 5, 6, 7, 14])
+def test_resumed_weights_are_bit_equal(tmp_path, killed_at):
+    """Six updates an epoch: before the first checkpoint, inside an epoch, at its end, and late."""
+    whole, state, keeper = run(tmp_path / "a")
+    with pytest.raises(Killed):
+        run(tmp_path / "b", hooks=[KillAt(killed_at)])
+    seed = 99 if killed_at > 1 else 0  # before the first checkpoint, the run starts anew
+    again, other, kept = run(tmp_path / "b", resume=True, seed=seed)
+    assert kept.history == keeper.history and kept.best == keeper.best
+    for one, two in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert state.trace == other.trace and state.examples == other.examples
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, hooks=[KillAt(9)])
+    older, newer = sorted(tmp_path.glob("update-*"))
+    file = newer / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert checkpoints.newest(tmp_path) == older
+    (older / "state.json").write_text("{")
+    assert checkpoints.newest(tmp_path) is None
+
+
+def test_only_the_newest_two_are_kept_and_nothing_half_written(tmp_path):
+    run(tmp_path)
+    # The last one of 15 updates lies between training and what is saved after it.
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["update-0000014", "update-0000015"]
+
+
+def test_another_model_is_refused(tmp_path):
+    run(tmp_path)
+    tensors = checkpoints.trainable_state(nn.Linear(4, 8))
+    with pytest.raises(RunError, match="does not fit the model"):
+        checkpoints.load_trainable_state(nn.Linear(4, 8, bias=False), tensors)
+
+
+class StopAfter(Quiet):
+    """Asks to stop at the end of the second epoch."""
+
+    def __init__(self):
+        self.epochs = 0
+
+    def on_epoch(self, state):
+        self.epochs += 1
+        return self.epochs == 2
+
+
+def test_resumed_after_it_stopped_early_it_trains_no_further(tmp_path):
+    """Killed while the test set is scored: training is over, and stays so."""
+    stopped, state, keeper = run(tmp_path, hooks=[StopAfter()], every=None)
+    assert state.update == 12 and state.stopped
+    again, other, kept = run(tmp_path, resume=True, every=None)
+    assert other.update == 12 and kept.history == keeper.history
+    for one, two in zip(stopped.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def killed(directory, **changes):
+    """Kill a run after its checkpoint of update 8; change or, with None, drop what that one holds."""
+    with pytest.raises(Killed):
+        run(directory, hooks=[KillAt(9)])
+    file = directory / "update-0000008/state.json"
+    before = json.loads(file.read_text())
+    after = {**before, **changes}
+    file.write_text(json.dumps({key: value for key, value in after.items() if value is not None}))
+    return before
+
+
+def test_time_counts_over_all_sessions_and_so_do_the_examples_of_its_speed(tmp_path):
+    before = killed(tmp_path, seconds={"training": 1000.0, "scoring": 50.0})
+    assert 0 < before["seconds"]["training"] < 60 and before["seconds"]["scoring"] > 0
+    _, state, _ = run(tmp_path, resume=True)
+    assert 1000 < state.clock.training < 1060 and 50 < state.clock.scoring < 60
+    assert state.examples_before == 0
+
+
+@pytest.mark.parametrize(
+    ("launch", "then", "start"),
+    [
+        (
+            {"processes": 2, "mixed_precision": "no"},
+            "by 2 processes in mixed precision 'no'",
+            "ACCELERATE_MIXED_PRECISION=no torchrun --nproc_per_node 2 recipes/",
+        ),
+        (
+            {"processes": 1, "mixed_precision": "bf16"},
+            "by 1 process in mixed precision 'bf16'",
+            "ACCELERATE_MIXED_PRECISION=bf16 python recipes/",
+        ),
+    ],
+)
+def test_another_launch_is_refused(tmp_path, launch, then, start):
+    before = killed(tmp_path, launch=launch)
+    assert before["launch"] == {"processes": 1, "mixed_precision": "no"}
+    with pytest.raises(ConfigError) as caught:
+        run(tmp_path, resume=True)
+    message = str(caught.value)
+    assert f"update-0000008 was written {then}; now it is 1 process in mixed prec" in message
+    assert f"Launch it as before ({start}" in message
+
+
+def test_a_checkpoint_of_before_launch_and_time_were_kept(tmp_path):
+    """It goes on as it did: exactly, with the time and the speed of what follows."""
+    whole, _, _ = run(tmp_path / "whole")
+    killed(tmp_path / "old", launch=None, seconds=None, examples_before=None)
+    again, state, _ = run(tmp_path / "old", resume=True)
+    for one, two in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert state.examples_before == 23 + 2 * 4  # those of update 8
+    killed(tmp_path / "more", launch=None)
+    (tmp_path / "more/update-0000008/random-0.safetensors").unlink()
+    with pytest.raises(ConfigError, match="fewer processes than the 1 of now. Resume with the"):
+        run(tmp_path / "more", resume=True)
