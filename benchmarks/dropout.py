@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 from identity import identity
 
-from nlptl.cli.check import check_training, fill_in, settings_of
+from nlptl.cli.check import check_training, resolve_defaults, settings_of
 from nlptl.cli.config import SentimentConfig
 from nlptl.stats.bootstrap import equivalence_p, joint_bootstrap
 from nlptl.stats.spread import spread
@@ -82,7 +82,7 @@ def measure(options: Options, blocks: int, size: int, work: Path) -> dict[str, A
     )
     mode, family, width = check_training(config)
     task, splits, _ = prepare_sentiment(config)
-    filled = fill_in(config, mode, family, width, len(splits["train"]))
+    filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
     runner, found = Runner(task, splits, keep=False), {}
     for dropout in (False, True):
         found[dropout] = [

@@ -101,7 +101,7 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
     from nlptl.modes.base import parse_mode
     from nlptl.tasks.classification import prepare_sentiment
     from nlptl.tasks.question_answering import prepare_qa
-    from nlptl.train.finetune import Settings
+    from nlptl.train.finetune import FinetuneArgs
 
     given: dict[str, Any] = {"model": options.model, "seed": 0, "dataset": None}
     if mode.startswith("qa-"):
@@ -123,7 +123,7 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
         )
         task, splits, _ = prepare_sentiment(config)
         size, length = 32, 512
-    settings = Settings(
+    settings = FinetuneArgs(
         model=options.model,
         mode=parse_mode(mode),
         learning_rate=RATES[mode],

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import ttest_ind
 from sklearn.model_selection import StratifiedKFold
 
-from nlptl.cli.check import check_training, fill_in, settings_of
+from nlptl.cli.check import check_training, resolve_defaults, settings_of
 from nlptl.cli.config import parse_args
 from nlptl.cli.report import RECIPES
 from nlptl.pretrain.architecture import save_untrained
@@ -90,7 +90,7 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     config = parse_args(kind, ["--model", model, "--mode", "full", *flags])
     mode, family, width = check_training(config)
     task, splits, _ = prepare(config)
-    filled = fill_in(config, mode, family, width, len(splits["train"]))
+    filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
     settings = settings_of(filled, mode, 0)
     examples = len(splits["train"])
     longer, rates = scratch_settings(settings, RATES[TUNED], LONGER[LONG], examples=examples)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from nlptl.runs.directory import save_run
     from nlptl.runs.predictor import Predictor, load_predictor
     from nlptl.tasks.base import Features, Task
-    from nlptl.tasks.classification import Sentiment
+    from nlptl.tasks.classification import TextClassification
     from nlptl.tasks.question_answering import QuestionAnswering
-    from nlptl.train.finetune import FineTuned, Settings, finetune
+    from nlptl.train.finetune import FinetuneArgs, FineTuned, finetune
     from nlptl.train.setup import new_accelerator, start_accelerator
     from nlptl.train.stem_cache.store import free_states
 
@@ -29,9 +29,9 @@ _HOME = {
     "PretrainConfig": "nlptl.cli.config",
     "QAConfig": "nlptl.cli.config",
     "QuestionAnswering": "nlptl.tasks.question_answering",
-    "Sentiment": "nlptl.tasks.classification",
+    "TextClassification": "nlptl.tasks.classification",
     "SentimentConfig": "nlptl.cli.config",
-    "Settings": "nlptl.train.finetune",
+    "FinetuneArgs": "nlptl.train.finetune",
     "Task": "nlptl.tasks.base",
     "TransferReport": "nlptl.report.report",
     "apply_mode": "nlptl.modes.base",
@@ -56,14 +56,14 @@ _HOME = {
 __all__ = [
     "Features",
     "FineTuned",
+    "FinetuneArgs",
     "Predictor",
     "PretrainConfig",
     "QAConfig",
     "QuestionAnswering",
-    "Sentiment",
     "SentimentConfig",
-    "Settings",
     "Task",
+    "TextClassification",
     "TransferReport",
     "apply_mode",
     "finetune",

@@ -144,17 +144,17 @@ class FitState:
     Attributes:
         model: The model as the loop calls it (wrapped, when several processes train).
         optimizer: The optimizer as the loop steps it.
-        total_updates: Optimizer updates that the whole run will make.
-        updates_per_epoch: Optimizer updates an epoch.
-        update: Updates made so far.
+        total_steps: Optimizer steps that the whole run will make.
+        steps_per_epoch: Optimizer steps an epoch.
+        step: Steps made so far.
         epoch: Epochs begun so far, minus one.
         batch: Batches of this epoch consumed so far.
         examples: Features consumed so far, over all processes.
         examples_before: Of these, before the clock began: older versions' checkpoints held no time.
-        loss: Mean loss a unit of size over the updates between the last two readings.
-        learning_rate: The rate of the last update (the first parameter group's).
-        grad_norm: Norm of the last update's gradient before clipping, None without clipping.
-        trace: Learning rate of every update.
+        loss: Mean loss a unit of size over the steps between the last two readings.
+        learning_rate: The rate of the last step (the first parameter group's).
+        grad_norm: Norm of the last step's gradient before clipping, None without clipping.
+        lr_history: Learning rate of every step.
         stopped: Whether a hook asked to stop at the end of an epoch.
         sums: What the next reading of the loss is made from.
         clock: Seconds so far.
@@ -162,9 +162,9 @@ class FitState:
 
     model: nn.Module
     optimizer: Any
-    total_updates: int
-    updates_per_epoch: int
-    update: int = 0
+    total_steps: int
+    steps_per_epoch: int
+    step: int = 0
     epoch: int = 0
     batch: int = 0
     examples: int = 0
@@ -172,7 +172,7 @@ class FitState:
     loss: float = float("nan")
     learning_rate: float = 0.0
     grad_norm: float | None = None
-    trace: list[float] = field(default_factory=list)
+    lr_history: list[float] = field(default_factory=list)
     stopped: bool = False
     sums: Sums = field(default_factory=Sums)
     clock: Clock = field(default_factory=Clock)
@@ -187,11 +187,11 @@ class Hook(Protocol):
     """Watches training: logs, saves, keeps the best. It never changes the mathematics."""
 
     def on_start(self, state: FitState) -> None:
-        """Called once, before the first update."""
+        """Called once, before the first step."""
         ...
 
     def on_step(self, state: FitState) -> bool:
-        """Called after each optimizer update; True asks the loop to stop."""
+        """Called after each optimizer step; True asks the loop to stop."""
         ...
 
     def on_epoch(self, state: FitState) -> bool:
@@ -199,5 +199,5 @@ class Hook(Protocol):
         ...
 
     def on_end(self, state: FitState) -> None:
-        """Called once, after the last update."""
+        """Called once, after the last step."""
         ...

@@ -15,7 +15,7 @@ def main(config: PretrainConfig) -> None:
     from nlptl.cli.pretrain import prepare_pretraining, pretraining_plan
     from nlptl.modes.base import apply_mode
     from nlptl.pretrain.pretrain import pretrain, start_model
-    from nlptl.runs.directory import given_back, left_to_do, save_run, scores
+    from nlptl.runs.directory import left_to_do, release_on_failure, save_run, scores
     from nlptl.runs.record import parameters
     from nlptl.train.setup import start_accelerator
     from nlptl.train.terminal import say
@@ -24,7 +24,7 @@ def main(config: PretrainConfig) -> None:
     config, home, objective = ready.config, config.output_dir, ready.objective
     if not left_to_do(home):
         return
-    with given_back(home):
+    with release_on_failure(home):
         accelerator = start_accelerator(tracker=config.tracker, output_dir=home, seed=config.seed)
         model, tokenizer, new = start_model(home, ready.build, objective, accelerator, config.seed)
         model, manifest = apply_mode(model, ready.mode, new=new)

@@ -37,7 +37,7 @@ def result(directory: Path) -> dict:
 
 def took_long(directory: Path) -> None:
     """Let a run's newest checkpoint say that 1,000 seconds of training and 100 of scoring lie before it."""
-    file = max(directory.glob("checkpoints/update-*")) / "state.json"
+    file = max(directory.glob("checkpoints/step-*")) / "state.json"
     record = json.loads(file.read_text())
     assert record["seconds"]["training"] > 0
     record["seconds"] = {"training": 1000.0, "scoring": 100.0}

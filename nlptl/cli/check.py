@@ -15,9 +15,9 @@ from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes.base import Mode, check_above, check_depth, default_learning_rate, parse_mode
 from nlptl.pretrain.building import check_growth
 from nlptl.pretrain.corpus import read_documents
-from nlptl.runs.directory import check_directory, claim_directory
+from nlptl.runs.directory import check_directory, reserve_output_dir
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import Settings, default_epochs
+from nlptl.train.finetune import FinetuneArgs, default_epochs
 from nlptl.train.terminal import is_main_process, say
 
 #: Documents of --upstream-text that are read at most.
@@ -125,7 +125,7 @@ def check_cache(asked: str, mode: Mode) -> None:
     Raises:
         ConfigError: If the mode changes something in or below every block.
     """
-    if asked in ("memory", "disk") and not mode.has_prefix:
+    if asked in ("memory", "disk") and not mode.has_frozen_stem:
         raise ConfigError(
             f"--cache {asked}: under --mode {mode.name} every block changes or lies above something that "
             "does, so none can be cached. Use auto or off, or freeze blocks."
@@ -184,7 +184,7 @@ def check_flags(config: Any, problems: Problems) -> Mode | None:
     return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is told once
 
 
-def fill_in(config: C, mode: Mode, family: str, width: int, examples: int) -> C:
+def resolve_defaults(config: C, mode: Mode, family: str, width: int, examples: int) -> C:
     """Replace every None that has a default by that default."""
     known: Any = config
     changes: dict[str, Any] = {}
@@ -204,24 +204,24 @@ def defaults_used(config: Any) -> list[str]:
     ]
 
 
-def settings_of(config: Any, mode: Mode, seed: int) -> Settings:
+def settings_of(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
     """The settings of one seed's run."""
-    return Settings(
+    return FinetuneArgs(
         model=config.model,
         mode=mode,
         learning_rate=config.learning_rate,
         epochs=config.epochs,
         batch_size=config.batch_size,
-        accumulation=config.gradient_accumulation_steps,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
         warmup=config.warmup,
         weight_decay=config.weight_decay,
-        max_norm=config.max_grad_norm or None,
+        max_grad_norm=config.max_grad_norm or None,
         max_length=config.max_length,
         patience=config.patience,
         seed=seed,
         cache=config.cache,
         compile=config.compile,
-        checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing=config.gradient_checkpointing,
     )
 
 
@@ -244,7 +244,7 @@ class Prepared:
     splits: dict[str, Any]
     record: dict[str, Any]
 
-    def settings(self, seed: int) -> Settings:
+    def settings(self, seed: int) -> FinetuneArgs:
         """The settings of one seed's run."""
         return settings_of(self.config, self.mode, seed)
 
@@ -291,9 +291,9 @@ def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
     task, splits, origin = data
     for notice in origin.get("notices", ()):
         say(f"note: {notice}")
-    filled = fill_in(config, mode, family, width, len(splits["train"]))
+    filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
     if is_main_process():
-        claim_directory(filled)
+        reserve_output_dir(filled)
     record = {
         "data": {**origin, "sha256": splits_hash(splits)},
         "defaults": defaults_used(config),

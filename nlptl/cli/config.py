@@ -30,11 +30,11 @@ class TrainingConfig:
     batch_size: int = 16
     """Examples a batch, over all processes."""
     gradient_accumulation_steps: int = 1
-    """Batches an optimizer update; k of them equal one batch k times as large."""
+    """Batches an optimizer step; k of them equal one batch k times as large."""
     learning_rate: float | None = None
     """Peak rate; by default the mode's and the family's own (see the README)."""
     warmup: float = 0.1
-    """Updates of rising rate: a share of all below 1, a count from 1 on."""
+    """Steps of rising rate: a share of all below 1, a count from 1 on."""
     weight_decay: float = 0.01
     """AdamW's decay; never on biases and norms."""
     max_grad_norm: float = 1.0
@@ -44,7 +44,7 @@ class TrainingConfig:
     seed: int = 0
     """Of the head, the order, dropout, and every split."""
     lora_rank: int | None = None
-    """Rank of LoRA's update, 8 by default."""
+    """Rank of LoRA's step, 8 by default."""
     lora_alpha: float | None = None
     """Numerator of LoRA's scale alpha / rank, twice the rank by default."""
     lora_targets: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class SupervisedConfig(TrainingConfig):
     test_file: Path | None = None
     """Data that is reported, and never chosen on; without it a fifth of the training set is taken."""
     epochs: float | None = None
-    """Passes over the training set; by default 3, or as many as 500 updates take (head-only: 5 and
+    """Passes over the training set; by default 3, or as many as 500 steps take (head-only: 5 and
     1000), at most 20 (40)."""
     patience: int | None = None
     """Stop after so many epochs without a better validation score."""
@@ -246,11 +246,11 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     the word vectors whose mean over a piece of text tells the teacher's states of it best."""
     optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
     """Auto takes Adafactor for T5, but for LoRA, else AdamW."""
-    updates: int | None = None
-    """Optimizer updates in all; by default 10,000, or as many as five epochs take if a checkpoint goes on and
+    steps: int | None = None
+    """Optimizer steps in all; by default 10,000, or as many as five epochs take if a checkpoint goes on and
     these are fewer."""
     epochs: float | None = None
-    """Passes over the corpus, instead of --updates."""
+    """Passes over the corpus, instead of --steps."""
     mask_share: float = 0.15
     """Share of the tokens to predict."""
     whole_words: bool = False
@@ -277,11 +277,11 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     max_eval_examples: int | None = None
     """Score on so many of the documents set aside."""
     eval_every: int = 1000
-    """Updates between held-out losses."""
+    """Steps between held-out losses."""
     save_every: int = 500
-    """Updates between checkpoints."""
+    """Steps between checkpoints."""
     keep: int = 0
-    """Models to keep under models/ at log-spaced updates, besides the start; each opens with plain
+    """Models to keep under models/ at log-spaced steps, besides the start; each opens with plain
     transformers."""
     output_dir: Path = Path("runs/pretrain")
     """Where model/, log.jsonl and checkpoints/ go."""

@@ -17,9 +17,9 @@ from nlptl.pretrain.corpus import load_corpus, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
-from nlptl.runs.directory import check_directory, claim_directory
+from nlptl.runs.directory import check_directory, reserve_output_dir
 from nlptl.train.optimizer import OPTIMIZERS
-from nlptl.train.setup import Plan, updates_for
+from nlptl.train.setup import Plan, steps_for
 from nlptl.train.terminal import is_main_process
 
 #: Flags that say what a new model is like; any of them asks for one.
@@ -32,9 +32,9 @@ START = "bundled/bert"
 #: A vocabulary from scratch: entries, and the fewest that a family's kind can be trained with (BERT's letters;
 #: RoBERTa's 256 bytes and 5 special tokens; T5's 100 sentinels and its letters).
 VOCABULARY, LEAST_VOCABULARY = 8192, {"bert": 100, "roberta": 261, "t5": 200}
-#: Where none are asked for: tokens a piece; updates of a new model; epochs of one that goes on, with as many
-#: updates at most.
-LENGTH, UPDATES, EPOCHS = 128, 10_000, 5
+#: Where none are asked for: tokens a piece; steps of a new model; epochs of one that goes on, with as many
+#: steps at most.
+LENGTH, STEPS, EPOCHS = 128, 10_000, 5
 
 
 def asks_for_new(config: Any) -> list[str]:
@@ -68,8 +68,8 @@ def check_start(config: Any) -> None:
             f"--model {config.model} and {flags} contradict each other: the one goes on from a checkpoint as "
             "it is, the others say what a new model is like. Leave out the one or the others."
         )
-    if config.epochs is not None and config.updates is not None:
-        problems.add("--epochs and --updates both say how long to train; give one.")
+    if config.epochs is not None and config.steps is not None:
+        problems.add("--epochs and --steps both say how long to train; give one.")
     if config.tokenizer is not None and config.vocab_size is not None:
         problems.add(
             "--tokenizer and --vocab-size: a tokenizer that is there has its size; give one."
@@ -191,9 +191,9 @@ def prepare_pretraining(config: Any) -> Upstream:
         problems.run(check_directory, config)
     problems.raise_if_any()
     assert checked and objective and corpus  # raised above otherwise
-    filled = fill_in_upstream(config, objective, *checked)
+    filled = resolve_upstream_defaults(config, objective, *checked)
     if is_main_process():
-        claim_directory(filled)
+        reserve_output_dir(filled)
     record = {
         "task": filled.objective,
         "model": config.model,
@@ -208,10 +208,12 @@ def prepare_pretraining(config: Any) -> Upstream:
     return Upstream(filled, checked[0], objective, *corpus, record)
 
 
-def fill_in_upstream(config: Any, objective: Objective, mode: Mode, family: str, width: int) -> Any:
+def resolve_upstream_defaults(
+    config: Any, objective: Objective, mode: Mode, family: str, width: int
+) -> Any:
     """Replace every None and every ``auto`` that has a default by that default.
 
-    How many updates an epoch has is known only when the corpus is tokenized: see :func:`pretraining_plan`.
+    How many steps an epoch has is known only when the corpus is tokenized: see :func:`pretraining_plan`.
     """
     spans = isinstance(objective, SpanCorruption)
     name = optimizer_of(config, objective, mode)
@@ -325,7 +327,7 @@ def pretraining_plan(
     Args:
         ready: From :func:`prepare_pretraining`.
         model: What trains; says how long its input may be.
-        tokenizer: Its tokenizer: how many pieces the corpus has, and so an epoch's updates, depends on it.
+        tokenizer: Its tokenizer: how many pieces the corpus has, and so an epoch's steps, depends on it.
         accelerator: Lets one process tokenize for all.
 
     Returns:
@@ -333,30 +335,30 @@ def pretraining_plan(
     """
     config = ready.config
     length = longest_input(model.config, tokenizer, config.max_length, usual=LENGTH)
-    updates = config.updates
-    if updates is None and config.model is None and config.epochs is None:
-        updates = UPDATES
-    if updates is None:
+    steps = config.steps
+    if steps is None and config.model is None and config.epochs is None:
+        steps = STEPS
+    if steps is None:
         room = ready.objective.room(length, tokenizer)
         with accelerator.main_process_first():  # training finds the same pieces again
             batches = math.ceil(
                 len(tokenize(ready.documents, tokenizer, room=room)) / config.batch_size
             )
-        accumulation = config.gradient_accumulation_steps
-        updates = updates_for(config.epochs or EPOCHS, batches, accumulation)
-        updates = updates if config.epochs else min(updates, UPDATES)
+        gradient_accumulation_steps = config.gradient_accumulation_steps
+        steps = steps_for(config.epochs or EPOCHS, batches, gradient_accumulation_steps)
+        steps = steps if config.epochs else min(steps, STEPS)
     plan = Plan(
         optimizer=config.optimizer,
-        updates=updates,
+        steps=steps,
         learning_rate=config.learning_rate,
         warmup=config.warmup,
         weight_decay=config.weight_decay,
         schedule=config.schedule,
-        accumulation=config.gradient_accumulation_steps,
-        max_norm=config.max_grad_norm or None,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        max_grad_norm=config.max_grad_norm or None,
         betas=(0.9, 0.98),
         compile=config.compile,
-        checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing=config.gradient_checkpointing,
     )
     return plan, length
 

@@ -21,7 +21,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
                 "batch_size",
                 "gradient_accumulation_steps",
                 "epochs",
-                "updates",
+                "steps",
                 "patience",
                 "seeds",
             ),

@@ -20,7 +20,7 @@ from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, quiet_transformers
 from nlptl.report.report import Tier, TransferReport, score_transfer
-from nlptl.study.cells import Cell, validation_scores
+from nlptl.study.cells import Outcome, validation_scores
 from nlptl.tasks.base import Task
 from nlptl.tasks.classification import prepare_sentiment
 from nlptl.tasks.question_answering import prepare_qa
@@ -154,7 +154,7 @@ def launched_otherwise(directory: Path) -> list[str]:
     ]
 
 
-def cell_of_run(task: Any, directory: Path, *, data: str | None = None) -> Cell:
+def cell_of_run(task: Any, directory: Path, *, data: str | None = None) -> Outcome:
     """The outcome of a run from its ``result.json`` and ``predictions.jsonl``.
 
     Args:
@@ -179,7 +179,7 @@ def cell_of_run(task: Any, directory: Path, *, data: str | None = None) -> Cell:
     own = type(task).of_checkpoint(load_config(record["model"]), record["task_settings"])
     history = record["history"]
     best = record["selection"]["best_epoch"]
-    return Cell(
+    return Outcome(
         seed=record["seed"],
         learning_rate=record["settings"]["learning_rate"],
         scores=tuple(own.example_scores(predictions)),

@@ -7,7 +7,7 @@ from typing import Any
 from nlptl.cli.check import Prepared, PrepareData, drawn_by_split_seed, prepare_run
 from nlptl.cli.report import cell_of_run, report_run
 from nlptl.runs.directory import (
-    given_back,
+    release_on_failure,
     save_run,
     scores,
     seed_directories,
@@ -32,7 +32,7 @@ def run_supervised(config: Any, prepare_data: PrepareData) -> None:
         UserError: With every mistake, before any slow work.
     """
     ready = prepare_run(config, drawn_by_split_seed(prepare_data))
-    with given_back(ready.config.output_dir):
+    with release_on_failure(ready.config.output_dir):
         for seed, directory in seed_directories(ready.config):
             _run_seed(ready, seed, directory)
     free_states()

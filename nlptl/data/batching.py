@@ -43,7 +43,7 @@ def batch_indices(
 class LengthBatches:
     """Batches of features, each dealt out over the processes.
 
-    Process ``r`` of ``n`` takes rows ``r, r + n, …`` of every batch, so that an update sees the same
+    Process ``r`` of ``n`` takes rows ``r, r + n, …`` of every batch, so that a step sees the same
     examples whatever ``n`` is. Where a batch has fewer rows than there are processes, the others
     get a filler (:class:`nlptl.records.Batch`), because all must run the same number of passes.
 

@@ -1,4 +1,4 @@
-"""LoRA by peft: low-rank updates in the blocks, the whole head trained and saved beside them."""
+"""LoRA by peft: low-rank steps in the blocks, the whole head trained and saved beside them."""
 
 import warnings
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ def add_lora(
 
     Args:
         model: A mapped Hugging Face model with its head; changed in place.
-        rank: Rank of the update.
+        rank: Rank of the step.
         alpha: Numerator of its scale.
         targets: See :func:`target_names`.
         above: Lowest blocks to leave without adapters.
@@ -169,11 +169,11 @@ def is_lora(model: Any) -> bool:
     return hasattr(model, "peft_config")
 
 
-def plain(model: Any) -> Any:
+def unwrap_peft(model: Any) -> Any:
     """The Hugging Face model itself, below a peft wrapper if there is one."""
     return model.get_base_model() if is_lora(model) else model
 
 
-def merged(model: Any) -> Any:
+def merge_adapter(model: Any) -> Any:
     """Fold the adapters into the weights; afterwards the model is a plain Hugging Face one."""
     return model.merge_and_unload() if is_lora(model) else model

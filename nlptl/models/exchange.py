@@ -8,8 +8,8 @@ from torch import nn
 
 
 @contextmanager
-def exchanged(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Within, ``module`` computes ``forward``; afterwards what it did before, exchanged itself or not."""
+def swapped_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within, ``module`` computes ``forward``; afterwards what it did before, swapped itself or not."""
     before = vars(module).get("forward")
     module.forward = forward  # type: ignore[method-assign]
     try:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.models.adapters import is_lora, plain
+from nlptl.models.adapters import is_lora, unwrap_peft
 from nlptl.models.frozen_stem import frozen_blocks
 from nlptl.models.layer_map import layer_map
 from nlptl.models.one_token import can_read_one_token
@@ -68,7 +68,7 @@ def training_flops(
         pooled: Whether the head reads one token only.
         targets: Tokens of each text that T5's decoder reads; None for as many as the encoder.
     """
-    base = plain(model)
+    base = unwrap_peft(model)
     config, blocks = base.config, layer_map(base).blocks
     encoder = config.num_layers if getattr(config, "is_encoder_decoder", False) else len(blocks)
     frozen, above = frozen_blocks(model), 2 if is_lora(model) else 3

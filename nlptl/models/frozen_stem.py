@@ -1,6 +1,6 @@
 """The frozen lower part of a model: run alone, and left out.
 
-A block that is left out keeps its place, its name and its parameters; only its ``forward`` is exchanged,
+A block that is left out keeps its place, its name and its parameters; only its ``forward`` is swapped_forward,
 on the object, for one that passes on what it gets. So checkpoints, optimizers and wrappers see the same
 model with and without its lower part.
 """
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlptl.models.adapters import plain
-from nlptl.models.exchange import exchanged
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.exchange import swapped_forward
 from nlptl.models.layer_map import Family, layer_map
 
 
@@ -28,7 +28,7 @@ def frozen_blocks(model: Any) -> int:
     Args:
         model: A mapped model after :func:`nlptl.modes.base.apply_mode`, wrapped by peft or not.
     """
-    base = plain(model)
+    base = unwrap_peft(model)
     layers = layer_map(base)
     was = base.training
     base.train()  # frozen modules stay in eval mode (modes.freeze)
@@ -52,7 +52,7 @@ def _is_constant(module: nn.Module) -> bool:
 
 
 @dataclass
-class Prefix:
+class FrozenStem:
     """The lowest blocks of a model, embeddings included.
 
     Attributes:
@@ -79,7 +79,7 @@ class Prefix:
     @property
     def width(self) -> int:
         """Hidden size."""
-        return plain(self.model).config.hidden_size
+        return unwrap_peft(self.model).config.hidden_size
 
     @torch.no_grad()
     def run(self, forward: Callable[[], object]) -> dict[str, Tensor]:
@@ -113,7 +113,7 @@ class Prefix:
     @contextmanager
     def left_out(self) -> Iterator[None]:
         """Within, the model starts at the border, with what :meth:`feed` was given last."""
-        base = plain(self.model).base_model
+        base = unwrap_peft(self.model).base_model
         encoder, decoder = self._stacks()
         layers = self._layers()
         # Other states at each call: a compiler would start anew each time.
@@ -124,11 +124,11 @@ class Prefix:
                 first = number in (0, len(encoder))
                 stack.enter_context(_passing(layers.family, block[0], states if first else None))
                 for closing in block[1:]:  # the norm that ends T5's encoder
-                    stack.enter_context(exchanged(closing, lambda states: states))
+                    stack.enter_context(swapped_forward(closing, lambda states: states))
             if decoder and self.blocks > len(encoder):
-                stack.enter_context(exchanged(base.encoder, encoded))
+                stack.enter_context(swapped_forward(base.encoder, encoded))
             elif not decoder:
-                stack.enter_context(exchanged(base.embeddings, lambda **given: states()))
+                stack.enter_context(swapped_forward(base.embeddings, lambda **given: states()))
             yield
         self._fed = {}
 
@@ -138,7 +138,7 @@ class Prefix:
 
     def fingerprint(self) -> str:
         """Hash of all that the states depend on besides the inputs: weights, architecture, precision."""
-        base = plain(self.model)
+        base = unwrap_peft(self.model)
         found = sha256()
         config = base.config.to_dict()
         for name in ("id2label", "label2id", "problem_type", "architectures", "_name_or_path"):
@@ -153,10 +153,10 @@ class Prefix:
         return found.hexdigest()
 
     def _layers(self) -> Any:
-        return layer_map(plain(self.model))
+        return layer_map(unwrap_peft(self.model))
 
     def _stacks(self) -> tuple[list[Any], list[Any]]:
-        base = plain(self.model).base_model
+        base = unwrap_peft(self.model).base_model
         blocks = list(self._layers().blocks)
         seq2seq = getattr(base.config, "is_encoder_decoder", False)
         count = base.config.num_layers if seq2seq else len(blocks)
@@ -187,5 +187,5 @@ def _passing(
         assert states is not None
         return family.pass_on(block, states(), bias)
 
-    with exchanged(block, through if states is None else fed):
+    with swapped_forward(block, through if states is None else fed):
         yield

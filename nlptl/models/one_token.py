@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nlptl.models.adapters import plain
-from nlptl.models.exchange import exchanged
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.exchange import swapped_forward
 from nlptl.models.layer_map import layer_map
 
 
@@ -23,9 +23,9 @@ def can_read_one_token(model: Any) -> bool:
     So it is for encoders whose heads read the first token, with the attention that transformers calls
     ``sdpa``. T5's head reads the last token of a decoder.
     """
-    config = plain(model).config
+    config = unwrap_peft(model).config
     encoder = not getattr(config, "is_encoder_decoder", False) and not config.is_decoder
-    pooled = layer_map(plain(model)).family.pooled
+    pooled = layer_map(unwrap_peft(model)).family.pooled
     return encoder and pooled == "first" and config._attn_implementation == "sdpa"
 
 
@@ -41,8 +41,8 @@ def last_block_for_one_token(model: nn.Module) -> Iterator[None]:
     if not can_read_one_token(model):
         yield
         return
-    (block,) = layer_map(plain(model)).blocks[-1]
-    with exchanged(block, partial(_first_token, block)):
+    (block,) = layer_map(unwrap_peft(model)).blocks[-1]
+    with swapped_forward(block, partial(_first_token, block)):
         yield
 
 

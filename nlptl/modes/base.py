@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from nlptl.errors import ModeError, Problems, suggest
-from nlptl.models.adapters import add_lora, plain
+from nlptl.models.adapters import add_lora, unwrap_peft
 from nlptl.models.layer_map import layer_map
 
 KNOWN = ("head-only", "freeze-lower-N", "full", "lora", "lora-rN", "lora-above-N")
@@ -43,7 +43,7 @@ class Mode:
     targets: tuple[str, ...] | None = None
 
     @property
-    def has_prefix(self) -> bool:
+    def has_frozen_stem(self) -> bool:
         """Whether blocks at the bottom neither train nor change, so that their output can be kept."""
         return self.kind == "head-only" or self.blocks > 0
 
@@ -304,7 +304,7 @@ def _alike(parts: dict[str, dict[str, int]]) -> list[tuple[str, str, dict[str, i
 
 def manifest(model: Any, mode: Mode) -> Manifest:
     """Count parameters by part."""
-    base = plain(model)
+    base = unwrap_peft(model)
     where = layer_map(base).part_of(base)
     # peft keeps an untrained copy of every saved module; it is not part of the model.
     counted = {n: p for n, p in base.named_parameters() if ".original_module." not in n}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.padding import pad, real_tokens
-from nlptl.models.adapters import plain
+from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
 from nlptl.pretrain.corpus import special_frame
 from nlptl.pretrain.objectives import IGNORED, draws_of
@@ -214,7 +214,7 @@ class MaskedPositions(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.bag_weight = model, bag_weight
-        base = plain(model)
+        base = unwrap_peft(model)
         self.teacher = TeacherHead(base.config.hidden_size, teacher_width, teacher_weight)
         # In a list, so that it is not registered twice.
         self.lm_head = [getattr(base, layer_map(base).family.lm_head)]
@@ -229,7 +229,7 @@ class MaskedPositions(nn.Module):
         taught: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss to train on, and the nats of each chosen token, shape ``(chosen,)``."""
-        body = plain(self.model).base_model
+        body = unwrap_peft(self.model).base_model
         states = body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         logits = self.lm_head[0](states.flatten(0, 1)[positions])
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")

@@ -16,7 +16,7 @@ from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
 from nlptl.data.files import write_json
 from nlptl.errors import DataError
-from nlptl.models.adapters import is_lora, merged
+from nlptl.models.adapters import is_lora, merge_adapter
 from nlptl.models.flops import training_flops
 from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.pretrain import corpus
@@ -31,8 +31,8 @@ from nlptl.train.memory import PeakMemory
 from nlptl.train.setup import Plan, seed_dropout, train
 from nlptl.train.terminal import say
 
-#: The model as it was before its first update; what --resume builds on.
-START = "models/update-0000000"
+#: The model as it was before its first step; what --resume builds on.
+START = "models/step-0000000"
 #: What the pieces that are trained on, and those that are scored, were made of.
 TEXTS = {"train": corpus.TRAINING, "held_out": "held-out texts"}
 #: Beside it: which of its parameters no checkpoint had.
@@ -229,14 +229,14 @@ def _difference(texts: str, then: int, now: int) -> str:
     return f"{then:,} pieces of {texts} then, {end}"
 
 
-def log_spaced(count: int, updates: int) -> list[int]:
-    """Updates at which models are kept: ``count`` of them, evenly spaced in the logarithm.
+def log_spaced(count: int, steps: int) -> list[int]:
+    """Steps at which models are kept: ``count`` of them, evenly spaced in the logarithm.
 
     Example:
         >>> log_spaced(4, 1000)
         [1, 10, 100, 1000]
     """
-    return sorted({round(updates ** (i / max(1, count - 1))) for i in range(count)})
+    return sorted({round(steps ** (i / max(1, count - 1))) for i in range(count)})
 
 
 def pretrain(
@@ -276,9 +276,9 @@ def pretrain(
         seed: Of order and corruption.
         accelerator: Devices, processes, precision.
         output_dir: Where ``log.jsonl``, ``checkpoints/`` and ``models/`` go.
-        eval_every: Updates between held-out losses.
-        save_every: Updates between checkpoints.
-        keep: Models to keep under ``models/`` at log-spaced updates, each with a line in the log.
+        eval_every: Steps between held-out losses.
+        save_every: Steps between checkpoints.
+        keep: Models to keep under ``models/`` at log-spaced steps, each with a line in the log.
         teacher: Checkpoint whose states of the training pieces the objective predicts too.
         warm_start: The model is new: with a teacher, its word vectors start from the teacher's states.
         start_share: Share of the start's weights in the final model (:func:`interpolate`).
@@ -317,7 +317,7 @@ def pretrain(
         teach_words(model, tokenizer, taught, output_dir, objective, accelerator)
     # Not before: a teacher may draw while it is loaded, and a run that goes on loads none.
     seed_dropout(accelerator, seed)
-    at = log_spaced(keep, plan.updates) if keep else []
+    at = log_spaced(keep, plan.steps) if keep else []
     score = EvaluateEvery(
         lambda m: held_out_loss(m, aside, accelerator),
         output_dir / "log.jsonl",
@@ -329,7 +329,7 @@ def pretrain(
     keeper = SaveModels(
         # A copy, because merging takes the adapters off, and these go on training.
         lambda path: save_pretrained(
-            merged(deepcopy(model)) if is_lora(model) else model, tokenizer, path
+            merge_adapter(deepcopy(model)) if is_lora(model) else model, tokenizer, path
         ),
         output_dir / "models",
         accelerator,
@@ -347,7 +347,7 @@ def pretrain(
         checkpoint_every=save_every,
         resume=resume,
     )
-    if start_share:  # here, and not at the last update: its checkpoint must not hold the mean
+    if start_share:  # here, and not at the last step: its checkpoint must not hold the mean
         interpolate(model, _load_start(output_dir, objective), start_share, _new(output_dir))
         score.write(state, start_share=start_share)
     accelerator.wait_for_everyone()  # for the log's last line

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nlptl.data.batching import LengthBatches
 from nlptl.pretrain.objectives import Objective
 
-#: Updates of each fit, predicted tokens an update, and Adam's rate.
+#: Steps of each fit, predicted tokens a step, and Adam's rate.
 STEPS, BATCH, RATE = 500, 128, 1e-3
 
 
@@ -65,7 +65,7 @@ def head_inputs(
 def refitted_loss(head: nn.Module, names: list[str], inputs: HeadInputs) -> float:
     """Loss after the head's transform was fitted to these states.
 
-    500 updates on one half of the pieces, scored on the other, and the other way round. What this wins back
+    500 steps on one half of the pieces, scored on the other, and the other way round. What this wins back
     was only turned around in the body; the rest of the forgetting is lost. Some of it comes from the texts
     alone, so compare with the refitted loss of the untouched body.
 

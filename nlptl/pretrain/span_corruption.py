@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nlptl.data.padding import pad, real_tokens
 from nlptl.errors import ConfigError
-from nlptl.models.adapters import plain
+from nlptl.models.adapters import unwrap_peft
 from nlptl.pretrain.objectives import IGNORED, draws_of
 from nlptl.pretrain.teacher import TeacherHead, taught_states
 from nlptl.records import Collate
@@ -209,7 +209,7 @@ class Denoiser(nn.Module):
     def __init__(self, model: Any, *, teacher_width: int = 0, teacher_weight: float = 0.0) -> None:
         super().__init__()
         self.model = model
-        width = plain(model).config.hidden_size
+        width = unwrap_peft(model).config.hidden_size
         self.teacher = TeacherHead(width, teacher_width, teacher_weight)
 
     def forward(
@@ -224,7 +224,7 @@ class Denoiser(nn.Module):
 
         What the teacher is guessed from is the encoder's: its mean state, and that of ``</s>``.
         """
-        base = plain(self.model)
+        base = unwrap_peft(self.model)
         states = base.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         found = base.decoder(
             input_ids=base.prepare_decoder_input_ids_from_labels(labels),

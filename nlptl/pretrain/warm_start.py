@@ -1,4 +1,4 @@
-"""A better start than random for a small masked-LM budget: counts know what thousands of updates learn."""
+"""A better start than random for a small masked-LM budget: counts know what thousands of steps learn."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -149,8 +149,8 @@ def warm_start(
     start as sinusoids, so that "the word before" is one linear map for all positions. T5's encoder
     attends to near tokens first (linear biases, Press et al., 2022), and its decoder's questions to the
     encoder start as the encoder's keys, so that a sentinel finds its own: three encoder blocks were at 6.19
-    nats a word after 400 updates with the two, at 6.51 without. All of it only replaces random numbers at
-    update 0: what follows is ordinary pretraining.
+    nats a word after 400 steps with the two, at 6.51 without. All of it only replaces random numbers at
+    step 0: what follows is ordinary pretraining.
 
     Args:
         model: A new masked language model.

@@ -11,11 +11,11 @@ from nlptl.report.shift import linear_cka, weight_change
 from nlptl.report.untouched import Untouched
 from nlptl.tasks.base import Task
 from nlptl.train.features import body_states
-from nlptl.train.finetune import Settings
+from nlptl.train.finetune import FinetuneArgs
 
 
 def body_changes(
-    task: Task, settings: Settings, untouched: Untouched, adapted: Any, accelerator: Any
+    task: Task, settings: FinetuneArgs, untouched: Untouched, adapted: Any, accelerator: Any
 ) -> dict[str, Any]:
     """The report's part on shift: CKA and weight change by block, and probes of the untouched body.
 

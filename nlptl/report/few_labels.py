@@ -8,7 +8,7 @@ import numpy as np
 from nlptl.data.sampling import subset
 from nlptl.report.curves import curve_sizes, curve_summary, sample_efficiency
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, together
-from nlptl.train.finetune import Settings, default_epochs
+from nlptl.train.finetune import FinetuneArgs, default_epochs
 
 
 def learning_curves(
@@ -64,8 +64,8 @@ def learning_curves(
     )
 
 
-def _at(settings: Settings, size: int, whole: int) -> Settings:
-    """As many updates as on the whole set, at most as many times the epochs as such a set usually gets."""
+def _at(settings: FinetuneArgs, size: int, whole: int) -> FinetuneArgs:
+    """As many steps as on the whole set, at most as many times the epochs as such a set usually gets."""
     usual = default_epochs(settings.mode, size, settings.batch_size)
     longer = settings.epochs / default_epochs(settings.mode, whole, settings.batch_size)
     same = settings.epochs * whole / size

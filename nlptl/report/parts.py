@@ -8,7 +8,7 @@ import numpy as np
 from nlptl.stats.bootstrap import DRAWS, JOINT, Difference, joint_bootstrap
 from nlptl.stats.spread import has_failed, spread
 from nlptl.study.arms import Arm
-from nlptl.study.cells import Cell
+from nlptl.study.cells import Outcome
 
 
 def missing(why: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def against(scores: np.ndarray, fixed: np.ndarray, groups: Sequence[str] | None)
 
 
 def compute_entry(
-    pre: Sequence[Cell], scratch: Sequence[Cell], *, upstream: float | None
+    pre: Sequence[Outcome], scratch: Sequence[Outcome], *, upstream: float | None
 ) -> dict[str, Any]:
     """What each arm cost until it reached the pretrained arm's mean validation score.
 
@@ -139,7 +139,7 @@ def compute_entry(
     }
 
 
-def _cost(cells: Sequence[Cell], target: float, what: str) -> tuple[float, bool]:
+def _cost(cells: Sequence[Outcome], target: float, what: str) -> tuple[float, bool]:
     reached, whole = [], []
     for cell in cells:
         spent = float(getattr(cell, what))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nlptl.data.encoding import quiet_datasets, tokenizer_hash
-from nlptl.models.adapters import is_lora, merged, save_adapter
+from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import load_config, load_tokenizer, quiet_transformers
 from nlptl.pretrain.held_out import pretraining_flops
@@ -31,9 +31,9 @@ from nlptl.stats.verdict import (
     verdict,
 )
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
-from nlptl.study.cells import Cell
+from nlptl.study.cells import Outcome
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import FineTuned, Settings
+from nlptl.train.finetune import FinetuneArgs, FineTuned
 from nlptl.train.setup import new_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import muted, say
@@ -87,12 +87,12 @@ class TransferReport:
 def score_transfer(
     task: Task,
     splits: Mapping[str, Any],
-    settings: Settings,
+    settings: FinetuneArgs,
     *,
     tier: Tier = "standard",
     curve: bool = False,
     adapted: Any = None,
-    known: Sequence[Cell] = (),
+    known: Sequence[Outcome] = (),
     adapter: Path | None = None,
     upstream_texts: Sequence[str] | None = None,
     dataset: str = "the data",
@@ -228,7 +228,7 @@ def score_transfer(
     return TransferReport(record)
 
 
-def _train(runner: Runner, settings: Settings, folder: Path) -> tuple[Cell, Any]:
+def _train(runner: Runner, settings: FinetuneArgs, folder: Path) -> tuple[Outcome, Any]:
     """The first seed's outcome and its model; of LoRA the adapter goes into a folder before it is merged."""
     runs: list[FineTuned] = []
     cell = runner.run(settings, made=runs.append)
@@ -236,12 +236,12 @@ def _train(runner: Runner, settings: Settings, folder: Path) -> tuple[Cell, Any]
     if is_lora(model):
         with quiet_transformers():
             save_adapter(model, folder)
-    return cell, merged(model).cpu()  # the other runs need the GPU
+    return cell, merge_adapter(model).cpu()  # the other runs need the GPU
 
 
 def _identity(
     runner: Runner,
-    settings: Settings,
+    settings: FinetuneArgs,
     tier: str,
     seeds: range,
     dataset: str,

@@ -16,7 +16,7 @@ from nlptl.report.untouched import Untouched, text_classes
 from nlptl.report.zero_shot import zero_shot
 from nlptl.tasks.base import Task
 from nlptl.train.features import pooled_states
-from nlptl.train.finetune import Settings
+from nlptl.train.finetune import FinetuneArgs
 
 #: Training texts of a bag of words at most.
 WORDED = 100_000
@@ -25,7 +25,7 @@ WORDED = 100_000
 def simple_arms(
     task: Task,
     splits: Mapping[str, Any],
-    settings: Settings,
+    settings: FinetuneArgs,
     untouched: Untouched,
     *,
     seeds: Sequence[int],

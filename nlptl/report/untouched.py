@@ -10,7 +10,7 @@ from nlptl.data.sampling import stratified_order
 from nlptl.models.loading import load_with_head
 from nlptl.tasks.base import Task
 from nlptl.train.features import body_states
-from nlptl.train.finetune import Settings
+from nlptl.train.finetune import FinetuneArgs
 
 #: Texts whose states are compared before and after, and training texts of a probe at most.
 SHIFTED, PROBED = 2000, 5000
@@ -53,7 +53,7 @@ class Untouched:
 
 
 def untouched_states(
-    task: Task, splits: Mapping[str, Any], settings: Settings, accelerator: Any
+    task: Task, splits: Mapping[str, Any], settings: FinetuneArgs, accelerator: Any
 ) -> Untouched:
     """Run a checkpoint's body once over the texts that probes and comparisons need.
 

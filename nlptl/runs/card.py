@@ -60,7 +60,7 @@ was chosen by {selection["metric"]} on the validation split ({n["validation"]} e
 ## Training
 
 - {n["train"]} examples, {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
-  x {settings["accumulation"]}, peak learning rate {settings["learning_rate"]:g},
+  x {settings["gradient_accumulation_steps"]}, peak learning rate {settings["learning_rate"]:g},
   seed {record["seed"]}"""
 
 
@@ -74,14 +74,14 @@ def _pretrained(record: Mapping[str, Any]) -> str:
 ## Held-out loss
 
 Nats a predicted token, on {n["held_out"]} documents set aside ({n["held_out_tokens"]} predicted tokens),
-corrupted in the same way every time; `start_loss` is that of the model before its first update.
+corrupted in the same way every time; `start_loss` is that of the model before its first step.
 
 {_table(record["metrics"])}
 
 ## Training
 
 - {n["train"]} documents in {n["train_pieces"]} pieces of at most {settings["max_length"]} tokens,
-  {settings["updates"]} updates, batch {settings["batch_size"]} x {settings["accumulation"]},
+  {settings["steps"]} steps, batch {settings["batch_size"]} x {settings["gradient_accumulation_steps"]},
   {settings["optimizer"]}, peak learning rate {settings["learning_rate"]:g}, seed {record["seed"]}{mixed}"""
 
 

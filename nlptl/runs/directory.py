@@ -18,7 +18,7 @@ from nlptl.train.finetune import FineTuned
 from nlptl.stats.spread import has_failed, spread
 from nlptl.runs.card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
-from nlptl.models.adapters import is_lora, merged, save_adapter
+from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
 from nlptl.pretrain.pretrain import START, Pretrained
 from nlptl.runs.record import result_record
 from nlptl.train.terminal import is_main_process, say
@@ -74,7 +74,7 @@ def check_parents(directory: Path) -> None:
         )
 
 
-def claim_directory(config: Any) -> None:
+def reserve_output_dir(config: Any) -> None:
     """Make ``config.output_dir`` and write ``config.yaml`` there.
 
     Raises:
@@ -125,7 +125,7 @@ def check_unchanged(config: Any, free: Collection[str] = FREE) -> None:
 
 
 @contextmanager
-def given_back(directory: Path) -> Iterator[None]:
+def release_on_failure(directory: Path) -> Iterator[None]:
     """Within, an error that comes before any work was done gives the claimed directory back.
 
     A damaged file of weights, say, is found when it is read. Its ``config.yaml`` alone would lock out the
@@ -133,7 +133,7 @@ def given_back(directory: Path) -> Iterator[None]:
     such as a tracker, stays.
 
     Args:
-        directory: From :func:`claim_directory`.
+        directory: From :func:`reserve_output_dir`.
     """
     try:
         yield
@@ -149,7 +149,7 @@ def given_back(directory: Path) -> Iterator[None]:
 
 
 def _work(directory: Path) -> list[str]:
-    """What must not get lost; the model as it was before its first update is soon made again."""
+    """What must not get lost; the model as it was before its first step is soon made again."""
     found = [name for name in WORK if (directory / name).exists()]
     kept = list((directory / "models").glob("*"))
     return [name for name in found if name != "models" or kept != [directory / START]]
@@ -168,7 +168,7 @@ def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
         if not left_to_do(directory):
             continue
         if number and is_main_process():
-            claim_directory(_alone(config, seed, directory))
+            reserve_output_dir(_alone(config, seed, directory))
         yield seed, directory
 
 
@@ -248,7 +248,7 @@ def _save_model(run: FineTuned | Pretrained, directory: Path) -> float:
     with quiet_transformers():
         if is_lora(model):
             save_adapter(model, directory / "adapter")
-            model = merged(model).eval()
+            model = merge_adapter(model).eval()
             after, what = _outputs(model, run), "Merging LoRA into the weights"
             _compare(before, after, MERGED, what, run.compared)
             before = after

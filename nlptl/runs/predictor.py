@@ -17,12 +17,12 @@ from nlptl.models.loading import load_config, load_tokenizer, load_trained, long
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.tasks.base import Task, inference_step
 from nlptl.tasks.question_answering import QuestionAnswering
-from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.classification import TextClassification
 
 #: Examples that are read, sorted by length and predicted together.
 CHUNK = 1024
 #: Task of a checkpoint, by the ending of its class's name.
-KINDS = {"ForQuestionAnswering": QuestionAnswering, "ForSequenceClassification": Sentiment}
+KINDS = {"ForQuestionAnswering": QuestionAnswering, "ForSequenceClassification": TextClassification}
 
 
 @dataclass(frozen=True)

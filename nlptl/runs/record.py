@@ -47,7 +47,7 @@ def fine_tuned_record(run: FineTuned) -> dict[str, Any]:
         "texts_cut": run.cut,
         "notices": run.notices,
         "history": run.history,
-        "learning_rates": learning_rates(run.trace),
+        "learning_rates": learning_rates(run.lr_history),
         "versions": versions(),
     }
 
@@ -65,7 +65,7 @@ def upstream_record(run: Pretrained) -> dict[str, Any]:
         "settings": run.settings,
         "notices": [],
         "history": run.history,
-        "learning_rates": learning_rates(run.state.trace),
+        "learning_rates": learning_rates(run.state.lr_history),
         "versions": versions(),
     }
 
@@ -85,7 +85,7 @@ def parameters(manifest: Any, new: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def learning_rates(trace: Sequence[float]) -> list[list[float]]:
-    """Number and rate of each update; of a long run, of evenly chosen ones."""
-    thin = range(0, len(trace), max(1, -(-len(trace) // TRACE_POINTS)))
-    return [[i + 1, trace[i]] for i in thin]
+def learning_rates(lr_history: Sequence[float]) -> list[list[float]]:
+    """Number and rate of each step; of a long run, of evenly chosen ones."""
+    thin = range(0, len(lr_history), max(1, -(-len(lr_history) // TRACE_POINTS)))
+    return [[i + 1, lr_history[i]] for i in thin]

@@ -12,15 +12,15 @@ import numpy as np
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import Diverged
 from nlptl.models import identity
-from nlptl.models.adapters import merged
+from nlptl.models.adapters import merge_adapter
 from nlptl.models.loading import load_config
 from nlptl.modes.base import default_learning_rate, parse_mode
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.study import cells
-from nlptl.study.cells import Cell
+from nlptl.study.cells import Outcome
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import FineTuned, Settings, default_epochs, finetune
+from nlptl.train.finetune import FinetuneArgs, FineTuned, default_epochs, finetune
 from nlptl.train.setup import start_accelerator
 from nlptl.train.terminal import muted, say
 
@@ -40,10 +40,10 @@ class Arm:
         kept: Runs that were found on disk.
     """
 
-    cells: tuple[Cell, ...]
-    settings: Settings
+    cells: tuple[Outcome, ...]
+    settings: FinetuneArgs
     tried: Mapping[float, float]
-    searched: tuple[Cell, ...] = ()
+    searched: tuple[Outcome, ...] = ()
     kept: int = 0
 
     @property
@@ -57,7 +57,7 @@ class Arm:
         return tuple(cell.chosen for cell in self.cells)
 
     @property
-    def sound(self) -> Cell:
+    def sound(self) -> Outcome:
         """The first run that did not diverge, which knows parameters and memory."""
         return next(cell for cell in self.cells if not cell.diverged)
 
@@ -90,13 +90,13 @@ class Runner:
 
     def run(
         self,
-        settings: Settings,
+        settings: FinetuneArgs,
         *,
         checkpoint: Callable[[], str] | None = None,
         start: str | None = None,
         texts: Sequence[str] | None = None,
         made: Callable[[FineTuned], None] | None = None,
-    ) -> Cell:
+    ) -> Outcome:
         """One fine-tuning.
 
         Args:
@@ -151,7 +151,7 @@ class Runner:
             if texts is not None:
                 with muted():
                     forgot = upstream_entry(
-                        own.model, merged(run.model), texts, accelerator, PIECES
+                        own.model, merge_adapter(run.model), texts, accelerator, PIECES
                     )
                 cell = replace(cell, upstream=forgot, upstream_texts=measured)
             elif found:
@@ -160,9 +160,9 @@ class Runner:
             cells.keep(key, cell)
         return cell
 
-    def _diverged(self, settings: Settings) -> Cell:
+    def _diverged(self, settings: FinetuneArgs) -> Outcome:
         scores = self.task.constant_scores(self.splits["train"], self.splits["test"])
-        return Cell(
+        return Outcome(
             seed=settings.seed,
             learning_rate=settings.learning_rate,
             scores=tuple(scores),
@@ -187,7 +187,7 @@ def together(arms: Sequence[Arm]) -> Arm:
     )
 
 
-def choose_rate(first: Mapping[float, Cell]) -> float:
+def choose_rate(first: Mapping[float, Outcome]) -> float:
     """The first rate listed within one standard error of the best on validation data (Breiman et al., 1984).
 
     A few hundred validation examples cannot tell two good rates, and what looks best under one seed may fail
@@ -203,13 +203,13 @@ def choose_rate(first: Mapping[float, Cell]) -> float:
 
 def run_arm(
     runner: Runner,
-    settings: Settings,
+    settings: FinetuneArgs,
     *,
     seeds: Sequence[int],
     rates: Sequence[float],
     checkpoint: Callable[[int], str] | None = None,
     start: Callable[[int], str] | None = None,
-    known: Mapping[int, Cell] | None = None,
+    known: Mapping[int, Outcome] | None = None,
     texts: Sequence[str] | None = None,
     title: str = "",
 ) -> Arm:
@@ -235,7 +235,7 @@ def run_arm(
     """
     before = runner.found
 
-    def run(seed: int, rate: float) -> Cell:
+    def run(seed: int, rate: float) -> Outcome:
         if known and seed in known:
             return known[seed]
         found = runner.found
@@ -269,9 +269,9 @@ def run_arm(
 
 
 def scratch_settings(
-    settings: Settings, factors: Sequence[float], longer: float, *, examples: int
-) -> tuple[Settings, list[float]]:
-    """Settings of the same model without pretraining: all trains, for longer, at rates of its own.
+    settings: FinetuneArgs, factors: Sequence[float], longer: float, *, examples: int
+) -> tuple[FinetuneArgs, list[float]]:
+    """FinetuneArgs of the same model without pretraining: all trains, for longer, at rates of its own.
 
     Where the pretrained arm has its mode's usual epochs, scratch's are counted from ``full``'s, so that one
     scratch arm serves every mode. It never stops early: twelve blocks stay at the floor for a third of their
@@ -301,7 +301,7 @@ def scratch_settings(
 
 def scratch_arm(
     runner: Runner,
-    settings: Settings,
+    settings: FinetuneArgs,
     *,
     seeds: Sequence[int],
     rates: Sequence[float],

@@ -12,12 +12,12 @@ from typing import Any
 
 from nlptl.data.files import write_whole
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import FineTuned, Settings
+from nlptl.train.finetune import FinetuneArgs, FineTuned
 from nlptl.train.hooks import known_error
 from nlptl.train.stem_cache.directory import root
 
-#: Settings that change nothing about the numbers, or stand in the key in another form.
-BESIDES = {"model", "cache", "compile", "checkpointing"}
+#: FinetuneArgs that change nothing about the numbers, or stand in the key in another form.
+BESIDES = {"model", "cache", "compile", "gradient_checkpointing"}
 #: Counts up when nlptl itself trains in another way, so that older runs are not taken for new ones.
 FORM = 5
 #: Libraries whose release may change a number.
@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "transformers", "peft")
 
 
 @dataclass(frozen=True)
-class Cell:
+class Outcome:
     """One fine-tuning's outcome.
 
     Attributes:
@@ -75,10 +75,10 @@ class Cell:
         return self.validation[self.best]
 
 
-def cell_of(run: FineTuned) -> Cell:
+def cell_of(run: FineTuned) -> Outcome:
     """The outcome of a fine-tuning."""
     name = f"validation_{run.task.selection}"
-    return Cell(
+    return Outcome(
         seed=run.settings.seed,
         learning_rate=run.settings.learning_rate,
         scores=tuple(run.task.example_scores(run.predictions)),
@@ -115,25 +115,25 @@ def folder() -> Path:
     return root() / "arms"
 
 
-def load(key: str) -> Cell | None:
+def load(key: str) -> Outcome | None:
     """The cell of a key, if it is there and whole."""
     try:
         values: dict[str, Any] = json.loads((folder() / f"{key}.json").read_text("utf-8"))
         for name in ("scores", "validation"):
             values[name] = tuple(values[name])
-        return Cell(**values)
+        return Outcome(**values)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def keep(key: str, cell: Cell) -> None:
+def keep(key: str, cell: Outcome) -> None:
     """Write a cell so that it is never seen half-written."""
     folder().mkdir(parents=True, exist_ok=True)
     write_whole(folder() / f"{key}.json", json.dumps(dataclasses.asdict(cell)))
 
 
 def cell_key(
-    start: str, task: Task, data: str, settings: Settings, *, processes: int, device: str
+    start: str, task: Task, data: str, settings: FinetuneArgs, *, processes: int, device: str
 ) -> str:
     """Hash of everything that a fine-tuning's numbers depend on.
 
@@ -152,7 +152,7 @@ def cell_key(
         "data": data,
         "settings": values,
         # An uncached run costs more: its seconds and operations must not stand for a cached one's.
-        "uncached": settings.cache == "off" and settings.mode.has_prefix,
+        "uncached": settings.cache == "off" and settings.mode.has_frozen_stem,
         "device": device,
         "processes": processes,
         "precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),

@@ -8,7 +8,7 @@ from nlptl.pretrain.upstream_entry import bundled_texts
 from nlptl.report.render.files import write_pictured
 from nlptl.runs.versions import versions
 from nlptl.study.comparison import TEST, Pair, compare_all, recommend, row
-from nlptl.study.grid import claim_grid_directory, prepare_grid, run_grid
+from nlptl.study.grid import prepare_grid, reserve_study_dir, run_grid
 from nlptl.study.render.comparison import comparison_figure, comparison_markdown
 from nlptl.train.terminal import say
 
@@ -30,7 +30,7 @@ def run_comparison(config: Any) -> dict[str, Any]:
     """
     grid = prepare_grid(config, [(model, mode) for model in config.model for mode in config.mode])
     texts = upstream_texts(config.upstream_text) or bundled_texts()
-    claim_grid_directory(config)
+    reserve_study_dir(config)
     arms = run_grid(grid, texts=texts, parallel=config.parallel)
     rows = {name: row(arm) for name, arm in arms.items()}
     pairs = compare_all(arms, groups=grid.task.groups(grid.splits["test"]))

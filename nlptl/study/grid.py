@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from typing import Any
 
-from nlptl.cli.check import check_training, fill_in, settings_of, upstream_texts
+from nlptl.cli.check import check_training, resolve_defaults, settings_of, upstream_texts
 from nlptl.cli.ranges import with_sound_numbers
 from nlptl.cli.report import RECIPES
 from nlptl.errors import Problems
-from nlptl.runs.directory import check_directory, check_unchanged, claim_directory
+from nlptl.runs.directory import check_directory, check_unchanged, reserve_output_dir
 from nlptl.study.arms import Arm, Runner, run_arm
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import Settings
+from nlptl.train.finetune import FinetuneArgs
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import is_main_process, say
 
@@ -34,7 +34,7 @@ class Grid:
     task: Task
     splits: Mapping[str, Any]
     origin: Mapping[str, Any]
-    entries: Mapping[str, Settings]
+    entries: Mapping[str, FinetuneArgs]
     seeds: tuple[int, ...]
 
 
@@ -77,7 +77,7 @@ def prepare_grid(config: Any, pairs: Sequence[tuple[str, str]]) -> Grid:
     for own, found in checked:
         assert found
         mode, family, width = found
-        filled = fill_in(own, mode, family, width, len(splits["train"]))
+        filled = resolve_defaults(own, mode, family, width, len(splits["train"]))
         name = f"{own.model} {mode.name}" if several else mode.name
         entries[name] = settings_of(filled, mode, config.seed)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
@@ -99,14 +99,14 @@ def check_grid_directory(config: Any) -> None:
         check_directory(config)
 
 
-def claim_grid_directory(config: Any) -> None:
+def reserve_study_dir(config: Any) -> None:
     """Make ``config.output_dir`` and write ``config.yaml`` there, unless the same comparison has done so.
 
     Raises:
         ConfigError: If nothing can be written there.
     """
     if is_main_process() and not (config.output_dir / "config.yaml").exists():
-        claim_directory(config)
+        reserve_output_dir(config)
 
 
 def run_grid(
@@ -133,7 +133,7 @@ def run_grid(
 
 def _arm(
     grid: Grid,
-    settings: Settings,
+    settings: FinetuneArgs,
     seeds: Sequence[int],
     texts: Sequence[str] | None,
     runner: Runner | None = None,

@@ -15,7 +15,7 @@ from nlptl.report.render.files import write_pictured
 from nlptl.runs.versions import versions
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.stats.spread import spread
-from nlptl.study.grid import claim_grid_directory, prepare_grid, run_grid
+from nlptl.study.grid import prepare_grid, reserve_study_dir, run_grid
 from nlptl.study.render.upstream_curve import upstream_figure, upstream_markdown
 from nlptl.train.setup import new_accelerator
 from nlptl.train.terminal import muted, say
@@ -44,7 +44,7 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
             "Give checkpoints of one pretraining run."
         )
     texts = upstream_texts(config.upstream_text) or bundled_texts()
-    claim_grid_directory(config)
+    reserve_study_dir(config)
     with muted():  # before the training: a checkpoint may lack its pretraining head
         losses = [upstream_loss(name, texts, accelerator=new_accelerator()) for name in names]
     arms = run_grid(grid, parallel=config.parallel)

@@ -1,4 +1,4 @@
-"""Sentiment, and any other classification of single texts."""
+"""TextClassification, and any other classification of single texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Sentiment:
+class TextClassification:
     """Classification of single texts into any number of classes.
 
     Attributes:
@@ -74,7 +74,7 @@ class Sentiment:
         return AutoModelForSequenceClassification
 
     @classmethod
-    def of_checkpoint(cls, config: Any, settings: Mapping[str, Any]) -> "Sentiment":
+    def of_checkpoint(cls, config: Any, settings: Mapping[str, Any]) -> "TextClassification":
         """The task of a fine-tuned checkpoint: its configuration names the classes."""
         return cls(tuple(config.id2label[i] for i in range(config.num_labels)))
 
@@ -169,7 +169,7 @@ class Sentiment:
         name, scores = prediction["prediction"], prediction["scores"]
         return {"prediction": name, "score": scores[name], "scores": scores}
 
-    def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "Sentiment":
+    def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "TextClassification":
         """Nothing is chosen on validation predictions."""
         return self
 
@@ -206,7 +206,7 @@ class Sentiment:
         )
 
 
-def prepare_sentiment(config: Any) -> tuple[Sentiment, dict[str, Any], dict[str, Any]]:
+def prepare_sentiment(config: Any) -> tuple[TextClassification, dict[str, Any], dict[str, Any]]:
     """Read the data of a :class:`nlptl.cli.config.SentimentConfig` and check all of it.
 
     Returns:
@@ -229,7 +229,7 @@ def prepare_sentiment(config: Any) -> tuple[Sentiment, dict[str, Any], dict[str,
     names = getattr(splits["train"].features[label], "names", None)
     for split in hidden:
         del splits[split]
-    task = Sentiment(tuple(classes), text, label, tuple(names) if names else None)
+    task = TextClassification(tuple(classes), text, label, tuple(names) if names else None)
     splits, carved = carve_missing(splits, task.gold(splits["train"]), config.seed)
     splits = limit(splits, task.gold, config)
     gold = task.gold(splits["train"])

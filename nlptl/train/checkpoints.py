@@ -20,8 +20,8 @@ from nlptl.errors import ConfigError, RunError
 from nlptl.records import FitState, Sums
 
 POSITION = (
-    *("update", "epoch", "batch", "examples", "examples_before"),
-    *("loss", "trace", "stopped"),
+    *("step", "epoch", "batch", "examples", "examples_before"),
+    *("loss", "lr_history", "stopped"),
 )
 
 
@@ -64,8 +64,8 @@ def save(directory: Path, *, state: FitState, accelerator: Any, schedule: Any, e
     Returns:
         The checkpoint's path.
     """
-    final = directory / f"update-{state.update:07d}"
-    partial = directory / f".partial-{state.update:07d}"
+    final = directory / f"step-{state.step:07d}"
+    partial = directory / f".partial-{state.step:07d}"
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -88,7 +88,7 @@ def save(directory: Path, *, state: FitState, accelerator: Any, schedule: Any, e
     if accelerator.is_main_process:
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
-        for old in sorted(directory.glob("update-*"))[:-2]:
+        for old in sorted(directory.glob("step-*"))[:-2]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
     return final
@@ -96,7 +96,7 @@ def save(directory: Path, *, state: FitState, accelerator: Any, schedule: Any, e
 
 def newest(directory: Path) -> Path | None:
     """The newest checkpoint whose files all open, or None."""
-    for path in sorted(directory.glob("update-*"), reverse=True):
+    for path in sorted(directory.glob("step-*"), reverse=True):
         try:
             json.loads((path / "state.json").read_text())
             for file in path.glob("*.safetensors"):

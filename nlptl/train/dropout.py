@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlptl.models.exchange import exchanged
+from nlptl.models.exchange import swapped_forward
 
 #: A 64-bit random number decides on four values, each with a quarter of its bits.
 BITS, LANES = 16, 4
@@ -98,7 +98,7 @@ def dropout_made_cheap(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for module in model.modules():
             if type(module) is nn.Dropout:
-                stack.enter_context(exchanged(module, MethodType(_forward, module)))
+                stack.enter_context(swapped_forward(module, MethodType(_forward, module)))
         stack.callback(ALL_ATTENTION_FUNCTIONS.__setitem__, "sdpa", usual)
         ALL_ATTENTION_FUNCTIONS["sdpa"] = cheap_attention
         yield

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from nlptl.data.batching import LengthBatches
-from nlptl.models.adapters import plain
+from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
-from nlptl.models.frozen_stem import Prefix, frozen_blocks
+from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head, longest_input
 from nlptl.models.one_token import last_block_for_one_token
@@ -27,16 +27,16 @@ from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
 from nlptl.train.memory import PeakMemory, free_memory
 from nlptl.train.predict import predict
 from nlptl.train.processes import from_main
-from nlptl.train.setup import Plan, seed_dropout, train, updates_for
+from nlptl.train.setup import Plan, seed_dropout, steps_for, train
 from nlptl.train.stem_cache.directory import free_disk
 from nlptl.train.stem_cache.plan import Kind, choose, places, refusal
-from nlptl.train.stem_cache.stem_cache import PrefixCache, TooLarge
+from nlptl.train.stem_cache.stem_cache import StemCache, TooLarge
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import say
 
 
 @dataclass(frozen=True)
-class Settings:
+class FinetuneArgs:
     """How to fine-tune; every field is filled, none is a default any more.
 
     Attributes:
@@ -45,16 +45,16 @@ class Settings:
         learning_rate: Peak rate.
         epochs: Passes over the training set.
         batch_size: Examples a batch, over all processes.
-        accumulation: Batches an update.
-        warmup: Share of the updates (below 1) or a count.
+        gradient_accumulation_steps: Batches a step.
+        warmup: Share of the steps (below 1) or a count.
         weight_decay: AdamW's.
-        max_norm: Gradient clipping; None for none.
+        max_grad_norm: Gradient clipping; None for none.
         max_length: Tokens a text; None takes what the model does, at most 512.
         patience: Epochs without a better validation score before stopping; None never stops.
         seed: Of head, order and dropout.
         cache: Where the states of frozen blocks are kept: ``auto``, ``off``, ``memory`` or ``disk``.
         compile: Compile the model.
-        checkpointing: Compute activations twice instead of keeping them.
+        gradient_checkpointing: Compute activations twice instead of keeping them.
     """
 
     model: str
@@ -62,16 +62,16 @@ class Settings:
     learning_rate: float
     epochs: float
     batch_size: int = 16
-    accumulation: int = 1
+    gradient_accumulation_steps: int = 1
     warmup: float = 0.1
     weight_decay: float = 0.01
-    max_norm: float | None = 1.0
+    max_grad_norm: float | None = 1.0
     max_length: int | None = None
     patience: int | None = None
     seed: int = 0
     cache: Kind = "auto"
     compile: bool = False
-    checkpointing: bool = False
+    gradient_checkpointing: bool = False
 
 
 @dataclass
@@ -91,7 +91,7 @@ class FineTuned:
         best: Index in ``history`` of the epoch that was kept (:class:`nlptl.train.hooks.KeepBest`).
         timing: Seconds and examples a second.
         padding: Share of padding in training.
-        trace: Learning rate of each update.
+        lr_history: Learning rate of each step.
         n: Examples a split.
         cut: Texts a split that were longer than the model takes.
         notices: What the user should know.
@@ -102,7 +102,7 @@ class FineTuned:
     """
 
     task: Task
-    settings: Settings
+    settings: FinetuneArgs
     model: Any
     tokenizer: Any
     manifest: Manifest
@@ -113,7 +113,7 @@ class FineTuned:
     best: int
     timing: dict[str, float]
     padding: float
-    trace: list[float]
+    lr_history: list[float]
     n: dict[str, int]
     cut: dict[str, int]
     notices: list[str]
@@ -134,18 +134,18 @@ class FineTuned:
 
 
 def default_epochs(mode: Mode, examples: int, batch_size: int) -> float:
-    """Three epochs, or as many as 500 updates take, at most 20; twice the updates for a head alone.
+    """Three epochs, or as many as 500 steps take, at most 20; twice the steps for a head alone.
 
-    Small sets fail for want of updates, not of data (Mosbach et al., 2021; Zhang et al., 2021).
+    Small sets fail for want of steps, not of data (Mosbach et al., 2021; Zhang et al., 2021).
     """
-    least, updates, most = (5, 1000, 40) if mode.kind == "head-only" else (3, 500, 20)
-    return float(min(most, max(least, math.ceil(updates * batch_size / max(1, examples)))))
+    least, steps, most = (5, 1000, 40) if mode.kind == "head-only" else (3, 500, 20)
+    return float(min(most, max(least, math.ceil(steps * batch_size / max(1, examples)))))
 
 
 def finetune(
     task: Task,
     splits: Mapping[str, Any],
-    settings: Settings,
+    settings: FinetuneArgs,
     *,
     accelerator: Any,
     checkpoint_dir: Path | None = None,
@@ -174,7 +174,7 @@ def finetune(
     notices = list(loaded.notices)
     say(manifest)
     max_length = longest_input(
-        plain(model).config, loaded.tokenizer, settings.max_length, usual=task.usual_length
+        unwrap_peft(model).config, loaded.tokenizer, settings.max_length, usual=task.usual_length
     )
     with accelerator.main_process_first():  # the others read what the first one tokenized
         features = {
@@ -261,7 +261,7 @@ def finetune(
         best=keeper.best or 0,
         timing=_timing(state, train_seconds, test_seconds, cache),
         padding=state.padding,
-        trace=state.trace,
+        lr_history=state.lr_history,
         n={name: len(table) for name, table in splits.items()},
         cut=cut,
         notices=notices,
@@ -270,7 +270,7 @@ def finetune(
         flops=training_flops(
             trained,
             features["train"].lengths,
-            state.update / state.updates_per_epoch,
+            state.step / state.steps_per_epoch,
             cached=cache is not None,
             pooled=task.pooled,
         ),
@@ -283,17 +283,17 @@ def open_cache(
     model: Any,
     features: Mapping[str, Features],
     collate: Collate,
-    settings: Settings,
+    settings: FinetuneArgs,
     accelerator: Any,
-) -> PrefixCache | None:
+) -> StemCache | None:
     """Keep the states of the frozen blocks of all splits, where that pays (see ``stem_cache.plan.choose``).
 
     Returns:
         None where there is nothing to keep or nothing to gain; the user is told why.
     """
-    prefix = Prefix(model, frozen_blocks(model))
+    prefix = FrozenStem(model, frozen_blocks(model))
     pooled = (
-        layer_map(plain(model)).family.pooled
+        layer_map(unwrap_peft(model)).family.pooled
         if task.pooled and prefix.blocks and prefix.whole
         else None
     )
@@ -308,7 +308,7 @@ def open_cache(
         free_states()  # another run's, which have served
         return _told(settings, reason)
     model.to(accelerator.device)
-    cache = PrefixCache(
+    cache = StemCache(
         prefix,
         outputs=lambda inputs: task.outputs(model, inputs),
         pooled=pooled,
@@ -341,26 +341,26 @@ def open_cache(
     return cache
 
 
-def _told(settings: Settings, reason: str) -> None:
+def _told(settings: FinetuneArgs, reason: str) -> None:
     if settings.mode.kind != "full" and settings.cache != "off":
         say(f"cache: off, {reason}")
 
 
-def _plan(settings: Settings, batches: int) -> Plan:
+def _plan(settings: FinetuneArgs, batches: int) -> Plan:
     return Plan(
-        updates=updates_for(settings.epochs, batches, settings.accumulation),
+        steps=steps_for(settings.epochs, batches, settings.gradient_accumulation_steps),
         learning_rate=settings.learning_rate,
         warmup=settings.warmup,
         weight_decay=settings.weight_decay,
-        accumulation=settings.accumulation,
-        max_norm=settings.max_norm,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        max_grad_norm=settings.max_grad_norm,
         compile=settings.compile,
-        checkpointing=settings.checkpointing,
+        gradient_checkpointing=settings.gradient_checkpointing,
     )
 
 
 def _timing(
-    state: FitState, train: float, test: float, cache: PrefixCache | None
+    state: FitState, train: float, test: float, cache: StemCache | None
 ) -> dict[str, float]:
     took, validate = cache.took if cache else {}, state.clock.scoring
     train, validate, test = (

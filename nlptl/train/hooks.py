@@ -1,4 +1,4 @@
-"""Observers of the loop: progress, logs, checkpoints, keeping the best. None changes an update."""
+"""Observers of the loop: progress, logs, checkpoints, keeping the best. None changes a step."""
 
 import json
 import math
@@ -48,11 +48,11 @@ class ProgressBar(Quiet):
         from tqdm import tqdm
 
         self.bar = tqdm(
-            total=state.total_updates,
-            initial=state.update,
+            total=state.total_steps,
+            initial=state.step,
             disable=not self.shown,
             desc="training",
-            unit="update",
+            unit="step",
             dynamic_ncols=True,
             mininterval=0.5,
         )
@@ -81,12 +81,12 @@ class Trackers(Quiet):
         self.accelerator, self.every = accelerator, every
 
     def on_step(self, state: FitState) -> bool:
-        """Log every ``every`` updates."""
-        if state.update % self.every == 0 or state.update == state.total_updates:
+        """Log every ``every`` steps."""
+        if state.step % self.every == 0 or state.step == state.total_steps:
             values = {"train/loss": state.loss, "train/learning_rate": state.learning_rate}
             if state.grad_norm is not None:
                 values["train/grad_norm"] = float(state.grad_norm)
-            self.accelerator.log(values, step=state.update)
+            self.accelerator.log(values, step=state.step)
         return False
 
 
@@ -150,8 +150,8 @@ class KeepBest(Quiet):
     def _score(self, state: FitState) -> int:
         """Append an epoch's line; the place of the best one."""
         figures = dict(self.score(state.model))
-        epoch = round(state.update / state.updates_per_epoch, 3)
-        line = {"epoch": epoch, "update": state.update, "train_loss": state.loss}
+        epoch = round(state.step / state.steps_per_epoch, 3)
+        line = {"epoch": epoch, "step": state.step, "train_loss": state.loss}
         self.history.append({**line, **{f"validation_{k}": v for k, v in figures.items()}})
         name = f"validation_{self.metric}"
         scores = [line[name] for line in self.history]
@@ -183,14 +183,14 @@ class KeepBest(Quiet):
 
 
 class SaveCheckpoints(Quiet):
-    """Writes what ``--resume`` needs at the end of each epoch, or every so many updates.
+    """Writes what ``--resume`` needs at the end of each epoch, or every so many steps.
 
     Args:
         directory: The run's ``checkpoints/``.
         accelerator: Devices and processes.
         schedule: Learning-rate schedule.
         keeper: The hook with a memory, if there is one.
-        every: Updates between checkpoints; None for the ends of epochs.
+        every: Steps between checkpoints; None for the ends of epochs.
     """
 
     def __init__(
@@ -206,14 +206,14 @@ class SaveCheckpoints(Quiet):
         self.keeper, self.every = keeper, every
 
     def on_step(self, state: FitState) -> bool:
-        """Write, if it is time; after the last update too, where the saving still lies ahead."""
-        last = state.update == state.total_updates
-        if self.every and (state.update % self.every == 0 or last):
+        """Write, if it is time; after the last step too, where the saving still lies ahead."""
+        last = state.step == state.total_steps
+        if self.every and (state.step % self.every == 0 or last):
             self.write(state)
         return False
 
     def on_epoch(self, state: FitState) -> bool:
-        """Write, unless checkpoints are counted in updates."""
+        """Write, unless checkpoints are counted in steps."""
         if self.every is None:
             self.write(state)
         return False
@@ -231,16 +231,16 @@ class SaveCheckpoints(Quiet):
 
 
 class EvaluateEvery(Quiet):
-    """Scores the model every so many updates and appends a line to a log.
+    """Scores the model every so many steps and appends a line to a log.
 
     The line also has the speed since the line before, time spent on scores not counted.
 
     Args:
         score: Model to figures.
-        log: A ``.jsonl`` file; one line ``{"update": …, "examples": …, **figures}`` each time.
+        log: A ``.jsonl`` file; one line ``{"step": …, "examples": …, **figures}`` each time.
         accelerator: Only the main process writes.
-        at: Updates to score at, besides every ``every``.
-        every: Updates between scores.
+        at: Steps to score at, besides every ``every``.
+        every: Steps between scores.
         tokens_each: Mean tokens an example, for the speed.
     """
 
@@ -262,7 +262,7 @@ class EvaluateEvery(Quiet):
 
         A run that was killed before its first checkpoint begins anew when it is resumed, and so does its log.
         """
-        if state.update == 0:
+        if state.step == 0:
             if self.accelerator.is_main_process:
                 self.log.unlink(missing_ok=True)
             self.write(state)
@@ -274,12 +274,12 @@ class EvaluateEvery(Quiet):
 
     def stays(self, line: Mapping[str, Any], state: FitState) -> bool:
         """Whether a resumed run will not write a line again."""
-        return line["update"] <= state.update and "start_share" not in line
+        return line["step"] <= state.step and "start_share" not in line
 
     def on_step(self, state: FitState) -> bool:
         """Score, if it is time."""
-        last = state.update == state.total_updates
-        if state.update % self.every == 0 or state.update in self.at or last:
+        last = state.step == state.total_steps
+        if state.step % self.every == 0 or state.step in self.at or last:
             self.write(state)
         return False
 
@@ -293,26 +293,26 @@ class EvaluateEvery(Quiet):
         train: dict[str, Any] = {}
         if start_share is not None:
             train = {"start_share": start_share}
-        elif state.update:
+        elif state.step:
             rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
             train = {"train_loss": state.loss, "tokens_per_second": round(rate * self.tokens_each)}
         with state.clock.scores():
             figures = dict(self.score(state.model))
         if self.accelerator.is_main_process:
-            line = {"update": state.update, "examples": state.examples, **figures, **train}
+            line = {"step": state.step, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:
                 file.write(json_line(line))
         self.began, self.examples = time.perf_counter(), state.examples
 
 
 class SaveModels(Quiet):
-    """Keeps whole models at some updates, for a curve over pretraining.
+    """Keeps whole models at some steps, for a curve over pretraining.
 
     Args:
         save: Writes the model to a directory.
-        directory: The run's ``models/``; each goes to ``update-<number>`` below it.
+        directory: The run's ``models/``; each goes to ``step-<number>`` below it.
         accelerator: Only the main process writes.
-        at: The updates.
+        at: The steps.
     """
 
     def __init__(
@@ -322,7 +322,7 @@ class SaveModels(Quiet):
         self.at = frozenset(at)
 
     def on_step(self, state: FitState) -> bool:
-        """Write, if this is one of the updates."""
-        if state.update in self.at and self.accelerator.is_main_process:
-            self.save(self.directory / f"update-{state.update:07d}")
+        """Write, if this is one of the steps."""
+        if state.step in self.at and self.accelerator.is_main_process:
+            self.save(self.directory / f"step-{state.step:07d}")
         return False

@@ -12,12 +12,12 @@ from torch import nn
 from nlptl.errors import Diverged
 from nlptl.records import Batches, FitState, Hook, Step
 
-#: Losses are summed, divided by this, and scaled to a mean when the whole update's size is known.
+#: Losses are summed, divided by this, and scaled to a mean when the whole step's size is known.
 #: A power of two, so that it changes no bit in float32; it keeps fp16's loss scale where it is.
 LOSS_UNIT = 64.0
 #: Instead of a size of zero, to divide by.
 TINY = 1e-30
-#: The loss is read (which waits for a GPU) and checked every so many updates.
+#: The loss is read (which waits for a GPU) and checked every so many steps.
 READ_EVERY = 10
 
 
@@ -29,22 +29,22 @@ def fit(
     optimizer: Any,
     schedule: Any,
     accelerator: Any,
-    updates: int,
-    accumulation: int = 1,
-    max_norm: float | None = 1.0,
+    steps: int,
+    gradient_accumulation_steps: int = 1,
+    max_grad_norm: float | None = 1.0,
     hooks: Sequence[Hook] = (),
     state: FitState | None = None,
 ) -> FitState:
-    """Train ``model`` for ``updates`` optimizer updates.
+    """Train ``model`` for ``steps`` optimizer steps.
 
     The loop, with every point where something is attached::
 
         hook.on_start
-        while updates are left:
-            for each window of `accumulation` batches of the epoch:
+        while steps are left:
+            for each window of `gradient_accumulation_steps` batches of the epoch:
                 for each batch:  loss, size = step(model, batch);  backward(loss * size)
                 gradients /= total size over the window and over all processes
-                clip;  optimizer.step;  schedule.step        # one update
+                clip;  optimizer.step;  schedule.step        # one step
                 hook.on_step                                  # may ask to stop
             hook.on_epoch                                     # may ask to stop
         hook.on_end
@@ -57,11 +57,11 @@ def fit(
         batches: What is seen; its order depends on the epoch's number alone.
         step: Computes loss and size.
         optimizer: As returned by ``accelerator.prepare``.
-        schedule: Stepped once an update; not prepared.
+        schedule: Stepped once a step; not prepared.
         accelerator: Device, processes and precision.
-        updates: Optimizer updates in all.
-        accumulation: Batches an update.
-        max_norm: Gradient clipping by global norm; None for none.
+        steps: Optimizer steps in all.
+        gradient_accumulation_steps: Batches a step.
+        max_grad_norm: Gradient clipping by global norm; None for none.
         hooks: Observers.
         state: Where to go on from (:func:`nlptl.train.checkpoints.restore`); None starts anew.
 
@@ -71,17 +71,17 @@ def fit(
     Raises:
         Diverged: If the loss is not finite.
     """
-    per_epoch = math.ceil(len(batches) / accumulation)
+    per_epoch = math.ceil(len(batches) / gradient_accumulation_steps)
     if state is None:
-        state = FitState(model, optimizer, updates, per_epoch)
-    alone = accumulation == 1 and accelerator.num_processes == 1
+        state = FitState(model, optimizer, steps, per_epoch)
+    alone = gradient_accumulation_steps == 1 and accelerator.num_processes == 1
     model.train()  # all of it: a wrapper's own flag says nothing of what it wraps
     for hook in hooks:
         hook.on_start(state)
     stop = False  # asked for in the midst of an epoch; state.stopped is a decision that a checkpoint keeps
-    while state.update < updates and not (stop or state.stopped):
+    while state.step < steps and not (stop or state.stopped):
         stream = batches.epoch(state.epoch, start=state.batch)
-        while state.update < updates and (window := list(islice(stream, accumulation))):
+        while state.step < steps and (window := list(islice(stream, gradient_accumulation_steps))):
             if not model.training:
                 model.train()
             sizes = []
@@ -91,7 +91,7 @@ def fit(
                     with accelerator.autocast():
                         result = step(model, batch.to(accelerator.device))
                     size = result.size if batch.indices else 0.0
-                    # Where a batch is the whole update its loss is a mean already: nothing to scale.
+                    # Where a batch is the whole step its loss is a mean already: nothing to scale.
                     accelerator.backward(result.loss * (1.0 if alone else size / LOSS_UNIT))
                 state.sums.add(result.loss, size, batch.padding)
                 sizes.append(size)
@@ -99,18 +99,18 @@ def fit(
             if not alone:
                 total = _over_processes(accelerator, sum(sizes))
                 _scale_gradients(optimizer, accelerator.num_processes * LOSS_UNIT, total)
-            if max_norm is not None:
-                state.grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
+            if max_grad_norm is not None:
+                state.grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
             state.learning_rate = optimizer.param_groups[0]["lr"]
-            state.trace.append(state.learning_rate)
+            state.lr_history.append(state.learning_rate)
             optimizer.step()
             optimizer.zero_grad()
             if not accelerator.optimizer_step_was_skipped:
                 schedule.step()
-            state.update += 1
+            state.step += 1
             state.batch += len(window)
             ended = state.batch >= len(batches)
-            if state.update % READ_EVERY == 0 or state.update in (1, updates) or ended:
+            if state.step % READ_EVERY == 0 or state.step in (1, steps) or ended:
                 _read_loss(state, accelerator)
             stop = any([hook.on_step(state) for hook in hooks])
             if stop:
@@ -154,7 +154,7 @@ def _read_loss(state: FitState, accelerator: Any) -> None:
     sums.loss = sums.size = 0.0
     if not math.isfinite(state.loss):
         raise Diverged(
-            f"The loss became {state.loss} by update {state.update}. Lower --learning-rate, or, with "
+            f"The loss became {state.loss} by step {state.step}. Lower --learning-rate, or, with "
             "--mixed_precision fp16, use bf16 or no mixed precision (T5 checkpoints overflow "
             "in fp16). Checkpoints written before that are kept."
         )

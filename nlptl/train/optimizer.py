@@ -1,4 +1,4 @@
-"""AdamW groups from what is trainable, and learning-rate schedules counted in optimizer updates."""
+"""AdamW groups from what is trainable, and learning-rate schedules counted in optimizer steps."""
 
 import torch
 from torch import nn
@@ -43,7 +43,7 @@ def make_optimizer(
 
     Args:
         model: Frozen parameters enter no group.
-        learning_rate: Peak rate; for Adafactor relative to a tensor's size, and at most 1 / sqrt(update).
+        learning_rate: Peak rate; for Adafactor relative to a tensor's size, and at most 1 / sqrt(step).
         weight_decay: For the parameters named by :func:`decayed`; the others get none.
         betas: Decay of AdamW's moment estimates.
         name: A key of :data:`OPTIMIZERS`.
@@ -68,11 +68,11 @@ def make_optimizer(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
 
 
-def warmup_updates(warmup: float, total: int) -> int:
-    """Turn ``--warmup`` into updates: below 1 it is a share of ``total``, else a count.
+def warmup_steps(warmup: float, total: int) -> int:
+    """Turn ``--warmup`` into steps: below 1 it is a share of ``total``, else a count.
 
     Example:
-        >>> warmup_updates(0.1, 200), warmup_updates(30, 200)
+        >>> warmup_steps(0.1, 200), warmup_steps(30, 200)
         (20, 30)
     """
     return round(warmup * total) if warmup < 1 else int(warmup)
@@ -83,7 +83,7 @@ def make_schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Linear warm-up, then linear or cosine decay to zero, or no decay.
 
-    The caller steps it once an optimizer update. It is never handed to ``accelerator.prepare``,
+    The caller steps it once an optimizer step. It is never handed to ``accelerator.prepare``,
     which would step it once a process and end the decay early.
 
     Raises:

@@ -15,7 +15,7 @@ from nlptl.records import Batches, Clock, FitState, Hook, Step
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
 from nlptl.train.loop import fit
-from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_updates
+from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
 from nlptl.train.threads import use_cores
 
 #: How long a process waits for another one before it gives up.
@@ -70,30 +70,30 @@ class Plan:
     """How long to train, and how.
 
     Attributes:
-        updates: Optimizer updates in all.
+        steps: Optimizer steps in all.
         learning_rate: Peak rate.
-        warmup: Share of the updates (below 1) or a count.
+        warmup: Share of the steps (below 1) or a count.
         weight_decay: AdamW's.
-        accumulation: Batches an update.
-        max_norm: Gradient clipping; None for none.
+        gradient_accumulation_steps: Batches a step.
+        max_grad_norm: Gradient clipping; None for none.
         schedule: ``linear``, ``cosine`` or ``constant``.
         betas: Adam's.
         optimizer: ``adamw`` or ``adafactor``.
         compile: Whether the model is compiled, for batches of any shape.
-        checkpointing: Whether activations are computed twice instead of kept.
+        gradient_checkpointing: Whether activations are computed twice instead of kept.
     """
 
-    updates: int
+    steps: int
     learning_rate: float
     warmup: float = 0.1
     weight_decay: float = 0.01
-    accumulation: int = 1
-    max_norm: float | None = 1.0
+    gradient_accumulation_steps: int = 1
+    max_grad_norm: float | None = 1.0
     schedule: str = "linear"
     betas: tuple[float, float] = (0.9, 0.999)
     optimizer: str = "adamw"
     compile: bool = False
-    checkpointing: bool = False
+    gradient_checkpointing: bool = False
 
 
 def _checkpoint_activations(model: nn.Module) -> None:
@@ -102,9 +102,9 @@ def _checkpoint_activations(model: nn.Module) -> None:
     found.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def updates_for(epochs: float, batches: int, accumulation: int) -> int:
-    """Optimizer updates in ``epochs``, at least one; a ragged last window counts as one."""
-    return max(1, round(epochs * math.ceil(batches / accumulation)))
+def steps_for(epochs: float, batches: int, gradient_accumulation_steps: int) -> int:
+    """Optimizer steps in ``epochs``, at least one; a ragged last window counts as one."""
+    return max(1, round(epochs * math.ceil(batches / gradient_accumulation_steps)))
 
 
 def train(
@@ -129,7 +129,7 @@ def train(
         accelerator: Devices, processes, precision.
         hooks: Observers. One that has a ``memory`` is written into the checkpoints.
         checkpoint_dir: Where checkpoints go; None for none.
-        checkpoint_every: Updates between checkpoints; None for the ends of epochs.
+        checkpoint_every: Steps between checkpoints; None for the ends of epochs.
         resume: Go on from the newest whole checkpoint, if there is one.
 
     Returns:
@@ -138,7 +138,7 @@ def train(
     from nlptl.train.hooks import Resumable, SaveCheckpoints
 
     clock = Clock()
-    if plan.checkpointing:
+    if plan.gradient_checkpointing:
         _checkpoint_activations(model)
     if plan.compile:
         model.compile(dynamic=True)  # in place: names and wrappers stay
@@ -153,11 +153,11 @@ def train(
     schedule = make_schedule(
         optimizer,
         name=plan.schedule,
-        warmup=warmup_updates(plan.warmup, plan.updates),
-        total=plan.updates,
+        warmup=warmup_steps(plan.warmup, plan.steps),
+        total=plan.steps,
     )
-    per_epoch = math.ceil(len(batches) / plan.accumulation)
-    state = FitState(wrapped, optimizer, plan.updates, per_epoch, clock=clock)
+    per_epoch = math.ceil(len(batches) / plan.gradient_accumulation_steps)
+    state = FitState(wrapped, optimizer, plan.steps, per_epoch, clock=clock)
     keeper = next((hook for hook in hooks if isinstance(hook, Resumable)), None)
     if checkpoint_dir and resume and (path := checkpoints.newest(checkpoint_dir)):
         memory = checkpoints.restore(path, state=state, accelerator=accelerator, schedule=schedule)
@@ -177,9 +177,9 @@ def train(
             optimizer=optimizer,
             schedule=schedule,
             accelerator=accelerator,
-            updates=plan.updates,
-            accumulation=plan.accumulation,
-            max_norm=plan.max_norm,
+            steps=plan.steps,
+            gradient_accumulation_steps=plan.gradient_accumulation_steps,
+            max_grad_norm=plan.max_grad_norm,
             hooks=hooks,
             state=state,
         )

@@ -14,7 +14,7 @@ from nlptl.data.squad import normalize, read_questions
 from nlptl.models.loading import load_tokenizer
 from nlptl.tasks import classification as sentiment
 from nlptl.tasks import question_answering as qa
-from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
 
 COLUMNS = {"question": "question", "context": "context", "answers": "answers"}
@@ -97,13 +97,13 @@ print(len(qa.QuestionAnswering(stride=8).encode(table, tokenizer, 48).rows))
 
 
 def test_a_copy_of_a_file_of_texts_and_other_class_weights_find_the_tokens(tmp_path, work):
-    tokenizer, task = tiny_tokenizer("bert"), Sentiment(("0", "1"))
+    tokenizer, task = tiny_tokenizer("bert"), TextClassification(("0", "1"))
     (tmp_path / "a.csv").write_text("text,label,note\ngood film,1,x\nbad film,0,y\n")
     (tmp_path / "b.csv").write_text("text,label,note\ngood film,1,z\nbad film,0,z\n")
     (tmp_path / "c.csv").write_text("text,label,note\ngood film,1,x\nbad film,1,y\n")
     a, b, c = (read_table(tmp_path / f"{name}.csv", "") for name in "abc")
     first = task.encode(a, tokenizer, 16)
-    weighted = Sentiment(("0", "1"), class_weights=(0.5, 2.0))
+    weighted = TextClassification(("0", "1"), class_weights=(0.5, 2.0))
     assert weighted.encode(b, tokenizer, 16).rows[:] == first.rows[:]
     assert len(work) == 1
     assert task.encode(c, tokenizer, 16).rows["class"][:] == [1, 1]
@@ -116,7 +116,7 @@ def test_of_a_table_in_memory_nothing_is_kept(work):
     table = Dataset.from_dict({"text": ["good film"]})
     tokenizer = tiny_tokenizer("bert")
     for _ in range(2):
-        made = Sentiment(("0", "1")).encode(table, tokenizer, 16)
+        made = TextClassification(("0", "1")).encode(table, tokenizer, 16)
         assert not any("nlptl/" in file["filename"] for file in made.rows.cache_files)
     assert len(work) == 2
 

@@ -10,7 +10,7 @@ from nlptl.data.padding import pad, padded_length, real_tokens
 from nlptl.errors import ModelError
 from nlptl.models.loading import longest_input
 from nlptl.records import Batch
-from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.classification import TextClassification
 from nlptl.train.stem_cache.ragged import Ragged
 
 ROWS = [{"input_ids": [5, 6, 7]}, {"input_ids": [8] * 9}]
@@ -46,7 +46,7 @@ def test_on_a_gpu_rows_are_multiples_of_eight(eights):
 def test_more_padding_changes_no_logit(checkpoints, family, monkeypatch):
     tokenizer = AutoTokenizer.from_pretrained(checkpoints[family])
     model = AutoModelForSequenceClassification.from_pretrained(checkpoints[family]).eval()
-    collate = Sentiment(("no", "yes")).collator(tokenizer)
+    collate = TextClassification(("no", "yes")).collator(tokenizer)
     end = [tokenizer.eos_token_id] if family == "t5" else []
     rows = [{"input_ids": [*row["input_ids"], *end]} for row in ROWS]
     found = []

@@ -5,7 +5,7 @@ import torch
 from tiny import DEPTH, sentences
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-from nlptl.models.frozen_stem import Prefix, frozen_blocks
+from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
 from nlptl.models.loading import load_tokenizer, load_with_head
 from nlptl.modes.base import apply_mode, parse_mode
 
@@ -47,7 +47,7 @@ def test_left_out_and_fed_it_computes_and_learns_the_same(checkpoints, family, a
     model = prepared(checkpoints, family, f"freeze-lower-{count}", auto)
     inputs = ragged(checkpoints, family)
     names = [name for name, _ in model.named_parameters()]
-    prefix = Prefix(model, frozen_blocks(model))
+    prefix = FrozenStem(model, frozen_blocks(model))
     assert prefix.blocks == count and prefix.whole == (count == depth)
     states = prefix.run(lambda: model(**inputs))
     assert set(states) == set(prefix.names)
@@ -78,7 +78,7 @@ def test_what_lies_below_is_not_computed(checkpoints, family):
     """Poisoned lower blocks do not matter when they are left out, and do when they are not."""
     model = prepared(checkpoints, family, "freeze-lower-2")
     inputs = ragged(checkpoints, family)
-    prefix = Prefix(model, 2)
+    prefix = FrozenStem(model, 2)
     states = prefix.run(lambda: model(**inputs))
     model.eval()
     before = model(**inputs)[0]
@@ -94,14 +94,14 @@ def test_what_lies_below_is_not_computed(checkpoints, family):
 
 def test_the_fingerprint_follows_weights_depth_and_nothing_else(checkpoints, family):
     model = prepared(checkpoints, family, "freeze-lower-2")
-    first = Prefix(model, 2).fingerprint()
-    assert Prefix(prepared(checkpoints, family, "freeze-lower-3"), 2).fingerprint() == first
-    assert Prefix(model, 1).fingerprint() != first
+    first = FrozenStem(model, 2).fingerprint()
+    assert FrozenStem(prepared(checkpoints, family, "freeze-lower-3"), 2).fingerprint() == first
+    assert FrozenStem(model, 1).fingerprint() != first
     trained = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
         trained[0].add_(1)
-    assert Prefix(model, 2).fingerprint() == first
+    assert FrozenStem(model, 2).fingerprint() == first
     frozen = [p for p in model.parameters() if not p.requires_grad]
     with torch.no_grad():
         frozen[-1].view(-1)[0] += 1e-3
-    assert Prefix(model, 2).fingerprint() != first
+    assert FrozenStem(model, 2).fingerprint() != first

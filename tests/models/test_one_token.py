@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSequenceClassification
 
-from nlptl.models.exchange import exchanged
+from nlptl.models.exchange import swapped_forward
 from nlptl.models.flops import block_forward, training_flops
-from nlptl.models.frozen_stem import Prefix
+from nlptl.models.frozen_stem import FrozenStem
 from nlptl.models.layer_map import layer_map
 from nlptl.models.one_token import can_read_one_token, last_block_for_one_token
 from nlptl.modes.base import apply_mode, parse_mode
@@ -97,16 +97,18 @@ def test_models_that_need_more_stay_as_they_are():
 
 def test_exchanges_nest():
     layer = torch.nn.Linear(2, 2)
-    with exchanged(layer, lambda x: x + 1):
-        with exchanged(layer, lambda x: x + 2):
+    with swapped_forward(layer, lambda x: x + 1):
+        with swapped_forward(layer, lambda x: x + 2):
             assert layer(torch.zeros(1)).item() == 2
         assert layer(torch.zeros(1)).item() == 1
     assert "forward" not in vars(layer)
     model, inputs = tiny("bert").eval(), batch()
     with last_block_for_one_token(model):
-        caught = Prefix(model, 2).run(lambda: model(**inputs))  # the last block passes on meanwhile
+        caught = FrozenStem(model, 2).run(
+            lambda: model(**inputs)
+        )  # the last block passes on meanwhile
         assert caught["states"].shape == (4, 9, 32)
-        assert Prefix(model, DEPTH).run(lambda: model(**inputs))["states"].shape == (4, 1, 32)
+        assert FrozenStem(model, DEPTH).run(lambda: model(**inputs))["states"].shape == (4, 1, 32)
 
 
 @pytest.mark.parametrize("one_token", [False, True])

@@ -153,7 +153,7 @@ def test_lora_trains_and_saves_the_bias_beside_the_tied_decoder(checkpoints, fam
     from peft import PeftModel
     from transformers import AutoModelForMaskedLM
 
-    from nlptl.models.adapters import merged, save_adapter
+    from nlptl.models.adapters import merge_adapter, save_adapter
 
     loaded = load_with_head(str(checkpoints[family]), auto_class=AutoModelForMaskedLM, head={})
     bias = {"bert": "cls.predictions.bias", "roberta": "lm_head.bias"}[family]
@@ -172,7 +172,7 @@ def test_lora_trains_and_saves_the_bias_beside_the_tied_decoder(checkpoints, fam
     again = load_with_head(str(checkpoints[family]), auto_class=AutoModelForMaskedLM, head={}).model
     opened = PeftModel.from_pretrained(again, tmp_path).eval()  # plain peft
     torch.testing.assert_close(opened(input_ids=ids).logits, expected, rtol=0, atol=1e-4)
-    whole = merged(model)
+    whole = merge_adapter(model)
     assert torch.equal(
         whole.get_parameter(bias), dict(opened.named_parameters())[f"base_model.model.{bias}"]
     )
@@ -231,7 +231,7 @@ def test_an_unmapped_family_is_refused_with_the_mapped_ones(tmp_path):
 
 
 def test_lora_above_leaves_the_lower_blocks_frozen_for_good(checkpoints, family):
-    from nlptl.models.adapters import plain
+    from nlptl.models.adapters import unwrap_peft
     from nlptl.models.frozen_stem import frozen_blocks
 
     loaded = load(checkpoints, family)
@@ -242,7 +242,7 @@ def test_lora_above_leaves_the_lower_blocks_frozen_for_good(checkpoints, family)
     trained = [manifest.parts[f"block {i}"]["trainable"] > 0 for i in range(blocks)]
     assert trained == [False, False] + [True] * (blocks - 2)
     model.train()
-    layers = layer_map(plain(model))
+    layers = layer_map(unwrap_peft(model))
     assert not any(m.training for part in layers.lower(2) for m in part.modules())
     assert frozen_blocks(model) == 2
     with pytest.raises(ModeError, match=f"has {blocks} blocks, so none is left for an adapter"):

@@ -15,7 +15,7 @@ from nlptl.modes.base import apply_mode, parse_mode
 from nlptl.pretrain.forgetting import forgetting, similarity_forgetting, with_body_of
 from nlptl.pretrain.held_out import upstream_loss
 from nlptl.pretrain.upstream_entry import bundled_texts, upstream_entry
-from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.classification import TextClassification
 from nlptl.train.setup import new_accelerator
 
 TEXTS = sentences(60, seed=9)
@@ -37,7 +37,7 @@ def upstream(checkpoints, tmp_path_factory):
 
 
 def classifier(name):
-    task = Sentiment(("no", "yes"))
+    task = TextClassification(("no", "yes"))
     torch.manual_seed(2)
     return load_with_head(name, auto_class=task.auto_class, head=task.head)
 
@@ -106,7 +106,7 @@ def test_lora_with_its_adapter_off_gives_before_back_exactly(upstream, family, t
     body = model.merge_and_unload()
 
     def entry():
-        adapter = (Sentiment(("no", "yes")), tmp_path)
+        adapter = (TextClassification(("no", "yes")), tmp_path)
         return upstream_entry(upstream[family], body, TEXTS, new_accelerator(), 50, adapter=adapter)
 
     found = entry()

@@ -84,7 +84,7 @@ def test_operations_are_known_back_to_a_model_that_was_new(tmp_path):
         (tmp_path / name / "result.json").write_text(json.dumps(record))
     known = {name: pretraining_flops(str(tmp_path / name / "model")) for name in starts}
     assert known == {"first": 1e9, "second": 3e9, "third": None}
-    assert pretraining_flops(str(tmp_path / "second/models/update-0000001")) is None
+    assert pretraining_flops(str(tmp_path / "second/models/step-0000001")) is None
     (tmp_path / "first/result.json").write_text('{"model": null}')  # of an older version
     assert pretraining_flops(str(tmp_path / "second/model")) is None
 

@@ -203,14 +203,14 @@ def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews
     run_in_process(
         *("pretrain", "--corpus", corpus, "--output-dir", tmp_path / "pre", "--depth", 2),
         *("--width", 32, "--vocab-size", 150, "--positions", 64, "--max-length", 32),
-        *("--batch-size", 8, "--updates", 12, "--keep", 3, "--held-out", 10),
+        *("--batch-size", 8, "--steps", 12, "--keep", 3, "--held-out", 10),
     )
     run_in_process(
         *("upstream_curve", "--model", tmp_path / "pre", "--train-file", reviews, "--epochs", 1),
         *("--seeds", 2, "--output-dir", tmp_path / "out", "--upstream-text", corpus),
     )
     found = json.loads((tmp_path / "out/upstream_curve.json").read_text())
-    assert len(found["points"]) == 4  # the start, and updates 1, 3 and 12
+    assert len(found["points"]) == 4  # the start, and steps 1, 3 and 12
     assert found["points"][0]["upstream_loss"] > found["points"][-1]["upstream_loss"]
     assert found["spearman"] is None or -1 <= found["spearman"] <= 1
     assert (tmp_path / "out/upstream_curve.png").stat().st_size > 1000
@@ -228,6 +228,6 @@ def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews
             "--parallel",
             2,
         )
-    assert checkpoints([str(tmp_path / "pre")])[0].endswith("update-0000000")
+    assert checkpoints([str(tmp_path / "pre")])[0].endswith("step-0000000")
     with pytest.raises(ConfigError, match="found 1 checkpoints .* expected 4 or more"):
         run_in_process("upstream_curve", "--model", tmp_path / "pre/model", "--train-file", reviews)

@@ -25,9 +25,9 @@ def corpus(tmp_path_factory):
     return path
 
 
-def flags(corpus, directory, updates=40):
+def flags(corpus, directory, steps=40):
     return [
-        *("--corpus", corpus, "--held-out", 40, "--updates", updates, "--output-dir", directory),
+        *("--corpus", corpus, "--held-out", 40, "--steps", steps, "--output-dir", directory),
         *("--depth", 2, "--width", 32, "--positions", 64, "--vocab-size", 300),
         *("--eval-every", 20, "--save-every", 10, "--learning-rate", 5e-3),
     ]
@@ -50,7 +50,7 @@ def test_it_logs_the_held_out_loss_and_saves_a_model(finished):
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     log = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
-    assert [line["update"] for line in log] == [0, 20, 40]
+    assert [line["step"] for line in log] == [0, 20, 40]
     assert log[0]["tokens"] == log[-1]["tokens"] > 30  # the same masks each time
     assert log[-1]["loss"] < log[0]["loss"] - 2 * log[0]["se"]
     assert all(line["tokens_per_second"] > 0 for line in log[1:])
@@ -80,13 +80,13 @@ def test_it_leaves_a_record_a_card_and_its_whole_configuration(corpus, finished)
     tensors = load_file(finished / "model/model.safetensors")
     count = sum(t.numel() for t in tensors.values())
     assert record["parameters"]["total"] == record["parameters"]["trainable"] == count
-    rates = [rate for _, rate in record["learning_rates"]]  # 4 of 40 updates warm up
+    rates = [rate for _, rate in record["learning_rates"]]  # 4 of 40 steps warm up
     assert rates == pytest.approx(
         [5e-3 * i / 4 for i in range(4)] + [5e-3 * i / 36 for i in range(36, 0, -1)]
     )
     assert record["launch"] == {"mixed_precision": "no", "processes": 1}
     assert {"model", "mode", "batch_size"} <= set(record["defaults"])
-    assert not {"updates", "learning_rate"} & set(record["defaults"])
+    assert not {"steps", "learning_rate"} & set(record["defaults"])
     assert record["timing"]["train_seconds"] > 0 and "torch" in record["versions"]
     tokenizer = AutoTokenizer.from_pretrained(finished / "model")
     each = [len(ids) for ids in tokenizer(corpus.read_text().splitlines())["input_ids"]]
@@ -105,7 +105,7 @@ def test_it_leaves_a_record_a_card_and_its_whole_configuration(corpus, finished)
 
 
 def test_what_was_no_flag_is_filled_in_and_taken_back(corpus, finished, tmp_path):
-    given = ("--model", finished / "model", "--corpus", corpus, "--updates", 3, "--held-out", 20)
+    given = ("--model", finished / "model", "--corpus", corpus, "--steps", 3, "--held-out", 20)
     run_in_process("pretrain", *given, "--output-dir", tmp_path / "one")
     config = load_yaml(PretrainConfig, tmp_path / "one/config.yaml")
     assert (config["learning_rate"], config["max_length"]) == (
@@ -128,7 +128,7 @@ def test_a_finished_run_is_not_trained_again(corpus, finished, capsys):
 
 
 def test_killed_while_it_saves_it_trains_nothing_again(corpus, tmp_path, monkeypatch):
-    """Updates 10 and 12 have checkpoints: the last one always has."""
+    """Steps 10 and 12 have checkpoints: the last one always has."""
     from nlptl.runs import directory as runs
 
     def cut(*_):
@@ -136,13 +136,13 @@ def test_killed_while_it_saves_it_trains_nothing_again(corpus, tmp_path, monkeyp
 
     monkeypatch.setattr(runs, "save_pretrained", cut)
     with pytest.raises(KeyboardInterrupt):
-        run_in_process("pretrain", *flags(corpus, tmp_path / "run", updates=12))
+        run_in_process("pretrain", *flags(corpus, tmp_path / "run", steps=12))
     monkeypatch.undo()
     assert result(tmp_path / "run")["reload_difference"] is None
     kept = sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir())
-    assert kept == ["update-0000010", "update-0000012"]
-    monkeypatch.setattr("nlptl.train.loop._read_loss", cut)  # after an update
-    run_in_process("pretrain", *flags(corpus, tmp_path / "run", updates=12), "--resume")
+    assert kept == ["step-0000010", "step-0000012"]
+    monkeypatch.setattr("nlptl.train.loop._read_loss", cut)  # after a step
+    run_in_process("pretrain", *flags(corpus, tmp_path / "run", steps=12), "--resume")
     assert result(tmp_path / "run")["reload_difference"] <= 1e-6
     assert (tmp_path / "run/model/model.safetensors").exists()
 
@@ -159,7 +159,7 @@ def test_a_model_that_reads_back_otherwise_is_told(corpus, tmp_path, monkeypatch
 
     monkeypatch.setattr(runs, "save_pretrained", wrong)
     with pytest.raises(RunError, match="Reloading .* changed the losses by .* please report this"):
-        run_in_process("pretrain", *flags(corpus, tmp_path / "run", updates=2))
+        run_in_process("pretrain", *flags(corpus, tmp_path / "run", steps=2))
     assert result(tmp_path / "run")["reload_difference"] is None
 
 
@@ -172,7 +172,7 @@ def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path
     step = ProgressBar.on_step
 
     def cut(self, state):
-        if state.update == 27:
+        if state.step == 27:
             raise PowerCut
         return step(self, state)
 
@@ -184,22 +184,22 @@ def test_killed_and_resumed_it_gives_the_same_weights(corpus, finished, tmp_path
     monkeypatch.undo()
     log = tmp_path / "run/log.jsonl"
     with log.open("a") as file:  # scored after the checkpoint: will be scored again
-        file.write('{"update": 25}\n')
+        file.write('{"step": 25}\n')
     run_in_process("pretrain", *flags(corpus, tmp_path / "run"), "--resume")
-    assert [json.loads(line)["update"] for line in log.read_text().splitlines()] == [0, 20, 40]
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [0, 20, 40]
     one = load_file(finished / "model/model.safetensors")
     two = load_file(tmp_path / "run/model/model.safetensors")
     assert all((tensor == two[name]).all() for name, tensor in one.items())
     log = [json.loads(x) for x in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert [line["update"] for line in log] == [0, 20, 40]
+    assert [line["step"] for line in log] == [0, 20, 40]
 
 
 def test_a_resumed_runs_time_is_that_of_all_its_sessions(corpus, finished, tmp_path):
-    own = ("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--updates", 4)
+    own = ("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--steps", 4)
     own += ("--save-every", 2, "--output-dir", tmp_path)
     run_in_process("pretrain", *own)
     unfinish(tmp_path)
-    shutil.rmtree(tmp_path / "checkpoints/update-0000004")
+    shutil.rmtree(tmp_path / "checkpoints/step-0000004")
     took_long(tmp_path)
     run_in_process("pretrain", *own, "--resume")
     timing = result(tmp_path)["timing"]
@@ -215,7 +215,7 @@ def test_two_processes_resume_exactly_and_only_as_two(corpus, finished, tmp_path
 
     There, on held-out text, it is the same but for rounding: its masks depend on each piece.
     """
-    own = ("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--updates", 6)
+    own = ("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--steps", 6)
     own += ("--save-every", 3, "--eval-every", 3, "--dropout", 0.1)
     two = tmp_path / "two"
     run_in_process("pretrain", *own, "--output-dir", tmp_path / "one")
@@ -227,14 +227,14 @@ def test_two_processes_resume_exactly_and_only_as_two(corpus, finished, tmp_path
         )
         assert done.returncode == 0, done.stderr
         lines = (two / "log.jsonl").read_text().splitlines()
-        losses = {(line := json.loads(text))["update"]: line["loss"] for text in lines}
+        losses = {(line := json.loads(text))["step"]: line["loss"] for text in lines}
         return load_file(two / "model/model.safetensors"), losses
 
     whole, losses = launched()
     record = result(two)
     assert record["launch"] == {"mixed_precision": "no", "processes": 2}
     history = result(tmp_path / "one")["history"]
-    assert list(losses) == [line["update"] for line in history] == [0, 3, 6]
+    assert list(losses) == [line["step"] for line in history] == [0, 3, 6]
     assert [line["examples"] for line in record["history"]] == [
         line["examples"] for line in history
     ]
@@ -242,7 +242,7 @@ def test_two_processes_resume_exactly_and_only_as_two(corpus, finished, tmp_path
     assert losses[6] == record["metrics"]["loss"] != losses[0]
 
     unfinish(two)
-    shutil.rmtree(two / "checkpoints/update-0000006")
+    shutil.rmtree(two / "checkpoints/step-0000006")
     with pytest.raises(ConfigError, match="by 2 processes .*; now it is 1 process in"):
         run_in_process("pretrain", *own, "--output-dir", two, "--resume")
     again, same = launched("--resume")
@@ -261,12 +261,12 @@ def test_killed_before_its_first_checkpoint_the_log_begins_anew(
     step = ProgressBar.on_step
 
     def cut(self, state):
-        if state.update == 6:
+        if state.step == 6:
             raise PowerCut
         return step(self, state)
 
     own = [
-        *("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--updates", 12),
+        *("--model", finished / "model", "--corpus", corpus, "--held-out", 20, "--steps", 12),
         *("--eval-every", 4, "--save-every", 10, "--output-dir", tmp_path),
     ]
     monkeypatch.setattr(ProgressBar, "on_step", cut)
@@ -276,7 +276,7 @@ def test_killed_before_its_first_checkpoint_the_log_begins_anew(
 
     def logged():
         lines = (tmp_path / "log.jsonl").read_text().splitlines()
-        return [json.loads(line)["update"] for line in lines]
+        return [json.loads(line)["step"] for line in lines]
 
     assert logged() == [0, 4] and not list(tmp_path.glob("checkpoints/*"))
     run_in_process("pretrain", *own, "--resume")
@@ -284,15 +284,15 @@ def test_killed_before_its_first_checkpoint_the_log_begins_anew(
 
 
 def test_t5_resumes_exactly_under_adafactor(corpus, tmp_path):
-    """24 updates at once, and the last 12 of them again from a checkpoint."""
+    """24 steps at once, and the last 12 of them again from a checkpoint."""
     own = (*flags(corpus, tmp_path, 24), "--architecture", "t5", "--learning-rate", 2e-2)
     own += ("--save-every", 12, "--warm-start")
     own += ("--dropout", 0.1)  # which must be on again, and draw the same
     run_in_process("pretrain", *own)
     one = load_file(tmp_path / "model/model.safetensors")
-    state = load_file(tmp_path / "checkpoints/update-0000024/optimizer.safetensors")
+    state = load_file(tmp_path / "checkpoints/step-0000024/optimizer.safetensors")
     assert any(name.startswith("row_var:") for name in state)
-    shutil.rmtree(tmp_path / "checkpoints/update-0000024")
+    shutil.rmtree(tmp_path / "checkpoints/step-0000024")
     unfinish(tmp_path)
     run_in_process("pretrain", *own, "--resume")
     two = load_file(tmp_path / "model/model.safetensors")
@@ -302,7 +302,7 @@ def test_t5_resumes_exactly_under_adafactor(corpus, tmp_path):
 def test_going_on_from_a_checkpoint_grows_on_demand(corpus, finished, tmp_path):
     run_in_process(
         "pretrain",
-        *("--model", finished / "model", "--corpus", corpus, "--depth", 4, "--updates", 5),
+        *("--model", finished / "model", "--corpus", corpus, "--depth", 4, "--steps", 5),
         *("--held-out", 20, "--output-dir", tmp_path / "deep"),
     )
     config = json.loads((tmp_path / "deep/model/config.json").read_text())
@@ -313,7 +313,7 @@ def test_a_share_of_the_start_is_mixed_in_once(corpus, finished, tmp_path):
     def run(name, *more, start=finished):
         run_in_process(
             "pretrain",
-            *("--model", start / "model", "--corpus", corpus, "--updates", 10, "--held-out", 20),
+            *("--model", start / "model", "--corpus", corpus, "--steps", 10, "--held-out", 20),
             *("--learning-rate", 1e-3, "--save-every", 10, "--output-dir", tmp_path / name, *more),
         )
         log = (tmp_path / name / "log.jsonl").read_text().splitlines()
@@ -329,7 +329,7 @@ def test_a_share_of_the_start_is_mixed_in_once(corpus, finished, tmp_path):
         moved += bool((plain[name] != start[name]).any())
     assert moved > 10
     # The trained model's loss, then that of the mean, which is saved: the next run begins with it.
-    assert [line["update"] for line in mixed_log] == [0, 10, 10]
+    assert [line["step"] for line in mixed_log] == [0, 10, 10]
     assert [line["loss"] for line in mixed_log[:2]] == [line["loss"] for line in log]
     assert mixed_log[2]["start_share"] == 0.25
     _, next_log = run("next", "--warmup", 0, start=tmp_path / "mixed")
@@ -364,13 +364,13 @@ def test_the_other_families_learn_keep_models_and_fine_tune(
         *(() if architecture == "t5" else ("--whole-words",)),
     )
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert [line["update"] for line in log] == [0, 1, 6, 20, 40]  # 40^0, 40^(1/2), 40^1 are kept
+    assert [line["step"] for line in log] == [0, 1, 6, 20, 40]  # 40^0, 40^(1/2), 40^1 are kept
     assert log[-1]["loss"] < log[0]["loss"] - 2 * log[0]["se"]
     assert all(line["tokens_per_second"] > 0 for line in log[1:])
     kept = sorted(path.name for path in (tmp_path / "run/models").iterdir())
-    assert kept == [f"update-{n:07d}" for n in (0, 1, 6, 40)]
-    assert len(AutoTokenizer.from_pretrained(tmp_path / "run/models/update-0000006")) <= 300
-    last = load_file(tmp_path / "run/models/update-0000040/model.safetensors")
+    assert kept == [f"step-{n:07d}" for n in (0, 1, 6, 40)]
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "run/models/step-0000006")) <= 300
+    last = load_file(tmp_path / "run/models/step-0000040/model.safetensors")
     final = load_file(tmp_path / "run/model/model.safetensors")
     assert all((tensor == final[name]).all() for name, tensor in last.items())
     run_in_process(
@@ -386,14 +386,14 @@ def test_continued_pretraining_takes_the_modes(corpus, finished, tmp_path, mode)
     """Frozen tensors keep their bytes; LoRA's adapter is merged, and kept beside."""
     run_in_process(
         "pretrain",
-        *("--model", finished / "model", "--corpus", corpus, "--mode", mode, "--updates", 6),
+        *("--model", finished / "model", "--corpus", corpus, "--mode", mode, "--steps", 6),
         *("--held-out", 20, "--learning-rate", 5e-3, "--output-dir", tmp_path / "run"),
         *("--keep", 2),
     )
     before = load_file(finished / "model/model.safetensors")
     after = load_file(tmp_path / "run/model/model.safetensors")
     assert set(before) == set(after)
-    kept = load_file(tmp_path / "run/models/update-0000006/model.safetensors")
+    kept = load_file(tmp_path / "run/models/step-0000006/model.safetensors")
     assert all((tensor == after[name]).all() for name, tensor in kept.items())
     assert set(kept) == set(after)
     moved = {name for name, tensor in before.items() if not (tensor == after[name]).all()}
@@ -411,7 +411,7 @@ def test_a_head_that_no_checkpoint_had_trains_under_lora_and_is_recorded(
     """The tiny body has no LM head; its output bias starts at 0 and must move."""
     from nlptl.pretrain.pretrain import START
 
-    given = ("--model", checkpoints["bert"], "--corpus", corpus, "--mode", "lora", "--updates", 3)
+    given = ("--model", checkpoints["bert"], "--corpus", corpus, "--mode", "lora", "--steps", 3)
     run_in_process(
         *("pretrain", *given, "--held-out", 20, "--learning-rate", 5e-3),
         *("--output-dir", tmp_path / "run"),
@@ -432,7 +432,7 @@ def test_a_head_that_no_checkpoint_had_takes_nothing_from_its_random_start(
     """The body is the mean of before and after; the LM head is as it was trained."""
     from nlptl.pretrain.pretrain import START
 
-    given = ("--model", checkpoints["bert"], "--corpus", corpus, "--updates", 3, "--held-out", 20)
+    given = ("--model", checkpoints["bert"], "--corpus", corpus, "--steps", 3, "--held-out", 20)
     for name, more in (("plain", ()), ("mixed", ("--start-share", 0.5))):
         run_in_process("pretrain", *given, *more, "--output-dir", tmp_path / name)
     names = "plain/model", "mixed/model", f"mixed/{START}"
@@ -471,7 +471,7 @@ def test_a_teachers_states_are_computed_once_and_predicted(
     from nlptl.train.setup import new_accelerator
 
     teacher = checkpoints["roberta"]
-    given = flags(corpus, tmp_path / "run", updates=20)
+    given = flags(corpus, tmp_path / "run", steps=20)
     given += ["--teacher", teacher, "--model", finished / "model"]
     given = [
         v
@@ -501,8 +501,8 @@ def test_a_teachers_states_are_computed_once_and_predicted(
     monkeypatch.setattr("nlptl.pretrain.teaching._compute", never)
     whole = load_file(tmp_path / "run/model/model.safetensors")
     unfinish(tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/checkpoints/update-0000020")
-    assert (tmp_path / "run/checkpoints/update-0000010").exists()
+    shutil.rmtree(tmp_path / "run/checkpoints/step-0000020")
+    assert (tmp_path / "run/checkpoints/step-0000010").exists()
     run_in_process("pretrain", *given, "--resume")
     again = load_file(tmp_path / "run/model/model.safetensors")
     assert set(again) == set(whole) and "teacher" not in " ".join(whole)
@@ -521,7 +521,7 @@ def test_a_new_models_words_start_from_its_teacher(corpus, checkpoints, tmp_path
         return calls[-1][-1]
 
     monkeypatch.setattr(module, "taught_embeddings", spied)
-    given = [*flags(corpus, tmp_path / "run", updates=20), "--teacher", checkpoints["roberta"]]
+    given = [*flags(corpus, tmp_path / "run", steps=20), "--teacher", checkpoints["roberta"]]
     given += ["--warm-start"]
     run_in_process("pretrain", *given)
     start, whole = tmp_path / "run" / START, load_file(tmp_path / "run/model/model.safetensors")
@@ -545,10 +545,10 @@ def test_mistakes_come_together_and_nothing_is_written(tmp_path):
     with pytest.raises(UserError) as caught:
         run_in_process(
             "pretrain",
-            *("--corpus", tmp_path / "no.txt", "--width", 100, "--updates", 0),
+            *("--corpus", tmp_path / "no.txt", "--width", 100, "--steps", 0),
             *("--architecture", "gpt2", "--output-dir", tmp_path / "out", "--start-share", 0.5),
         )
-    messages = ("there is no file", "--width is 100", "--updates is 0", "--architecture gpt2")
+    messages = ("there is no file", "--width is 100", "--steps is 0", "--architecture gpt2")
     for part in (*messages, "--start-share needs --model"):
         assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -579,16 +579,16 @@ def test_a_corpus_that_grew_is_told_before_a_run_goes_on(corpus, tmp_path):
     """Another order, and other held-out texts: documents that were trained on already would be scored."""
     own = tmp_path / "texts.txt"
     shutil.copy(corpus, own)
-    run_in_process("pretrain", *flags(own, tmp_path / "run", updates=10))
+    run_in_process("pretrain", *flags(own, tmp_path / "run", steps=10))
     unfinish(tmp_path / "run")
     with own.open("a") as file:
         file.write("one more film with a good plot\n")
     with pytest.raises(
         DataError, match=r"the corpus is not the one .* pieces of training texts then"
     ):
-        run_in_process("pretrain", *flags(own, tmp_path / "run", updates=10), "--resume")
+        run_in_process("pretrain", *flags(own, tmp_path / "run", steps=10), "--resume")
     shutil.copy(corpus, own)
-    run_in_process("pretrain", *flags(own, tmp_path / "run", updates=10), "--resume")
+    run_in_process("pretrain", *flags(own, tmp_path / "run", steps=10), "--resume")
     assert result(tmp_path / "run")["reload_difference"] <= 1e-6
 
 
@@ -598,16 +598,16 @@ def test_a_word_that_changed_is_told_before_a_run_goes_on(corpus, tmp_path):
 
     own, kept = tmp_path / "texts.txt", tmp_path / "run" / START / PIECES
     shutil.copy(corpus, own)
-    run_in_process("pretrain", *flags(own, tmp_path / "run", updates=2))
+    run_in_process("pretrain", *flags(own, tmp_path / "run", steps=2))
     unfinish(tmp_path / "run")
     own.write_text(own.read_text().replace("good", "dull"))
     with pytest.raises(DataError, match=r"of training texts then, as many now, with other tokens"):
-        run_in_process("pretrain", *flags(own, tmp_path / "run", updates=2), "--resume")
+        run_in_process("pretrain", *flags(own, tmp_path / "run", steps=2), "--resume")
     record = json.loads(kept.read_text())
     for part in record.values():
         del part["tokens_sha256"]
     kept.write_text(json.dumps(record))
-    run_in_process("pretrain", *flags(own, tmp_path / "run", updates=2), "--resume")
+    run_in_process("pretrain", *flags(own, tmp_path / "run", steps=2), "--resume")
     assert result(tmp_path / "run")["reload_difference"] <= 1e-6
 
 
@@ -615,7 +615,7 @@ def test_a_corpus_without_text_to_train_on_leaves_the_directory_free(tmp_path, c
     (tmp_path / "titles.txt").write_text("good film\nbad film\n" * 30)
     given = ("--corpus", tmp_path / "titles.txt", "--output-dir", tmp_path / "out")
     wrong = "its training texts and held-out texts hold no text of six tokens or more"
-    new = ("--width", 32, "--depth", 1, "--vocab-size", 120, "--updates", 2)
+    new = ("--width", 32, "--depth", 1, "--vocab-size", 120, "--steps", 2)
     with pytest.raises(DataError, match=wrong):
         run_in_process("pretrain", *given, *new)
     assert not (tmp_path / "out").exists()
@@ -640,7 +640,7 @@ def test_weights_that_cannot_be_read_leave_the_directory_free(finished, corpus, 
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match="the checkpoint cannot be read"):
         run_in_process(
-            *("pretrain", "--model", tmp_path / "cut", "--corpus", corpus, "--updates", 2),
+            *("pretrain", "--model", tmp_path / "cut", "--corpus", corpus, "--steps", 2),
             *("--output-dir", tmp_path / "out"),
         )
     assert not (tmp_path / "out").exists()
@@ -679,7 +679,7 @@ def test_a_wrong_teacher_is_told_beside_the_other_mistakes(checkpoints, tmp_path
 
 def test_without_a_flag_the_bundled_checkpoint_goes_on_with_the_bundled_texts(monkeypatch):
     """Five epochs over 720 short reviews; a few are longer than a piece has room for."""
-    monkeypatch.setattr("nlptl.cli.pretrain.claim_directory", lambda config: None)
+    monkeypatch.setattr("nlptl.cli.pretrain.reserve_output_dir", lambda config: None)
     monkeypatch.setattr("nlptl.cli.pretrain.check_directory", lambda config: None)
     ready = prepare_pretraining(PretrainConfig())
     assert ready.config.model == "bundled/bert" and ready.config.architecture is None
@@ -690,16 +690,16 @@ def test_without_a_flag_the_bundled_checkpoint_goes_on_with_the_bundled_texts(mo
     sizes = [len(tokenizer.tokenize(text)) for text in ready.documents["text"]]
     pieces = sum(-(-size // 126) for size in sizes if size >= 6)
     assert 720 < pieces <= 736  # 46 batches
-    assert (plan.updates, length) == (230, 128)
-    for given, updates in (({"epochs": 2.0}, 92), ({"batch_size": 1, "epochs": 15.0}, 15 * pieces)):
+    assert (plan.steps, length) == (230, 128)
+    for given, steps in (({"epochs": 2.0}, 92), ({"batch_size": 1, "epochs": 15.0}, 15 * pieces)):
         ready = prepare_pretraining(PretrainConfig(**given))
-        assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == updates
+        assert pretraining_plan(ready, model, tokenizer, accelerator)[0].steps == steps
     ready = prepare_pretraining(PretrainConfig(gradient_accumulation_steps=2))
-    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == 115
+    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].steps == 115
     ready = prepare_pretraining(PretrainConfig(width=32))
     assert ready.config.model is None
     assert (ready.config.architecture, ready.config.vocab_size) == ("bert", 8192)
-    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].updates == 10_000
+    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].steps == 10_000
 
 
 def test_epochs_are_passes_over_the_pieces(corpus, finished, tmp_path):
@@ -708,10 +708,10 @@ def test_epochs_are_passes_over_the_pieces(corpus, finished, tmp_path):
         *("--held-out", 40, "--output-dir", tmp_path / "run"),
     )
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert 8 <= log[-1]["update"] <= 12  # 360 texts less those below six tokens, 16 a batch
-    assert log[-1]["examples"] == pytest.approx(16 * log[-1]["update"], abs=16)
+    assert 8 <= log[-1]["step"] <= 12  # 360 texts less those below six tokens, 16 a batch
+    assert log[-1]["examples"] == pytest.approx(16 * log[-1]["step"], abs=16)
     saved = PretrainConfig(**load_yaml(PretrainConfig, tmp_path / "run/config.yaml"))
-    assert saved.epochs == 0.5 and saved.updates is None
+    assert saved.epochs == 0.5 and saved.steps is None
 
 
 def refused(tmp_path, *argv):
@@ -725,12 +725,12 @@ def test_flags_of_a_new_model_contradict_a_checkpoint(tmp_path):
     message = refused(
         tmp_path,
         *("--model", "bundled/bert", "--depth", 6, "--width", 64, "--architecture", "t5"),
-        *("--warm-start", "--epochs", 1, "--updates", 5),
+        *("--warm-start", "--epochs", 1, "--steps", 5),
     )
     assert message.startswith("3 things need your attention:")
     assert "bundled/bert and --architecture, --width, --warm-start contradict" in message
     assert "--depth 6 is not a multiple of the checkpoint's 12 blocks" in message
-    assert "--epochs and --updates both say how long" in message
+    assert "--epochs and --steps both say how long" in message
     message = refused(tmp_path, "--tokenizer", "bundled/bert", "--vocab-size", 300)
     assert message.startswith("--tokenizer and --vocab-size")
     assert "not a multiple of the checkpoint's 12 blocks" in refused(tmp_path, "--depth", 18)

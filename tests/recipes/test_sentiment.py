@@ -35,7 +35,7 @@ def test_the_directory_holds_what_the_design_says(runs, family, mode):
 
 @pytest.mark.parametrize(("family", "mode"), EVERY)
 def test_updates_evaluations_and_parameters_are_counted_by_hand(runs, family, mode):
-    """84 texts in batches of 16: 6 updates an epoch, two epochs, one of the updates warms up."""
+    """84 texts in batches of 16: 6 steps an epoch, two epochs, one of the steps warms up."""
     record = result(runs[family, mode])
     rates = [rate for _, rate in record["learning_rates"]]
     assert len(rates) == 12

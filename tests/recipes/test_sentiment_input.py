@@ -8,7 +8,7 @@ from launching import command, run_in_process
 
 from nlptl.cli.config import SentimentConfig
 from nlptl.errors import ConfigError, UserError
-from nlptl.runs.directory import claim_directory, given_back
+from nlptl.runs.directory import release_on_failure, reserve_output_dir
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_an_error_gives_no_directory_back_that_holds_work(tmp_path):
         directory.mkdir()
         (directory / name).write_text("")
         (directory / "config.yaml").write_text("")
-        with pytest.raises(RuntimeError, match="no memory"), given_back(directory):
+        with pytest.raises(RuntimeError, match="no memory"), release_on_failure(directory):
             raise RuntimeError("no memory")
         assert (directory / "config.yaml").exists() is stays
         assert directory.exists() is (name != "config.yaml")
@@ -200,7 +200,7 @@ def test_an_output_directory_that_cannot_be(refused, tmp_path, monkeypatch):
 
     monkeypatch.setattr("nlptl.runs.directory.Path.mkdir", denied)
     with pytest.raises(ConfigError, match=r"cannot be written to \(Permission denied\)"):
-        claim_directory(SentimentConfig(output_dir=tmp_path / "out"))
+        reserve_output_dir(SentimentConfig(output_dir=tmp_path / "out"))
 
 
 def test_configuration_files(refused, tmp_path):

@@ -220,8 +220,8 @@ def test_a_run_of_the_library_has_no_configuration_and_its_card_names_none(
 
     _, splits, _ = reporting.prepare_sentiment(SentimentConfig(train_file=reviews))
     accelerator = nlptl.start_accelerator(tracker=None, output_dir=tmp_path, seed=0)
-    settings = nlptl.Settings(str(checkpoints["bert"]), nlptl.parse_mode("head-only"), 1e-3, 1)
-    task = nlptl.Sentiment(("negative", "positive"))
+    settings = nlptl.FinetuneArgs(str(checkpoints["bert"]), nlptl.parse_mode("head-only"), 1e-3, 1)
+    task = nlptl.TextClassification(("negative", "positive"))
     run = nlptl.finetune(task, splits, settings, accelerator=accelerator)
     nlptl.save_run(run, tmp_path / "run", extra={}, accelerator=accelerator)
     assert not (tmp_path / "run/config.yaml").exists()

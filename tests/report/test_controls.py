@@ -17,18 +17,18 @@ from datasets import Dataset
 from tiny import WORDS, sentences
 from transformers import AutoModel, BertTokenizer
 
-from nlptl.models.adapters import plain
+from nlptl.models.adapters import unwrap_peft
 from nlptl.models.loading import load_tokenizer, save_pretrained
 from nlptl.modes.base import parse_mode
 from nlptl.pretrain.architecture import new_config, new_model, save_untrained
 from nlptl.report import report
 from nlptl.report.report import score_transfer
 from nlptl.study.arms import Arm, Runner, run_arm
-from nlptl.tasks.classification import Sentiment
-from nlptl.train.finetune import Settings, finetune
+from nlptl.tasks.classification import TextClassification
+from nlptl.train.finetune import FinetuneArgs, finetune
 from nlptl.train.setup import start_accelerator
 
-TASK = Sentiment(("no", "yes"))
+TASK = TextClassification(("no", "yes"))
 CUES = [first + second for first in "bdfghjklmnprstvz" for second in "aeiouy"]
 SHOWN = CUES[::4]
 HIDDEN = [cue for cue in CUES if cue not in SHOWN]
@@ -61,7 +61,7 @@ def splits():
 def settings(model, mode="full", **changes):
     """By default at the rate of the scratch arm, full's own at a width of 32."""
     given = {"learning_rate": 7.2e-4, "epochs": 30, "batch_size": 8, **changes}
-    return Settings(model=str(model), mode=parse_mode(mode), **given)
+    return FinetuneArgs(model=str(model), mode=parse_mode(mode), **given)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def starts(tmp_path_factory) -> dict[str, Path]:
         accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
         run = finetune(TASK, data, upstream, accelerator=accelerator)
         assert run.metrics["accuracy"] == 1
-        save_pretrained(plain(run.model).base_model, tokenizer, found[name])
+        save_pretrained(unwrap_peft(run.model).base_model, tokenizer, found[name])
     model = AutoModel.from_pretrained(found["cues"])
     torch.manual_seed(0)
     with torch.no_grad():
@@ -224,7 +224,7 @@ def test_cached_and_uncached_give_the_same_report(starts, splits, helpful, finet
         )
         assert [bool(run.cache) for run in finetunings] == [cache == "memory"] * 3
         shares.append([[row["scores"]["yes"] for row in run.predictions] for run in finetunings])
-        body = plain(finetunings[0].model)
+        body = unwrap_peft(finetunings[0].model)
         given = {"known": arm.cells, "adapted": body, "upstream_texts": sentences(40, seed=8)}
         found.append(scored(splits, own, **given))
     one, two = found

@@ -4,13 +4,13 @@ import pytest
 
 from nlptl.report.parts import compute_entry, gain_entry
 from nlptl.stats.bootstrap import Difference
-from nlptl.study.cells import Cell
+from nlptl.study.cells import Outcome
 
 
 def cell(validation, *, flops, seconds=0.0, **more):
     given = {"seed": 0, "learning_rate": 1e-3, "scores": (1.0,), "best": len(validation) - 1}
     given |= {"epochs": 2.0, "peak_memory": 7.0, "trainable": 3, "total": 4, **more}
-    return Cell(validation=validation, flops=flops, seconds=seconds, **given)
+    return Outcome(validation=validation, flops=flops, seconds=seconds, **given)
 
 
 def test_the_cost_of_reaching_the_same_score():

@@ -10,17 +10,17 @@ from tiny import sentences
 
 from nlptl.data.encoding import splits_hash
 from nlptl.models import identity
-from nlptl.models.adapters import plain
+from nlptl.models.adapters import unwrap_peft
 from nlptl.models.loading import load_tokenizer
 from nlptl.modes.base import parse_mode
 from nlptl.report.report import score_transfer
 from nlptl.study import cells
 from nlptl.study.arms import Runner, run_arm, scratch_settings
-from nlptl.tasks.classification import Sentiment
-from nlptl.train.finetune import Settings, finetune
+from nlptl.tasks.classification import TextClassification
+from nlptl.train.finetune import FinetuneArgs, finetune
 from nlptl.train.setup import start_accelerator
 
-TASK = Sentiment(("no", "yes"))
+TASK = TextClassification(("no", "yes"))
 TEXTS = sentences(40, seed=8)
 
 
@@ -38,13 +38,13 @@ def splits():
 
 def settings(model, mode, **changes):
     given = {"learning_rate": 2e-3, "epochs": 2, "batch_size": 12, **changes}
-    return Settings(model=str(model), mode=parse_mode(mode), **given)
+    return FinetuneArgs(model=str(model), mode=parse_mode(mode), **given)
 
 
 def report(model, mode, splits, **changes):
     own = settings(model, mode)
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=own.seed)
-    body = plain(finetune(TASK, splits, own, accelerator=accelerator).model)
+    body = unwrap_peft(finetune(TASK, splits, own, accelerator=accelerator).model)
     return score_transfer(
         TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS, **changes
     )
@@ -111,7 +111,7 @@ def test_the_key_depends_on_all_that_the_numbers_do(checkpoints, masked_lm_check
     changed = {**splits, "train": splits["train"].select(range(47))}
     others = [
         key(start=identity.checkpoint_hash(str(checkpoints["bert"]))),
-        key(task=Sentiment(("yes", "no"))),
+        key(task=TextClassification(("yes", "no"))),
         key(data=splits_hash(changed)),
         key(own=settings(base.model, "lora")),
         key(own=settings(base.model, "full", seed=1)),
@@ -157,7 +157,7 @@ def test_every_key_is_explained_in_the_schema(head_only):
 
     import nlptl
 
-    path = Path(nlptl.__file__).parent / "evaluation/report.schema.json"
+    path = Path(nlptl.__file__).parent / "report/report.schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
@@ -181,7 +181,7 @@ def test_every_key_is_explained_in_the_schema(head_only):
 def test_t5s_decoder_blocks_move_but_have_no_states_of_a_text(checkpoints, splits, tmp_path):
     own = settings(checkpoints["t5"], "freeze-lower-4")
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
-    body = plain(finetune(TASK, splits, own, accelerator=accelerator).model)
+    body = unwrap_peft(finetune(TASK, splits, own, accelerator=accelerator).model)
     found = score_transfer(TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS)
     shift = found.record["shift"]
     assert shift["cka"] == [1.0] * 4 + [None] * 3  # embeddings and three encoder blocks, all frozen

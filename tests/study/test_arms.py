@@ -11,11 +11,11 @@ from nlptl.errors import Diverged
 from nlptl.modes.base import parse_mode
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.study.arms import Runner, choose_rate, run_arm, scratch_arm
-from nlptl.study.cells import Cell
-from nlptl.tasks.classification import Sentiment
-from nlptl.train.finetune import Settings
+from nlptl.study.cells import Outcome
+from nlptl.tasks.classification import TextClassification
+from nlptl.train.finetune import FinetuneArgs
 
-TASK = Sentiment(("no", "yes"))
+TASK = TextClassification(("no", "yes"))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def splits():
 
 def settings(model, **changes):
     given = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 10, **changes}
-    return Settings(model=str(model), mode=parse_mode("full"), **given)
+    return FinetuneArgs(model=str(model), mode=parse_mode("full"), **given)
 
 
 def test_the_rate_is_chosen_on_the_first_seeds_validation_score(checkpoints, splits):
@@ -62,7 +62,7 @@ def test_of_rates_that_cannot_be_told_the_first_is_taken(scores, error, rate):
     def cell(score):
         given = {"seed": 0, "learning_rate": 0.0, "scores": (1.0,), "best": 1, "epochs": 2.0}
         given |= {"seconds": 1.0, "flops": 1.0, "peak_memory": 1.0, "trainable": 1, "total": 1}
-        return Cell(validation=(0.9, score), error=error, **given)
+        return Outcome(validation=(0.9, score), error=error, **given)
 
     rates = (2e-4, 1e-4, 4e-4)
     assert choose_rate(dict(zip(rates, map(cell, scores), strict=True))) == rate

@@ -5,11 +5,11 @@ import pytest
 from nlptl.modes.base import parse_mode
 from nlptl.report.few_labels import _at
 from nlptl.study.arms import scratch_settings
-from nlptl.train.finetune import Settings
+from nlptl.train.finetune import FinetuneArgs
 
 
 def settings(mode, epochs):
-    return Settings(
+    return FinetuneArgs(
         model="bundled/bert",
         mode=parse_mode(mode),
         learning_rate=1e-3,
@@ -19,7 +19,7 @@ def settings(mode, epochs):
 
 
 def test_every_mode_at_its_usual_epochs_has_the_same_scratch_arm():
-    """1,000 examples, batch 16: 500 updates are 8 epochs, head-only's 1,000 are 16; half as many again: 12."""
+    """1,000 examples, batch 16: 500 steps are 8 epochs, head-only's 1,000 are 16; half as many again: 12."""
     usual = {"head-only": 16, "freeze-lower-8": 8, "full": 8, "lora": 8}
     found = [
         scratch_settings(settings(mode, epochs), (1.0, 3.0), 1.5, examples=1000)
@@ -39,10 +39,10 @@ def test_epochs_that_were_asked_for_count():
 @pytest.mark.parametrize(
     ("epochs", "size", "expected"),
     [
-        (8, 250, 20),  # as many updates would be 32 epochs; such a set usually gets 20
+        (8, 250, 20),  # as many steps would be 32 epochs; such a set usually gets 20
         (12, 250, 30),  # half as many again
-        (8, 500, 16),  # as many updates
-        (2, 250, 8),  # as many updates: less than usual
+        (8, 500, 16),  # as many steps
+        (2, 250, 8),  # as many steps: less than usual
     ],
 )
 def test_smaller_sets_get_more_epochs(epochs, size, expected):

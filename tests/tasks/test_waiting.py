@@ -20,7 +20,7 @@ from nlptl.pretrain.objectives import upstream_step
 from nlptl.pretrain.span_corruption import SpanCorruption
 from nlptl.records import Batch
 from nlptl.tasks.base import supervised_step
-from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
 
 WINDOW = {"first": 2, "starts": [0, 4, 9], "null": 0}
@@ -52,7 +52,11 @@ def batch_of(collate, features):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "task",
-    [QuestionAnswering(), Sentiment(("a", "b")), Sentiment(("a", "b"), class_weights=(0.5, 2.0))],
+    [
+        QuestionAnswering(),
+        TextClassification(("a", "b")),
+        TextClassification(("a", "b"), class_weights=(0.5, 2.0)),
+    ],
 )
 def test_a_supervised_step(family, task):
     auto = (
@@ -85,9 +89,9 @@ def test_sizes_by_hand():
     """Labels b, a, a under weights 0.5 and 2: 2 + 0.5 + 0.5. Of three windows one has no label: 2."""
     tokenizer = tiny_tokenizer("bert")
     texts = [{"input_ids": [2, 3], "class": i} for i in (1, 0, 0)]
-    weighted = Sentiment(("a", "b"), class_weights=(0.5, 2.0))
+    weighted = TextClassification(("a", "b"), class_weights=(0.5, 2.0))
     assert batch_of(weighted.collator(tokenizer), texts).inputs["size"].item() == 3.0
-    plain = batch_of(Sentiment(("a", "b")).collator(tokenizer), texts[:2])
+    plain = batch_of(TextClassification(("a", "b")).collator(tokenizer), texts[:2])
     assert plain.inputs["size"].item() == 2.0
     windows = batch_of(QuestionAnswering().collator(tokenizer), [*QUESTIONS, QUESTIONS[0]])
     assert windows.inputs["size"].item() == 2

@@ -20,11 +20,11 @@ class Killed(Exception):
 
 
 class KillAt(Quiet):
-    def __init__(self, update):
-        self.update = update
+    def __init__(self, step):
+        self.step = step
 
     def on_step(self, state):
-        if state.update == self.update:
+        if state.step == self.step:
             raise Killed
         return False
 
@@ -59,7 +59,7 @@ def run(directory, *, hooks=(), resume=False, every=2, seed=0):
         model,
         batches,
         step=step,
-        plan=Plan(updates=15, learning_rate=0.05, accumulation=1),
+        plan=Plan(steps=15, learning_rate=0.05, gradient_accumulation_steps=1),
         accelerator=accelerator,
         hooks=[keeper, *hooks],
         checkpoint_dir=directory,
@@ -71,7 +71,7 @@ def run(directory, *, hooks=(), resume=False, every=2, seed=0):
 
 @pytest.mark.parametrize("killed_at", [1, 5, 6, 7, 14])
 def test_resumed_weights_are_bit_equal(tmp_path, killed_at):
-    """Six updates an epoch: before the first checkpoint, inside an epoch, at its end, and late."""
+    """Six steps an epoch: before the first checkpoint, inside an epoch, at its end, and late."""
     whole, state, keeper = run(tmp_path / "a")
     with pytest.raises(Killed):
         run(tmp_path / "b", hooks=[KillAt(killed_at)])
@@ -80,13 +80,13 @@ def test_resumed_weights_are_bit_equal(tmp_path, killed_at):
     assert kept.history == keeper.history and kept.best == keeper.best
     for one, two in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert state.trace == other.trace and state.examples == other.examples
+    assert state.lr_history == other.lr_history and state.examples == other.examples
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, hooks=[KillAt(9)])
-    older, newer = sorted(tmp_path.glob("update-*"))
+    older, newer = sorted(tmp_path.glob("step-*"))
     file = newer / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-20])
     assert checkpoints.newest(tmp_path) == older
@@ -96,8 +96,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
 
 def test_only_the_newest_two_are_kept_and_nothing_half_written(tmp_path):
     run(tmp_path)
-    # The last one of 15 updates lies between training and what is saved after it.
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["update-0000014", "update-0000015"]
+    # The last one of 15 steps lies between training and what is saved after it.
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-0000014", "step-0000015"]
 
 
 def test_another_model_is_refused(tmp_path):
@@ -121,18 +121,18 @@ class StopAfter(Quiet):
 def test_resumed_after_it_stopped_early_it_trains_no_further(tmp_path):
     """Killed while the test set is scored: training is over, and stays so."""
     stopped, state, keeper = run(tmp_path, hooks=[StopAfter()], every=None)
-    assert state.update == 12 and state.stopped
+    assert state.step == 12 and state.stopped
     again, other, kept = run(tmp_path, resume=True, every=None)
-    assert other.update == 12 and kept.history == keeper.history
+    assert other.step == 12 and kept.history == keeper.history
     for one, two in zip(stopped.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
 
 
 def killed(directory, **changes):
-    """Kill a run after its checkpoint of update 8; change or, with None, drop what that one holds."""
+    """Kill a run after its checkpoint of step 8; change or, with None, drop what that one holds."""
     with pytest.raises(Killed):
         run(directory, hooks=[KillAt(9)])
-    file = directory / "update-0000008/state.json"
+    file = directory / "step-0000008/state.json"
     before = json.loads(file.read_text())
     after = {**before, **changes}
     file.write_text(json.dumps({key: value for key, value in after.items() if value is not None}))
@@ -168,7 +168,7 @@ def test_another_launch_is_refused(tmp_path, launch, then, start):
     with pytest.raises(ConfigError) as caught:
         run(tmp_path, resume=True)
     message = str(caught.value)
-    assert f"update-0000008 was written {then}; now it is 1 process in mixed prec" in message
+    assert f"step-0000008 was written {then}; now it is 1 process in mixed prec" in message
     assert f"Launch it as before ({start}" in message
 
 
@@ -179,8 +179,8 @@ def test_a_checkpoint_of_before_launch_and_time_were_kept(tmp_path):
     again, state, _ = run(tmp_path / "old", resume=True)
     for one, two in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert state.examples_before == 23 + 2 * 4  # those of update 8
+    assert state.examples_before == 23 + 2 * 4  # those of step 8
     killed(tmp_path / "more", launch=None)
-    (tmp_path / "more/update-0000008/random-0.safetensors").unlink()
+    (tmp_path / "more/step-0000008/random-0.safetensors").unlink()
     with pytest.raises(ConfigError, match="fewer processes than the 1 of now. Resume with the"):
         run(tmp_path / "more", resume=True)

@@ -23,7 +23,7 @@ def walk(scores, errors=None, patience=None):
     for epoch in range(len(scores)):
         with torch.no_grad():
             model.weight.fill_(epoch)
-        state.update = epoch + 1
+        state.step = epoch + 1
         if keeper.on_epoch(state):
             break
     keeper.on_end(state)
@@ -59,7 +59,7 @@ def test_a_figure_that_is_not_known_is_null_in_the_log(tmp_path):
     figures = {"loss": 1.5, "se": math.nan}
     hook = EvaluateEvery(lambda m: figures, log, Accelerator(cpu=True), every=1)
     hook.on_start(FitState(nn.Linear(1, 1), None, 1, 1))
-    assert log.read_text() == '{"update": 0, "examples": 0, "loss": 1.5, "se": null}\n'
+    assert log.read_text() == '{"step": 0, "examples": 0, "loss": 1.5, "se": null}\n'
 
 
 def test_scoring_is_no_training(tmp_path):

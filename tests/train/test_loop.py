@@ -10,7 +10,7 @@ from torch import nn
 
 from nlptl.errors import RunError
 from nlptl.records import Batch, StepOutput
-from nlptl.train.setup import Plan, train, updates_for
+from nlptl.train.setup import Plan, steps_for, train
 
 
 class Rows:
@@ -62,24 +62,26 @@ def test_accumulated_batches_equal_one_big_batch_ragged_end_included(problem):
     """Batches of 4, 4, 4, 2 by three are one of 12 and one of 2: the last window is ragged."""
     pieces = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13]]
     whole = [list(range(12)), [12, 13]]
-    small, state = run(problem, {"updates": 6, "accumulation": 3}, pieces)
-    big, other = run(problem, {"updates": 6}, whole)
-    assert state.updates_per_epoch == other.updates_per_epoch == 2
+    small, state = run(problem, {"steps": 6, "gradient_accumulation_steps": 3}, pieces)
+    big, other = run(problem, {"steps": 6}, whole)
+    assert state.steps_per_epoch == other.steps_per_epoch == 2
     torch.testing.assert_close(small.weight, big.weight, rtol=0, atol=1e-6)
     assert state.examples == other.examples == 3 * 14
 
 
 def test_uneven_batches_in_a_window_weigh_by_their_size(problem):
     """A window of 10 and 2 rows: the gradient is the mean over 12 rows, not of two means."""
-    small, _ = run(problem, {"updates": 1, "accumulation": 2}, [list(range(10)), [10, 11]])
-    big, _ = run(problem, {"updates": 1}, [list(range(12))])
+    small, _ = run(
+        problem, {"steps": 1, "gradient_accumulation_steps": 2}, [list(range(10)), [10, 11]]
+    )
+    big, _ = run(problem, {"steps": 1}, [list(range(12))])
     torch.testing.assert_close(small.weight, big.weight, rtol=0, atol=1e-6)
 
 
 def test_one_update_is_adamw_by_hand(problem):
-    """First AdamW update: w - lr * decay * w - lr * g / (|g| + eps), biases without decay."""
+    """First AdamW step: w - lr * decay * w - lr * g / (|g| + eps), biases without decay."""
     x, y, _ = problem
-    plan = {"updates": 1, "max_norm": None}
+    plan = {"steps": 1, "max_grad_norm": None}
     trained, _ = run(problem, plan, [list(range(14))])
     x64, y64 = x.double().numpy(), y.double().numpy()
     weight = np.full(3, 0.1)
@@ -92,26 +94,28 @@ def test_one_update_is_adamw_by_hand(problem):
 
 def test_clipping_sees_the_gradient_of_the_mean(problem):
     x, y, _ = problem
-    _, state = run(problem, {"updates": 1, "max_norm": 1e-3}, [list(range(14))])
+    _, state = run(problem, {"steps": 1, "max_grad_norm": 1e-3}, [list(range(14))])
     residual = x.double().numpy() @ np.full(3, 0.1) - y.double().numpy()
     gradient = np.append(2 * x.double().numpy().T @ residual / 14, 2 * residual.mean())
     assert float(state.grad_norm) == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
 
 
 def test_warmup_and_decay_are_counted_in_updates(problem):
-    """10 updates, 2 of warm-up, linear: 0, 1/2, 1, 7/8 … 1/8 of the peak, accumulation or not."""
+    """10 steps, 2 of warm-up, linear: 0, 1/2, 1, 7/8 … 1/8 of the peak, accumulation or not."""
     expected = [0.0, 0.5, 1.0, *[i / 8 for i in range(7, 0, -1)]]
-    plan = {"updates": 10, "warmup": 0.2, "schedule": "linear", "learning_rate": 1.0}
-    for accumulation, batches in ((1, [[0, 1], [2, 3]]), (2, [[0], [1], [2], [3]])):
-        _, state = run(problem, {**plan, "accumulation": accumulation}, batches)
-        assert state.trace == pytest.approx(expected)
+    plan = {"steps": 10, "warmup": 0.2, "schedule": "linear", "learning_rate": 1.0}
+    for gradient_accumulation_steps, batches in ((1, [[0, 1], [2, 3]]), (2, [[0], [1], [2], [3]])):
+        _, state = run(
+            problem, {**plan, "gradient_accumulation_steps": gradient_accumulation_steps}, batches
+        )
+        assert state.lr_history == pytest.approx(expected)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(problem):
     x, y, model = problem
     bad = (x, y.clone().fill_(float("nan")), model)
-    with pytest.raises(RunError, match=r"loss became nan by update 1\. Lower --learning-rate"):
-        run(bad, {"updates": 5}, [[0, 1, 2]])
+    with pytest.raises(RunError, match=r"loss became nan by step 1\. Lower --learning-rate"):
+        run(bad, {"steps": 5}, [[0, 1, 2]])
 
 
 def test_training_stops_where_a_hook_asks(problem):
@@ -119,20 +123,20 @@ def test_training_stops_where_a_hook_asks(problem):
 
     class Stop(Quiet):
         def on_step(self, state):
-            return state.update == 3
+            return state.step == 3
 
-    _, state = run(problem, {"updates": 9}, [[0, 1], [2, 3]], hooks=[Stop()])
-    assert state.update == 3
+    _, state = run(problem, {"steps": 9}, [[0, 1], [2, 3]], hooks=[Stop()])
+    assert state.step == 3
 
 
 def test_updates_round_up_ragged_windows():
-    assert updates_for(3, batches=7, accumulation=2) == 12
-    assert updates_for(0.5, batches=7, accumulation=1) == 4
-    assert updates_for(0.01, batches=7, accumulation=1) == 1
+    assert steps_for(3, batches=7, gradient_accumulation_steps=2) == 12
+    assert steps_for(0.5, batches=7, gradient_accumulation_steps=1) == 4
+    assert steps_for(0.01, batches=7, gradient_accumulation_steps=1) == 1
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_batches_without_anything_to_predict(problem, accumulation):
+@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2])
+def test_batches_without_anything_to_predict(problem, gradient_accumulation_steps):
     """Windows of question answering that hold no answer: no loss, no gradient, and no division by zero."""
     x, y, model = problem
 
@@ -144,7 +148,11 @@ def test_batches_without_anything_to_predict(problem, accumulation):
         copy.deepcopy(model),
         Rows(x, y, [[0, 1], [2, 3], [8, 9], [10, 11]]),
         step=step,
-        plan=Plan(updates=4 // accumulation, learning_rate=0.05, accumulation=accumulation),
+        plan=Plan(
+            steps=4 // gradient_accumulation_steps,
+            learning_rate=0.05,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+        ),
         accelerator=Accelerator(cpu=True),
     )
     assert 0 < state.loss < 100

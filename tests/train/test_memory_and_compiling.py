@@ -11,13 +11,13 @@ from transformers import AutoModelForSequenceClassification
 from nlptl.data.batching import LengthBatches
 from nlptl.modes.base import apply_mode, parse_mode
 from nlptl.tasks.base import supervised_step
-from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.classification import TextClassification
 from nlptl.train.hooks import Quiet
 from nlptl.train.memory import free_memory
 from nlptl.train.optimizer import make_optimizer
 from nlptl.train.setup import Plan, new_accelerator, train
 
-TASK = Sentiment(("no", "yes"))
+TASK = TextClassification(("no", "yes"))
 
 
 class Losses(Quiet):
@@ -30,7 +30,7 @@ class Losses(Quiet):
 
 
 def losses(family, checkpoints, mode, **flags):
-    """Losses of eight updates of a model without dropout, which a compiler draws in another order."""
+    """Losses of eight steps of a model without dropout, which a compiler draws in another order."""
     from datasets import Dataset
     from transformers import AutoTokenizer
 
@@ -55,7 +55,7 @@ def losses(family, checkpoints, mode, **flags):
         model,
         batches,
         step=supervised_step(TASK),
-        plan=Plan(updates=8, learning_rate=1e-3, **flags),
+        plan=Plan(steps=8, learning_rate=1e-3, **flags),
         accelerator=new_accelerator(),
         hooks=[log],
     )
@@ -65,7 +65,7 @@ def losses(family, checkpoints, mode, **flags):
 @pytest.mark.parametrize("mode", ["full", "freeze-lower-1", "lora"])
 def test_checkpointing_learns_the_same_in_every_mode(family, checkpoints, mode):
     plain, _ = losses(family, checkpoints, mode)
-    again, model = losses(family, checkpoints, mode, checkpointing=True)
+    again, model = losses(family, checkpoints, mode, gradient_checkpointing=True)
     assert again == pytest.approx(plain, abs=1e-5)
     assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
 
@@ -83,7 +83,7 @@ def test_a_compiled_model_learns_the_same(checkpoints, mode, monkeypatch):
 
 
 def held(family, mode):
-    """Bytes of gradients and of the optimizer's state after one update, counted tensor by tensor."""
+    """Bytes of gradients and of the optimizer's state after one step, counted tensor by tensor."""
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(tiny_config(family, 90))
     model, _ = apply_mode(model, parse_mode(mode), task_type="SEQ_CLS")

@@ -6,7 +6,7 @@ from transformers import AutoModelForSequenceClassification
 
 from nlptl.errors import RunError
 from nlptl.modes.base import apply_mode, parse_mode
-from nlptl.train.optimizer import decayed, make_optimizer, warmup_updates
+from nlptl.train.optimizer import decayed, make_optimizer, warmup_steps
 
 
 def test_decay_spares_biases_and_norms_of_every_family(checkpoints, family):
@@ -35,4 +35,4 @@ def test_nothing_to_train_is_an_error():
 
 
 def test_warmup_is_a_share_or_a_count():
-    assert [warmup_updates(w, 50) for w in (0, 0.1, 1, 7)] == [0, 5, 1, 7]
+    assert [warmup_steps(w, 50) for w in (0, 0.1, 1, 7)] == [0, 5, 1, 7]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nlptl.data.batching import LengthBatches
 from nlptl.errors import RunError
-from nlptl.models.frozen_stem import Prefix
+from nlptl.models.frozen_stem import FrozenStem
 from nlptl.records import Batch, Batches, Collate, Step, StepOutput
 from nlptl.train.processes import gather
 from nlptl.train.stem_cache.plan import DTYPES, Kind, Plan
@@ -39,7 +39,7 @@ class TooLarge(Exception):
     """States beyond what float16 holds."""
 
 
-class PrefixCache:
+class StemCache:
     """The cached states of one model's splits.
 
     Args:
@@ -53,7 +53,7 @@ class PrefixCache:
 
     def __init__(
         self,
-        prefix: Prefix,
+        prefix: FrozenStem,
         *,
         outputs: Callable[[Mapping[str, Tensor]], object],
         pooled: str | None,
@@ -327,7 +327,7 @@ def _fed_collate(collate: Collate, arrays: Arrays) -> Collate:
 class _Counted:
     """Batches that tell the cache how many tokens it served."""
 
-    def __init__(self, batches: LengthBatches, lengths: np.ndarray, cache: PrefixCache) -> None:
+    def __init__(self, batches: LengthBatches, lengths: np.ndarray, cache: StemCache) -> None:
         self.inner, self.lengths, self.cache = batches, lengths, cache
 
     def __len__(self) -> int:

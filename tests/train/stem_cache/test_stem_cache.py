@@ -17,9 +17,9 @@ from transformers import AutoConfig
 from nlptl.data.squad import normalize, read_questions
 from nlptl.errors import RunError
 from nlptl.modes.base import parse_mode
-from nlptl.tasks.classification import Sentiment
+from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
-from nlptl.train.finetune import Settings, finetune
+from nlptl.train.finetune import FinetuneArgs, finetune
 from nlptl.train.hooks import Quiet
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache import directory, store
@@ -74,12 +74,12 @@ def rows(count, seed, flip=False):
 
 
 SPLITS = {"train": rows(40, 1), "validation": rows(12, 2), "test": rows(16, 3)}
-LABELS = Sentiment(("no", "yes"))
+LABELS = TextClassification(("no", "yes"))
 
 
 def run(checkpoint, mode, cache, *, task=LABELS, splits=SPLITS, seed=0, resuming=None, **changes):
     given = {"learning_rate": 2e-3, "epochs": 4.0, "batch_size": 8, **changes}
-    settings = Settings(
+    settings = FinetuneArgs(
         model=str(checkpoint), mode=parse_mode(mode), seed=seed, cache=cache, **given
     )
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=seed)
@@ -105,7 +105,7 @@ def test_the_losses_of_twenty_updates_are_the_same(checkpoints, family, mode, ki
     ]
 
 
-class AllTokens(Sentiment):
+class AllTokens(TextClassification):
     """Labels again, from a task that does not say that its head reads one token."""
 
     pooled = False
@@ -281,7 +281,7 @@ def test_killed_while_training_and_resumed(checkpoints, tmp_path, monkeypatch):
     step = ProgressBar.on_step
 
     def cut(self, state):
-        if state.update == 13:
+        if state.step == 13:
             raise PowerCut
         return step(self, state)
 
@@ -309,7 +309,7 @@ def test_weights_that_change_below_are_noticed(checkpoints, monkeypatch):
 
 
 def test_random_inputs_are_refused(checkpoints):
-    class Noisy(Sentiment):
+    class Noisy(TextClassification):
         def collator(self, tokenizer):
             plain = super().collator(tokenizer)
 
@@ -356,7 +356,7 @@ def test_the_folder_stays_below_its_limit(checkpoints, own_folder, monkeypatch):
     assert all("above block 2" in entry.about for entry in left[-2:])
 
 
-@pytest.mark.parametrize("flag", ["compile", "checkpointing"])
+@pytest.mark.parametrize("flag", ["compile", "gradient_checkpointing"])
 def test_compiled_or_checkpointed_above_cached_states(calm, flag, losses, monkeypatch):
     """Traced by the real compiler; only code generation is left out."""
     traced = functools.partialmethod(nn.Module.compile, backend="eager")
