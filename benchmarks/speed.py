@@ -101,7 +101,7 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
     from nlptl.modes.base import parse_mode
     from nlptl.tasks.classification import prepare_sentiment
     from nlptl.tasks.question_answering import prepare_qa
-    from nlptl.train.finetune import FinetuneArgs
+    from nlptl.train.learner import FinetuneArgs
 
     given: dict[str, Any] = {"model": options.model, "seed": 0, "dataset": None}
     if mode.startswith("qa-"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlptl.cli.config import PretrainConfig, QAConfig, SentimentConfig
+    from nlptl.data.batching import Zipped
     from nlptl.models.layer_map import layer_map
     from nlptl.models.loading import load_with_head
     from nlptl.modes.base import apply_mode, freeze_lower, full, head_only, lora, parse_mode
@@ -18,22 +19,30 @@ if TYPE_CHECKING:
     from nlptl.tasks.base import Features, Task
     from nlptl.tasks.classification import TextClassification
     from nlptl.tasks.question_answering import QuestionAnswering
-    from nlptl.train.finetune import FinetuneArgs, FineTuned, finetune
+    from nlptl.train.finetune import finetune
+    from nlptl.train.learner import FinetuneArgs, Learner
+    from nlptl.train.losses import Loss, Plus, TaskLoss
+    from nlptl.train.run import Run
     from nlptl.train.setup import new_accelerator, start_accelerator
     from nlptl.train.stem_cache.store import free_states
 
 _HOME = {
     "Features": "nlptl.tasks.base",
-    "FineTuned": "nlptl.train.finetune",
+    "FinetuneArgs": "nlptl.train.learner",
+    "Learner": "nlptl.train.learner",
+    "Loss": "nlptl.train.losses",
+    "Plus": "nlptl.train.losses",
     "Predictor": "nlptl.runs.predictor",
     "PretrainConfig": "nlptl.cli.config",
     "QAConfig": "nlptl.cli.config",
     "QuestionAnswering": "nlptl.tasks.question_answering",
-    "TextClassification": "nlptl.tasks.classification",
+    "Run": "nlptl.train.run",
     "SentimentConfig": "nlptl.cli.config",
-    "FinetuneArgs": "nlptl.train.finetune",
     "Task": "nlptl.tasks.base",
+    "TaskLoss": "nlptl.train.losses",
+    "TextClassification": "nlptl.tasks.classification",
     "TransferReport": "nlptl.report.report",
+    "Zipped": "nlptl.data.batching",
     "apply_mode": "nlptl.modes.base",
     "finetune": "nlptl.train.finetune",
     "free_states": "nlptl.train.stem_cache.store",
@@ -55,16 +64,21 @@ _HOME = {
 
 __all__ = [
     "Features",
-    "FineTuned",
     "FinetuneArgs",
+    "Learner",
+    "Loss",
+    "Plus",
     "Predictor",
     "PretrainConfig",
     "QAConfig",
     "QuestionAnswering",
+    "Run",
     "SentimentConfig",
     "Task",
+    "TaskLoss",
     "TextClassification",
     "TransferReport",
+    "Zipped",
     "apply_mode",
     "finetune",
     "free_states",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,12 +25,14 @@ class Batch:
             some row that keeps a process in step with the others and counts for nothing.
         size: Features in the whole batch, over all processes.
         padding: Share of the token positions that hold padding, in [0, 1].
+        turn: Which optimizer steps after it (:meth:`nlptl.train.losses.Loss.turns`).
     """
 
     inputs: Mapping[str, Tensor]
     indices: tuple[int, ...]
     size: int
     padding: float = 0.0
+    turn: str = "model"
 
     def to(self, device: Any) -> "Batch":
         """Return the batch with its tensors on ``device``; on a GPU they get there while it computes."""
@@ -41,30 +43,7 @@ class Batch:
             else value
             for key, value in self.inputs.items()
         }
-        return Batch(moved, self.indices, self.size, self.padding)
-
-
-@dataclass(frozen=True)
-class StepOutput:
-    """What one forward pass says of one batch.
-
-    Attributes:
-        loss: Scalar; the mean over ``size`` items, with a graph while training.
-        size: What the loss is a mean over: examples, or the sum of their weights, or tokens.
-        outputs: Per-feature tensors, shape ``(batch, …)``, that predictions are made from.
-    """
-
-    loss: Tensor
-    size: float
-    outputs: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-class Step(Protocol):
-    """Computes the loss, and nothing else."""
-
-    def __call__(self, model: nn.Module, batch: Batch) -> StepOutput:
-        """Run ``model`` forward on ``batch``."""
-        ...
+        return replace(self, inputs=moved)
 
 
 class Batches(Protocol):
@@ -85,6 +64,7 @@ class Sums:
 
     Attributes:
         loss: Loss times size since the loss was last read; a tensor until then.
+        terms: The same of each named term of the loss.
         size: Sizes since then.
         padding: Shares of padding, over all batches so far.
         batches: How many those are.
@@ -94,10 +74,15 @@ class Sums:
     size: float = 0.0
     padding: float = 0.0
     batches: int = 0
+    terms: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, loss: Tensor, size: float, padding: float) -> None:
+    def add(
+        self, loss: Tensor, size: float, padding: float, terms: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Count one batch."""
         self.loss = self.loss + loss.detach().float() * size
+        for name, value in (terms if terms and len(terms) > 1 else {}).items():
+            self.terms[name] = self.terms.get(name, 0.0) + value.detach().float() * size
         self.size += size
         self.padding += padding
         self.batches += 1
@@ -142,16 +127,16 @@ class FitState:
     """Where training stands; hooks read it.
 
     Attributes:
-        model: The model as the loop calls it (wrapped, when several processes train).
-        optimizer: The optimizer as the loop steps it.
+        model: The loss module as the loop calls it (wrapped, when several processes train).
+        optimizers: Turn of a batch to the optimizer that steps after it.
         total_steps: Optimizer steps that the whole run will make.
         steps_per_epoch: Optimizer steps an epoch.
         step: Steps made so far.
         epoch: Epochs begun so far, minus one.
         batch: Batches of this epoch consumed so far.
         examples: Features consumed so far, over all processes.
-        examples_before: Of these, before the clock began: older versions' checkpoints held no time.
         loss: Mean loss a unit of size over the steps between the last two readings.
+        terms: The same of each term, where the loss is a sum of several.
         learning_rate: The rate of the last step (the first parameter group's).
         grad_norm: Norm of the last step's gradient before clipping, None without clipping.
         lr_history: Learning rate of every step.
@@ -161,15 +146,15 @@ class FitState:
     """
 
     model: nn.Module
-    optimizer: Any
+    optimizers: dict[str, Any]
     total_steps: int
     steps_per_epoch: int
     step: int = 0
     epoch: int = 0
     batch: int = 0
     examples: int = 0
-    examples_before: int = 0
     loss: float = float("nan")
+    terms: dict[str, float] = field(default_factory=dict)
     learning_rate: float = 0.0
     grad_norm: float | None = None
     lr_history: list[float] = field(default_factory=list)

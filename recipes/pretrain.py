@@ -12,47 +12,38 @@ from nlptl.cli.config import PretrainConfig, run_recipe
 
 def main(config: PretrainConfig) -> None:
     """Read the corpus, build or load the model, train, save."""
-    from nlptl.cli.pretrain import prepare_pretraining, pretraining_plan
+    from nlptl.cli.pretrain import extras_of, prepare_pretraining, pretraining_args
     from nlptl.modes.base import apply_mode
-    from nlptl.pretrain.pretrain import pretrain, start_model
-    from nlptl.runs.directory import left_to_do, release_on_failure, save_run, scores
-    from nlptl.runs.record import parameters
+    from nlptl.pretrain.pieces import cut_pieces
+    from nlptl.pretrain.pretrain import pretrain
+    from nlptl.pretrain.start import mix_start, start_model
+    from nlptl.pretrain.teaching import learn_from
+    from nlptl.runs.directory import is_unfinished, release_on_failure, save_run, scores
     from nlptl.train.setup import start_accelerator
     from nlptl.train.terminal import say
 
     ready = prepare_pretraining(config)
     config, home, objective = ready.config, config.output_dir, ready.objective
-    if not left_to_do(home):
+    if not is_unfinished(home):
         return
     with release_on_failure(home):
         accelerator = start_accelerator(tracker=config.tracker, output_dir=home, seed=config.seed)
         model, tokenizer, new = start_model(home, ready.build, objective, accelerator, config.seed)
         model, manifest = apply_mode(model, ready.mode, new=new)
         say(manifest)
-        plan, length = pretraining_plan(ready, model, tokenizer, accelerator)
-        run = pretrain(
-            model,
-            tokenizer,
-            ready.documents,
-            ready.held_out,
-            objective=objective,
-            plan=plan,
-            batch_size=config.batch_size,
-            max_length=length,
-            dropout=config.dropout,
-            seed=config.seed,
-            accelerator=accelerator,
-            output_dir=home,
-            eval_every=config.eval_every,
-            save_every=config.save_every,
-            keep=config.keep,
-            teacher=config.teacher,
-            warm_start=config.warm_start,
-            start_share=config.start_share,
-            resume=config.resume,
-        )
-        extra = {**ready.record, "parameters": parameters(manifest, new)}
-        save_run(run, home, extra=extra, accelerator=accelerator)
+        args = pretraining_args(ready, model, tokenizer, accelerator)
+        texts = ready.documents, ready.held_out
+        pieces = cut_pieces(*texts, tokenizer, objective, args.max_length, home, accelerator)
+        if config.teacher:
+            starts = (model, objective) if config.warm_start else None
+            pieces = learn_from(config.teacher, pieces, tokenizer, home, accelerator, new=starts)
+        extras, resume = extras_of(config, model.config.hidden_size), config.resume
+        given = {"objective": objective, "extras": extras, "accelerator": accelerator}
+        run = pretrain(model, tokenizer, pieces, args, output_dir=home, resume=resume, **given)
+        if config.start_share:
+            mix_start(run, config.start_share, pieces, home, accelerator)
+        run.manifest, run.newly_initialized = manifest, new
+        save_run(run, home, extra=ready.record, accelerator=accelerator)
         say(scores(run, home))
 
 

@@ -12,12 +12,19 @@ from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.adapters import check_targets
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
-from nlptl.modes.base import Mode, check_above, check_depth, default_learning_rate, parse_mode
+from nlptl.modes.base import (
+    Mode,
+    check_above,
+    check_depth,
+    default_epochs,
+    default_learning_rate,
+    parse_mode,
+)
 from nlptl.pretrain.building import check_growth
 from nlptl.pretrain.corpus import read_documents
 from nlptl.runs.directory import check_directory, reserve_output_dir
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import FinetuneArgs, default_epochs
+from nlptl.train.learner import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
 
 #: Documents of --upstream-text that are read at most.

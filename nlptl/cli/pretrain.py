@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nlptl.cli.check import check_flags, check_precision, check_training, defaults_used, launch
@@ -16,10 +17,11 @@ from nlptl.pretrain.building import SENTINELS, model_to_train
 from nlptl.pretrain.corpus import load_corpus, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Objective
+from nlptl.pretrain.pretrain import Extra, PretrainArgs
 from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
 from nlptl.runs.directory import check_directory, reserve_output_dir
 from nlptl.train.optimizer import OPTIMIZERS
-from nlptl.train.setup import Plan, steps_for
+from nlptl.train.setup import TrainArgs, steps_for
 from nlptl.train.terminal import is_main_process
 
 #: Flags that say what a new model is like; any of them asks for one.
@@ -299,12 +301,31 @@ def choose_objective(config: Any, family: str) -> Objective:
     problems = Problems()
     if spans and (config.whole_words or config.bag_weight):
         problems.add("--whole-words and --bag-weight belong to masked-lm, not to T5.")
-    width = problems.run(teacher_width, config.teacher) if config.teacher else 0
+    if config.teacher:
+        problems.run(teacher_width, config.teacher)
     problems.raise_if_any()
-    taught: dict[str, Any] = {"teacher_width": width, "teacher_weight": config.teacher_weight}
     if spans:
-        return SpanCorruption(config.mask_share, **taught)
-    return MaskedLM(config.mask_share, config.whole_words, config.bag_weight, **taught)
+        return SpanCorruption(config.mask_share)
+    return MaskedLM(config.mask_share, config.whole_words)
+
+
+def extras_of(config: Any, width: int) -> list[Extra]:
+    """List the terms beside the objective that a configuration asks for.
+
+    Args:
+        config: A :class:`nlptl.cli.config.PretrainConfig`.
+        width: Width of the model.
+    """
+    from nlptl.pretrain.terms import BagOfWords, TeacherTerm
+
+    found = []
+    if config.bag_weight:
+        found.append(Extra("bag_of_words", config.bag_weight, BagOfWords))
+    if config.teacher:
+        values = teacher_width(config.teacher)
+        make = partial(TeacherTerm, width, values)
+        found.append(Extra("teacher", config.teacher_weight, make))
+    return found
 
 
 def teacher_width(name: str) -> int:
@@ -316,10 +337,8 @@ def teacher_width(name: str) -> int:
     return 2 * load_config(name, flag="--teacher").hidden_size
 
 
-def pretraining_plan(
-    ready: Upstream, model: Any, tokenizer: Any, accelerator: Any
-) -> tuple[Plan, int]:
-    """How long to pretrain, and how.
+def pretraining_args(ready: Upstream, model: Any, tokenizer: Any, accelerator: Any) -> PretrainArgs:
+    """Say how long to pretrain, and how.
 
     Adam's second moment is short, as Liu et al. (2019) have it; T5 gets Adafactor, as Raffel et al. (2020);
     see :func:`optimizer_of`.
@@ -330,8 +349,6 @@ def pretraining_plan(
         tokenizer: Its tokenizer: how many pieces the corpus has, and so an epoch's steps, depends on it.
         accelerator: Lets one process tokenize for all.
 
-    Returns:
-        The plan, and the tokens of a piece.
     """
     config = ready.config
     length = longest_input(model.config, tokenizer, config.max_length, usual=LENGTH)
@@ -347,7 +364,7 @@ def pretraining_plan(
         gradient_accumulation_steps = config.gradient_accumulation_steps
         steps = steps_for(config.epochs or EPOCHS, batches, gradient_accumulation_steps)
         steps = steps if config.epochs else min(steps, STEPS)
-    plan = Plan(
+    train = TrainArgs(
         optimizer=config.optimizer,
         steps=steps,
         learning_rate=config.learning_rate,
@@ -360,7 +377,16 @@ def pretraining_plan(
         compile=config.compile,
         gradient_checkpointing=config.gradient_checkpointing,
     )
-    return plan, length
+    return PretrainArgs(
+        train=train,
+        batch_size=config.batch_size,
+        max_length=length,
+        dropout=config.dropout,
+        seed=config.seed,
+        eval_every=config.eval_every,
+        save_every=config.save_every,
+        keep=config.keep,
+    )
 
 
 def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: str) -> float:

@@ -1,16 +1,19 @@
 """Batches of similar length, in an order that depends on the seed and the epoch alone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nlptl.data.padding import padded_length
-from nlptl.records import Batch, Collate
+from nlptl.records import Batch, Batches, Collate
 
 #: Shuffled examples are sorted by length inside windows of this many batches, as many as transformers'
 #: Trainer takes: little padding, and still another mix in every epoch.
 WINDOW = 50
+#: Inputs of a second stream stand beside the first one's under this prefix.
+ALSO = "also_"
 
 
 def batch_indices(
@@ -97,3 +100,37 @@ class LengthBatches:
             longest = padded_length(int(self.lengths[used].max()))
             padding = 1.0 - float(self.lengths[used].sum()) / max(1, longest * len(used))
             yield Batch(inputs, indices, len(rows), padding)
+
+
+class Zipped:
+    """Two streams side by side: each batch of the first has one of the second beside it.
+
+    The inputs of the second are called ``also_…``; indices, size and epochs are the first one's. The second
+    begins again when it ends, in the order of its next epoch, and its place follows from the first one's:
+    a run that is resumed sees the same pairs.
+
+    Args:
+        first: Usually labelled.
+        second: Usually not; it may be longer or shorter.
+    """
+
+    def __init__(self, first: Batches, second: Batches) -> None:
+        self.first, self.second = first, second
+        self.fed = getattr(first, "fed", False)  # whether it holds cached states
+
+    def __len__(self) -> int:
+        """Batches an epoch of the first stream."""
+        return len(self.first)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the pairs of one epoch of the first stream, from position ``start`` on."""
+        other = self._from(number * len(self.first) + start)
+        for batch in self.first.epoch(number, start):
+            beside = {f"{ALSO}{key}": value for key, value in next(other).inputs.items()}
+            yield replace(batch, inputs={**batch.inputs, **beside})
+
+    def _from(self, position: int) -> Iterator[Batch]:
+        number, start = divmod(position, len(self.second))
+        while True:
+            yield from self.second.epoch(number, start)
+            number, start = number + 1, 0

@@ -6,6 +6,11 @@ from hashlib import sha256
 from types import CodeType, FunctionType
 from typing import Any
 
+#: Packages whose classes count by name alone.
+LIBRARIES = frozenset(
+    ("builtins", "datasets", "numpy", "peft", "sklearn", "torch", "transformers", "typing")
+)
+
 
 def code_hash(*things: Any) -> str:
     """Hash of what functions, methods and classes compute: their code, defaults, closures and what they call.
@@ -38,7 +43,8 @@ def _walk(thing: Any, write: Callable[[bytes], None], seen: set[int]) -> None:
     elif isinstance(thing, type):
         write(f"class {thing.__qualname__}".encode())
         for base in thing.__mro__:
-            if base.__module__.split(".")[0] in ("builtins", "torch", "typing"):
+            if base.__module__.split(".")[0] in LIBRARIES:
+                write(f"{base.__module__}.{base.__qualname__}".encode())
                 continue
             for name, value in sorted(vars(base).items()):
                 if name not in (

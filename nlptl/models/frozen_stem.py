@@ -9,12 +9,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.exchange import swapped_forward
 from nlptl.models.layer_map import Family, layer_map
@@ -63,6 +65,8 @@ class FrozenStem:
     model: Any
     blocks: int
     _fed: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _read: set[str] = field(default_factory=set, repr=False)
+    _swaps: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ class FrozenStem:
         return ("states", "encoder") if inside_decoder else ("states",)
 
     @property
-    def whole(self) -> bool:
+    def whole_model(self) -> bool:
         """Whether all blocks are in it, so that only the head is left."""
         return self.blocks == len(self._layers().blocks)
 
@@ -112,29 +116,53 @@ class FrozenStem:
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
-        """Within, the model starts at the border, with what :meth:`feed` was given last."""
+        """Within, the model starts at the border, with what :meth:`feed` was given for this pass."""
+        self._leave_out()
+        try:
+            yield
+        finally:
+            self._put_back()
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within :meth:`left_out`, the model is whole again."""
+        self._put_back()
+        try:
+            yield
+        finally:
+            self._leave_out()
+
+    def _leave_out(self) -> None:
         base = unwrap_peft(self.model).base_model
         encoder, decoder = self._stacks()
         layers = self._layers()
-        # Other states at each call: a compiler would start anew each time.
-        states: Any = torch.compiler.disable(self._states)
+        # Other states at each call: a compiler would start from the beginning each time.
+        states: list[Any] = [
+            torch.compiler.disable(partial(self._states, f"block {n}")) for n in (0, len(encoder))
+        ]
+        embedded: Any = torch.compiler.disable(lambda **given: self._states("embeddings"))
         encoded: Any = torch.compiler.disable(self._encoder_output)
-        with ExitStack() as stack:
-            for number, block in enumerate(layers.blocks[: self.blocks]):
-                first = number in (0, len(encoder))
-                stack.enter_context(_passing(layers.family, block[0], states if first else None))
-                for closing in block[1:]:  # the norm that ends T5's encoder
-                    stack.enter_context(swapped_forward(closing, lambda states: states))
-            if decoder and self.blocks > len(encoder):
-                stack.enter_context(swapped_forward(base.encoder, encoded))
-            elif not decoder:
-                stack.enter_context(swapped_forward(base.embeddings, lambda **given: states()))
-            yield
-        self._fed = {}
+        for number, block in enumerate(layers.blocks[: self.blocks]):
+            first = states[number > 0] if number in (0, len(encoder)) else None
+            self._swaps.enter_context(_passing(layers.family, block[0], first))
+            for closing in block[1:]:  # the norm that ends T5's encoder
+                self._swaps.enter_context(swapped_forward(closing, lambda states: states))
+        if decoder and self.blocks > len(encoder):
+            self._swaps.enter_context(swapped_forward(base.encoder, encoded))
+        elif not decoder:
+            self._swaps.enter_context(swapped_forward(base.embeddings, embedded))
+
+    def _put_back(self) -> None:
+        self._swaps.close()
+        self.feed({})
 
     def feed(self, states: Mapping[str, Tensor]) -> None:
-        """What the model shall go on from, as :meth:`run` gave it."""
+        """Give what the model goes on from, as :meth:`run` made it, for one pass.
+
+        A second pass without a second feed raises: it would get the first one's states.
+        """
         self._fed = dict(states)
+        self._read.clear()
 
     def fingerprint(self) -> str:
         """Hash of all that the states depend on besides the inputs: weights, architecture, precision."""
@@ -162,15 +190,22 @@ class FrozenStem:
         count = base.config.num_layers if seq2seq else len(blocks)
         return blocks[:count], blocks[count:]
 
-    def _states(self) -> Tensor:
-        return self._fed["states"]
+    def _states(self, reader: str, name: str = "states") -> Tensor:
+        """Hand out what was fed, to each part of the model that begins with it once."""
+        if reader in self._read or name not in self._fed:
+            raise RunError(
+                "The model was called more than once on the cached states of one batch, which are of one text "
+                "each. A loss that calls the model again sets `cacheable = False`; or run with --cache off."
+            )
+        self._read.add(reader)
+        return self._fed[name]
 
     def _encoder_output(self, input_ids: Any = None, **given: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutput
 
-        states = self._fed.get("encoder")
         # Nothing reads the encoder where the whole decoder is left out.
-        return BaseModelOutput(last_hidden_state=self._states() if states is None else states)
+        name = "encoder" if "encoder" in self._fed else "states"
+        return BaseModelOutput(last_hidden_state=self._states("encoder", name))
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class Mode:
     rank: int = LORA_RANK
     alpha: float = 2.0 * LORA_RANK
     targets: tuple[str, ...] | None = None
+    stages: tuple[Any, ...] = ()
 
     @property
     def has_frozen_stem(self) -> bool:
@@ -351,3 +352,12 @@ def default_learning_rate(mode: Mode, family: str, width: int) -> float:
     """
     rate = BASE_RATES[family][mode.kind] * REFERENCE_WIDTH / width
     return float(f"{rate:.2g}")
+
+
+def default_epochs(mode: Mode, examples: int, batch_size: int) -> float:
+    """Three epochs, or as many as 500 steps take, at most 20; twice the steps for a head alone.
+
+    Small sets fail for want of steps, not of data (Mosbach et al., 2021; Zhang et al., 2021).
+    """
+    least, steps, most = (5, 1000, 40) if mode.kind == "head-only" else (3, 500, 20)
+    return float(min(most, max(least, math.ceil(steps * batch_size / max(1, examples)))))

@@ -121,7 +121,7 @@ def forgetting(
     batches = fixed_batches(texts, tokenizer, objective, max_length=longest, most=most)
     found, refitted = [], []
     for one in (model, with_body_of(model, adapted)):
-        module = objective.module(one).to(accelerator.device)
+        module = objective.loss(one).to(accelerator.device)
         found.append(piece_losses(module, batches, objective, accelerator.device))
         head = getattr(one, layer_map(one).family.lm_head)
         halves = refit and len(batches.lengths) > 1  # one to fit on, one to score

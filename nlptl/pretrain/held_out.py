@@ -14,7 +14,7 @@ from nlptl.errors import DataError
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.pretrain.corpus import special_frame, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
-from nlptl.pretrain.objectives import Fixed, Objective, held_out_loss, upstream_step
+from nlptl.pretrain.objectives import Fixed, Objective, held_out_loss
 from nlptl.pretrain.span_corruption import SpanCorruption
 
 
@@ -92,8 +92,8 @@ def upstream_loss(
         batch_size=batch_size,
         process=(accelerator.process_index, accelerator.num_processes),
     )
-    module = objective.module(model).to(accelerator.device)
-    return held_out_loss(module, batches, accelerator)
+    loss = objective.loss(model).to(accelerator.device)
+    return held_out_loss(loss, batches, accelerator)
 
 
 def fixed_batches(
@@ -134,24 +134,24 @@ def fixed_batches(
 
 @torch.no_grad()
 def piece_losses(
-    module: torch.nn.Module, batches: LengthBatches, objective: Objective, device: Any
+    loss: torch.nn.Module, batches: LengthBatches, objective: Objective, device: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nats and predicted tokens of each piece, in the order of the pieces, dropout off.
 
     Args:
-        module: From :meth:`nlptl.pretrain.objectives.Objective.module`.
+        loss: From :meth:`nlptl.pretrain.objectives.Objective.loss`.
         batches: From :func:`fixed_batches`.
         objective: The same.
-        device: Where the module is.
+        device: Where it is.
 
     Returns:
         Two arrays of shape ``(pieces,)``: sums of nats, and counts.
     """
-    module.eval()
+    loss.eval()
     sums, counts = np.zeros(len(batches.lengths)), np.zeros(len(batches.lengths))
     for batch in batches.epoch(0):
         rows = objective.rows(batch.inputs).numpy()
-        losses = upstream_step(module, batch.to(device)).outputs["losses"]
+        losses = loss(**batch.to(device).inputs)["outputs"]["losses"]
         at = np.asarray(batch.indices)[rows]
         np.add.at(sums, at, losses.double().cpu().numpy())
         np.add.at(counts, at, 1)

@@ -12,9 +12,9 @@ from nlptl.data.padding import pad, real_tokens
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
 from nlptl.pretrain.corpus import special_frame
-from nlptl.pretrain.objectives import IGNORED, draws_of
-from nlptl.pretrain.teacher import TeacherHead, taught_states
+from nlptl.pretrain.objectives import IGNORED, LanguageLoss, draws_of, language_loss
 from nlptl.records import Collate
+from nlptl.train.losses import Loss
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,13 @@ class MaskedLM:
     Attributes:
         share: Share of the tokens to predict.
         whole_words: Choose whole words instead of tokens.
-        bag_weight: Weight of :func:`bag_loss`.
-        teacher_width: Values of a teacher's states (column ``teacher``); 0 without a teacher.
-        teacher_weight: Weight of :func:`~nlptl.pretrain.teacher.teacher_loss`.
     """
 
     share: float = 0.15
     whole_words: bool = False
-    bag_weight: float = 0.0
-    teacher_width: int = 0
-    teacher_weight: float = 0.0
+
+    name = "masked-lm"
+    version = 1
 
     @property
     def auto_class(self) -> Any:
@@ -52,21 +49,11 @@ class MaskedLM:
 
     def collator(self, tokenizer: Any) -> Collate:
         """See :func:`collator`."""
-        return collator(
-            tokenizer,
-            share=self.share,
-            whole_words=self.whole_words,
-            bags=self.bag_weight > 0,
-        )
+        return collator(tokenizer, share=self.share, whole_words=self.whole_words)
 
-    def module(self, model: Any) -> nn.Module:
+    def loss(self, model: Any) -> Loss:
         """See :class:`MaskedPositions`."""
-        return MaskedPositions(
-            model,
-            bag_weight=self.bag_weight,
-            teacher_width=self.teacher_width,
-            teacher_weight=self.teacher_weight,
-        )
+        return MaskedPositions(model)
 
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Row of each chosen token."""
@@ -131,16 +118,12 @@ def continuing(tokenizer: Any) -> np.ndarray:
     return np.asarray([not t.startswith(("Ġ", "▁", "Ċ")) and t not in special for t in tokens])
 
 
-def collator(
-    tokenizer: Any, *, share: float = 0.15, whole_words: bool = False, bags: bool = False
-) -> Collate:
+def collator(tokenizer: Any, *, share: float = 0.15, whole_words: bool = False) -> Collate:
     """Return a function that puts special tokens around pieces of token ids, pads and masks them.
 
     It gives ``input_ids`` and ``attention_mask`` of shape ``(batch, length)``, no mask where nothing is
     padded, and for the chosen tokens ``positions`` (index into the flattened batch) and ``targets``, both
-    ``(chosen,)``; with ``bags`` also the distinct tokens of each piece, ``bags`` of shape ``(batch, most)``,
-    filled with -100.
-    Pieces with a teacher's states pass them on as ``taught``, shape ``(batch, values)``.
+    ``(chosen,)``.
     """
     special = np.asarray(sorted(tokenizer.all_special_ids))
     joined = continuing(tokenizer) if whole_words else None
@@ -162,12 +145,7 @@ def collator(
             words=None if joined is None else np.cumsum(~joined[ids], axis=1) - 1,
         )
         positions = np.flatnonzero(labels != IGNORED)
-        distinct = [
-            {"ids": np.setdiff1d(feature["input_ids"], special)} for feature in features if bags
-        ]
         return {
-            **({"bags": torch.from_numpy(pad(distinct, "ids", IGNORED))} if bags else {}),
-            **taught_states(features),
             # Looked at here, because the module would have to wait for a GPU.
             **({} if real.all() else {"attention_mask": torch.from_numpy(real.astype(np.int64))}),
             "input_ids": torch.from_numpy(shown),
@@ -191,33 +169,15 @@ def _draws(
     return draws
 
 
-class MaskedPositions(nn.Module):
+class MaskedPositions(LanguageLoss):
     """Runs a masked language model and sends only the chosen positions through its LM head.
 
-    The vocabulary projection is the dearest layer of a small model; 85 % of it would be thrown
-    away. A module of its own, because under DDP all that trains must run inside ``forward``.
+    The vocabulary projection is the most expensive layer of a small model; 85 % of it would be thrown
+    away. It all runs inside ``forward``, because under DDP all that trains must do so.
 
     Args:
         model: A masked language model.
-        bag_weight: Weight of :func:`bag_loss`, which teaches the first token what the text is about.
-        teacher_width: Values of a teacher's states; 0 without a teacher.
-        teacher_weight: See :class:`~nlptl.pretrain.teacher.TeacherHead`.
     """
-
-    def __init__(
-        self,
-        model: Any,
-        *,
-        bag_weight: float = 0.0,
-        teacher_width: int = 0,
-        teacher_weight: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.model, self.bag_weight = model, bag_weight
-        base = unwrap_peft(model)
-        self.teacher = TeacherHead(base.config.hidden_size, teacher_width, teacher_weight)
-        # In a list, so that it is not registered twice.
-        self.lm_head = [getattr(base, layer_map(base).family.lm_head)]
 
     def forward(
         self,
@@ -225,33 +185,16 @@ class MaskedPositions(nn.Module):
         positions: Tensor,
         targets: Tensor,
         attention_mask: Tensor | None = None,
-        bags: Tensor | None = None,
-        taught: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the loss to train on, and the nats of each chosen token, shape ``(chosen,)``."""
+    ) -> dict[str, Any]:
+        """Return the mean loss, and among the outputs the nats of each chosen token, ``(chosen,)``."""
         body = unwrap_peft(self.model).base_model
         states = body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        logits = self.lm_head[0](states.flatten(0, 1)[positions])
+        logits = self.project(states.flatten(0, 1)[positions])
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-        loss = losses.mean()
-        if bags is not None and self.bag_weight:
-            loss = loss + self.bag_weight * bag_loss(self.lm_head[0](states[:, 0]), bags)
-        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        return loss + self.teacher(states, real, states[:, 0], taught), losses
+        self.keep(states, states[:, 0], attention_mask)
+        return language_loss(losses)
 
-
-def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
-    """Nats a distinct token of predicting a text's bag of words from its first token's state.
-
-    Masked language modelling never asks anything of ``[CLS]``, which is what a classifier reads. Here
-    its state, through the LM head, must give every distinct token of the text a high probability:
-    mean over texts of the mean over tokens of -log p (Ma et al., 2024, "Drop your Decoder:
-    Pre-training with Bag-of-Word Prediction").
-
-    Args:
-        logits: ``(batch, vocabulary)``.
-        bags: Token ids, ``(batch, most)``, filled up with -100.
-    """
-    real = bags != IGNORED
-    chances = logits.float().log_softmax(-1).gather(1, bags.clamp(min=0))
-    return -((chances * real).sum(1) / real.sum(1).clamp(min=1)).mean()
+    def project(self, states: Tensor) -> Tensor:
+        """Send states through the LM head: ``(…, width)`` to ``(…, vocabulary)``."""
+        base = unwrap_peft(self.model)
+        return getattr(base, layer_map(base).family.lm_head)(states)

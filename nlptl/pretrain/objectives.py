@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.metrics.ratio import ratio_with_error
-from nlptl.records import Batch, Collate, StepOutput
+from nlptl.records import Collate
+from nlptl.train.losses import Loss
 from nlptl.train.processes import gather
 
 IGNORED = -100
@@ -40,6 +41,9 @@ def draws_of(feature: Mapping[str, Any], rng: np.random.Generator) -> np.random.
 class Objective(Protocol):
     """An upstream objective. Pieces of plain token ids come in; losses a predicted token go out."""
 
+    name: str
+    version: int
+
     @property
     def auto_class(self) -> Any:
         """The transformers auto class that has the pretraining head."""
@@ -57,8 +61,8 @@ class Objective(Protocol):
         """A function that corrupts pieces (column ``input_ids``, without special tokens)."""
         ...
 
-    def module(self, model: Any) -> nn.Module:
-        """A module: a batch's inputs to the loss, and to the nats of each predicted token."""
+    def loss(self, model: Any) -> Loss:
+        """The loss around a model; among its outputs are ``losses``, the nats of each predicted token."""
         ...
 
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -66,18 +70,47 @@ class Objective(Protocol):
         ...
 
 
-def upstream_step(model: nn.Module, batch: Batch) -> StepOutput:
-    """Loss of one batch; its size is the number of predicted tokens."""
-    loss, losses = model(**batch.inputs)
-    return StepOutput(loss, len(losses), {"losses": losses})
+class LanguageLoss(Loss):
+    """What the losses of the objectives share: the states that terms read."""
+
+    watched = False
+
+    def watch(self) -> None:
+        """Keep the last states from now on."""
+        self.watched = True
+
+    def keep(self, states: Tensor, read: Tensor, mask: Tensor | None) -> None:
+        """Keep states ``(batch, length, width)``, the one that a classifier reads, and the mask."""
+        if self.watched:
+            real = torch.ones(states.shape[:2], device=states.device) if mask is None else mask
+            self.seen.update(states=states, read=read, mask=real)
+
+    def features(self) -> Tensor:
+        """Return the state of the token that a classifier reads, ``(batch, width)``."""
+        return self.seen["read"]
+
+    def compile_model(self) -> None:
+        """Compile all of it: the model's parts are called one by one."""
+        self.compile(dynamic=True)
+
+
+def language_loss(losses: Tensor) -> dict[str, Any]:
+    """Return what a loss does of the nats of predicted tokens, ``(tokens,)``: mean and number."""
+    loss = losses.mean()
+    return {
+        "loss": loss,
+        "size": len(losses),
+        "outputs": {"losses": losses},
+        "terms": {"objective": loss},
+    }
 
 
 @torch.no_grad()
-def held_out_loss(model: nn.Module, batches: Any, accelerator: Any) -> dict[str, float]:
+def held_out_loss(loss: nn.Module, batches: Any, accelerator: Any) -> dict[str, float]:
     """Loss in nats a predicted token on text that was set aside, corrupted in the same way every time.
 
     Args:
-        model: From :meth:`Objective.module`, wrapped or not.
+        loss: From :meth:`Objective.loss`, wrapped or not.
         batches: Of :class:`Fixed` pieces, without a shuffle seed; each process has its share.
         accelerator: Device and processes.
 
@@ -85,14 +118,14 @@ def held_out_loss(model: nn.Module, batches: Any, accelerator: Any) -> dict[str,
         ``loss``, its standard error ``se`` over batches (predicted tokens of one batch are not
         independent), and ``tokens``.
     """
-    was_training = model.training
-    model.eval()
+    was_training = loss.training
+    loss.eval()
     sums: list[tuple[float, int]] = []
     for batch in batches.epoch(0):
-        result = upstream_step(model, batch.to(accelerator.device))
+        found = loss(**batch.to(accelerator.device).inputs)
         if batch.indices:
-            sums.append((float(result.outputs["losses"].sum()), int(result.size)))
-    model.train(was_training)
+            sums.append((float(found["outputs"]["losses"].sum()), found["size"]))
+    loss.train(was_training)
     sums = gather(sums, accelerator)
-    loss, error = ratio_with_error(sums)
-    return {"loss": loss, "se": error, "tokens": sum(count for _, count in sums)}
+    nats, error = ratio_with_error(sums)
+    return {"loss": nats, "se": error, "tokens": sum(count for _, count in sums)}

@@ -42,7 +42,7 @@ def head_inputs(
     """Run a masked language model up to its head, dropout off.
 
     Args:
-        module: From :meth:`nlptl.pretrain.objectives.Objective.module`, which calls the head once a batch.
+        module: From :meth:`nlptl.pretrain.objectives.Objective.loss`, which calls the head once a batch.
         head: Its pretraining head.
         batches: From :func:`nlptl.pretrain.held_out.fixed_batches`.
         objective: The same.

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from nlptl.data.padding import pad, real_tokens
 from nlptl.errors import ConfigError
 from nlptl.models.adapters import unwrap_peft
-from nlptl.pretrain.objectives import IGNORED, draws_of
-from nlptl.pretrain.teacher import TeacherHead, taught_states
+from nlptl.pretrain.objectives import IGNORED, LanguageLoss, draws_of, language_loss
 from nlptl.records import Collate
+from nlptl.train.losses import Loss
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,13 @@ class SpanCorruption:
     Attributes:
         density: Share of the tokens that is replaced.
         mean_length: Mean tokens a span.
-        teacher_width: Values of a teacher's states (column ``teacher``); 0 without a teacher.
-        teacher_weight: Weight of :func:`~nlptl.pretrain.teacher.teacher_loss`.
     """
 
     density: float = 0.15
     mean_length: float = 3.0
-    teacher_width: int = 0
-    teacher_weight: float = 0.0
+
+    name = "span-corruption"
+    version = 1
 
     @property
     def auto_class(self) -> Any:
@@ -69,8 +68,7 @@ class SpanCorruption:
     def collator(self, tokenizer: Any) -> Collate:
         """Corrupt anew at each call: ids and mask ``(batch, length)``, ``labels`` ``(batch, target)``.
 
-        ``positions``, ``(targets,)``, are the places of the real labels in the flattened ``labels``. A
-        teacher's states pass through as ``taught``, ``(batch, values)``.
+        ``positions``, ``(targets,)``, are the places of the real labels in the flattened ``labels``.
         """
         sentinels = sentinel_ids(tokenizer)
         end = tokenizer.eos_token_id
@@ -91,7 +89,6 @@ class SpanCorruption:
                 )
             labels = pad(pairs, "labels", IGNORED)
             return {
-                **taught_states(features),
                 "input_ids": torch.from_numpy(pad(pairs, "input_ids", tokenizer.pad_token_id)),
                 "attention_mask": torch.from_numpy(real_tokens(pairs).astype(np.int64)),
                 "labels": torch.from_numpy(labels),
@@ -100,9 +97,9 @@ class SpanCorruption:
 
         return collate
 
-    def module(self, model: Any) -> nn.Module:
+    def loss(self, model: Any) -> Loss:
         """See :class:`Denoiser`."""
-        return Denoiser(model, teacher_width=self.teacher_width, teacher_weight=self.teacher_weight)
+        return Denoiser(model)
 
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Row of each target token, in the order of :class:`Denoiser`'s losses."""
@@ -194,7 +191,7 @@ def scales_output(config: Any) -> bool:
     return getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
 
 
-class Denoiser(nn.Module):
+class Denoiser(LanguageLoss):
     """Runs a T5 on corrupted text and sends only the real target tokens through its LM head.
 
     As :class:`~nlptl.pretrain.masked_lm.MaskedPositions`: padding would cost as much there, and transformers'
@@ -202,27 +199,14 @@ class Denoiser(nn.Module):
 
     Args:
         model: A T5 with an LM head.
-        teacher_width: Values of a teacher's states; 0 without a teacher.
-        teacher_weight: See :class:`~nlptl.pretrain.teacher.TeacherHead`.
     """
 
-    def __init__(self, model: Any, *, teacher_width: int = 0, teacher_weight: float = 0.0) -> None:
-        super().__init__()
-        self.model = model
-        width = unwrap_peft(model).config.hidden_size
-        self.teacher = TeacherHead(width, teacher_width, teacher_weight)
-
     def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        labels: Tensor,
-        positions: Tensor,
-        taught: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the loss to train on, and the nats of each target token, shape ``(targets,)``.
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, positions: Tensor
+    ) -> dict[str, Any]:
+        """Return the mean loss, and among the outputs the nats of each target token, ``(targets,)``.
 
-        What the teacher is guessed from is the encoder's: its mean state, and that of ``</s>``.
+        What a term reads is the encoder's: its states, and that of ``</s>``.
         """
         base = unwrap_peft(self.model)
         states = base.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -237,5 +221,5 @@ class Denoiser(nn.Module):
         logits, targets = base.lm_head(found).float(), labels.flatten()[positions]
         losses = nn.functional.cross_entropy(logits, targets, reduction="none")
         rows = torch.arange(len(states), device=states.device)
-        last = states[rows, attention_mask.sum(1) - 1]
-        return losses.mean() + self.teacher(states, attention_mask, last, taught), losses
+        self.keep(states, states[rows, attention_mask.sum(1) - 1], attention_mask)
+        return language_loss(losses)

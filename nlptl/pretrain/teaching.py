@@ -1,5 +1,6 @@
 """A teacher's states of every piece of a corpus: computed once, kept on disk, read by row."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,22 @@ import numpy as np
 from tqdm import tqdm
 
 from nlptl.data.encoding import tokenizer_hash
+from nlptl.data.files import write_json
 from nlptl.models.identity import checkpoint_hash
-from nlptl.models.loading import load_with_head
+from nlptl.models.loading import load_with_head, save_pretrained
 from nlptl.pretrain.corpus import pieces_hash
+from nlptl.pretrain.objectives import Objective
+from nlptl.pretrain.pieces import Pieces
+from nlptl.pretrain.start import load_start
+from nlptl.pretrain.warm_start import set_words, taught_embeddings
+from nlptl.train.checkpoints import START
 from nlptl.train.features import body_states
 from nlptl.train.terminal import say
 
 #: Pieces that are held in memory at a time, and that give mean and deviation.
 CHUNK = 4096
+#: Beside a run's start: whether its word vectors are a teacher's.
+WORDS = "words.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,37 @@ class Taught:
     def __getitem__(self, index: int) -> Mapping[str, Any]:
         """The piece, and its states under ``teacher``."""
         return {**self.pieces[index], "teacher": self.states[index]}
+
+
+def learn_from(
+    teacher: str,
+    pieces: Pieces,
+    tokenizer: Any,
+    directory: Path,
+    accelerator: Any,
+    *,
+    new: tuple[Any, Objective] | None = None,
+) -> Pieces:
+    """Let a teacher read the training pieces, once, and put its states beside them.
+
+    Args:
+        teacher: Bundled name, directory or hub name.
+        pieces: What is trained on.
+        tokenizer: The model's.
+        directory: The run's; the states are kept in ``teacher/`` below it.
+        accelerator: Devices and processes.
+        new: A new model and its objective: its word vectors start from the teacher's states.
+
+    Returns:
+        The pieces, each with the teacher's states under ``teacher``.
+    """
+    table = pieces.tables["train"]
+    states = teacher_states(table, tokenizer, teacher, directory / "teacher", accelerator)
+    taught = Taught(table, states)
+    if new:
+        model, objective = new
+        teach_words(model, tokenizer, taught, directory, objective, accelerator)
+    return pieces.with_features(taught)
 
 
 def teacher_states(
@@ -93,3 +133,44 @@ def _compute(pieces: Any, tokenizer: Any, teacher: str, file: Path, accelerator:
     if kept is not None:
         kept.flush()
         partial.replace(file)
+
+
+def teach_words(
+    model: Any,
+    tokenizer: Any,
+    taught: Taught,
+    directory: Path,
+    objective: Objective,
+    accelerator: Any,
+) -> None:
+    """Start a new model's word vectors, in place (:func:`~nlptl.pretrain.warm_start.taught_embeddings`).
+
+    Once a run: they go into the start that the run keeps, and what goes on has read them there.
+
+    Args:
+        model: New; every process has a copy.
+        tokenizer: Its tokenizer.
+        taught: Training pieces and the teacher's states.
+        directory: The run's.
+        objective: Says which class the model is of.
+        accelerator: The main process computes.
+    """
+    start, draft = directory / START, directory / "models/draft"
+    done = (start / WORDS).exists()
+    accelerator.wait_for_everyone()  # all have looked before it appears
+    if done:
+        return
+    if accelerator.is_main_process:
+        say(f"word vectors: from the teacher's states of {len(taught.states):,} pieces")
+        ids = list(taught.pieces.with_format("numpy", columns=["input_ids"])["input_ids"])
+        new = load_start(directory, objective)
+        sizes = new.config.vocab_size, new.config.hidden_size
+        set_words(new, taught_embeddings(ids, taught.states, *sizes))
+        save_pretrained(new, tokenizer, draft)
+        for file in draft.glob("*.safetensors"):  # whole or not at all
+            file.replace(start / file.name)
+        shutil.rmtree(draft)
+        write_json(start / WORDS, {"teacher_pieces": len(taught.states)})
+    accelerator.wait_for_everyone()
+    words = load_start(directory, objective).get_input_embeddings().weight
+    model.get_input_embeddings().weight.data.copy_(words)

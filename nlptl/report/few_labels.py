@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from nlptl.data.sampling import subset
+from nlptl.modes.base import default_epochs
 from nlptl.report.curves import curve_sizes, curve_summary, sample_efficiency
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, together
-from nlptl.train.finetune import FinetuneArgs, default_epochs
+from nlptl.train.learner import FinetuneArgs
 
 
 def learning_curves(

@@ -33,7 +33,8 @@ from nlptl.stats.verdict import (
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
 from nlptl.study.cells import Outcome
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import FinetuneArgs, FineTuned
+from nlptl.train.learner import FinetuneArgs
+from nlptl.train.run import Run
 from nlptl.train.setup import new_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import muted, say
@@ -230,7 +231,7 @@ def score_transfer(
 
 def _train(runner: Runner, settings: FinetuneArgs, folder: Path) -> tuple[Outcome, Any]:
     """The first seed's outcome and its model; of LoRA the adapter goes into a folder before it is merged."""
-    runs: list[FineTuned] = []
+    runs: list[Run] = []
     cell = runner.run(settings, made=runs.append)
     model = runs[0].model
     if is_lora(model):

@@ -14,12 +14,12 @@ import torch
 from nlptl.cli.config import load_yaml, to_yaml
 from nlptl.errors import ConfigError, RunError, UserError, listed
 from nlptl.data.files import write_json
-from nlptl.train.finetune import FineTuned
+from nlptl.train.checkpoints import START
+from nlptl.train.run import Run
 from nlptl.stats.spread import has_failed, spread
 from nlptl.runs.card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
-from nlptl.pretrain.pretrain import START, Pretrained
 from nlptl.runs.record import result_record
 from nlptl.train.terminal import is_main_process, say
 
@@ -165,7 +165,7 @@ def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
     for number in range(config.seeds):
         seed = config.seed + number
         directory = _home(config, number)
-        if not left_to_do(directory):
+        if not is_unfinished(directory):
             continue
         if number and is_main_process():
             reserve_output_dir(_alone(config, seed, directory))
@@ -198,7 +198,7 @@ def is_finished(directory: Path) -> bool:
     return record.get("reload_difference") is not None
 
 
-def left_to_do(directory: Path) -> bool:
+def is_unfinished(directory: Path) -> bool:
     """Whether a run is unfinished; says so where it is not."""
     if is_finished(directory):
         say(f"{directory} is finished, nothing is left to do there.")
@@ -211,7 +211,7 @@ def _home(config: Any, number: int) -> Path:
 
 
 def save_run(
-    run: FineTuned | Pretrained, directory: Path, *, extra: Mapping[str, Any], accelerator: Any
+    run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator: Any
 ) -> None:
     """Write everything but ``checkpoints/``, then read ``model/`` back and compare what it computes.
 
@@ -220,7 +220,7 @@ def save_run(
     (:func:`is_finished`).
 
     Args:
-        run: From :func:`nlptl.train.finetune.finetune` or :func:`nlptl.pretrain.pretrain.pretrain`.
+        run: A finished one, of whatever was trained.
         directory: The run's directory.
         extra: More for ``result.json``: where the data came from, which flags were defaults.
         accelerator: Only the main process writes.
@@ -242,7 +242,7 @@ def save_run(
     accelerator.wait_for_everyone()
 
 
-def _save_model(run: FineTuned | Pretrained, directory: Path) -> float:
+def _save_model(run: Run, directory: Path) -> float:
     model = run.model.to("cpu").eval()
     before = _outputs(model, run)
     with quiet_transformers():
@@ -253,13 +253,13 @@ def _save_model(run: FineTuned | Pretrained, directory: Path) -> float:
             _compare(before, after, MERGED, what, run.compared)
             before = after
         save_pretrained(model, run.tokenizer, directory / "model")
-        again = run.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
+        again = run.task.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
     after, what = _outputs(again, run), f"Reloading {directory / 'model'}"
     return _compare(before, after, RELOADED, what, run.compared)
 
 
 @torch.no_grad()
-def _outputs(model: Any, run: FineTuned | Pretrained) -> Mapping[str, torch.Tensor]:
+def _outputs(model: Any, run: Run) -> Mapping[str, torch.Tensor]:
     return run.outputs(model)
 
 
@@ -273,17 +273,17 @@ def _compare(before: Mapping, after: Mapping, tolerance: float, what: str, name:
     return worst
 
 
-def scores(run: FineTuned | Pretrained, directory: Path) -> str:
+def scores(run: Run, directory: Path) -> str:
     """One paragraph for the terminal: what came out, and where it lies."""
     metrics = []
     for name, value in run.metrics.items():
         if not name.endswith("_se"):
             error = run.metrics.get(f"{name}_se")
             metrics.append(f"{name} {value:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
-    tested = "test" if "test" in run.n else "held_out"
+    tested = "test" if "test" in run.num_examples else "held_out"
     lines = "predictions.jsonl" if run.predictions is not None else "log.jsonl"
     return (
-        f"{tested.replace('_', ' ')} ({run.n[tested]} examples): {', '.join(metrics)}; trained in "
+        f"{tested.replace('_', ' ')} ({run.num_examples[tested]} examples): {', '.join(metrics)}; trained in "
         f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, {lines}, "
         f"config.yaml, README.md; model/ was read back and gives the same {run.compared}."
     )

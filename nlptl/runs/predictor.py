@@ -10,12 +10,13 @@ from typing import Any
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import quiet_datasets
+from nlptl.train.losses import Outputs
 from nlptl.train.predict import predict
 from nlptl.train.setup import new_accelerator
 from nlptl.errors import DataError, ModelError
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.models.one_token import last_block_for_one_token
-from nlptl.tasks.base import Task, inference_step
+from nlptl.tasks.base import Task
 from nlptl.tasks.question_answering import QuestionAnswering
 from nlptl.tasks.classification import TextClassification
 
@@ -101,9 +102,9 @@ class Predictor:
             self.task.collator(self.tokenizer),
             batch_size=self.batch_size,
         )
-        step, pooled = inference_step(self.task), self.task.pooled
-        with last_block_for_one_token(self.model) if pooled else nullcontext():
-            outputs, _ = predict(self.model, batches, step=step, accelerator=self.accelerator)
+        loss = Outputs(self.model, self.task).eval()
+        with last_block_for_one_token(self.model) if self.task.pooled else nullcontext():
+            outputs, _ = predict(loss, batches, accelerator=self.accelerator)
         for record in self.task.predictions(table, features, outputs):
             yield self.task.shown(record)
 

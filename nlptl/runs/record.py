@@ -1,72 +1,57 @@
-"""What ``result.json`` holds of a run: of a fine-tuning, and of a pretraining."""
+"""What ``result.json`` holds of a run."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nlptl.train.finetune import FineTuned
-from nlptl.pretrain.pretrain import Pretrained
+from nlptl.train.run import Run
 from nlptl.runs.versions import versions
 
 #: Learning rates kept in the record; of longer runs, evenly chosen ones.
 TRACE_POINTS = 2000
 
 
-def result_record(run: FineTuned | Pretrained) -> dict[str, Any]:
-    """What ``result.json`` holds of one run."""
-    return upstream_record(run) if isinstance(run, Pretrained) else fine_tuned_record(run)
-
-
-def fine_tuned_record(run: FineTuned) -> dict[str, Any]:
-    """What ``result.json`` holds of one fine-tuning."""
-    settings = dataclasses.asdict(run.settings)
-    mode = settings.pop("mode")
-    best = run.history[run.best] if run.history else {}
-    return {
+def result_record(run: Run) -> dict[str, Any]:
+    """Return what ``result.json`` holds of a run; parts that it does not have are left out."""
+    record = {
         "task": run.task.name,
-        "task_settings": dataclasses.asdict(run.task),  # type: ignore[call-overload]
-        "model": run.settings.model,
-        "mode": run.settings.mode.name,
+        "task_version": getattr(run.task, "version", 1),
+        "task_settings": dataclasses.asdict(run.task),
+        "loss": run.identity,
         "metrics": run.metrics,
-        "n": run.n,
-        "seed": run.settings.seed,
-        "labels": list(run.task.head.get("id2label", {}).values()),
-        "parameters": parameters(run.manifest, run.new),
-        "selection": {
-            "split": "validation",
-            "metric": run.task.selection,
-            "best_epoch": best.get("epoch"),
-            "score": best.get(f"validation_{run.task.selection}"),
-        },
+        "n": run.num_examples,
         "timing": run.timing,
         "cache": run.cache,
         "training_flops": run.flops,
         "peak_memory_mb": run.peak_memory,
         "padding_share": round(run.padding, 4),
-        "settings": {**settings, "lora": mode if mode["kind"] == "lora" else None},
-        "texts_cut": run.cut,
+        "settings": run.settings,
+        "seed": run.settings["seed"],
+        "truncated": run.truncated,
         "notices": run.notices,
         "history": run.history,
         "learning_rates": learning_rates(run.lr_history),
         "versions": versions(),
     }
+    if run.manifest is not None:
+        record["parameters"] = parameters(run.manifest, run.newly_initialized)
+    if run.args is not None:
+        record |= {"model": run.args.model, "mode": run.args.mode.name}
+        record["labels"] = list(run.task.head.get("id2label", {}).values())
+    if run.best is not None:
+        record["selection"] = selection(run)
+    return record
 
 
-def upstream_record(run: Pretrained) -> dict[str, Any]:
-    """What ``result.json`` holds of one pretraining; the recipe adds task, model, mode and parameters."""
+def selection(run: Run) -> dict[str, Any]:
+    """Say which epoch was kept, and by what."""
+    best = run.history[run.best or 0] if run.history else {}
+    metric = run.task.selection
     return {
-        "task_settings": dataclasses.asdict(run.objective),  # type: ignore[call-overload]
-        "metrics": run.metrics,
-        "n": run.n,
-        "timing": run.timing,
-        "training_flops": run.flops,
-        "peak_memory_mb": run.peak_memory,
-        "padding_share": round(run.state.padding, 4),
-        "settings": run.settings,
-        "notices": [],
-        "history": run.history,
-        "learning_rates": learning_rates(run.state.lr_history),
-        "versions": versions(),
+        "split": "validation",
+        "metric": metric,
+        "best_epoch": best.get("epoch"),
+        "score": best.get(f"validation_{metric}"),
     }
 
 

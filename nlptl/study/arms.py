@@ -14,13 +14,15 @@ from nlptl.errors import Diverged
 from nlptl.models import identity
 from nlptl.models.adapters import merge_adapter
 from nlptl.models.loading import load_config
-from nlptl.modes.base import default_learning_rate, parse_mode
+from nlptl.modes.base import default_epochs, default_learning_rate, parse_mode
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.study import cells
 from nlptl.study.cells import Outcome
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import FinetuneArgs, FineTuned, default_epochs, finetune
+from nlptl.train.finetune import finetune
+from nlptl.train.learner import FinetuneArgs
+from nlptl.train.run import Run
 from nlptl.train.setup import start_accelerator
 from nlptl.train.terminal import muted, say
 
@@ -95,7 +97,7 @@ class Runner:
         checkpoint: Callable[[], str] | None = None,
         start: str | None = None,
         texts: Sequence[str] | None = None,
-        made: Callable[[FineTuned], None] | None = None,
+        made: Callable[[Run], None] | None = None,
     ) -> Outcome:
         """One fine-tuning.
 

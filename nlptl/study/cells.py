@@ -12,8 +12,9 @@ from typing import Any
 
 from nlptl.data.files import write_whole
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import FinetuneArgs, FineTuned
 from nlptl.train.hooks import known_error
+from nlptl.train.learner import FinetuneArgs
+from nlptl.train.run import Run
 from nlptl.train.stem_cache.directory import root
 
 #: FinetuneArgs that change nothing about the numbers, or stand in the key in another form.
@@ -75,12 +76,12 @@ class Outcome:
         return self.validation[self.best]
 
 
-def cell_of(run: FineTuned) -> Outcome:
+def cell_of(run: Run) -> Outcome:
     """The outcome of a fine-tuning."""
     name = f"validation_{run.task.selection}"
     return Outcome(
-        seed=run.settings.seed,
-        learning_rate=run.settings.learning_rate,
+        seed=run.args.seed,
+        learning_rate=run.args.learning_rate,
         scores=tuple(run.task.example_scores(run.predictions)),
         validation=validation_scores(run.task, run.history),
         best=run.best,

@@ -14,7 +14,7 @@ from nlptl.errors import Problems
 from nlptl.runs.directory import check_directory, check_unchanged, reserve_output_dir
 from nlptl.study.arms import Arm, Runner, run_arm
 from nlptl.tasks.base import Task
-from nlptl.train.finetune import FinetuneArgs
+from nlptl.train.learner import FinetuneArgs
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import is_main_process, say
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from nlptl.records import Batch, Collate, Step, StepOutput
+from nlptl.records import Collate
 
 
 @dataclass(frozen=True)
@@ -142,24 +141,3 @@ class Task(Protocol):
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Metrics, each with its standard error under ``<name>_se``."""
         ...
-
-
-def supervised_step(task: Task) -> Step:
-    """The Step that trains a model on a task's own loss."""
-
-    def step(model: nn.Module, batch: Batch) -> StepOutput:
-        outputs = task.outputs(model, batch.inputs)
-        loss, size = task.loss(outputs, batch.inputs)
-        return StepOutput(loss, size, outputs)
-
-    return step
-
-
-def inference_step(task: Task) -> Step:
-    """The Step that only predicts; the batches need no labels, and the loss is 0."""
-
-    def step(model: nn.Module, batch: Batch) -> StepOutput:
-        outputs = task.outputs(model, batch.inputs)
-        return StepOutput(torch.zeros(()), len(batch.indices), outputs)
-
-    return step

@@ -8,21 +8,47 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-from nlptl.errors import ConfigError, RunError
-from nlptl.records import FitState, Sums
+from nlptl.errors import ConfigError, RunError, listed
+from nlptl.records import FitState, Hook, Sums
 
-POSITION = (
-    *("step", "epoch", "batch", "examples", "examples_before"),
-    *("loss", "lr_history", "stopped"),
-)
+#: A pretrained model as it was before its first step, in a run's directory; what ``--resume`` builds on.
+START = "models/step-0000000"
+POSITION = ("step", "epoch", "batch", "examples", "loss", "lr_history", "stopped")
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A hook with a memory that a checkpoint must hold."""
+
+    def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What to write: JSON-able values, and tensors."""
+        ...
+
+    def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take back what :meth:`memory` gave."""
+        ...
+
+
+def named_memories(hooks: Sequence[Hook]) -> dict[str, Resumable]:
+    """Name every hook that has a memory: by its class, numbered where there are several of one class."""
+    named: dict[str, Resumable] = {}
+    for hook in hooks:
+        if isinstance(hook, Resumable):
+            name, number = type(hook).__name__, 1
+            while name in named:
+                number += 1
+                name = f"{type(hook).__name__}-{number}"
+            named[name] = hook
+    return named
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -51,15 +77,22 @@ def load_trainable_state(model: nn.Module, tensors: dict[str, torch.Tensor]) -> 
             own[name].copy_(tensor)
 
 
-def save(directory: Path, *, state: FitState, accelerator: Any, schedule: Any, extra: dict) -> Path:
+def save(
+    directory: Path,
+    *,
+    state: FitState,
+    accelerator: Any,
+    schedules: Sequence[Any],
+    memories: Mapping[str, Resumable],
+) -> Path:
     """Write one checkpoint below ``directory`` and drop all but the newest two.
 
     Args:
         directory: The run's ``checkpoints/``.
-        state: Position in the run; ``state.model`` and ``state.optimizer`` are written too.
+        state: Position in the run; ``state.model`` and ``state.optimizers`` are written too.
         accelerator: Every process must call; each writes its own random state.
-        schedule: Its ``state_dict`` goes into the JSON.
-        extra: JSON-able record of the hooks, with tensors under ``"tensors"``.
+        schedules: One an optimizer; their ``state_dict`` goes into the JSON.
+        memories: Hooks to write, from :func:`named_memories`.
 
     Returns:
         The checkpoint's path.
@@ -74,12 +107,16 @@ def save(directory: Path, *, state: FitState, accelerator: Any, schedule: Any, e
     if accelerator.is_main_process:
         model = accelerator.unwrap_model(state.model)
         save_file(trainable_state(model), partial / "weights.safetensors")
-        save_file(_optimizer_state(model, state.optimizer), partial / "optimizer.safetensors")
-        if extra.get("tensors"):
-            save_file(extra["tensors"], partial / "hooks.safetensors")
+        save_file(_optimizer_state(model, state.optimizers), partial / "optimizer.safetensors")
+        kept = {name: hook.memory() for name, hook in memories.items()}
+        tensors = {f"{name}:{k}": t for name, (_, own) in kept.items() for k, t in own.items()}
+        if tensors:
+            save_file(tensors, partial / "hooks.safetensors")
         record: dict[str, Any] = {key: getattr(state, key) for key in POSITION}
-        record["sums"] = {**vars(state.sums), "loss": float(state.sums.loss)}
-        record |= {"schedule": _jsonable(schedule.state_dict()), "hooks": extra.get("json", {})}
+        terms = {name: float(value) for name, value in state.sums.terms.items()}
+        record["sums"] = {**vars(state.sums), "loss": float(state.sums.loss), "terms": terms}
+        record["schedules"] = [_jsonable(schedule.state_dict()) for schedule in schedules]
+        record["hooks"] = {name: values for name, (values, _) in kept.items()}
         record["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler else None
         record["seconds"] = {"training": state.clock.training, "scoring": state.clock.scoring}
         record["launch"] = _launch(accelerator)
@@ -107,42 +144,68 @@ def newest(directory: Path) -> Path | None:
     return None
 
 
-def restore(path: Path, *, state: FitState, accelerator: Any, schedule: Any) -> dict[str, Any]:
-    """Load a checkpoint into the model, optimizer, schedule and random generators, in place.
+def restore(
+    path: Path,
+    *,
+    state: FitState,
+    accelerator: Any,
+    schedules: Sequence[Any],
+    memories: Mapping[str, Resumable],
+) -> None:
+    """Load a checkpoint into model, optimizers, schedules, hooks and random generators, in place.
 
     Args:
         path: From :func:`newest`.
         state: A fresh state; its position is set.
         accelerator: As for :func:`save`.
-        schedule: A fresh schedule.
-
-    Returns:
-        The hooks' record, as given to :func:`save`.
+        schedules: Fresh ones.
+        memories: Fresh hooks, as for :func:`save`.
 
     Raises:
-        ConfigError: If it was written by another number of processes or in another precision.
+        ConfigError: If it was written by another number of processes, in another precision, with other hooks
+            or by an older version.
         RunError: If it was written by another mode or model.
     """
     record = json.loads((path / "state.json").read_text())
+    _check_form(path, record, memories)
     _check_launch(path, record, accelerator)
     model = accelerator.unwrap_model(state.model)
     load_trainable_state(model, load_file(path / "weights.safetensors"))
-    _load_optimizer_state(model, state.optimizer, load_file(path / "optimizer.safetensors"))
+    _load_optimizer_state(model, state.optimizers, load_file(path / "optimizer.safetensors"))
     for key in POSITION:
-        setattr(state, key, record.get(key, getattr(state, key)))  # older versions knew fewer
-    if "seconds" in record:
-        state.clock.add(**record["seconds"])
-    else:  # of an older version: the speed is that of what follows
-        state.examples_before = state.examples
+        setattr(state, key, record[key])
+    state.clock.add(**record["seconds"])
     state.sums = Sums(**record["sums"])
-    schedule.load_state_dict({**schedule.state_dict(), **record["schedule"]})
-    for group, rate in zip(state.optimizer.param_groups, schedule.get_last_lr(), strict=True):
-        group["lr"] = rate
+    for schedule, kept in zip(schedules, record["schedules"], strict=True):
+        schedule.load_state_dict({**schedule.state_dict(), **kept})
+        rates = schedule.get_last_lr()
+        for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
     if accelerator.scaler and record.get("scaler"):  # fp16's scale of the loss
         accelerator.scaler.load_state_dict(record["scaler"])
+    file = path / "hooks.safetensors"
+    tensors = load_file(file) if file.exists() else {}
+    for name, hook in memories.items():
+        own = {
+            k.removeprefix(f"{name}:"): t for k, t in tensors.items() if k.startswith(f"{name}:")
+        }
+        hook.remember(record["hooks"][name], own)
     _load_random_state(load_file(_own_random(path, accelerator)))
-    hooks = path / "hooks.safetensors"
-    return {"json": record["hooks"], "tensors": load_file(hooks) if hooks.exists() else {}}
+
+
+def _check_form(path: Path, record: Mapping[str, Any], memories: Mapping[str, Resumable]) -> None:
+    """Make sure that a checkpoint is of this version and holds the memory of every hook of now."""
+    if "schedules" not in record or "launch" not in record:
+        raise ConfigError(
+            f"--resume: {path} was written by an older version of nlptl, which kept other things. Begin "
+            "again in another --output-dir."
+        )
+    if set(record["hooks"]) != set(memories):
+        raise ConfigError(
+            f"--resume: {path} holds the memory of the hooks {listed(sorted(record['hooks'])) or 'none'}; now "
+            f"there are {listed(sorted(memories)) or 'none'}. Give the same hooks, or begin again in another "
+            "--output-dir."
+        )
 
 
 def _own_random(path: Path, accelerator: Any) -> Path:
@@ -158,21 +221,14 @@ def _launch(accelerator: Any) -> dict[str, Any]:
 
 def _check_launch(path: Path, record: dict, accelerator: Any) -> None:
     """Random states and what is drawn depend on the rank, all numbers on the precision."""
-    now = _launch(accelerator)
-    then = record.get("launch")
-    if then is None:  # of an older version, which left a random state a process and no other trace
-        if not _own_random(path, accelerator).exists():
-            raise ConfigError(
-                f"--resume: {path} was written by fewer processes than the {now['processes']} of now. "
-                "Resume with the same number, or begin anew in another --output-dir."
-            )
-    elif then != now:
+    now, then = _launch(accelerator), record["launch"]
+    if then != now:
         count = then["processes"]
         start = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
         raise ConfigError(
             f"--resume: {path} was written by {_launched(then)}; now it is {_launched(now)}, with which the "
             "run cannot go on exactly. Launch it as before (ACCELERATE_MIXED_PRECISION="
-            f"{then['mixed_precision']} {start} recipes/… --resume), or begin anew in another --output-dir."
+            f"{then['mixed_precision']} {start} recipes/… --resume), or begin again in another --output-dir."
         )
 
 
@@ -185,21 +241,28 @@ def _jsonable(record: dict) -> dict:
     return {key: value for key, value in record.items() if key != "lr_lambdas"}
 
 
-def _optimizer_state(model: nn.Module, optimizer: Any) -> dict[str, torch.Tensor]:
+def _optimizer_state(model: nn.Module, optimizers: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Moments by name; a parameter belongs to one optimizer only."""
     names = {id(p): name for name, p in model.named_parameters()}
     tensors = {}
-    for parameter, moments in optimizer.state.items():
-        for key, value in moments.items():
-            tensors[f"{key}:{names[id(parameter)]}"] = torch.as_tensor(value).detach().cpu()
+    for optimizer in optimizers.values():
+        for parameter, moments in optimizer.state.items():
+            for key, value in moments.items():
+                tensors[f"{key}:{names[id(parameter)]}"] = torch.as_tensor(value).detach().cpu()
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
-def _load_optimizer_state(model: nn.Module, optimizer: Any, tensors: dict) -> None:
-    parameters = dict(model.named_parameters())
-    inner = getattr(optimizer, "optimizer", optimizer)
+def _load_optimizer_state(
+    model: nn.Module, optimizers: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    parameters, owner = dict(model.named_parameters()), {}
+    for optimizer in optimizers.values():
+        inner = getattr(optimizer, "optimizer", optimizer)
+        owner |= {id(p): inner for group in inner.param_groups for p in group["params"]}
     for name, tensor in tensors.items():
         key, _, parameter_name = name.partition(":")
         parameter = parameters[parameter_name]
+        inner = owner[id(parameter)]
         # `step` stays where the optimizer puts it, on the CPU unless it is fused; moments live beside theirs.
         fused = inner.defaults.get("fused") and parameter.is_cuda
         device = "cpu" if key == "step" and not fused else parameter.device

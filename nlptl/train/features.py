@@ -12,7 +12,7 @@ from nlptl.data.encoding import encode_texts
 from nlptl.data.padding import pad, real_tokens
 from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_with_head, longest_input
-from nlptl.records import Batch, Step, StepOutput
+from nlptl.train.losses import Loss
 from nlptl.train.predict import predict
 
 Pool = Literal["mean", "token"]
@@ -90,22 +90,35 @@ def body_states(
         batch_size=batch_size,
         process=(accelerator.process_index, accelerator.num_processes),
     )
-    step = _pooling(check_family(model.config.model_type).pooled if pool == "token" else "mean")
-    outputs, _ = predict(body, batches, step=step, accelerator=accelerator)
+    which = check_family(model.config.model_type).pooled if pool == "token" else "mean"
+    loss = LayerStates(body, which).train(body.training)
+    outputs, _ = predict(loss, batches, accelerator=accelerator)
     return np.stack(outputs["states"])
 
 
-def _pooling(which: str) -> Step:
-    """A Step whose outputs are one state a text for each layer: the mean, the first token's, or the last's."""
+class LayerStates(Loss):
+    """No loss at all: one state a text for each layer.
 
-    def step(model: nn.Module, batch: Batch) -> StepOutput:
-        layers = model(**batch.inputs, output_hidden_states=True).hidden_states
-        real = batch.inputs["attention_mask"].unsqueeze(-1)
+    Args:
+        body: An encoder.
+        which: ``mean``, ``first`` or ``last`` token.
+    """
+
+    def __init__(self, body: nn.Module, which: str) -> None:
+        super().__init__(body)
+        self.which = which
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Any]:
+        """Return the states under ``outputs``, ``(batch, layers, width)``."""
+        found = self.model(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
+        )
+        real = attention_mask.unsqueeze(-1)
         rows, last = torch.arange(len(real)), real.sum(1).squeeze(-1) - 1
-        if which == "mean":
-            found = [(states * real).sum(1) / real.sum(1) for states in layers]
+        if self.which == "mean":
+            each = [(states * real).sum(1) / real.sum(1) for states in found.hidden_states]
         else:
-            found = [states[rows, last if which == "last" else 0 * last] for states in layers]
-        return StepOutput(torch.zeros(()), len(batch.indices), {"states": torch.stack(found, 1)})
-
-    return step
+            at = last if self.which == "last" else 0 * last
+            each = [states[rows, at] for states in found.hidden_states]
+        states = torch.stack(each, 1)
+        return {"loss": torch.zeros(()), "size": len(real), "outputs": {"states": states}}

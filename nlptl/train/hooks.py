@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor
 
@@ -84,23 +84,11 @@ class Trackers(Quiet):
         """Log every ``every`` steps."""
         if state.step % self.every == 0 or state.step == state.total_steps:
             values = {"train/loss": state.loss, "train/learning_rate": state.learning_rate}
+            values |= {f"train/{name}": value for name, value in state.terms.items()}
             if state.grad_norm is not None:
                 values["train/grad_norm"] = float(state.grad_norm)
             self.accelerator.log(values, step=state.step)
         return False
-
-
-@runtime_checkable
-class Resumable(Protocol):
-    """A hook with a memory that a checkpoint must hold."""
-
-    def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What to write: JSON-able values, and tensors."""
-        ...
-
-    def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Take back what :meth:`memory` gave."""
-        ...
 
 
 def known_error(line: Mapping[str, float], name: str) -> float:
@@ -152,6 +140,7 @@ class KeepBest(Quiet):
         figures = dict(self.score(state.model))
         epoch = round(state.step / state.steps_per_epoch, 3)
         line = {"epoch": epoch, "step": state.step, "train_loss": state.loss}
+        line |= {f"train_{name}": value for name, value in state.terms.items()}
         self.history.append({**line, **{f"validation_{k}": v for k, v in figures.items()}})
         name = f"validation_{self.metric}"
         scores = [line[name] for line in self.history]
@@ -188,8 +177,8 @@ class SaveCheckpoints(Quiet):
     Args:
         directory: The run's ``checkpoints/``.
         accelerator: Devices and processes.
-        schedule: Learning-rate schedule.
-        keeper: The hook with a memory, if there is one.
+        schedules: Learning-rate schedules, one an optimizer.
+        memories: The hooks that have a memory, by name (:func:`nlptl.train.checkpoints.named_memories`).
         every: Steps between checkpoints; None for the ends of epochs.
     """
 
@@ -197,13 +186,13 @@ class SaveCheckpoints(Quiet):
         self,
         directory: Path,
         accelerator: Any,
-        schedule: Any,
+        schedules: Sequence[Any],
         *,
-        keeper: Resumable | None = None,
+        memories: Mapping[str, checkpoints.Resumable],
         every: int | None = None,
     ) -> None:
-        self.directory, self.accelerator, self.schedule = directory, accelerator, schedule
-        self.keeper, self.every = keeper, every
+        self.directory, self.accelerator, self.schedules = directory, accelerator, schedules
+        self.memories, self.every = memories, every
 
     def on_step(self, state: FitState) -> bool:
         """Write, if it is time; after the last step too, where the saving still lies ahead."""
@@ -220,13 +209,12 @@ class SaveCheckpoints(Quiet):
 
     def write(self, state: FitState) -> None:
         """Write a checkpoint now."""
-        values, tensors = self.keeper.memory() if self.keeper else ({}, {})
         checkpoints.save(
             self.directory,
             state=state,
             accelerator=self.accelerator,
-            schedule=self.schedule,
-            extra={"json": values, "tensors": tensors},
+            schedules=self.schedules,
+            memories=self.memories,
         )
 
 
@@ -283,17 +271,10 @@ class EvaluateEvery(Quiet):
             self.write(state)
         return False
 
-    def write(self, state: FitState, *, start_share: float | None = None) -> None:
-        """Score now and append the line.
-
-        Args:
-            state: Where training stands.
-            start_share: Given after training, when so much of the start was mixed into the model.
-        """
+    def write(self, state: FitState) -> None:
+        """Score now and append the line."""
         train: dict[str, Any] = {}
-        if start_share is not None:
-            train = {"start_share": start_share}
-        elif state.step:
+        if state.step:
             rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
             train = {"train_loss": state.loss, "tokens_per_second": round(rate * self.tokens_each)}
         with state.clock.scores():

@@ -1,7 +1,7 @@
 """The training loop. There is one, and it knows neither tasks, nor modes, nor devices."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlptl.errors import Diverged
-from nlptl.records import Batches, FitState, Hook, Step
+from nlptl.errors import Diverged, RunError, listed
+from nlptl.records import Batch, Batches, FitState, Hook
 
 #: Losses are summed, divided by this, and scaled to a mean when the whole step's size is known.
 #: A power of two, so that it changes no bit in float32; it keeps fp16's loss scale where it is.
@@ -22,12 +22,11 @@ READ_EVERY = 10
 
 
 def fit(
-    model: nn.Module,
+    loss: nn.Module,
     batches: Batches,
     *,
-    step: Step,
-    optimizer: Any,
-    schedule: Any,
+    optimizers: Mapping[str, Any],
+    schedules: Sequence[Any],
     accelerator: Any,
     steps: int,
     gradient_accumulation_steps: int = 1,
@@ -35,78 +34,83 @@ def fit(
     hooks: Sequence[Hook] = (),
     state: FitState | None = None,
 ) -> FitState:
-    """Train ``model`` for ``steps`` optimizer steps.
+    """Train for ``steps`` optimizer steps.
 
     The loop, with every point where something is attached::
 
         hook.on_start
         while steps are left:
             for each window of `gradient_accumulation_steps` batches of the epoch:
-                for each batch:  loss, size = step(model, batch);  backward(loss * size)
+                for each batch:  found = loss(**batch.inputs);  backward(found.loss * found.size)
                 gradients /= total size over the window and over all processes
-                clip;  optimizer.step;  schedule.step        # one step
-                hook.on_step                                  # may ask to stop
-            hook.on_epoch                                     # may ask to stop
+                clip;  optimizers[batch.turn].step;  schedules.step      # one step
+                hook.on_step                                             # may ask to stop
+            hook.on_epoch                                                # may ask to stop
         hook.on_end
 
     Gradients are divided by the summed sizes, so accumulating k batches equals one batch k times as
     large, with a ragged end and with uneven processes too.
 
     Args:
-        model: As returned by ``accelerator.prepare``.
+        loss: A :class:`nlptl.train.losses.Loss`, as returned by ``accelerator.prepare``.
         batches: What is seen; its order depends on the epoch's number alone.
-        step: Computes loss and size.
-        optimizer: As returned by ``accelerator.prepare``.
-        schedule: Stepped once a step; not prepared.
+        optimizers: Turn of a batch to the optimizer that steps after it, as returned by
+            ``accelerator.prepare``.
+        schedules: One an optimizer, each stepped once a step; not prepared.
         accelerator: Device, processes and precision.
         steps: Optimizer steps in all.
         gradient_accumulation_steps: Batches a step.
         max_grad_norm: Gradient clipping by global norm; None for none.
         hooks: Observers.
-        state: Where to go on from (:func:`nlptl.train.checkpoints.restore`); None starts anew.
+        state: Where to go on from (:func:`nlptl.train.checkpoints.restore`); None starts at the beginning.
 
     Returns:
         The final state.
 
     Raises:
         Diverged: If the loss is not finite.
+        RunError: If the batches of one step belong to several turns, or to one that has no optimizer.
     """
     per_epoch = math.ceil(len(batches) / gradient_accumulation_steps)
     if state is None:
-        state = FitState(model, optimizer, steps, per_epoch)
+        state = FitState(loss, dict(optimizers), steps, per_epoch)
     alone = gradient_accumulation_steps == 1 and accelerator.num_processes == 1
-    model.train()  # all of it: a wrapper's own flag says nothing of what it wraps
+    loss.train()  # all of it: a wrapper's own flag says nothing of what it wraps
     for hook in hooks:
         hook.on_start(state)
     stop = False  # asked for in the midst of an epoch; state.stopped is a decision that a checkpoint keeps
     while state.step < steps and not (stop or state.stopped):
         stream = batches.epoch(state.epoch, start=state.batch)
         while state.step < steps and (window := list(islice(stream, gradient_accumulation_steps))):
-            if not model.training:
-                model.train()
+            if not loss.training:
+                loss.train()
+            optimizer = optimizers[_turn(window, optimizers)]
             sizes = []
             for position, batch in enumerate(window):
                 last = position == len(window) - 1
-                with nullcontext() if last else accelerator.no_sync(model):
+                with nullcontext() if last else accelerator.no_sync(loss):
                     with accelerator.autocast():
-                        result = step(model, batch.to(accelerator.device))
-                    size = result.size if batch.indices else 0.0
+                        found = loss(**batch.to(accelerator.device).inputs)
+                    size = found["size"] if batch.indices else 0.0
                     # Where a batch is the whole step its loss is a mean already: nothing to scale.
-                    accelerator.backward(result.loss * (1.0 if alone else size / LOSS_UNIT))
-                state.sums.add(result.loss, size, batch.padding)
+                    accelerator.backward(found["loss"] * (1.0 if alone else size / LOSS_UNIT))
+                state.sums.add(found["loss"], size, batch.padding, found["terms"])
                 sizes.append(size)
                 state.examples += batch.size
             if not alone:
                 total = _over_processes(accelerator, sum(sizes))
                 _scale_gradients(optimizer, accelerator.num_processes * LOSS_UNIT, total)
             if max_grad_norm is not None:
-                state.grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
+                clipped = _stepped(loss, optimizer, alone=len(optimizers) == 1)
+                state.grad_norm = accelerator.clip_grad_norm_(clipped, max_grad_norm)
             state.learning_rate = optimizer.param_groups[0]["lr"]
             state.lr_history.append(state.learning_rate)
             optimizer.step()
-            optimizer.zero_grad()
+            for each in optimizers.values():  # another turn's parameters may have gradients too
+                each.zero_grad()
             if not accelerator.optimizer_step_was_skipped:
-                schedule.step()
+                for schedule in schedules:
+                    schedule.step()
             state.step += 1
             state.batch += len(window)
             ended = state.batch >= len(batches)
@@ -123,6 +127,24 @@ def fit(
     for hook in hooks:
         hook.on_end(state)
     return state
+
+
+def _turn(window: Sequence[Batch], optimizers: Mapping[str, Any]) -> str:
+    turns = {batch.turn for batch in window}
+    if len(turns) > 1 or not turns <= set(optimizers):
+        raise RunError(
+            f"The batches of one step belong to the turns {listed(sorted(turns))}; expected one of "
+            f"{listed(list(optimizers))} in all of them. Loss.turns() names the turns, Batch.turn a batch's."
+        )
+    return turns.pop()
+
+
+def _stepped(loss: nn.Module, optimizer: Any, *, alone: bool) -> Any:
+    """Parameters that an optimizer steps, in the order of the module's."""
+    if alone:
+        return loss.parameters()
+    own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return [p for p in loss.parameters() if id(p) in own]
 
 
 def _scale_gradients(optimizer: Any, factor: float, total: float | torch.Tensor) -> None:
@@ -151,7 +173,11 @@ def _read_loss(state: FitState, accelerator: Any) -> None:
     if not size:  # no example since the last reading had anything to predict
         return
     state.loss = float(_over_processes(accelerator, float(sums.loss))) / size
-    sums.loss = sums.size = 0.0
+    state.terms = {
+        name: float(_over_processes(accelerator, float(value))) / size
+        for name, value in sums.terms.items()
+    }
+    sums.loss, sums.size, sums.terms = 0.0, 0.0, {}
     if not math.isfinite(state.loss):
         raise Diverged(
             f"The loss became {state.loss} by step {state.step}. Lower --learning-rate, or, with "

@@ -1,5 +1,7 @@
 """AdamW groups from what is trainable, and learning-rate schedules counted in optimizer steps."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -34,6 +36,7 @@ def make_optimizer(
     weight_decay: float,
     betas: tuple[float, float],
     name: str = "adamw",
+    only: Sequence[nn.Parameter] | None = None,
 ) -> torch.optim.Optimizer:
     """Build an optimizer over the trainable parameters.
 
@@ -47,11 +50,17 @@ def make_optimizer(
         weight_decay: For the parameters named by :func:`decayed`; the others get none.
         betas: Decay of AdamW's moment estimates.
         name: A key of :data:`OPTIMIZERS`.
+        only: Parameters to take; None takes all that train.
 
     Raises:
         RunError: If nothing is trainable.
     """
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    own = None if only is None else {id(p) for p in only}
+    trainable = {
+        name: p
+        for name, p in model.named_parameters()
+        if p.requires_grad and (own is None or id(p) in own)
+    }
     if not trainable:
         raise RunError("The model has no trainable parameter, so there is nothing to optimize.")
     with_decay = decayed(model)

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from nlptl.records import Batches, Step
+from nlptl.records import Batches
 from nlptl.train.processes import gather
 
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, batches: Batches, *, step: Step, accelerator: Any
+    loss: nn.Module, batches: Batches, *, accelerator: Any
 ) -> tuple[dict[str, list[np.ndarray]], float]:
     """Run a model over batches in eval mode.
 
@@ -20,27 +20,27 @@ def predict(
     metric over 7 examples is the same on one process and on two.
 
     Args:
-        model: Prepared or not; its training flag is left as it was.
+        loss: A :class:`nlptl.train.losses.Loss`, prepared or not; its training flag is left as it was. Its
+            losses are averaged over sizes.
         batches: Without a shuffle seed.
-        step: As in training; its loss is averaged over sizes.
         accelerator: Device, processes, precision.
 
     Returns:
         Output name to one array a feature, in the order of the features; and the mean loss.
     """
-    was_training = model.training
-    model.eval()
+    was_training = loss.training
+    loss.eval()
     rows: dict[int, dict[str, np.ndarray]] = {}
     losses: list[tuple[float, float]] = []
     for batch in batches.epoch(0):
         with accelerator.autocast():
-            result = step(model, batch.to(accelerator.device))
-        outputs = {name: value.float().cpu().numpy() for name, value in result.outputs.items()}
+            found = loss(**batch.to(accelerator.device).inputs)
+        outputs = {name: value.float().cpu().numpy() for name, value in found["outputs"].items()}
         for position, index in enumerate(batch.indices):
             rows[index] = {name: value[position] for name, value in outputs.items()}
         if batch.indices:
-            losses.append((float(result.loss) * result.size, result.size))
-    model.train(was_training)
+            losses.append((float(found["loss"]) * found["size"], found["size"]))
+    loss.train(was_training)
     rows = dict(gather(list(rows.items()), accelerator))
     losses = gather(losses, accelerator)
     total, size = np.asarray(losses).sum(axis=0)

@@ -1,9 +1,9 @@
 """What a run needs before the loop: processes, seeds, optimizer, schedule, and where to go on from."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlptl.records import Batches, Clock, FitState, Hook, Step
+from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
+from nlptl.train.hooks import SaveCheckpoints
 from nlptl.train.loop import fit
+from nlptl.train.losses import Loss
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
 from nlptl.train.threads import use_cores
 
@@ -22,35 +24,40 @@ from nlptl.train.threads import use_cores
 LONGEST_WAIT = timedelta(hours=12)
 
 
-def new_accelerator(**settings: Any) -> Any:
-    """Accelerate with the settings of ``accelerate launch``, for any number of processes.
+def new_accelerator(*, kwargs_handlers: Sequence[Any] = (), **options: Any) -> Any:
+    """Start Accelerate with the settings of ``accelerate launch``, for any number of processes.
 
     Args:
-        settings: More arguments of :class:`accelerate.Accelerator`.
+        kwargs_handlers: More of Accelerate's, such as ``DistributedDataParallelKwargs``; one of a kind that
+            nlptl sets itself goes before it.
+        options: More arguments of :class:`accelerate.Accelerator`.
     """
     from accelerate import Accelerator, InitProcessGroupKwargs
 
     use_cores()
-    # One process tokenizes or reads a teacher for all, which may take longer than the usual ten minutes.
-    patient = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+    handlers = list(kwargs_handlers)
+    if not any(isinstance(handler, InitProcessGroupKwargs) for handler in handlers):
+        # One process tokenizes or reads a teacher for all, which may take longer than the usual ten minutes.
+        handlers.append(InitProcessGroupKwargs(timeout=LONGEST_WAIT))
     # Without `cpu`, each of several torchrun processes on CPUs would train alone, unsynchronised.
     return Accelerator(
-        cpu=not torch.accelerator.is_available(), kwargs_handlers=[patient], **settings
+        **{"cpu": not torch.accelerator.is_available(), "kwargs_handlers": handlers, **options}
     )
 
 
-def start_accelerator(*, tracker: str | None, output_dir: Path, seed: int) -> Any:
+def start_accelerator(*, tracker: str | None, output_dir: Path, seed: int, **options: Any) -> Any:
     """Start Accelerate with the settings of ``accelerate launch``, and seed everything.
 
     Args:
         tracker: Name of a tracker, or None.
         output_dir: Where a tracker that writes files writes them.
         seed: The same on every process: the head must start equal everywhere.
+        options: More arguments of :func:`new_accelerator`.
     """
     from accelerate.utils import set_seed
 
     accelerator = new_accelerator(
-        log_with=tracker, project_dir=str(output_dir) if tracker else None
+        log_with=tracker, project_dir=str(output_dir) if tracker else None, **options
     )
     if tracker:
         accelerator.init_trackers(output_dir.name)
@@ -66,7 +73,7 @@ def seed_dropout(accelerator: Any, seed: int) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainArgs:
     """How long to train, and how.
 
     Attributes:
@@ -81,6 +88,8 @@ class Plan:
         optimizer: ``adamw`` or ``adafactor``.
         compile: Whether the model is compiled, for batches of any shape.
         gradient_checkpointing: Whether activations are computed twice instead of kept.
+        groups: Parameter groups with a rate of their own, as a mode gives them
+            (:func:`nlptl.train.optimizer.make_optimizer`); None for one rate.
     """
 
     steps: int
@@ -94,6 +103,7 @@ class Plan:
     optimizer: str = "adamw"
     compile: bool = False
     gradient_checkpointing: bool = False
+    groups: Sequence[Mapping[str, Any]] | None = None
 
 
 def _checkpoint_activations(model: nn.Module) -> None:
@@ -108,26 +118,25 @@ def steps_for(epochs: float, batches: int, gradient_accumulation_steps: int) -> 
 
 
 def train(
-    model: nn.Module,
+    loss: Loss,
     batches: Batches,
     *,
-    step: Step,
-    plan: Plan,
+    args: TrainArgs,
     accelerator: Any,
     hooks: Sequence[Hook] = (),
     checkpoint_dir: Path | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
 ) -> FitState:
-    """Prepare a model for its devices, and fit it, from the start or from a checkpoint.
+    """Prepare a loss and its model for their devices, and fit, from the start or from a checkpoint.
 
     Args:
-        model: Already frozen where it shall not train; trained in place.
+        loss: Around a model that is already frozen where it does not train; trained in place.
         batches: What is seen.
-        step: Computes the loss.
-        plan: How long and how.
+        args: How long and how.
         accelerator: Devices, processes, precision.
-        hooks: Observers. One that has a ``memory`` is written into the checkpoints.
+        hooks: Observers. Every one that has a ``memory`` is written into the checkpoints, under its class'
+            name.
         checkpoint_dir: Where checkpoints go; None for none.
         checkpoint_every: Steps between checkpoints; None for the ends of epochs.
         resume: Go on from the newest whole checkpoint, if there is one.
@@ -135,51 +144,77 @@ def train(
     Returns:
         The final state.
     """
-    from nlptl.train.hooks import Resumable, SaveCheckpoints
-
     clock = Clock()
-    if plan.gradient_checkpointing:
-        _checkpoint_activations(model)
-    if plan.compile:
-        model.compile(dynamic=True)  # in place: names and wrappers stay
-    optimizer = make_optimizer(
-        model,
-        learning_rate=plan.learning_rate,
-        weight_decay=plan.weight_decay,
-        betas=plan.betas,
-        name=plan.optimizer,
-    )
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    schedule = make_schedule(
-        optimizer,
-        name=plan.schedule,
-        warmup=warmup_steps(plan.warmup, plan.steps),
-        total=plan.steps,
-    )
-    per_epoch = math.ceil(len(batches) / plan.gradient_accumulation_steps)
-    state = FitState(wrapped, optimizer, plan.steps, per_epoch, clock=clock)
-    keeper = next((hook for hook in hooks if isinstance(hook, Resumable)), None)
+    if args.gradient_checkpointing:
+        _checkpoint_activations(loss)
+    if args.compile:
+        loss.compile_model()  # in place: names and wrappers stay
+    if loss.find_unused:
+        _look_for_unused(accelerator)
+    optimizers = _optimizers(loss, args)
+    wrapped, *prepared = accelerator.prepare(loss, *optimizers.values())
+    optimizers = dict(zip(optimizers, prepared, strict=True))
+    schedules = [
+        make_schedule(
+            optimizer,
+            name=args.schedule,
+            warmup=warmup_steps(args.warmup, args.steps),
+            total=args.steps,
+        )
+        for optimizer in optimizers.values()
+    ]
+    per_epoch = math.ceil(len(batches) / args.gradient_accumulation_steps)
+    state = FitState(wrapped, optimizers, args.steps, per_epoch, clock=clock)
+    memories = checkpoints.named_memories(hooks)
     if checkpoint_dir and resume and (path := checkpoints.newest(checkpoint_dir)):
-        memory = checkpoints.restore(path, state=state, accelerator=accelerator, schedule=schedule)
-        if keeper:
-            keeper.remember(memory["json"], memory["tensors"])
+        checkpoints.restore(
+            path, state=state, accelerator=accelerator, schedules=schedules, memories=memories
+        )
     if checkpoint_dir:
         saver = SaveCheckpoints(
-            checkpoint_dir, accelerator, schedule, keeper=keeper, every=checkpoint_every
+            checkpoint_dir, accelerator, schedules, memories=memories, every=checkpoint_every
         )
         hooks = [*hooks, saver]
     # A compiled model has random numbers of its own.
-    with nullcontext() if plan.compile else dropout_made_cheap(model):
-        return fit(
+    with nullcontext() if args.compile else dropout_made_cheap(loss):
+        state = fit(
             wrapped,
             batches,
-            step=step,
-            optimizer=optimizer,
-            schedule=schedule,
+            optimizers=optimizers,
+            schedules=schedules,
             accelerator=accelerator,
-            steps=plan.steps,
-            gradient_accumulation_steps=plan.gradient_accumulation_steps,
-            max_grad_norm=plan.max_grad_norm,
+            steps=args.steps,
+            gradient_accumulation_steps=args.gradient_accumulation_steps,
+            max_grad_norm=args.max_grad_norm,
             hooks=hooks,
             state=state,
         )
+    # Accelerate keeps what it prepared: another fit on the same accelerator must not find it.
+    accelerator._models.clear()
+    accelerator._optimizers.clear()
+    return state
+
+
+def _optimizers(loss: Loss, args: TrainArgs) -> dict[str, Any]:
+    """One optimizer a turn: ``model`` steps all that no other turn names."""
+    turns = {name: list(parameters) for name, parameters in loss.turns().items()}
+    named = {id(p) for parameters in turns.values() for p in parameters}
+    turns = {"model": [p for p in loss.parameters() if id(p) not in named], **turns}
+    return {
+        turn: make_optimizer(
+            loss,
+            learning_rate=args.learning_rate,
+            weight_decay=args.weight_decay,
+            betas=args.betas,
+            name=args.optimizer,
+            only=parameters if len(turns) > 1 else None,
+        )
+        for turn, parameters in turns.items()
+    }
+
+
+def _look_for_unused(accelerator: Any) -> None:
+    from accelerate import DistributedDataParallelKwargs
+
+    given = accelerator.ddp_handler or DistributedDataParallelKwargs()
+    accelerator.ddp_handler = replace(given, find_unused_parameters=True)

@@ -25,7 +25,8 @@ from nlptl.report import report
 from nlptl.report.report import score_transfer
 from nlptl.study.arms import Arm, Runner, run_arm
 from nlptl.tasks.classification import TextClassification
-from nlptl.train.finetune import FinetuneArgs, finetune
+from nlptl.train.finetune import finetune
+from nlptl.train.learner import FinetuneArgs
 from nlptl.train.setup import start_accelerator
 
 TASK = TextClassification(("no", "yes"))

@@ -17,7 +17,8 @@ from nlptl.report.report import score_transfer
 from nlptl.study import cells
 from nlptl.study.arms import Runner, run_arm, scratch_settings
 from nlptl.tasks.classification import TextClassification
-from nlptl.train.finetune import FinetuneArgs, finetune
+from nlptl.train.finetune import finetune
+from nlptl.train.learner import FinetuneArgs
 from nlptl.train.setup import start_accelerator
 
 TASK = TextClassification(("no", "yes"))

@@ -16,7 +16,7 @@ DTYPES = {"float32": 4, "float16": 2}
 
 
 @dataclass(frozen=True)
-class Plan:
+class CachePlan:
     """What is decided.
 
     Attributes:
@@ -68,7 +68,7 @@ def choose(
     on_cpu: bool = True,
     pooled: bool = False,
     kept: Collection[tuple[Kind, str]] = (),
-) -> Plan:
+) -> CachePlan:
     """Decide where the states of ``blocks`` frozen blocks are kept.
 
     A cache saves all passes through the frozen blocks but one. It pays if there are two or more, and if
@@ -90,7 +90,7 @@ def choose(
             what is free now is less than what that run found, so that a fresh decision could be another one.
     """
     if reason := refusal(asked, blocks=blocks, passes=passes):
-        return Plan("off", reason=reason)
+        return CachePlan("off", reason=reason)
     room = {"memory": OF_MEMORY * free_memory, "disk": OF_DISK * free_disk}
     speed = FLOPS["cpu" if on_cpu else "accelerator"]
     ways: list[tuple[Kind, str]]
@@ -100,6 +100,6 @@ def choose(
         slow = BYTES[kind] < speed * size / (24 * blocks * width)
         fits = (kind, dtype) in kept or size * values <= room[kind]
         if fits and not (asked == "auto" and slow and not pooled):
-            return Plan(kind, dtype)
+            return CachePlan(kind, dtype)
     need = f"{2 * values / 1e9:.1f} GB in float16"
-    return Plan("off", reason=f"the states would take {need}, which neither fits nor pays")
+    return CachePlan("off", reason=f"the states would take {need}, which neither fits nor pays")

@@ -1,4 +1,4 @@
-"""Frozen blocks computed once: a transform of Batches, and a Step that starts above them.
+"""Frozen blocks computed once: a transform of Batches, and a loss whose model starts above them.
 
 The states at the border of what is frozen are computed once, in batches sorted by length, without
 gradient, and kept ragged; from then on the model starts there. The loop does not know it. AutoFreeze
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from nlptl.data.batching import LengthBatches
 from nlptl.errors import RunError
 from nlptl.models.frozen_stem import FrozenStem
-from nlptl.records import Batch, Batches, Collate, Step, StepOutput
+from nlptl.records import Batch, Batches, Collate
 from nlptl.train.processes import gather
-from nlptl.train.stem_cache.plan import DTYPES, Kind, Plan
+from nlptl.train.stem_cache.plan import DTYPES, CachePlan, Kind
 from nlptl.train.stem_cache.store import Arrays, Draft, Entry
 
 #: Inputs of a forward pass that the states depend on.
@@ -43,7 +43,7 @@ class StemCache:
     """The cached states of one model's splits.
 
     Args:
-        prefix: What is left out; its model on its device.
+        stem: What is left out; its model on its device.
         outputs: Runs the model on a batch's inputs.
         pooled: ``first`` or ``last`` where the head reads one token of a text only and all blocks are left
             out, so that nothing else is kept; else None.
@@ -53,21 +53,21 @@ class StemCache:
 
     def __init__(
         self,
-        prefix: FrozenStem,
+        stem: FrozenStem,
         *,
         outputs: Callable[[Mapping[str, Tensor]], object],
         pooled: str | None,
         accelerator: Any,
         report: Callable[[str], None],
     ) -> None:
-        self.prefix, self.outputs = prefix, outputs
+        self.stem, self.outputs = stem, outputs
         self.pooled, self.accelerator, self.report = pooled, accelerator, report
-        self.weights = prefix.fingerprint()
+        self.weights = stem.fingerprint()
         self.splits: dict[str, tuple[Any, np.ndarray, Collate, Arrays]] = {}
         self.took: dict[str, float] = {}  # seconds a split, looking and comparing included
         self.seconds = self.tokens = 0.0
         self.found = self.served = self.bytes = 0
-        self.plan = Plan("off")
+        self.plan = CachePlan("off")
         self.keys: dict[str, str] = {}
 
     def look(
@@ -85,10 +85,10 @@ class StemCache:
         """
         for name, part in splits.items():
             self.keys[name] = self._key(self._batches(part.rows, part.lengths, collate))
-        plans = [Plan(kind, dtype) for dtype in DTYPES for kind in kinds]
+        plans = [CachePlan(kind, dtype) for dtype in DTYPES for kind in kinds]
         return [(plan.kind, plan.dtype) for plan in plans if self._is_there(plan, splits)]
 
-    def _is_there(self, plan: Plan, splits: Mapping[str, Any]) -> bool:
+    def _is_there(self, plan: CachePlan, splits: Mapping[str, Any]) -> bool:
         entries = [self._entry(name, part.lengths, plan) for name, part in splits.items()]
         return all(entry.is_there(plan.kind) for entry in entries)
 
@@ -137,16 +137,19 @@ class StemCache:
         )
         return _Counted(fed, lengths, self)
 
-    def step(self, step: Step) -> Step:
-        """The step, on a model that starts above the frozen blocks (:meth:`active`)."""
+    @contextmanager
+    def feeding(self, loss: nn.Module) -> Iterator[None]:
+        """Within, a loss takes the states out of its inputs, and its model goes on from them."""
 
-        def run(model: nn.Module, batch: Batch) -> StepOutput:
-            fed = {name: batch.inputs[f"_{name}"] for name in self.prefix.names}
-            self.prefix.feed(fed)
-            rest = {key: value for key, value in batch.inputs.items() if key[0] != "_"}
-            return step(model, replace(batch, inputs=rest))
+        def feed(module: nn.Module, args: Any, inputs: dict[str, Tensor]) -> tuple[Any, Any]:
+            self.stem.feed({name: inputs[f"_{name}"] for name in self.stem.names})
+            return args, {key: value for key, value in inputs.items() if key[0] != "_"}
 
-        return run
+        handle = loss.register_forward_pre_hook(feed, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -155,9 +158,9 @@ class StemCache:
         Raises:
             RunError: If the frozen weights are others at the end, so that the states were wrong.
         """
-        with self.prefix.left_out():
+        with self.stem.left_out():
             yield
-        if self.prefix.fingerprint() != self.weights:
+        if self.stem.fingerprint() != self.weights:
             raise RunError(
                 "Weights below the cached states changed while training, so the run cannot be trusted. Use "
                 "--cache off, and please report this."
@@ -177,14 +180,14 @@ class StemCache:
             how = "found from an earlier run"
         else:
             how = f"computed once in {self.seconds:.1f} s, which saved about {max(0, self.saved):.0f} s"
-        return f"cache: {what} above block {self.prefix.blocks} ({size}), {how}"
+        return f"cache: {what} above block {self.stem.blocks} ({size}), {how}"
 
     def record(self) -> dict[str, Any]:
         """For ``result.json``."""
         return {
             "kind": self.plan.kind,
             "dtype": self.plan.dtype,
-            "blocks": self.prefix.blocks,
+            "blocks": self.stem.blocks,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "saved_seconds": round(self.saved, 3),
@@ -224,15 +227,15 @@ class StemCache:
                     "seen twice alike and nothing can be cached. Use --cache off."
                 )
 
-    def _entry(self, split: str, lengths: np.ndarray, plan: Plan) -> Entry:
+    def _entry(self, split: str, lengths: np.ndarray, plan: CachePlan) -> Entry:
         return Entry(
             weights=self.weights,
             key=self.keys[split],
-            names=tuple(self.prefix.names),
+            names=tuple(self.stem.names),
             rows=np.ones_like(lengths) if self.pooled else lengths,
-            width=self.prefix.width,
+            width=self.stem.width,
             dtype=plan.dtype,
-            about=f"{len(lengths)} texts above block {self.prefix.blocks}, {plan.dtype}",
+            about=f"{len(lengths)} texts above block {self.stem.blocks}, {plan.dtype}",
         )
 
     def _make(self, entry: Entry, batches: LengthBatches, lengths: np.ndarray) -> Arrays:
@@ -265,11 +268,11 @@ class StemCache:
 
     @torch.no_grad()
     def _states(self, batch: Batch) -> dict[str, np.ndarray]:
-        model, inputs = self.prefix.model, batch.to(self.accelerator.device).inputs
+        model, inputs = self.stem.model, batch.to(self.accelerator.device).inputs
         was = model.training
         model.eval()
         with self.accelerator.autocast():
-            states = self.prefix.run(lambda: self.outputs(inputs))
+            states = self.stem.run(lambda: self.outputs(inputs))
         model.train(was)
         return {name: tensor.cpu().numpy() for name, tensor in states.items()}
 
@@ -325,7 +328,9 @@ def _fed_collate(collate: Collate, arrays: Arrays) -> Collate:
 
 
 class _Counted:
-    """Batches that tell the cache how many tokens it served."""
+    """Batches of cached states that tell the cache how many tokens it served."""
+
+    fed = True
 
     def __init__(self, batches: LengthBatches, lengths: np.ndarray, cache: StemCache) -> None:
         self.inner, self.lengths, self.cache = batches, lengths, cache

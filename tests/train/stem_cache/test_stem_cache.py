@@ -19,8 +19,9 @@ from nlptl.errors import RunError
 from nlptl.modes.base import parse_mode
 from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
-from nlptl.train.finetune import FinetuneArgs, finetune
+from nlptl.train.finetune import finetune
 from nlptl.train.hooks import Quiet
+from nlptl.train.learner import FinetuneArgs
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache import directory, store
 

@@ -1,0 +1,487 @@
+"""A model, a task and what trains of it, with the verbs of every method: fit, predict, score, features."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nlptl.data.batching import LengthBatches
+from nlptl.errors import ConfigError, RunError
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.flops import training_flops
+from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
+from nlptl.models.layer_map import layer_map
+from nlptl.models.loading import load_tokenizer, load_with_head, longest_input
+from nlptl.models.one_token import last_block_for_one_token
+from nlptl.modes.base import Manifest, Mode, apply_mode
+from nlptl.records import Batches, FitState, Hook
+from nlptl.tasks.base import Features, Task
+from nlptl.train.hooks import KeepBest
+from nlptl.train.losses import Loss, Outputs, TaskLoss
+from nlptl.train.memory import free_memory
+from nlptl.train.predict import predict
+from nlptl.train.processes import from_main
+from nlptl.train.setup import TrainArgs, seed_dropout, steps_for, train
+from nlptl.train.stem_cache.directory import free_disk
+from nlptl.train.stem_cache.plan import Kind, choose, places, refusal
+from nlptl.train.stem_cache.stem_cache import StemCache, TooLarge
+from nlptl.train.stem_cache.store import free_states
+from nlptl.train.terminal import say
+
+
+@dataclass(frozen=True)
+class FinetuneArgs:
+    """How to fine-tune; every field is filled.
+
+    Attributes:
+        model: Bundled name, directory or hub name.
+        mode: What trains.
+        learning_rate: Peak rate.
+        epochs: Passes over the training set.
+        batch_size: Examples a batch, over all processes.
+        gradient_accumulation_steps: Batches an optimizer step.
+        warmup: Share of the steps (below 1) or a count.
+        weight_decay: AdamW's decay.
+        max_grad_norm: Gradient clipping by global norm; None for none.
+        max_length: Tokens a text; None takes what the model does, at most the task's usual length.
+        patience: Epochs without a better validation score before stopping; None never stops.
+        seed: Seed of head, data order and dropout.
+        cache: Where the states of frozen blocks are kept: ``auto``, ``off``, ``memory`` or ``disk``.
+        compile: Whether the model is compiled.
+        gradient_checkpointing: Whether activations are computed twice instead of kept.
+    """
+
+    model: str
+    mode: Mode
+    learning_rate: float
+    epochs: float
+    batch_size: int = 16
+    gradient_accumulation_steps: int = 1
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = 1.0
+    max_length: int | None = None
+    patience: int | None = None
+    seed: int = 0
+    cache: Kind = "auto"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+
+    def plan(self, batches: int) -> TrainArgs:
+        """Return how long and how to train on so many batches an epoch."""
+        return TrainArgs(
+            steps=steps_for(self.epochs, batches, self.gradient_accumulation_steps),
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            gradient_accumulation_steps=self.gradient_accumulation_steps,
+            max_grad_norm=self.max_grad_norm,
+            compile=self.compile,
+            gradient_checkpointing=self.gradient_checkpointing,
+        )
+
+
+class Learner:
+    """What :func:`nlptl.train.finetune.finetune` is made of, and what every outer loop calls.
+
+    Example::
+
+        learner = Learner(task, args, accelerator).mode(args.mode)
+        learner.fit(train, validation=validation)
+        learner.score(test)
+
+    Args:
+        task: What the examples mean.
+        args: Checkpoint and hyper-parameters.
+        accelerator: From :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
+        model: A live model with the task's head; None loads the checkpoint.
+
+    Attributes:
+        model: The model, wrapped by peft where the mode does so; trained in place.
+        tokenizer: Its tokenizer.
+        newly_initialized: Parameters that the checkpoint did not have.
+        manifest: What trains, after :meth:`mode`.
+        notices: What the user should know.
+        encoded: The splits that are prepared, by name.
+        cache: The kept states of their frozen blocks; None where there are none.
+        history: A line an epoch of the last fit: losses and validation metrics.
+        best: Index in ``history`` of the epoch that was kept.
+        flops: Operations of the last fit.
+    """
+
+    def __init__(
+        self, task: Task, args: FinetuneArgs, accelerator: Any, *, model: Any = None
+    ) -> None:
+        self.task, self.args, self.accelerator = task, args, accelerator
+        self.newly_initialized: frozenset[str] = frozenset()
+        self.notices: list[str] = []
+        if model is None:
+            loaded = load_with_head(args.model, auto_class=task.auto_class, head=task.head)
+            self.model, self.tokenizer = loaded.model, loaded.tokenizer
+            self.newly_initialized, self.notices = loaded.new, list(loaded.notices)
+        else:
+            self.model, self.tokenizer = model, load_tokenizer(args.model)
+        config = unwrap_peft(self.model).config
+        self.max_length = longest_input(
+            config, self.tokenizer, args.max_length, usual=task.usual_length
+        )
+        self.collate = task.collator(self.tokenizer)
+        self.manifest: Manifest | None = None
+        self.current: Mode | None = None
+        self.tables: dict[str, Any] = {}
+        self.encoded: dict[str, Features] = {}
+        self.cache: StemCache | None = None
+        self.history: list[dict[str, Any]] = []
+        self.best = 0
+        self.flops = 0.0
+        self._left_out = self._one = False
+
+    def mode(self, mode: Mode) -> "Learner":
+        """Set what trains; any mode after any other equals that mode alone.
+
+        Of a mode with stages the first one is set; :meth:`fit` goes on to the others.
+
+        Raises:
+            ModeError: If the mode does not fit the model.
+        """
+        now = mode.stages[0].mode if mode.stages else mode
+        self.model, self.manifest = apply_mode(
+            self.model, now, new=self.newly_initialized, task_type=self.task.peft_type
+        )
+        self.current = mode
+        self.tables, self.encoded, self.cache = {}, {}, None
+        seed_dropout(self.accelerator, self.args.seed)
+        return self
+
+    def loss(self) -> TaskLoss:
+        """Return the task's own loss around the model as it is now."""
+        return TaskLoss(self.model, self.task)
+
+    def prepare(self, splits: Mapping[str, Any], loss: Loss | None = None) -> None:
+        """Tokenize splits, and compute their frozen blocks once, where that pays.
+
+        Args:
+            splits: Name to :class:`datasets.Dataset`; :meth:`fit` and :meth:`predict` know them again.
+            loss: What is trained on; it says whether states may be kept.
+        """
+        self.encoded = {name: self._encode(table) for name, table in splits.items()}
+        self.tables = dict(splits)
+        if any(self.truncated.values()):
+            counts = ", ".join(f"{n} of {name}" for name, n in self.truncated.items() if n)
+            limited = self.task.too_long.format(limit=self.max_length)
+            self.notices.append(f"{limited} were cut: {counts}.")
+        with self._one_token():
+            self.cache = open_cache(self, loss)
+
+    @property
+    def truncated(self) -> dict[str, int]:
+        """Texts of each prepared split that were longer than the model takes."""
+        return {name: part.cut for name, part in self.encoded.items()}
+
+    def batches(
+        self, table: Any, *, seed: int | None = None, batch_size: int | None = None
+    ) -> Batches:
+        """Cut a table into batches of similar length.
+
+        Args:
+            table: A prepared split, or any other table of the task's form.
+            seed: Order of a training set; None keeps none (for predictions).
+            batch_size: Examples a batch over all processes; None takes the arguments', doubled for
+                predictions.
+        """
+        return self._stream(table, seed=seed, batch_size=batch_size)[1]
+
+    def _stream(
+        self, table: Any, *, seed: int | None = None, batch_size: int | None = None
+    ) -> tuple[Features, Batches]:
+        """The encoded table and its batches, of cached states where the table is prepared and cached."""
+        size = batch_size or self.args.batch_size * (1 if seed is not None else 2)
+        name = self._name(table)
+        if name and self.cache:
+            return self.encoded[name], self.cache.batches(name, batch_size=size, seed=seed)
+        part = self.encoded[name] if name else self._encode(table)
+        process = (self.accelerator.process_index, self.accelerator.num_processes)
+        return part, LengthBatches(
+            part.rows, part.lengths, self.collate, batch_size=size, seed=seed, process=process
+        )
+
+    def _name(self, table: Any) -> str | None:
+        return next((name for name, known in self.tables.items() if known is table), None)
+
+    def _encode(self, table: Any) -> Features:
+        with self.accelerator.main_process_first():  # the others read what the first one tokenized
+            return self.task.encode(table, self.tokenizer, self.max_length)
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        loss: Loss | Callable[["Learner"], Loss] | None = None,
+        validation: Any = None,
+        plan: TrainArgs | None = None,
+        hooks: Sequence[Hook] = (),
+        home: Path | None = None,
+        resume: bool = False,
+    ) -> FitState:
+        """Train; with validation data the weights of the epoch that they choose are put back at the end.
+
+        Args:
+            data: A table, or :class:`nlptl.records.Batches` of one's own.
+            loss: What is trained on; None takes the task's own. Under a mode with stages that wrap the
+                model, a function of the learner that makes it. Validation always uses the task's own.
+            validation: A table that chooses the epoch (:class:`nlptl.train.hooks.KeepBest`).
+            plan: How long and how; None follows from the arguments.
+            hooks: Observers.
+            home: Where checkpoints go; of a mode with stages, into ``stage-<number>`` below it.
+            resume: Go on from the newest whole one.
+
+        Returns:
+            The final state; of a mode with stages, the last one's with the rates of all.
+
+        Raises:
+            RunError: If the loss holds another model than the learner's.
+            ConfigError: If the loss cannot go with cached states that are there or asked for.
+        """
+        self.history, self.best, self.flops = [], 0, 0.0
+        if self.current is not None and self.current.stages:
+            from nlptl.train.stages import fit_stages
+
+            return fit_stages(
+                self,
+                data,
+                loss,
+                validation=validation,
+                plan=plan,
+                hooks=hooks,
+                home=home,
+                resume=resume,
+            )
+        made = self._made(loss)
+        if not hasattr(data, "epoch") and self._name(data) is None:
+            more = {} if validation is None else {"validation": validation}
+            self.prepare({"train": data, **more}, made)
+        stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
+        cached = check_fed(stream, made)
+        keeper = [] if validation is None else [self._keeper(validation)]
+        self.model.to(self.accelerator.device)  # starting a GPU is no part of training
+        with self.reading(cached), self._feeding(made, cached):
+            state = train(
+                made,
+                stream,
+                args=plan or self.args.plan(len(stream)),
+                accelerator=self.accelerator,
+                hooks=[*hooks, *keeper],
+                checkpoint_dir=home,
+                resume=resume,
+            )
+        for hook in keeper:
+            self.history, self.best = hook.history, hook.best or 0
+        if name := self._name(data):
+            epochs = state.step / state.steps_per_epoch
+            self.flops = training_flops(
+                self.model,
+                self.encoded[name].lengths,
+                epochs,
+                cached=cached,
+                pooled=self.task.pooled,
+            )
+        return state
+
+    def _made(self, loss: Loss | Callable[["Learner"], Loss] | None) -> Loss:
+        made = self.loss() if loss is None else loss if isinstance(loss, Loss) else loss(self)
+        if made.model is not self.model:
+            raise RunError(
+                "The loss holds another model than the learner's, which a mode has wrapped since. Make the "
+                "loss after mode(), or give a function of the learner that makes it."
+            )
+        return made
+
+    def _keeper(self, validation: Any) -> KeepBest:
+        def score(model: Any) -> dict[str, float]:
+            predictions, loss = self.judge(validation)
+            return {**self.task.calibrate(predictions).score(predictions), "loss": loss}
+
+        return KeepBest(
+            score,
+            self.task.selection,
+            self.accelerator,
+            patience=self.args.patience,
+            report=say,
+        )
+
+    def judge(self, table: Any) -> tuple[list[dict[str, Any]], float]:
+        """Predict a labelled table: one record an example, and the mean of the task's own loss."""
+        part, rows, loss = self._predict(table, self.loss())
+        return self.task.predictions(table, part, rows), loss
+
+    def predict(self, table: Any) -> list[dict[str, Any]]:
+        """Predict a table, with labels or without: one record an example, in their order."""
+        part, rows, _ = self._predict(table, Outputs(self.model, self.task))
+        return self.task.predictions(table, part, rows)
+
+    def score(self, table: Any) -> dict[str, float]:
+        """Score a labelled table by the task's metrics, each with its standard error under ``<name>_se``."""
+        return self.task.score(self.predict(table))
+
+    def features(self, table: Any) -> np.ndarray:
+        """Compute the state that the head reads of each encoded row, ``(rows, width)``, float32."""
+        loss = Outputs(self.model, self.task, features=True)
+        _, rows, _ = self._predict(table, loss)
+        loss.unwatch()
+        return np.stack(rows["features"])
+
+    def _predict(
+        self, table: Any, loss: Loss
+    ) -> tuple[Features, dict[str, list[np.ndarray]], float]:
+        part, stream = self._stream(table)
+        cached = check_fed(stream, loss)
+        self.model.to(self.accelerator.device)
+        loss.train(self.model.training)
+        with self.reading(cached), self._feeding(loss, cached):
+            rows, mean = predict(loss, stream, accelerator=self.accelerator)
+        return part, rows, mean
+
+    def state(self) -> dict[str, Tensor]:
+        """Copy what trains, and nothing else, by name."""
+        return {n: p.detach().clone() for n, p in self._trainable().items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave, of this learner or of another one in the same mode.
+
+        Raises:
+            RunError: If the names differ from what trains here.
+        """
+        own = self._trainable()
+        if odd := sorted(set(own) ^ set(state)):
+            raise RunError(
+                f"The state does not fit: {len(odd)} tensors differ from what trains here ({odd[0]}, …). Give "
+                "one of a learner with the same checkpoint, task and mode."
+            )
+        with torch.no_grad():
+            for name, tensor in state.items():
+                own[name].copy_(tensor)
+
+    def _trainable(self) -> dict[str, Tensor]:
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    @contextmanager
+    def reading(self, cached: bool | None = None) -> Iterator[None]:
+        """Within, the model computes what is read only: one token of a text, nothing below cached states.
+
+        Args:
+            cached: Whether cached states are fed; None says so wherever there are some.
+        """
+        now = self.cache is not None if cached is None else cached
+        with self._one_token():
+            if self.cache is None or now == self._left_out:
+                yield
+                return
+            self._left_out = now
+            try:
+                with self.cache.active() if now else self.cache.stem.whole():
+                    yield
+            finally:
+                self._left_out = not now
+
+    @contextmanager
+    def _one_token(self) -> Iterator[None]:
+        """Once, however deep: what leaves frozen blocks out stands inside it."""
+        if self._one or not self.task.pooled:
+            yield
+            return
+        self._one = True
+        try:
+            with last_block_for_one_token(self.model):
+                yield
+        finally:
+            self._one = False
+
+    def _feeding(self, loss: Loss, cached: bool) -> Any:
+        return self.cache.feeding(loss) if self.cache and cached else nullcontext()
+
+
+def check_fed(stream: Any, loss: Loss) -> bool:
+    """Return whether batches hold cached states.
+
+    Raises:
+        ConfigError: If they do, and the loss cannot go with them.
+    """
+    fed = bool(getattr(stream, "fed", False))
+    if fed and not loss.cacheable:
+        raise ConfigError(
+            "The batches hold cached states, but the loss calls the model more than once a step or sees a "
+            "text otherwise each time. Run with --cache off, or make the batches after prepare(splits, loss)."
+        )
+    return fed
+
+
+def open_cache(learner: Learner, loss: Loss | None) -> StemCache | None:
+    """Keep the states of the frozen blocks of all prepared splits, where that pays (see ``plan.choose``).
+
+    Returns:
+        None where there is nothing to keep or nothing to gain; the user is told why.
+
+    Raises:
+        ConfigError: If a cache was asked for and the loss cannot go with one.
+    """
+    args, accelerator, model = learner.args, learner.accelerator, learner.model
+    stem = FrozenStem(model, frozen_blocks(model))
+    processes = accelerator.num_processes
+    reason = refusal(
+        args.cache,
+        blocks=stem.blocks,
+        passes=args.epochs,
+        machines=processes // int(os.environ.get("LOCAL_WORLD_SIZE") or processes),
+    )
+    if not reason and loss is not None and not loss.cacheable:
+        reason = "the loss calls the model more than once a step or sees a text otherwise each time"
+        if args.cache != "auto":
+            raise ConfigError(f"--cache {args.cache}: {reason}. Use auto or off.")
+    if reason:
+        free_states()  # another run's, which have served
+        return _told(learner, reason)
+    model.to(accelerator.device)
+    pooled = layer_map(unwrap_peft(model)).family.pooled if learner.task.pooled else None
+    cache = StemCache(
+        stem,
+        outputs=lambda inputs: learner.task.outputs(model, inputs),
+        pooled=pooled if stem.whole_model else None,
+        accelerator=accelerator,
+        report=say,
+    )
+    free_states(but=cache.weights)
+    lengths = np.concatenate([part.lengths for part in learner.encoded.values()])
+    texts = len(lengths) if cache.pooled else int(lengths.sum())
+    plan = choose(
+        args.cache,
+        blocks=stem.blocks,
+        values=texts * stem.width * len(stem.names),
+        width=stem.width,
+        passes=args.epochs,
+        free_memory=free_memory(),
+        free_disk=free_disk(),
+        processes=processes,
+        on_cpu=accelerator.device.type == "cpu",
+        pooled=cache.pooled is not None,
+        kept=cache.look(learner.encoded, learner.collate, places(args.cache, processes)),
+    )
+    cache.plan = plan = from_main(plan, accelerator)
+    if plan.kind == "off":
+        return _told(learner, plan.reason)
+    try:
+        for name, part in learner.encoded.items():
+            cache.add(name, part.rows, part.lengths, learner.collate)
+    except TooLarge:
+        return _told(learner, "some states are beyond float16, and float32 does not fit")
+    return cache
+
+
+def _told(learner: Learner, reason: str) -> None:
+    if learner.args.mode.kind != "full" and learner.args.cache != "off":
+        say(f"cache: off, {reason}")

@@ -1,0 +1,276 @@
+"""What is minimised: a module around the model that gives the loss, and whatever trains besides the model."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlptl.data.batching import ALSO
+from nlptl.data.code_hash import code_hash
+from nlptl.errors import RunError
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.layer_map import layer_map
+
+
+class Loss(nn.Module):
+    """Model in, loss out.
+
+    A subclass sets up its own modules in ``__init__`` (a discriminator, a projection): they train, are
+    saved in checkpoints and are seen by DistributedDataParallel, because all of it runs inside ``forward``.
+
+    Args:
+        model: The model that is trained, wrapped by peft or not.
+
+    Attributes:
+        cacheable: Whether frozen blocks may be computed once and kept under this loss. False where the model
+            is called more than once a step, or where a text is seen otherwise each time.
+        find_unused: Whether some parameters may have no gradient in a step (DistributedDataParallel must
+            look).
+        seen: States of the last forward pass, for :meth:`features` and for terms.
+    """
+
+    cacheable: bool = True
+    find_unused: bool = False
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.seen: dict[str, Tensor] = {}
+
+    def forward(self, **inputs: Tensor) -> dict[str, Any]:
+        """Run the model on a batch.
+
+        Returns:
+            ``loss``, a scalar, the mean over ``size`` items; ``size``, a number; ``outputs``, tensors of shape
+            ``(batch, …)`` that predictions are made from; ``terms``, name to the scalar that is logged.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def features(self) -> Tensor:
+        """Return the state that the head reads of each text of the last forward pass, ``(batch, width)``.
+
+        No second pass is made: the last block's states are kept as they come by, with their graph.
+
+        Raises:
+            RunError: If no pass was made since :meth:`watch`.
+        """
+        if "states" not in self.seen:
+            raise RunError(
+                "No features are there: call watch() on the loss before its forward pass, once."
+            )
+        states, mask = self.seen["states"], self.seen.get("mask")
+        pooled = layer_map(unwrap_peft(self.model)).family.pooled
+        if states.shape[1] == 1 or pooled == "first":
+            return states[:, 0]
+        rows = torch.arange(len(states), device=states.device)
+        last = len(states[0]) - 1 if mask is None else mask.sum(1) - 1
+        return states[rows, last]
+
+    def watch(self) -> None:
+        """Keep the last block's states from now on, for :meth:`features`."""
+        if "watched" in vars(self):
+            return
+        block = layer_map(unwrap_peft(self.model)).blocks[-1][-1]
+        self.watched = [
+            block.register_forward_hook(self._keep_states),
+            unwrap_peft(self.model).register_forward_pre_hook(self._keep_mask, with_kwargs=True),
+        ]
+
+    def unwatch(self) -> None:
+        """Keep no states any more."""
+        for handle in vars(self).pop("watched", ()):
+            handle.remove()
+        self.seen.clear()
+
+    def _keep_states(self, block: Any, inputs: Any, output: Any) -> None:
+        self.seen["states"] = output[0] if isinstance(output, tuple) else output
+
+    def _keep_mask(self, model: Any, args: Any, inputs: Mapping[str, Any]) -> None:
+        self.seen.pop("mask", None)
+        if inputs.get("attention_mask") is not None:
+            self.seen["mask"] = inputs["attention_mask"]
+
+    @property
+    def first(self) -> "Loss":
+        """The loss that terms were added to."""
+        return self
+
+    def turns(self) -> Mapping[str, Sequence[nn.Parameter]]:
+        """Return the parameters that an optimizer of their own steps, by the turn of their batches.
+
+        All others belong to the turn ``model``. A batch says whose turn it is
+        (:attr:`nlptl.records.Batch.turn`).
+        """
+        return {}
+
+    def compile_model(self) -> None:
+        """Compile what costs, in place."""
+        self.model.compile(dynamic=True)
+
+    def identity(self) -> str:
+        """Say who this loss is: part of the keys of kept runs.
+
+        Hash of the code of its class, of its plain attributes, tensors and modules, without the model's.
+        """
+        return identity(self, but="model")
+
+
+def identity(thing: Any, *, but: str = "") -> str:
+    """Hash of what a module or another object computes with: its class' code, plain attributes and tensors.
+
+    Of a parameter that trains only the shape counts: it starts at random.
+
+    Args:
+        thing: A loss, a term, a method.
+        but: An attribute to leave out.
+    """
+    found = sha256(f"{type(thing).__qualname__} {code_hash(type(thing))}".encode())
+    _count(vars(thing), found, but, trains=True)
+    return f"{type(thing).__name__}-{found.hexdigest()[:16]}"
+
+
+def _count(values: Mapping[str, Any], found: Any, but: str, *, trains: bool) -> None:
+    for name, value in sorted(values.items()):
+        if name in (but, "training", "seen", "watched"):
+            continue
+        if isinstance(value, Tensor):
+            found.update(f"{name} {tuple(value.shape)}".encode())
+            if not (trains and isinstance(value, nn.Parameter) and value.requires_grad):
+                flat = value.detach().cpu().contiguous().view(-1)
+                found.update(flat.view(torch.uint8).numpy().tobytes())
+        elif isinstance(value, bool | int | float | str | None):
+            found.update(f"{name}={value!r}".encode())
+        elif hasattr(value, "identity"):
+            found.update(f"{name} {value.identity()}".encode())
+        elif isinstance(value, nn.Module):
+            found.update(f"{name} {code_hash(type(value))}".encode())
+            _count(vars(value), found, but, trains=trains)
+        elif isinstance(
+            value, Mapping
+        ):  # a module's own parts train; one in a dict or a list does not
+            found.update(name.encode())
+            inside = {str(key): one for key, one in value.items()}
+            _count(inside, found, but, trains=trains and name.startswith("_"))
+        elif isinstance(value, list | tuple):
+            inside = {f"{name}.{i}": one for i, one in enumerate(value)}
+            _count(inside, found, but, trains=False)
+
+
+class TaskLoss(Loss):
+    """A task's own loss: what is trained on unless another one is given, and always what is scored by.
+
+    Args:
+        model: The model with the task's head.
+        task: Says how outputs and loss are computed.
+    """
+
+    def __init__(self, model: Any, task: Any) -> None:
+        super().__init__(model)
+        self.task = task
+
+    def forward(self, **inputs: Tensor) -> dict[str, Any]:
+        """Run the model; see :meth:`Loss.forward`."""
+        outputs = self.task.outputs(self.model, inputs)
+        loss, size = self.task.loss(outputs, inputs)
+        return {"loss": loss, "size": size, "outputs": outputs, "terms": {"task": loss}}
+
+
+class Outputs(Loss):
+    """No loss at all: a task's outputs, for batches that need no labels.
+
+    Args:
+        model: The model with the task's head.
+        task: Says how outputs are computed.
+        features: Give the state that the head reads of each row too, under ``features``.
+    """
+
+    def __init__(self, model: Any, task: Any, *, features: bool = False) -> None:
+        super().__init__(model)
+        self.task, self.with_features = task, features
+        if features:
+            self.watch()
+
+    def forward(self, **inputs: Tensor) -> dict[str, Any]:
+        """Run the model; ``loss`` is 0, ``size`` the number of rows."""
+        outputs = self.task.outputs(self.model, inputs)
+        rows = len(next(iter(outputs.values())))
+        if self.with_features:
+            outputs = {"features": self.features()}
+        return {"loss": torch.zeros(()), "size": rows, "outputs": outputs, "terms": {}}
+
+
+class Plus(Loss):
+    """A loss and one more term: ``base + weight * term``, logged by name; composes in order.
+
+    The term is called with this loss (its ``features()`` are those of the base's pass, its ``model`` is at
+    hand for another one), with what the base found, and with the batch's inputs: those of a second stream too,
+    which the base does not get.
+
+    Args:
+        base: The loss so far.
+        term: A module that gives a scalar; what trains in it, trains. ``cacheable = False`` on it says that it
+            calls the model again, or sees texts otherwise each time; ``find_unused = True`` as on a loss.
+        weight: Its factor. With 0 the term is not called: the run is the base's.
+        name: What it is called in logs.
+    """
+
+    def __init__(
+        self, base: Loss, term: nn.Module, weight: float = 1.0, name: str = "term"
+    ) -> None:
+        super().__init__(None)
+        self.base, self.term, self.weight, self.name = base, term, weight, name
+        del self.model
+        self.seen = base.seen
+        if weight:
+            base.watch()
+            self.cacheable = base.cacheable and getattr(term, "cacheable", True)
+            self.find_unused = base.find_unused or getattr(term, "find_unused", False)
+        else:
+            term.requires_grad_(False)
+            self.cacheable, self.find_unused = base.cacheable, base.find_unused
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the base's model as ``model``: it is a submodule once only, of the base."""
+        return super().__getattr__("base").model if name == "model" else super().__getattr__(name)
+
+    def forward(self, **inputs: Tensor) -> dict[str, Any]:
+        """Run the base, then the term."""
+        own = {key: value for key, value in inputs.items() if not key.startswith(ALSO)}
+        found = self.base(**own)
+        if not self.weight:
+            return found
+        value = self.term(self, found, inputs)
+        terms = {**found["terms"], self.name: value}
+        return {**found, "loss": found["loss"] + self.weight * value, "terms": terms}
+
+    @property
+    def first(self) -> Loss:
+        """The loss that terms were added to."""
+        return self.base.first
+
+    def features(self) -> Tensor:
+        """Return the features of the last pass of the model."""
+        return self.base.features()
+
+    def watch(self) -> None:
+        """Keep the last block's states from now on."""
+        self.base.watch()
+
+    def turns(self) -> Mapping[str, Sequence[nn.Parameter]]:
+        """Return the base's turns and the term's, if it has any."""
+        own = getattr(self.term, "turns", dict)() if self.weight else {}
+        return {**self.base.turns(), **own}
+
+    def compile_model(self) -> None:
+        """Compile what the base would."""
+        self.base.compile_model()
+
+    def identity(self) -> str:
+        """Say who base and term are, and how much the term counts; with weight 0, the base alone."""
+        if not self.weight:
+            return self.base.identity()
+        own = getattr(self.term, "identity", None)
+        term = own() if own else identity(self.term)
+        return f"{self.base.identity()}+{self.weight!r}*{self.name}:{term}"

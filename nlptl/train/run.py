@@ -1,0 +1,70 @@
+"""One record of a finished run, whatever it trained: what is saved, shown and compared is made from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nlptl.records import Batch
+from nlptl.train.losses import Loss
+
+
+@dataclass
+class Run:
+    """A finished training with its model and its figures.
+
+    Attributes:
+        task: The task or the pretraining objective; has ``name``, ``version`` and ``auto_class``.
+        model: The trained model, the epoch that was kept, below Accelerate's wrappers (LoRA: peft's stays).
+        tokenizer: Its tokenizer.
+        judge: The task's own loss around a model: what a saved model is compared with the trained one by.
+        check_batch: A batch of held-out examples, for that comparison.
+        metrics: Of the test split or of held-out text, each with its standard error under ``<name>_se``.
+        num_examples: Examples a split.
+        history: A line each time that the model was scored.
+        timing: Seconds, and examples a second.
+        settings: How it was trained, every value filled, as JSON.
+        lr_history: Learning rate of each step.
+        manifest: What trained; None where the caller knows it.
+        newly_initialized: Parameters that the checkpoint did not have.
+        args: The arguments of a fine-tuning; None of another run.
+        predictions: One record a test example; None where there are none.
+        best: Index in ``history`` of the epoch that was kept; None where none was chosen.
+        truncated: Texts a split that were longer than the model takes.
+        notices: What the user should know.
+        cache: What the cache of frozen blocks did; None where there was none.
+        padding: Share of padding in training.
+        flops: Operations of the training (:func:`nlptl.models.flops.training_flops`).
+        peak_memory: Most memory held meanwhile, in millions of bytes.
+        compared: Name of the outputs that are compared after reloading.
+        identity: Who the training loss was (:meth:`nlptl.train.losses.Loss.identity`).
+    """
+
+    task: Any
+    model: Any
+    tokenizer: Any
+    judge: Any
+    check_batch: Batch
+    metrics: dict[str, float]
+    num_examples: dict[str, int]
+    history: list[dict[str, Any]]
+    timing: dict[str, float]
+    settings: dict[str, Any]
+    lr_history: list[float]
+    manifest: Any = None
+    newly_initialized: frozenset[str] = frozenset()
+    args: Any = None
+    predictions: list[dict[str, Any]] | None = None
+    best: int | None = None
+    truncated: dict[str, int] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    cache: dict[str, Any] | None = None
+    padding: float = 0.0
+    flops: float = 0.0
+    peak_memory: float = 0.0
+    compared: str = "logits"
+    identity: str = ""
+
+    def outputs(self, model: Any) -> Mapping[str, Any]:
+        """Compute what a model makes of the check batch, each ``(batch, …)``; the model in eval mode."""
+        judge: Loss = self.judge(model)
+        return judge.eval()(**self.check_batch.inputs)["outputs"]
