@@ -5,6 +5,7 @@ import torch
 from tiny import DEPTH, sentences
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
+from nlptl.errors import RunError
 from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
 from nlptl.models.loading import load_tokenizer, load_with_head
 from nlptl.modes.base import apply_mode, parse_mode
@@ -47,10 +48,10 @@ def test_left_out_and_fed_it_computes_and_learns_the_same(checkpoints, family, a
     model = prepared(checkpoints, family, f"freeze-lower-{count}", auto)
     inputs = ragged(checkpoints, family)
     names = [name for name, _ in model.named_parameters()]
-    prefix = FrozenStem(model, frozen_blocks(model))
-    assert prefix.blocks == count and prefix.whole == (count == depth)
-    states = prefix.run(lambda: model(**inputs))
-    assert set(states) == set(prefix.names)
+    stem = FrozenStem(model, frozen_blocks(model))
+    assert stem.blocks == count and stem.whole_model == (count == depth)
+    states = stem.run(lambda: model(**inputs))
+    assert set(states) == set(stem.names)
 
     def outcome():
         torch.manual_seed(3)
@@ -62,9 +63,13 @@ def test_left_out_and_fed_it_computes_and_learns_the_same(checkpoints, family, a
         }
 
     live, slopes = outcome()
-    with prefix.left_out():
-        prefix.feed(states)
+    with stem.left_out():
+        stem.feed(states)
         short, same = outcome()
+        with pytest.raises(RunError, match="called more than once on the cached states"):
+            model(**inputs)
+        with stem.whole():  # for a while
+            torch.testing.assert_close(outcome()[0], live, atol=0, rtol=0)
         assert [name for name, _ in model.named_parameters()] == names
     torch.testing.assert_close(short, live, atol=1e-6, rtol=1e-6)
     assert set(same) == set(slopes)
@@ -78,16 +83,16 @@ def test_what_lies_below_is_not_computed(checkpoints, family):
     """Poisoned lower blocks do not matter when they are left out, and do when they are not."""
     model = prepared(checkpoints, family, "freeze-lower-2")
     inputs = ragged(checkpoints, family)
-    prefix = FrozenStem(model, 2)
-    states = prefix.run(lambda: model(**inputs))
+    stem = FrozenStem(model, 2)
+    states = stem.run(lambda: model(**inputs))
     model.eval()
     before = model(**inputs)[0]
     blocks = model.transformer.encoder.block if family == "t5" else model.base_model.encoder.layer
     with torch.no_grad():
         for parameter in blocks[1].parameters():
             parameter.fill_(float("nan"))
-    with prefix.left_out():
-        prefix.feed(states)
+    with stem.left_out():
+        stem.feed(states)
         torch.testing.assert_close(model(**inputs)[0], before)
     assert not model(**inputs)[0].isfinite().any()
 

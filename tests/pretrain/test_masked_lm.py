@@ -8,12 +8,13 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from nlptl.pretrain.building import train_byte_level_bpe
 from nlptl.pretrain.masked_lm import (
     MaskedPositions,
-    bag_loss,
     collator,
     continuing,
     mask_tokens,
 )
 from nlptl.pretrain.objectives import IGNORED, Fixed
+from nlptl.pretrain.terms import BagOfWords, bag_loss
+from nlptl.train.losses import Plus
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +76,8 @@ def test_the_loss_is_transformers_own(masked_lm_checkpoint, tokenizer):
     """Only chosen positions pass the vocabulary layer; the mean must be the full computation's."""
     model = AutoModelForMaskedLM.from_pretrained(masked_lm_checkpoint).eval()
     batch = collator(tokenizer)(rows(tokenizer), np.random.default_rng(3))
-    loss, each = MaskedPositions(model)(**batch)
+    found = MaskedPositions(model)(**batch)
+    loss, each = found["loss"], found["outputs"]["losses"]
     labels = torch.full_like(batch["input_ids"], IGNORED)
     labels.view(-1)[batch["positions"]] = batch["targets"]
     whole = model(
@@ -93,21 +95,25 @@ def test_the_bag_is_predicted_by_hand(tokenizer):
     logits = torch.log(torch.tensor([[0.5, 1 / 6, 1 / 6, 1 / 6], [0.25, 0.25, 0.25, 0.25]]))
     found = bag_loss(logits, torch.tensor([[0, 1], [3, IGNORED]])).item()
     assert found == pytest.approx((np.log(2) / 2 + np.log(6) / 2 + np.log(4)) / 2)
-    batch = collator(tokenizer, bags=True)(rows(tokenizer), np.random.default_rng(0))
-    for feature, bag in zip(rows(tokenizer), batch["bags"].tolist(), strict=True):
+    collate = BagOfWords().collator(collator(tokenizer), tokenizer)
+    batch = collate(rows(tokenizer), np.random.default_rng(0))
+    for feature, bag in zip(rows(tokenizer), batch["also_bags"].tolist(), strict=True):
         inside = set(feature["input_ids"]) - set(tokenizer.all_special_ids)
         assert sorted(b for b in bag if b != IGNORED) == sorted(inside)
 
 
 def test_the_bag_adds_to_the_loss_and_not_to_the_measure(masked_lm_checkpoint, tokenizer):
     model = AutoModelForMaskedLM.from_pretrained(masked_lm_checkpoint).eval()
-    batch = collator(tokenizer, bags=True)(rows(tokenizer), np.random.default_rng(3))
-    plain, nats = MaskedPositions(model)(**batch)
-    both, same = MaskedPositions(model, bag_weight=0.5)(**batch)
-    assert torch.equal(nats, same)
+    loss = Plus(MaskedPositions(model), BagOfWords(), 0.5, "bag").eval()
+    collate = BagOfWords().collator(collator(tokenizer), tokenizer)
+    batch = collate(rows(tokenizer), np.random.default_rng(3))
+    own = {key: value for key, value in batch.items() if key != "also_bags"}
+    plain, both = MaskedPositions(model)(**own), loss(**batch)
+    assert torch.equal(plain["outputs"]["losses"], both["outputs"]["losses"])
     states = model.base_model(batch["input_ids"], batch["attention_mask"]).last_hidden_state
-    expected = plain + 0.5 * bag_loss(model.cls(states[:, 0]), batch["bags"])
-    torch.testing.assert_close(both, expected, rtol=0, atol=1e-5)
+    bag = bag_loss(model.cls(states[:, 0]), batch["also_bags"])
+    torch.testing.assert_close(both["loss"], plain["loss"] + 0.5 * bag, rtol=0, atol=1e-5)
+    torch.testing.assert_close(both["terms"]["bag"], bag, rtol=0, atol=1e-5)
 
 
 def test_whole_words_are_chosen_as_wholes(tokenizer):

@@ -66,7 +66,7 @@ def test_the_heads_inputs_give_the_objectives_own_loss(family, checkpoints, tmp_
     model = AutoModelForMaskedLM.from_config(config)
     objective = MaskedLM()
     batches = fixed_batches(sentences(40), tokenizer, objective)
-    module = objective.module(model)
+    module = objective.loss(model)
     sums, counts = piece_losses(module, batches, objective, "cpu")
     head = model.cls if family == "bert" else model.lm_head
     found = head_inputs(module, head, batches, objective, "cpu")

@@ -127,7 +127,8 @@ def gradients(model, loss):
 def test_the_loss_is_transformers_own(tokenizer, tied):
     model, batch = t5_batch(tokenizer, tied)
     assert (model.lm_head.weight is model.shared.weight) == tied
-    loss, each = Denoiser(model)(**batch)
+    found = Denoiser(model)(**batch)
+    loss, each = found["loss"], found["outputs"]["losses"]
     whole = model(**{name: batch[name] for name in ("input_ids", "attention_mask", "labels")})
     torch.testing.assert_close(loss, whole.loss, rtol=0, atol=1e-6)
     ours, theirs = gradients(model, loss), gradients(model, whole.loss)

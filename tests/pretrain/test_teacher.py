@@ -8,7 +8,8 @@ from transformers import AutoModelForMaskedLM, T5ForConditionalGeneration
 
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.span_corruption import SpanCorruption
-from nlptl.pretrain.teacher import teacher_loss
+from nlptl.pretrain.terms import TeacherTerm, teacher_loss
+from nlptl.train.losses import Plus
 
 
 def test_the_loss_by_hand():
@@ -30,17 +31,18 @@ def test_the_token_that_classifiers_read_and_the_mean_both_guess(family):
     encoded = [tokenizer(s, add_special_tokens=False)["input_ids"] for s in sentences(3)]
     rows = [{"input_ids": ids[: 6 + 2 * i]} for i, ids in enumerate(encoded)]
     kind = SpanCorruption if spans else MaskedLM
-    taught = kind(teacher_width=3, teacher_weight=2.0)
-    collate = taught.collator(tokenizer)
+    term = TeacherTerm(32, 3)
+    collate = term.collator(kind().collator(tokenizer), tokenizer)
     alone = collate(rows, np.random.default_rng(3))
     features = [{**row, "teacher": [1.0, -1.0, 0.5 * i]} for i, row in enumerate(rows)]
     batch = collate(features, np.random.default_rng(3))
-    assert batch["taught"].shape == (3, 3)
-    plain, same = kind().module(model)(**alone)
-    module = taught.module(model)
-    both, nats = module(**batch)
-    assert torch.equal(nats, same)
-    torch.testing.assert_close(module(**alone)[0], plain)  # a batch without a teacher's states
+    assert batch["also_taught"].shape == (3, 3)
+    plain = kind().loss(model)(**alone)
+    module = Plus(kind().loss(model), term, 2.0, "teacher").eval()
+    both = module(**batch)
+    assert torch.equal(both["outputs"]["losses"], plain["outputs"]["losses"])
+    # A batch without a teacher's states.
+    torch.testing.assert_close(module(**alone)["loss"], plain["loss"])
 
     body = model.get_encoder() if spans else model.base_model
     states = body(batch["input_ids"], batch["attention_mask"]).last_hidden_state
@@ -48,5 +50,6 @@ def test_the_token_that_classifiers_read_and_the_mean_both_guess(family):
     assert len(set(lengths)) > 1
     read = torch.stack([s[n - 1 if spans else 0] for s, n in zip(states, lengths, strict=True)])
     mean = torch.stack([s[:n].mean(0) for s, n in zip(states, lengths, strict=True)])
-    guesses = [to(s) for to, s in zip(module.teacher.maps, (read, mean), strict=True)]
-    torch.testing.assert_close(both, plain + 2 * teacher_loss(guesses, batch["taught"]))
+    guesses = [to(s) for to, s in zip(term.maps, (read, mean), strict=True)]
+    expected = plain["loss"] + 2 * teacher_loss(guesses, batch["also_taught"])
+    torch.testing.assert_close(both["loss"], expected)

@@ -16,12 +16,12 @@ from transformers import (
 )
 
 from nlptl.pretrain.masked_lm import MaskedLM
-from nlptl.pretrain.objectives import upstream_step
 from nlptl.pretrain.span_corruption import SpanCorruption
+from nlptl.pretrain.terms import TeacherTerm
 from nlptl.records import Batch
-from nlptl.tasks.base import supervised_step
 from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
+from nlptl.train.losses import Plus, TaskLoss
 
 WINDOW = {"first": 2, "starts": [0, 4, 9], "null": 0}
 QUESTIONS = [
@@ -67,22 +67,23 @@ def test_a_supervised_step(family, task):
     model, tokenizer = made(auto, family)
     features = QUESTIONS if task.name == "qa" else TEXTS
     batch = batch_of(task.collator(tokenizer), features)
-    known = supervised_step(task)(model, batch)
-    found = supervised_step(task)(model.to("meta"), batch.to("meta"))
-    found.loss.backward()
-    assert found.size == known.size
+    known = TaskLoss(model, task)(**batch.inputs)
+    found = TaskLoss(model.to("meta"), task)(**batch.to("meta").inputs)
+    found["loss"].backward()
+    assert found["size"] == known["size"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_upstream_step(family):
     spans = family == "t5"
-    task = (SpanCorruption if spans else MaskedLM)(teacher_width=2, teacher_weight=1.0)
+    task = (SpanCorruption if spans else MaskedLM)()
     model, tokenizer = made(AutoModelForSeq2SeqLM if spans else AutoModelForMaskedLM, family)
-    batch = batch_of(task.collator(tokenizer), PIECES)
-    module = task.module(model.to("meta")).to("meta")
-    found = upstream_step(module, batch.to("meta"))
-    found.loss.backward()
-    assert found.size == len(batch.inputs["positions"])
+    teacher = TeacherTerm(32, 2)
+    batch = batch_of(teacher.collator(task.collator(tokenizer), tokenizer), PIECES)
+    loss = Plus(task.loss(model.to("meta")), teacher, 1.0, "teacher").to("meta")
+    found = loss(**batch.to("meta").inputs)
+    found["loss"].backward()
+    assert found["size"] == len(batch.inputs["positions"])
 
 
 def test_sizes_by_hand():

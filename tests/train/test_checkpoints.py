@@ -9,10 +9,10 @@ from torch import nn
 
 from nlptl.data.batching import LengthBatches
 from nlptl.errors import ConfigError, RunError
-from nlptl.records import StepOutput
 from nlptl.train import checkpoints
 from nlptl.train.hooks import KeepBest, Quiet
-from nlptl.train.setup import Plan, train
+from nlptl.train.losses import Loss
+from nlptl.train.setup import TrainArgs, train
 
 
 class Killed(Exception):
@@ -35,9 +35,10 @@ def collate(features, rng):
     return {"x": x + 0.1 * noise, "y": torch.stack([f["y"] for f in features])}
 
 
-def step(model, batch):
-    loss = nn.functional.mse_loss(model(batch.inputs["x"]), batch.inputs["y"])
-    return StepOutput(loss, len(batch.indices))
+class SquaredError(Loss):
+    def forward(self, x, y):
+        loss = nn.functional.mse_loss(self.model(x), y)
+        return {"loss": loss, "size": len(x), "outputs": {}, "terms": {"task": loss}}
 
 
 def run(directory, *, hooks=(), resume=False, every=2, seed=0):
@@ -51,15 +52,14 @@ def run(directory, *, hooks=(), resume=False, every=2, seed=0):
     batches = LengthBatches(rows, list(range(1, 24)), collate, batch_size=4, seed=5)
     accelerator = Accelerator(cpu=True)
     keeper = KeepBest(
-        lambda m: {"score": -float(m[0].weight.detach().abs().sum()), "loss": 0.0},
+        lambda m: {"score": -float(m.model[0].weight.detach().abs().sum()), "loss": 0.0},
         "score",
         accelerator,
     )
     state = train(
-        model,
+        SquaredError(model),
         batches,
-        step=step,
-        plan=Plan(steps=15, learning_rate=0.05, gradient_accumulation_steps=1),
+        args=TrainArgs(steps=15, learning_rate=0.05, gradient_accumulation_steps=1),
         accelerator=accelerator,
         hooks=[keeper, *hooks],
         checkpoint_dir=directory,
@@ -144,7 +144,6 @@ def test_time_counts_over_all_sessions_and_so_do_the_examples_of_its_speed(tmp_p
     assert 0 < before["seconds"]["training"] < 60 and before["seconds"]["scoring"] > 0
     _, state, _ = run(tmp_path, resume=True)
     assert 1000 < state.clock.training < 1060 and 50 < state.clock.scoring < 60
-    assert state.examples_before == 0
 
 
 @pytest.mark.parametrize(
@@ -172,15 +171,45 @@ def test_another_launch_is_refused(tmp_path, launch, then, start):
     assert f"Launch it as before ({start}" in message
 
 
-def test_a_checkpoint_of_before_launch_and_time_were_kept(tmp_path):
-    """It goes on as it did: exactly, with the time and the speed of what follows."""
-    whole, _, _ = run(tmp_path / "whole")
-    killed(tmp_path / "old", launch=None, seconds=None, examples_before=None)
-    again, state, _ = run(tmp_path / "old", resume=True)
-    for one, two in zip(whole.parameters(), again.parameters(), strict=True):
-        assert torch.equal(one, two)
-    assert state.examples_before == 23 + 2 * 4  # those of step 8
-    killed(tmp_path / "more", launch=None)
-    (tmp_path / "more/step-0000008/random-0.safetensors").unlink()
-    with pytest.raises(ConfigError, match="fewer processes than the 1 of now. Resume with the"):
-        run(tmp_path / "more", resume=True)
+def test_a_checkpoint_of_an_older_version_is_refused(tmp_path):
+    killed(tmp_path, launch=None)
+    with pytest.raises(ConfigError, match="written by an older version of nlptl.*Begin again"):
+        run(tmp_path, resume=True)
+
+
+class Counter(Quiet):
+    """Remembers how many steps it saw, in JSON and in a tensor."""
+
+    def __init__(self):
+        self.steps, self.rates = 0, torch.zeros(15)
+
+    def on_step(self, state):
+        self.rates[self.steps] = state.learning_rate
+        self.steps += 1
+        return False
+
+    def memory(self):
+        return {"steps": self.steps}, {"rates": self.rates}
+
+    def remember(self, values, tensors):
+        self.steps, self.rates = values["steps"], tensors["rates"]
+
+
+def test_every_hook_with_a_memory_is_in_the_checkpoint(tmp_path):
+    """Behind the one that keeps the best, and two of one class."""
+    whole = Counter(), Counter()
+    _, state, _ = run(tmp_path / "a", hooks=whole)
+    with pytest.raises(Killed):
+        run(tmp_path / "b", hooks=[Counter(), Counter(), KillAt(9)])
+    again = Counter(), Counter()
+    run(tmp_path / "b", hooks=again, resume=True)
+    for one, two in zip(whole, again, strict=True):
+        assert one.steps == two.steps == 15 and torch.equal(one.rates, two.rates)
+    assert whole[0].rates.tolist() == pytest.approx(state.lr_history)
+
+
+def test_other_hooks_are_refused(tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path, hooks=[Counter(), KillAt(9)])
+    with pytest.raises(ConfigError, match="holds the memory of the hooks Counter, KeepBest; now"):
+        run(tmp_path, resume=True)

@@ -10,12 +10,12 @@ from transformers import AutoModelForSequenceClassification
 
 from nlptl.data.batching import LengthBatches
 from nlptl.modes.base import apply_mode, parse_mode
-from nlptl.tasks.base import supervised_step
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.hooks import Quiet
+from nlptl.train.losses import TaskLoss
 from nlptl.train.memory import free_memory
 from nlptl.train.optimizer import make_optimizer
-from nlptl.train.setup import Plan, new_accelerator, train
+from nlptl.train.setup import TrainArgs, new_accelerator, train
 
 TASK = TextClassification(("no", "yes"))
 
@@ -52,10 +52,9 @@ def losses(family, checkpoints, mode, **flags):
     )
     log = Losses()
     train(
-        model,
+        TaskLoss(model, TASK),
         batches,
-        step=supervised_step(TASK),
-        plan=Plan(steps=8, learning_rate=1e-3, **flags),
+        args=TrainArgs(steps=8, learning_rate=1e-3, **flags),
         accelerator=new_accelerator(),
         hooks=[log],
     )

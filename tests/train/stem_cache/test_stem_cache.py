@@ -22,6 +22,7 @@ from nlptl.tasks.question_answering import QuestionAnswering
 from nlptl.train.finetune import finetune
 from nlptl.train.hooks import Quiet
 from nlptl.train.learner import FinetuneArgs
+from nlptl.train.losses import TaskLoss
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache import directory, store
 
@@ -47,23 +48,16 @@ def calm(checkpoints, tmp_path):
 @pytest.fixture
 def losses(monkeypatch):
     """The loss of every training batch of the runs that follow."""
-    from nlptl.train import finetune as finetuning
-
     found = []
-    plain = finetuning.supervised_step
+    plain = TaskLoss.forward
 
-    def recording(task):
-        step = plain(task)
+    def recording(self, **inputs):
+        made = plain(self, **inputs)
+        if self.training:
+            found.append(made["loss"].item())
+        return made
 
-        def run(model, batch):
-            result = step(model, batch)
-            if model.training:
-                found.append(result.loss.item())
-            return result
-
-        return run
-
-    monkeypatch.setattr(finetuning, "supervised_step", recording)
+    monkeypatch.setattr(TaskLoss, "forward", recording)
     return found
 
 
@@ -301,7 +295,7 @@ def test_killed_while_training_and_resumed(checkpoints, tmp_path, monkeypatch):
 def test_weights_that_change_below_are_noticed(checkpoints, monkeypatch):
     def harm(self, state):
         with torch.no_grad():
-            state.model.bert.encoder.layer[0].output.dense.bias.add_(1e-4)
+            state.model.model.bert.encoder.layer[0].output.dense.bias.add_(1e-4)
         return False
 
     monkeypatch.setattr(Quiet, "on_step", harm)
@@ -333,7 +327,7 @@ def test_what_cannot_be_cached_says_so(checkpoints, capsys):
 
 
 def test_half_precision_is_close(checkpoints, monkeypatch):
-    from nlptl.train import finetune as finetuning
+    from nlptl.train import learner as finetuning
 
     plain = finetuning.choose
     monkeypatch.setattr(
@@ -370,7 +364,7 @@ def test_compiled_or_checkpointed_above_cached_states(calm, flag, losses, monkey
 
 def test_what_an_earlier_run_left_decides_where_it_is_sought(checkpoints, monkeypatch):
     """Its own states took the memory that the second run would want."""
-    from nlptl.train import finetune as finetuning
+    from nlptl.train import learner as finetuning
 
     first = run(checkpoints["bert"], "freeze-lower-1", "auto").cache
     assert (first["kind"], first["found"]) == ("memory", 0)
@@ -397,7 +391,7 @@ def test_states_beyond_half_precision_are_not_kept(
 ):
     from transformers import AutoModel
 
-    from nlptl.train import finetune as finetuning
+    from nlptl.train import learner as finetuning
 
     shutil.copytree(checkpoints["bert"], tmp_path / "wide")
     model = AutoModel.from_pretrained(tmp_path / "wide")
