@@ -140,7 +140,7 @@ class Learner:
         self.history: list[dict[str, Any]] = []
         self.best = 0
         self.flops = 0.0
-        self._left_out = self._one = False
+        self._opened = self._left_out = self._one = False
 
     def mode(self, mode: Mode) -> "Learner":
         """Set what trains; any mode after any other equals that mode alone.
@@ -155,7 +155,7 @@ class Learner:
             self.model, now, new=self.newly_initialized, task_type=self.task.peft_type
         )
         self.current = mode
-        self.tables, self.encoded, self.cache = {}, {}, None
+        self.cache, self._opened = None, False
         seed_dropout(self.accelerator, self.args.seed)
         return self
 
@@ -176,6 +176,11 @@ class Learner:
             counts = ", ".join(f"{n} of {name}" for name, n in self.truncated.items() if n)
             limited = self.task.too_long.format(limit=self.max_length)
             self.notices.append(f"{limited} were cut: {counts}.")
+        self._open(loss)
+
+    def _open(self, loss: Loss | None) -> None:
+        """Look once under each mode whether states are kept."""
+        self._opened = True
         with self._one_token():
             self.cache = open_cache(self, loss)
 
@@ -266,6 +271,8 @@ class Learner:
         if not hasattr(data, "epoch") and self._name(data) is None:
             more = {} if validation is None else {"validation": validation}
             self.prepare({"train": data, **more}, made)
+        elif self._name(data) and not self._opened:
+            self._open(made)
         stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
         cached = check_fed(stream, made)
         keeper = [] if validation is None else [self._keeper(validation)]
@@ -375,8 +382,12 @@ class Learner:
         """Within, the model computes what is read only: one token of a text, nothing below cached states.
 
         Args:
-            cached: Whether cached states are fed; None says so wherever there are some.
+            cached: Whether cached states are fed; None says so wherever there are some, and does nothing
+                under a mode with stages, each of which has its own.
         """
+        if cached is None and self.current is not None and self.current.stages:
+            yield
+            return
         now = self.cache is not None if cached is None else cached
         with self._one_token():
             if self.cache is None or now == self._left_out:

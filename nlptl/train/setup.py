@@ -1,6 +1,7 @@
 """What a run needs before the loop: processes, seeds, optimizer, schedule, and where to go on from."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -176,7 +177,9 @@ def train(
         )
         hooks = [*hooks, saver]
     # A compiled model has random numbers of its own.
-    with nullcontext() if args.compile else dropout_made_cheap(loss):
+    with warnings.catch_warnings(), nullcontext() if args.compile else dropout_made_cheap(loss):
+        # All schedules follow the run; an optimizer whose turn has not come yet has made no step.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         state = fit(
             wrapped,
             batches,

@@ -1,0 +1,109 @@
+"""A fit under a mode with stages: one plain mode after the other, a fresh optimizer each."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+
+from nlptl.data.files import write_json
+from nlptl.modes.base import stage_steps  # type: ignore[attr-defined]
+from nlptl.records import Clock, FitState, Hook
+from nlptl.train.checkpoints import load_trainable_state, trainable_state
+from nlptl.train.losses import Loss
+from nlptl.train.setup import TrainArgs
+from nlptl.train.terminal import say
+
+if TYPE_CHECKING:
+    from nlptl.train.learner import Learner
+
+#: What a stage leaves when it has ended: its weights, then its record; the record says that both are whole.
+WEIGHTS, DONE = "done.safetensors", "done.json"
+
+
+def fit_stages(
+    learner: "Learner",
+    data: Any,
+    loss: Loss | Callable[["Learner"], Loss] | None,
+    *,
+    validation: Any,
+    plan: TrainArgs | None,
+    hooks: Sequence[Hook],
+    home: Path | None,
+    resume: bool,
+) -> FitState:
+    """Train under each stage's mode, in their order; see :meth:`nlptl.train.learner.Learner.fit`.
+
+    The steps are shared out by the stages' shares. Each stage keeps its best epoch, has warm-up and decay
+    of its own, and checkpoints under ``stage-<number>``; a resumed run reads what the finished stages left.
+
+    Returns:
+        The last stage's state, with the rates and examples of all.
+    """
+    whole = learner.current
+    assert whole is not None  # only a mode has stages
+    history: list[dict[str, Any]] = []
+    rates: list[float] = []
+    examples, flops, state, seconds = 0, 0.0, None, [0.0, 0.0]
+    if plan is None:
+        stream = data if hasattr(data, "epoch") else learner.batches(data, seed=0)
+        plan = learner.args.plan(len(stream))
+    for number, steps in enumerate(stage_steps(plan.steps, whole.stages)):
+        stage = whole.stages[number]
+        learner.mode(stage.mode)
+        folder = home / f"stage-{number}" if home else None
+        if resume and folder and (folder / DONE).exists():
+            kept = read_stage(learner, folder)
+        else:
+            say(f"stage {number + 1} of {len(whole.stages)}: {learner.manifest}")
+            own = replace(plan, steps=steps, learning_rate=plan.learning_rate * stage.rate)
+            state = learner.fit(
+                data,
+                loss=loss,
+                validation=validation,
+                plan=own,
+                hooks=hooks,
+                home=folder,
+                resume=resume,
+            )
+            kept = {
+                "history": [{"stage": number + 1, **line} for line in learner.history],
+                "best": learner.best,
+                "flops": learner.flops,
+                "lr_history": state.lr_history,
+                "examples": state.examples,
+                "seconds": [state.clock.training, state.clock.scoring],
+            }
+            if folder:
+                keep_stage(learner, folder, kept)
+        learner.best = len(history) + kept["best"]
+        history += kept["history"]
+        rates += kept["lr_history"]
+        examples, flops = examples + kept["examples"], flops + kept["flops"]
+        seconds = [one + two for one, two in zip(seconds, kept["seconds"], strict=True)]
+    learner.current, learner.history, learner.flops = whole, history, flops
+    if state is None:  # all were finished before
+        state = FitState(learner.loss(), {}, len(rates), 1)
+    state.step, state.lr_history, state.examples = len(rates), rates, examples
+    state.clock = Clock()
+    state.clock.add(training=seconds[0], scoring=seconds[1])
+    return state
+
+
+def keep_stage(learner: "Learner", folder: Path, record: dict[str, Any]) -> None:
+    """Write what a stage left, whole or not at all."""
+    if learner.accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f".{WEIGHTS}"
+        save_file(trainable_state(learner.model), partial)
+        partial.replace(folder / WEIGHTS)
+        write_json(folder / DONE, record)
+    learner.accelerator.wait_for_everyone()
+
+
+def read_stage(learner: "Learner", folder: Path) -> dict[str, Any]:
+    """Put back the weights that a finished stage left; its record."""
+    load_trainable_state(learner.model, load_file(folder / WEIGHTS))
+    return json.loads((folder / DONE).read_text("utf-8"))
