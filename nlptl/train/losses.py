@@ -233,7 +233,10 @@ class Plus(Loss):
 
     def __getattr__(self, name: str) -> Any:
         """Return the base's model as ``model``: it is a submodule once only, of the base."""
-        return super().__getattr__("base").model if name == "model" else super().__getattr__(name)
+        if name != "model":
+            return super().__getattr__(name)
+        base: Any = super().__getattr__("base")
+        return base.model
 
     def forward(self, **inputs: Tensor) -> dict[str, Any]:
         """Run the base, then the term."""
