@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from nlptl.report.report import TransferReport, score_transfer
     from nlptl.runs.directory import save_run
     from nlptl.runs.predictor import Predictor, load_predictor
-    from nlptl.tasks.base import Features, Task
+    from nlptl.tasks import register_task
+    from nlptl.tasks.base import EncodedSplit, Task
     from nlptl.tasks.classification import TextClassification
     from nlptl.tasks.question_answering import QuestionAnswering
     from nlptl.train.finetune import FinetuneArgs, FineTuned, finetune
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from nlptl.train.stem_cache.store import free_states
 
 _HOME = {
-    "Features": "nlptl.tasks.base",
+    "EncodedSplit": "nlptl.tasks.base",
     "FineTuned": "nlptl.train.finetune",
     "Predictor": "nlptl.runs.predictor",
     "PretrainConfig": "nlptl.cli.config",
@@ -47,6 +48,7 @@ _HOME = {
     "new_accelerator": "nlptl.train.setup",
     "parse_mode": "nlptl.modes.base",
     "pseudo_perplexity": "nlptl.pretrain.held_out",
+    "register_task": "nlptl.tasks",
     "save_run": "nlptl.runs.directory",
     "score_transfer": "nlptl.report.report",
     "start_accelerator": "nlptl.train.setup",
@@ -54,7 +56,7 @@ _HOME = {
 }
 
 __all__ = [
-    "Features",
+    "EncodedSplit",
     "FineTuned",
     "FinetuneArgs",
     "Predictor",
@@ -78,6 +80,7 @@ __all__ = [
     "new_accelerator",
     "parse_mode",
     "pseudo_perplexity",
+    "register_task",
     "save_run",
     "score_transfer",
     "start_accelerator",

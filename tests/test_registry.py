@@ -1,4 +1,4 @@
-"""Names to things: nlptl's own, registered ones, files, other packages' entry points; and what a thing computes."""
+"""Names to things (nlptl's own, registered, of files, of other packages), and what a thing computes."""
 
 import sys
 from importlib.metadata import EntryPoint

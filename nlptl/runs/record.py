@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from nlptl.tasks import source_of
 from nlptl.train.finetune import FineTuned
 from nlptl.pretrain.pretrain import Pretrained
 from nlptl.runs.versions import versions
@@ -24,7 +25,9 @@ def fine_tuned_record(run: FineTuned) -> dict[str, Any]:
     best = run.history[run.best] if run.history else {}
     return {
         "task": run.task.name,
-        "task_settings": dataclasses.asdict(run.task),  # type: ignore[call-overload]
+        "task_version": run.task.version,
+        "task_source": source_of(type(run.task)),
+        "task_settings": dataclasses.asdict(run.task),
         "model": run.settings.model,
         "mode": run.settings.mode.name,
         "metrics": run.metrics,

@@ -22,7 +22,7 @@ from nlptl.models.loading import load_with_head, longest_input
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.modes.base import Manifest, Mode, apply_mode
 from nlptl.records import Batch, Batches, Collate, FitState
-from nlptl.tasks.base import Features, Task, supervised_step
+from nlptl.tasks.base import EncodedSplit, Task, supervised_step
 from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
 from nlptl.train.memory import PeakMemory, free_memory
 from nlptl.train.predict import predict
@@ -180,10 +180,10 @@ def finetune(
         features = {
             name: task.encode(table, loaded.tokenizer, max_length) for name, table in splits.items()
         }
-    cut = {name: part.cut for name, part in features.items()}
+    cut = {name: part.truncated for name, part in features.items()}
     if any(cut.values()):
         counts = ", ".join(f"{count} of {name}" for name, count in cut.items() if count)
-        notices.append(f"{task.too_long.format(limit=max_length)} were cut: {counts}.")
+        notices.append(f"{task.truncation_notice.format(limit=max_length)} were cut: {counts}.")
     for notice in notices:
         say(f"note: {notice}")
     collate, step = task.collator(loaded.tokenizer), supervised_step(task)
@@ -281,7 +281,7 @@ def finetune(
 def open_cache(
     task: Task,
     model: Any,
-    features: Mapping[str, Features],
+    features: Mapping[str, EncodedSplit],
     collate: Collate,
     settings: FinetuneArgs,
     accelerator: Any,

@@ -12,9 +12,9 @@ def table(**columns):
 
 
 def test_usual_names_are_found_whatever_their_case():
-    splits = {"train": table(ID=[1], Review=["a"], TextClassification=["b"])}
+    splits = {"train": table(ID=[1], Review=["a"], Sentiment=["b"])}
     assert find_column(splits, "text", None) == "Review"
-    assert find_column(splits, "label", None) == "TextClassification"
+    assert find_column(splits, "label", None) == "Sentiment"
 
 
 def test_unusual_and_misspelt_columns_are_refused_with_those_that_exist():
