@@ -27,7 +27,7 @@ from nlptl.stats.bootstrap import equivalence_p, joint_bootstrap
 from nlptl.stats.spread import spread
 from nlptl.stats.verdict import MARGIN
 from nlptl.study.arms import Runner
-from nlptl.tasks.classification import prepare_sentiment
+from nlptl.tasks import get_task
 
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "runs" / "benchmarks" / "dropout"
@@ -81,7 +81,7 @@ def measure(options: Options, blocks: int, size: int, work: Path) -> dict[str, A
         epochs=options.epochs,
     )
     mode, family, width = check_training(config)
-    task, splits, _ = prepare_sentiment(config)
+    task, splits, _ = get_task("sentiment").prepare(config)
     filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
     runner, found = Runner(task, splits, keep=False), {}
     for dropout in (False, True):

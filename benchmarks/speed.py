@@ -99,8 +99,7 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
     """Task, splits and settings; the same for all runners."""
     from nlptl.cli.config import QAConfig, SentimentConfig
     from nlptl.modes.base import parse_mode
-    from nlptl.tasks.classification import prepare_sentiment
-    from nlptl.tasks.question_answering import prepare_qa
+    from nlptl.tasks import get_task
     from nlptl.train.learner import FinetuneArgs
 
     given: dict[str, Any] = {"model": options.model, "seed": 0, "dataset": None}
@@ -112,7 +111,7 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
             max_eval_examples=200,
             **given,
         )
-        task, splits, _ = prepare_qa(config)
+        task, splits, _ = get_task("qa").prepare(config)
         size, length = 12, 384
     else:
         config = SentimentConfig(
@@ -121,7 +120,7 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
             max_train_examples=options.examples,
             **given,
         )
-        task, splits, _ = prepare_sentiment(config)
+        task, splits, _ = get_task("sentiment").prepare(config)
         size, length = 32, 512
     settings = FinetuneArgs(
         model=options.model,
@@ -155,7 +154,7 @@ def _shown(task: Any, metrics: Any) -> dict[str, float]:
     """The score of the table, and for answers the exact match too; both with their standard errors."""
     names = {
         "score": task.selection,
-        **({"exact_match": "exact_match"} if task.name == "qa" else {}),
+        **({"exact_match": "exact_match"} if task.name == "question-answering" else {}),
     }
     return {
         f"{to}{end}": metrics[f"{name}{end}"] for to, name in names.items() for end in ("", "_se")
@@ -223,8 +222,8 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
     found = trainer.predict(features["test"].rows)
     done = time.perf_counter()
     peak = peak_memory()
-    names = ("start_logits", "end_logits") if task.name == "qa" else ("logits",)
-    arrays = found.predictions if task.name == "qa" else (found.predictions,)
+    names = ("start_logits", "end_logits") if task.name == "question-answering" else ("logits",)
+    arrays = found.predictions if task.name == "question-answering" else (found.predictions,)
     outputs = {name: list(rows) for name, rows in zip(names, arrays, strict=True)}
     predictions = task.predictions(splits["test"], features["test"], outputs)
     if kind != "lora":

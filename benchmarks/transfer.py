@@ -20,9 +20,8 @@ import numpy as np
 from scipy.stats import ttest_ind
 from sklearn.model_selection import StratifiedKFold
 
-from nlptl.cli.check import check_training, resolve_defaults, settings_of
-from nlptl.cli.config import parse_args
-from nlptl.cli.report import RECIPES
+from nlptl.cli.check import check_training, drawn_by_split_seed, resolve_defaults, settings_of
+from nlptl.cli.config import TaskConfig, parse_args
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.report.parts import tuned
 from nlptl.report.probe import fit_probe
@@ -30,6 +29,7 @@ from nlptl.report.report import LONGER, RATES, Tier
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.stats.spread import spread
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
+from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
 from nlptl.train.features import Pool, pooled_states
 from nlptl.train.setup import new_accelerator
@@ -86,10 +86,9 @@ def summary(arm: Arm) -> dict:
 
 def measure(recipe: str, model: str, flags: list[str]) -> dict:
     """All arms of one checkpoint."""
-    kind, prepare = RECIPES[recipe]
-    config = parse_args(kind, ["--model", model, "--mode", "full", *flags])
+    config = parse_args(TaskConfig, ["--task", recipe, "--model", model, "--mode", "full", *flags])
     mode, family, width = check_training(config)
-    task, splits, _ = prepare(config)
+    task, splits, _ = drawn_by_split_seed(get_task(recipe).prepare)(config)
     filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
     settings = settings_of(filled, mode, 0)
     examples = len(splits["train"])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from nlptl.report.report import TransferReport, score_transfer
     from nlptl.runs.directory import save_run
     from nlptl.runs.predictor import Predictor, load_predictor
-    from nlptl.tasks.base import Features, Task
+    from nlptl.tasks import register_task
+    from nlptl.tasks.base import EncodedSplit, Task
     from nlptl.tasks.classification import TextClassification
     from nlptl.tasks.question_answering import QuestionAnswering
     from nlptl.train.finetune import finetune
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from nlptl.train.stem_cache.store import free_states
 
 _HOME = {
-    "Features": "nlptl.tasks.base",
+    "EncodedSplit": "nlptl.tasks.base",
     "FinetuneArgs": "nlptl.train.learner",
     "Learner": "nlptl.train.learner",
     "Loss": "nlptl.train.losses",
@@ -56,6 +57,7 @@ _HOME = {
     "new_accelerator": "nlptl.train.setup",
     "parse_mode": "nlptl.modes.base",
     "pseudo_perplexity": "nlptl.pretrain.held_out",
+    "register_task": "nlptl.tasks",
     "save_run": "nlptl.runs.directory",
     "score_transfer": "nlptl.report.report",
     "start_accelerator": "nlptl.train.setup",
@@ -63,7 +65,7 @@ _HOME = {
 }
 
 __all__ = [
-    "Features",
+    "EncodedSplit",
     "FinetuneArgs",
     "Learner",
     "Loss",
@@ -92,6 +94,7 @@ __all__ = [
     "new_accelerator",
     "parse_mode",
     "pseudo_perplexity",
+    "register_task",
     "save_run",
     "score_transfer",
     "start_accelerator",

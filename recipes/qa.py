@@ -13,9 +13,9 @@ from nlptl.cli.config import QAConfig, run_recipe
 def main(config: QAConfig) -> None:
     """Check everything, then for each seed: fine-tune, score, save, read back."""
     from nlptl.cli.train import run_supervised
-    from nlptl.tasks.question_answering import prepare_qa
+    from nlptl.tasks import get_task
 
-    run_supervised(config, prepare_qa)
+    run_supervised(config, get_task("qa").prepare)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from nlptl.cli.config import SentimentConfig, run_recipe
 def main(config: SentimentConfig) -> None:
     """Check everything, then for each seed: fine-tune, score, save, read back."""
     from nlptl.cli.train import run_supervised
-    from nlptl.tasks.classification import prepare_sentiment
+    from nlptl.tasks import get_task
 
-    run_supervised(config, prepare_sentiment)
+    run_supervised(config, get_task("sentiment").prepare)
 
 
 if __name__ == "__main__":

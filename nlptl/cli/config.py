@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from nlptl.cli.declared import check_words, declared_types, from_yaml
+from nlptl.cli.declared import check_words, declared_types, flag_groups, from_yaml
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
+from nlptl.tasks import options_of
+from nlptl.tasks.options import QuestionAnsweringOptions, TextClassificationOptions
 from nlptl.train.terminal import is_main_process
 
 C = TypeVar("C")
@@ -109,66 +112,37 @@ class ReportedConfig(SupervisedConfig, TrackedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SentimentConfig(ReportedConfig):
+class TaskConfig(ReportedConfig):
+    """Fine-tune on any task; :func:`with_task` adds the task's own flags."""
+
+    task: str = "text-classification"
+    """The task: a registered name, or path/to/file.py:Class; --task NAME --help lists its flags."""
+    output_dir: Path = Path("runs/task")
+    """Where the run goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentimentConfig(TextClassificationOptions, ReportedConfig):
     """Classify single texts into any number of classes."""
 
-    dataset: str | None = "bundled/reviews"
-    """Data set: bundled/reviews, a local file or folder, or a hub name (name or name:config)."""
-    text_column: str | None = None
-    """Column of the texts; found by name where it is called sentence, text, review, …"""
-    label_column: str | None = None
-    """Column of the labels; found by name where it is called label, sentiment, class, …"""
-    class_weights: Literal["none", "balanced"] = "none"
-    """Weight the loss so that all classes count alike."""
     output_dir: Path = Path("runs/sentiment")
     """Where the run goes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class QAConfig(ReportedConfig):
+class QAConfig(QuestionAnsweringOptions, ReportedConfig):
     """Answer questions by a span of a passage."""
 
-    dataset: str | None = "bundled/passages"
-    """Data set: bundled/passages, a local file or folder, or a hub name (name or name:config)."""
-    max_length: int | None = None
-    """Tokens a window: the question (at most half of it) and a part of the passage. By default 384, or
-    what the model takes."""
-    stride: int | None = None
-    """Tokens that neighbouring windows of a passage share; by default a third of a window."""
-    question_column: str | None = None
-    """Column of the questions; found by name where it is called question or query."""
-    context_column: str | None = None
-    """Column of the passages; found by name where it is called context, passage or paragraph."""
-    answers_column: str | None = None
-    """Column of the answers, {text: [...], answer_start: [...]}; found where it is called answers."""
-    squad_version: Literal["auto", "1.1", "2.0"] = "auto"
-    """Whether questions may have no answer (2.0); auto looks whether some have none."""
-    n_best: int = 20
-    """Starts and ends that are combined to answers, and answers that are kept."""
-    max_answer_tokens: int = 30
-    """Longest answer, in tokens."""
     output_dir: Path = Path("runs/qa")
     """Where the run goes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig(SupervisedConfig):
-    """What the recipes that fine-tune many times have in common."""
+    """What the recipes that fine-tune many times have in common; :func:`with_task` adds a task's flags."""
 
-    task: Literal["sentiment", "qa"] = "sentiment"
-    """The task."""
-    dataset: str | None = None
-    """Data set, as in the task's own recipe; by default the task's bundled one."""
-    text_column: str | None = None
-    """Column of the texts (sentiment)."""
-    label_column: str | None = None
-    """Column of the labels (sentiment)."""
-    question_column: str | None = None
-    """Column of the questions (QA)."""
-    context_column: str | None = None
-    """Column of the passages (QA)."""
-    answers_column: str | None = None
-    """Column of the answers (QA)."""
+    task: str = "text-classification"
+    """The task: a registered name, or path/to/file.py:Class; --task NAME --help lists its flags."""
     seeds: int = 6
     """Runs of each, with seeds seed, seed + 1, …"""
     resume: bool = False
@@ -287,6 +261,25 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     """Where model/, log.jsonl and checkpoints/ go."""
 
 
+@cache
+def with_options(cls: type[C], options: type) -> type[C]:
+    """A configuration with a task's own flags beside its own; of two of one name the task's counts."""
+    made: Any = dataclasses.make_dataclass(
+        cls.__name__, [], bases=(options, cls), frozen=True, kw_only=True
+    )
+    made.__doc__, made.__module__ = cls.__doc__, cls.__module__
+    return made
+
+
+def with_task(cls: type[C], task: str) -> type[C]:
+    """A configuration with the flags of a task by its name.
+
+    Raises:
+        ConfigError: If there is no such task.
+    """
+    return with_options(cls, options_of(task))
+
+
 def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: str = "") -> C:
     """Read flags, and the YAML file behind ``--config``; flags on the line win.
 
@@ -301,6 +294,8 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
 
     argv = list(sys.argv[1:] if argv is None else argv)
     argv, path = _take_config(_whole_report(argv))
+    if "task" in declared_types(cls):
+        cls = with_task(cls, _named_task(cls, argv, path))
     problems, values = Problems(), {}
     if not {"-h", "--help"} & {*argv}:
         problems.run(check_words, cls, argv)
@@ -322,6 +317,15 @@ def _whole_report(argv: list[str]) -> list[str]:
     return [*argv[:at], "standard", *argv[at:]] if alone else argv
 
 
+def _named_task(cls: Any, argv: Sequence[str], path: Path | None) -> str:
+    """The task that a command line, else a file, else the configuration names."""
+    for flag, words in flag_groups(argv):
+        if flag == "--task" and words:
+            return words[0]
+    written = _read_yaml(path).get("task", cls.task) if path else cls.task
+    return written if isinstance(written, str) else cls.task
+
+
 def _take_config(argv: list[str]) -> tuple[list[str], Path | None]:
     for position, word in enumerate(argv):
         if word == "--config":
@@ -340,6 +344,24 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
         ConfigError: If it cannot be read; or naming all unknown keys, with suggestions, and all values of
             another type than the flag's.
     """
+    values = _read_yaml(path)
+    types, problems = declared_types(cls), Problems()
+    for key in [key for key in values if key not in types]:
+        problems.add(
+            f"--config {path} has the unknown key '{key}'.{suggest(key, list(types))} "
+            f"Known: {listed(sorted(types))}."
+        )
+        del values[key]
+    for key, value in values.items():
+        try:
+            values[key] = from_yaml(value, types[key])
+        except ValueError as error:
+            problems.add(f"--config {path}: {key} is {value!r}; expected {error}.")
+    problems.raise_if_any()
+    return values
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
@@ -357,21 +379,7 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"--config {path}: expected 'flag: value' lines, found a {type(values).__name__}."
         )
-    values = {str(key).replace("-", "_"): value for key, value in values.items()}
-    types, problems = declared_types(cls), Problems()
-    for key in [key for key in values if key not in types]:
-        problems.add(
-            f"--config {path} has the unknown key '{key}'.{suggest(key, list(types))} "
-            f"Known: {listed(sorted(types))}."
-        )
-        del values[key]
-    for key, value in values.items():
-        try:
-            values[key] = from_yaml(value, types[key])
-        except ValueError as error:
-            problems.add(f"--config {path}: {key} is {value!r}; expected {error}.")
-    problems.raise_if_any()
-    return values
+    return {str(key).replace("-", "_"): value for key, value in values.items()}
 
 
 def to_yaml(config: Any) -> str:

@@ -84,7 +84,7 @@ def check_words(cls: type, argv: Sequence[str]) -> None:
             another type than the flag's.
     """
     types, problems = declared_types(cls), Problems()
-    for flag, words in _groups(argv):
+    for flag, words in flag_groups(argv):
         name = flag.removeprefix("--").replace("-", "_")
         if name.startswith("no_") and types.get(name.removeprefix("no_")) is bool:
             name = name.removeprefix("no_")
@@ -112,7 +112,7 @@ def _takes(flag: str, most: int) -> str:
     return f"{flag} takes one value" if most else f"{flag} takes none"
 
 
-def _groups(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def flag_groups(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Flags with the words behind them; words before the first flag come with an empty one."""
     flag, words = "", []
     for word in argv:

@@ -15,22 +15,15 @@ from nlptl.cli.check import (
     launch,
     upstream_texts,
 )
-from nlptl.cli.config import QAConfig, SentimentConfig, load_yaml
+from nlptl.cli.config import TaskConfig, load_yaml, with_options
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, quiet_transformers
 from nlptl.report.report import Tier, TransferReport, score_transfer
 from nlptl.study.cells import Outcome, validation_scores
+from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
-from nlptl.tasks.classification import prepare_sentiment
-from nlptl.tasks.question_answering import prepare_qa
 from nlptl.train.terminal import is_main_process, say
-
-#: Task in the run's record to its flags and its data.
-RECIPES = {
-    "sentiment": (SentimentConfig, drawn_by_split_seed(prepare_sentiment)),
-    "qa": (QAConfig, drawn_by_split_seed(prepare_qa)),
-}
 
 
 def report_run(
@@ -111,17 +104,13 @@ def report_directory(
             f"{directory} is no finished run: expected result.json and config.yaml in it, found "
             f"{listed(holds) or 'nothing'}. Give the --output-dir of recipes/sentiment.py or recipes/qa.py."
         )
-    kind = json.loads(record_path.read_text("utf-8")).get("task")
-    if kind not in RECIPES:
-        raise ConfigError(
-            f"{record_path}: reports are made for {listed(list(RECIPES))}, found '{kind}'."
-        )
-    config_class, prepare = RECIPES[kind]
+    kind = recorded_task(json.loads(record_path.read_text("utf-8")), directory)
+    config_class = with_options(TaskConfig, kind.options)
     config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
     config = replace(config, curve=curve, upstream_text=upstream_text)
     mode, _, _ = check_training(config)
     upstream_texts(config.upstream_text)
-    task, splits, _ = prepare(config)
+    task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
     ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
     return report_run(ready, directory, tier)
 
@@ -176,13 +165,13 @@ def cell_of_run(task: Any, directory: Path, *, data: str | None = None) -> Outco
         raise ValueError(
             f"predictions.jsonl has {len(predictions)} lines, expected {record['n']['test']}"
         )
-    own = type(task).of_checkpoint(load_config(record["model"]), record["task_settings"])
+    own = type(task).from_run(load_config(record["model"]), record["task_settings"])
     history = record["history"]
     best = record["selection"]["best_epoch"]
     return Outcome(
         seed=record["seed"],
         learning_rate=record["settings"]["learning_rate"],
-        scores=tuple(own.example_scores(predictions)),
+        scores=tuple(own.statistics(predictions)[:, 0].tolist()),
         validation=validation_scores(task, history),
         best=next(i for i, line in enumerate(history) if line["epoch"] == best),
         epochs=history[-1]["epoch"],

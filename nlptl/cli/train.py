@@ -1,7 +1,6 @@
 """A supervised recipe from its configuration to its saved runs: what all labelled tasks share."""
 
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from nlptl.cli.check import Prepared, PrepareData, drawn_by_split_seed, prepare_run
@@ -61,5 +60,7 @@ def _run_seed(ready: Prepared, seed: int, directory: Path) -> None:
 def summary_of(ready: Prepared) -> dict[str, Any]:
     """The spread over ``--seeds N``, and which runs learnt nothing; also in the first ``result.json``."""
     found = [cell_of_run(ready.task, home).score for home in seed_homes(ready.config)]
-    floor = fmean(ready.task.constant_scores(ready.splits["train"], ready.splits["test"]))
+    task, splits = ready.task, ready.splits
+    constant = task.statistics(task.constant_predictions(splits["train"], splits["test"]))
+    floor = float(task.combine(constant.mean(axis=0)))
     return summarize_seeds(ready.config, found, floor)

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 #: Packages whose classes count by name alone.
@@ -15,8 +16,9 @@ LIBRARIES = frozenset(
 def code_hash(*things: Any) -> str:
     """Hash of what functions, methods and classes compute: their code, defaults, closures and what they call.
 
-    Followed are functions and classes of the same package (or file), and plain values that they refer to. Two
-    classes of one name and other code have other hashes; comments and docstrings do not count.
+    Followed are functions and classes of the same package (or file), and plain values that they refer to; of
+    what nlptl gives to a class outside it, the name alone counts. Two classes of one name and other code have
+    other hashes; comments and docstrings do not count.
     """
     seen: set[int] = set()
     found = sha256()
@@ -43,7 +45,8 @@ def _walk(thing: Any, write: Callable[[bytes], None], seen: set[int]) -> None:
     elif isinstance(thing, type):
         write(f"class {thing.__qualname__}".encode())
         for base in thing.__mro__:
-            if base.__module__.split(".")[0] in LIBRARIES:
+            package = base.__module__.split(".")[0]
+            if package in LIBRARIES or package == "nlptl" != thing.__module__.split(".")[0]:
                 write(f"{base.__module__}.{base.__qualname__}".encode())
                 continue
             for name, value in sorted(vars(base).items()):
@@ -81,11 +84,16 @@ def _code(code: CodeType, function: FunctionType, write: Callable, seen: set[int
 
 
 def _value(value: Any, module: str, write: Callable, seen: set[int]) -> None:
-    """Count a plain value, or follow a function or class of the same package."""
+    """Count a plain value, or follow a function or class of the same package.
+
+    Of any other value its ``repr`` counts, or its type alone where that names a place in memory.
+    """
+    if not isinstance(value, type):
+        value = getattr(value, "__wrapped__", value)
     if value is None or isinstance(value, bool | int | float | str | bytes):
         write(repr(value).encode())
-    elif isinstance(value, tuple | list):
-        for one in value:
+    elif isinstance(value, tuple | list | set | frozenset):
+        for one in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
             _value(one, module, write, seen)
     elif isinstance(value, Mapping):
         for key, one in value.items():
@@ -98,3 +106,9 @@ def _value(value: Any, module: str, write: Callable, seen: set[int]) -> None:
             _walk(value, write, seen)
         else:
             write(f"{value.__module__}.{value.__qualname__}".encode())
+    elif isinstance(value, partial):
+        for one in (value.func, value.args, value.keywords):
+            _value(one, module, write, seen)
+    elif not isinstance(value, ModuleType):
+        text = repr(value)
+        write((text if " at 0x" not in text else type(value).__qualname__).encode())

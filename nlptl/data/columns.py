@@ -1,6 +1,7 @@
 """Which column holds what, and whether its values will do."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nlptl.errors import DataError, Problems, listed, suggest
@@ -16,6 +17,11 @@ USUAL = {
         "comment",
         "document",
     ),
+    "first": ("first", "sentence1", "premise", "question1", "text1", "sentence_a"),
+    "second": ("second", "sentence2", "hypothesis", "question2", "text2", "sentence_b"),
+    "tokens": ("tokens", "words"),
+    "tags": ("tags", "ner_tags", "pos_tags"),
+    "score": ("score", "similarity", "similarity_score", "label"),
     "question": ("question", "query"),
     "context": ("context", "passage", "paragraph"),
     "answers": ("answers", "answer"),
@@ -23,47 +29,101 @@ USUAL = {
 }
 
 
-def find_column(splits: Mapping[str, Any], role: str, asked: str | None) -> str:
+def column_flag(role: str, config: Any = None) -> str:
+    """The beginning of the flag that names a role's column: ``--text-column `` or ``--column first=``.
+
+    Args:
+        role: The role.
+        config: What may have a field ``{role}_column``; None stands for one that has.
+    """
+    named = config is None or hasattr(config, f"{role}_column")
+    return f"--{role.replace('_', '-')}-column " if named else f"--column {role}="
+
+
+def asked_columns(config: Any, roles: Sequence[str]) -> dict[str, str | None]:
+    """Role to the column that a configuration names, by ``{role}_column`` or ``column``, or to None.
+
+    Raises:
+        ConfigError: For an entry of ``column`` that is no ``role=name``, or of no such role.
+    """
+    asked = {role: getattr(config, f"{role}_column", None) for role in roles}
+    problems = Problems()
+    for entry in getattr(config, "column", ()):
+        role, _, name = entry.partition("=")
+        if role not in asked or not name:
+            problems.add(
+                f"--column {entry}: expected role=name, with one of the roles {listed(roles)}."
+                f"{suggest(role, roles)}"
+            )
+        asked[role] = name
+    problems.raise_if_any()
+    return asked
+
+
+def find_column(
+    splits: Mapping[str, Any], role: str, asked: str | None, flag: str | None = None
+) -> str:
     """Name the column of a role in all splits.
 
     Args:
         splits: Split name to dataset.
-        role: A key of :data:`USUAL`; its flag is ``--{role}-column``.
+        role: A key of :data:`USUAL`, or the usual name itself.
         asked: The user's choice, or None to look for a usual name.
+        flag: Beginning of the flag that names it (:func:`column_flag`).
 
     Raises:
         DataError: If it is not there, with the columns that are.
     """
-    names = splits["train"].column_names
+    names, flag = splits["train"].column_names, flag or column_flag(role)
     if asked is None:
         lower = {name.lower(): name for name in reversed(names)}
-        asked = next((lower[usual] for usual in USUAL[role] if usual in lower), None)
+        asked = next((lower[usual] for usual in _usual(role) if usual in lower), None)
         if asked is None:
             raise DataError(
                 f"No column of the training set is called like a {role} usually is "
-                f"({', '.join(USUAL[role])}). It has: {listed(names)}. Say which with --{role}-column."
+                f"({', '.join(_usual(role))}). It has: {listed(names)}. Say which with {flag}NAME."
             )
     for split, table in splits.items():
         if asked not in table.column_names:
             raise DataError(
-                f"--{role}-column {asked}: the {split} split has no such column."
+                f"{flag}{asked}: the {split} split has no such column."
                 f"{suggest(asked, table.column_names)} It has: {listed(table.column_names)}."
             )
     return asked
 
 
-def find_columns(splits: Mapping[str, Any], asked: Mapping[str, str | None]) -> dict[str, str]:
-    """Name the columns of several roles; ``asked`` is role to choice, see :func:`find_column`.
+def _usual(role: str) -> tuple[str, ...]:
+    return USUAL.get(role, (role.lower(),))
+
+
+def find_columns(
+    splits: Mapping[str, Any], asked: Mapping[str, str | None], config: Any = None
+) -> dict[str, str]:
+    """Name the columns of several roles.
+
+    Args:
+        splits: Split name to dataset.
+        asked: Role to choice, see :func:`find_column`.
+        config: See :func:`column_flag`.
 
     Raises:
-        DataError: With all that are not there.
+        DataError: With all that are not there, and with those that two roles share.
     """
     problems = Problems()
-    columns = {
-        role: problems.run(find_column, splits, role, choice) for role, choice in asked.items()
+    found = {
+        role: problems.run(find_column, splits, role, choice, column_flag(role, config))
+        for role, choice in asked.items()
     }
+    columns = {role: column for role, column in found.items() if column}
+    for column in sorted(set(columns.values())):
+        roles = [role for role, own in columns.items() if own == column]
+        if len(roles) > 1:
+            problems.add(
+                f"The column '{column}' stands for {listed(roles)} at once. Say which columns they are: "
+                f"{', '.join(f'{column_flag(role, config)}NAME' for role in roles)}."
+            )
     problems.raise_if_any()
-    return {role: column for role, column in columns.items() if column}
+    return columns
 
 
 def values_of(table: Any, column: str) -> Iterator[Any]:
@@ -84,8 +144,13 @@ def rows_where(values: Iterable[Any], wrong: Any) -> str:
     return f"{len(rows)} of {total} (row{'s' if len(rows) > 1 else ''} {listed(rows, 5)})"
 
 
-def check_texts(splits: Mapping[str, Any], column: str) -> None:
+def check_texts(splits: Mapping[str, Any], column: str, flag: str = "--text-column ") -> None:
     """Make sure that every text is a string with something in it.
+
+    Args:
+        splits: Split name to dataset.
+        column: The column of the texts.
+        flag: Beginning of the flag that names it.
 
     Raises:
         DataError: With how many are not, and which rows.
@@ -98,7 +163,8 @@ def check_texts(splits: Mapping[str, Any], column: str) -> None:
             kinds = sorted({type(v).__name__ for v in values if not isinstance(v, str)})
             problems.add(
                 f"The {split} split's column '{column}' holds values that are no text: {odd}, of type "
-                f"{listed(kinds)}. Expected strings; mend the file or choose another --text-column."
+                f"{listed(kinds)}. Expected strings; correct the file or choose another column with "
+                f"{flag}NAME."
             )
         empty = rows_where(values_of(table, column), lambda v: isinstance(v, str) and not v.strip())
         if empty:
@@ -108,7 +174,124 @@ def check_texts(splits: Mapping[str, Any], column: str) -> None:
     problems.raise_if_any()
 
 
-def check_labels(splits: Mapping[str, Any], column: str) -> tuple[list[str], list[str]]:
+def is_words(value: Any) -> bool:
+    """Whether a value is a list of one or more words, none of them blank or with white space inside."""
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(isinstance(word, str) and len(word.split()) == 1 for word in value)
+    )
+
+
+def check_words(splits: Mapping[str, Any], column: str, flag: str) -> None:
+    """Make sure that every value is a list of words.
+
+    Raises:
+        DataError: With how many are not, and which rows.
+    """
+    problems = Problems()
+    for split, table in splits.items():
+        if odd := rows_where(values_of(table, column), lambda v: not is_words(v)):
+            problems.add(
+                f"The {split} split's column '{column}' holds values that are no list of words: {odd}. "
+                f"Expected lists of strings without white space; correct the file or choose another column "
+                f"with {flag}NAME."
+            )
+    problems.raise_if_any()
+
+
+def hidden_splits(splits: Mapping[str, Any], column: str) -> list[str]:
+    """Splits but ``train`` whose labels are all -1 or all missing, as in the test sets of GLUE."""
+    return [
+        split
+        for split, table in splits.items()
+        if split != "train" and all(v in (-1, None, "-1") for v in values_of(table, column))
+    ]
+
+
+def check_numbers(splits: Mapping[str, Any], column: str) -> list[str]:
+    """Make sure that the labels are finite numbers.
+
+    Returns:
+        The splits whose labels are hidden.
+
+    Raises:
+        DataError: With how many are none, and which rows.
+    """
+    problems, hidden = Problems(), hidden_splits(splits, column)
+    for split, table in splits.items():
+        odd = rows_where(
+            values_of(table, column),
+            lambda v: isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v),
+        )
+        if odd and split not in hidden:
+            problems.add(
+                f"The {split} split's column '{column}' holds values that are no finite number: {odd}. "
+                "Expected a number a row."
+            )
+    problems.raise_if_any()
+    return hidden
+
+
+def check_label_lists(
+    splits: Mapping[str, Any], column: str, words: str | None = None
+) -> tuple[list[str], list[str]]:
+    """List the labels where each row has a list of them: any number, or one a word.
+
+    Args:
+        splits: Split name to dataset.
+        column: The column of the lists, of strings or of whole numbers.
+        words: The column of the words, as many as labels.
+
+    Returns:
+        The labels' names in the order of :func:`check_labels`, and the hidden splits' names.
+
+    Raises:
+        DataError: With all that is wrong with them.
+    """
+    problems, hidden = Problems(), hidden_splits(splits, column)
+    names, seen = label_names(splits["train"], column), {}
+    for split, table in splits.items():
+        if split in hidden:
+            continue
+        rows = [(v, names) for v in values_of(table, column)]
+        odd = rows_where(rows, lambda row: not isinstance(row[0], list) or None in read_label(*row))
+        if odd:
+            problems.add(
+                f"The {split} split's column '{column}' holds values that are no list of labels: {odd}. "
+                "Expected a list of strings or of whole numbers a row."
+            )
+            continue
+        seen[split] = {name for row in rows for name in read_label(*row)}
+        lengths = [len(v) for v in values_of(table, words)] if words else []
+        if words and (
+            odd := rows_where(
+                zip(lengths, rows, strict=True), lambda both: both[0] != len(both[1][0])
+            )
+        ):
+            problems.add(
+                f"The {split} split has another number of '{column}' than of '{words}': {odd}. Expected one "
+                "label a word."
+            )
+    problems.raise_if_any()
+    known = sorted(seen["train"], key=_sort_key)
+    for split, labels in seen.items():
+        if unknown := sorted(labels - seen["train"]):
+            problems.add(_unknown(split, unknown, known))
+    problems.raise_if_any()
+    return list(names or known), hidden
+
+
+def _unknown(split: str, unknown: Sequence[str], known: Sequence[str]) -> str:
+    return (
+        f"The {split} split has labels that the training set never has: {listed(unknown)}. "
+        f"Training has: {listed(known)}."
+    )
+
+
+def check_labels(
+    splits: Mapping[str, Any], column: str, flag: str = "--label-column "
+) -> tuple[list[str], list[str]]:
     """List the classes, and the splits whose labels are hidden.
 
     Strings are sorted, integers (and whole floats, and booleans) are sorted as numbers, and a hub
@@ -121,9 +304,7 @@ def check_labels(splits: Mapping[str, Any], column: str) -> tuple[list[str], lis
     Raises:
         DataError: For missing or fractional labels, a single class, or a label that training lacks.
     """
-    hidden = [
-        s for s, t in splits.items() if s != "train" and set(t[column][:]) <= {-1, None, "-1"}
-    ]
+    hidden = hidden_splits(splits, column)
     names = getattr(splits["train"].features[column], "names", None)
     problems = Problems()
     seen: dict[str, set[str]] = {}
@@ -142,10 +323,7 @@ def check_labels(splits: Mapping[str, Any], column: str) -> tuple[list[str], lis
     classes = names or sorted(seen["train"], key=_sort_key)
     for split, labels in seen.items():
         if unknown := sorted(labels - seen["train"]):
-            problems.add(
-                f"The {split} split has labels that the training set never has: {listed(unknown)}. "
-                f"Training has: {listed(sorted(seen['train'], key=_sort_key))}."
-            )
+            problems.add(_unknown(split, unknown, sorted(seen["train"], key=_sort_key)))
     if len(seen["train"]) < 2:
         problems.add(
             f"The training set has one class only, '{next(iter(seen['train']))}', in the column "
@@ -154,7 +332,7 @@ def check_labels(splits: Mapping[str, Any], column: str) -> tuple[list[str], lis
     if len(classes) > 1000:
         problems.add(
             f"The column '{column}' has {len(classes)} different values, too many for classes. "
-            "Is it the right --label-column?"
+            f"Is it the right {flag.strip()}?"
         )
     problems.raise_if_any()
     return list(classes), hidden
@@ -172,6 +350,19 @@ def label_name(value: Any, names: Any = None) -> str | None:
             return names[value] if 0 <= value < len(names) else None
         return str(value)
     return None
+
+
+def label_names(table: Any, column: str) -> list[str] | None:
+    """Names of a column's integer labels, where the dataset brings them (ClassLabel, also in lists)."""
+    feature = table.features[column]
+    return getattr(getattr(feature, "feature", feature), "names", None)
+
+
+def read_label(value: Any, names: Any = None) -> Any:
+    """A row's label by name (:func:`label_name`), or a list of labels by theirs."""
+    if isinstance(value, list):
+        return [label_name(one, names) for one in value]
+    return label_name(value, names)
 
 
 def _sort_key(name: str) -> tuple[int, float, str]:

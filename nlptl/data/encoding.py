@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.data.windows import frame_of, tokenize
+
 
 def tokenizer_hash(tokenizer: Any) -> str:
     """Hash of a fast tokenizer's whole definition, but for truncation and padding, which each call sets."""
@@ -46,7 +48,7 @@ def map_kept(
     Args:
         table: A :class:`datasets.Dataset` with the columns that the function reads, and no others.
         function: Rows in, rows out; batched.
-        key: Whatever else the result depends on, and the function's version.
+        key: Whatever else the result depends on, :func:`nlptl.data.code_hash.code_hash` of the code included.
         identity: Stands for the content, where reading all of it would take too long.
         options: For :meth:`datasets.Dataset.map`.
 
@@ -123,18 +125,69 @@ def encode_texts(
         max_length: Tokens a text at most, special tokens included.
 
     Returns:
-        Token ids a text, and whether it was cut.
+        Token ids a text, and whether it was truncated.
     """
+    made = _encoded([list(texts)], tokenizer, max_length)
+    return made["input_ids"], made["truncated"]
+
+
+def encode_pairs(
+    first: Sequence[str], second: Sequence[str], tokenizer: Any, *, max_length: int
+) -> dict[str, list[Any]]:
+    """Tokenize pairs of texts by the tokenizer's own template; see :func:`encode_texts`.
+
+    Of a pair that is too long, tokens are taken off the end of the longer text until it fits.
+
+    Returns:
+        ``input_ids`` and ``truncated``, and ``token_type_ids`` where the tokenizer makes them.
+    """
+    return _encoded([list(first), list(second)], tokenizer, max_length)
+
+
+def _encoded(columns: list[list[str]], tokenizer: Any, max_length: int) -> dict[str, list[Any]]:
     plain = {"split_special_tokens": True, "verbose": False}
-    ids = tokenizer(list(texts), **plain)["input_ids"]
+    made = tokenizer(*columns, **plain)
+    names = ["input_ids", *["token_type_ids"] * (len(columns) > 1 and "token_type_ids" in made)]
+    found: dict[str, list[Any]] = {name: made[name] for name in names}
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    frame = sum(token in special for token in tokenizer("", **plain)["input_ids"])
-    cut = []
-    for row, text in enumerate(texts):
-        if sum(token in special for token in ids[row]) > frame:
-            text = broken_up(text, tokenizer)
-            ids[row] = tokenizer(text, **plain)["input_ids"]
-        cut.append(len(ids[row]) > max_length)
-        if cut[-1]:
-            ids[row] = tokenizer(text, truncation=True, max_length=max_length, **plain)["input_ids"]
-    return ids, cut
+    empty = tokenizer(*[""] * len(columns), **plain)["input_ids"]
+    frame = sum(token in special for token in empty)
+    found["truncated"] = []
+
+    def put(row: int, again: Mapping[str, Any]) -> None:
+        for name in names:
+            found[name][row] = again[name]
+
+    for row, texts in enumerate(zip(*columns, strict=True)):
+        if sum(token in special for token in found["input_ids"][row]) > frame:
+            texts = tuple(broken_up(text, tokenizer) for text in texts)
+            put(row, tokenizer(*texts, **plain))
+        found["truncated"].append(len(found["input_ids"][row]) > max_length)
+        if found["truncated"][-1]:
+            put(row, tokenizer(*texts, truncation=True, max_length=max_length, **plain))
+    return found
+
+
+def encode_words(
+    sentences: Sequence[Sequence[str]], tokenizer: Any, *, max_length: int
+) -> dict[str, list[Any]]:
+    """Tokenize sentences that are split into words, as if the words stood in a text with single spaces.
+
+    Special tokens that stand literally in a word become unknown ones.
+
+    Returns:
+        ``input_ids``, ``truncated``, and ``places``: the first token of each word. Words behind the last token
+        that fits have none.
+    """
+    frame = frame_of(tokenizer)
+    room = max_length - len(frame.before) - len(frame.after)
+    texts = [" ".join(words) for words in sentences]
+    found: dict[str, list[Any]] = {"input_ids": [], "truncated": [], "places": []}
+    for words, tokens in zip(sentences, tokenize(texts, tokenizer, frame), strict=True):
+        begins = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1]
+        places = np.searchsorted(tokens.ends, begins, side="right")
+        places = places[places < min(room, len(tokens.ids))]
+        found["input_ids"].append([*frame.before, *tokens.ids[:room].tolist(), *frame.after])
+        found["truncated"].append(len(tokens.ids) > room)
+        found["places"].append((places + len(frame.before)).tolist())
+    return found

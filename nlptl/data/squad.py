@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from nlptl.data.code_hash import code_hash
 from nlptl.data.columns import rows_where, values_of
 from nlptl.data.encoding import map_kept
 from nlptl.data.sources import read_table
@@ -135,7 +136,7 @@ def _normalized(table: Any, columns: Mapping[str, str]) -> Any:
         table.select_columns([*["id"] * (not numbered), question, context, answers]),
         form,
         columns,
-        "squad-1",
+        code_hash(_normalized),
         with_indices=True,
         features=Features(made),
     )

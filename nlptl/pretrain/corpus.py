@@ -16,6 +16,7 @@ from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets import Sequence as ListOf
 
 from nlptl.data import sources
+from nlptl.data.code_hash import code_hash
 from nlptl.data.encoding import map_tokenized
 from nlptl.errors import ConfigError, DataError, Problems, listed, suggest
 
@@ -266,7 +267,7 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
         tokenizer,
         room,
         least,
-        "pieces-4",
+        code_hash(even_pieces, tokenize),
         identity=documents._fingerprint,
         batch_size=DOCUMENTS,
         # Else a corpus without a single piece would have no columns.

@@ -41,7 +41,7 @@ def simple_arms(
         seeds: Of the random bodies.
         accelerator: The device.
     """
-    constant = np.asarray(task.constant_scores(splits["train"], splits["test"]))
+    constant = task.statistics(task.constant_predictions(splits["train"], splits["test"]))[:, 0]
     found = {"majority": {"arm": parts.arm_entry(constant[None]), "each": constant}}
     classes = task.classes(splits["test"])
     if classes is None:

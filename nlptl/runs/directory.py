@@ -302,9 +302,9 @@ def summarize_seeds(config: Any, scores: Sequence[float], floor: float) -> dict[
 
     Args:
         config: A :class:`nlptl.cli.config.SupervisedConfig` whose runs are all finished.
-        scores: Mean of :meth:`nlptl.tasks.base.Task.example_scores` of each run, in [0, 1]: a metric in
-            percent, as QA's, would never be near the floor.
-        floor: Mean of :meth:`nlptl.tasks.base.Task.constant_scores`, in [0, 1].
+        scores: The task's metric of each run, in [0, 1]: one in percent, as QA's, would never be near the
+            floor.
+        floor: The metric of :meth:`nlptl.tasks.base.Task.constant_predictions`, in [0, 1].
 
     Returns:
         Per metric mean, standard deviation, median, minimum, maximum and all scores.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.batching import LengthBatches
+from nlptl.data.columns import is_words
 from nlptl.data.encoding import quiet_datasets
 from nlptl.train.losses import Outputs
 from nlptl.train.predict import predict
@@ -16,14 +17,11 @@ from nlptl.train.setup import new_accelerator
 from nlptl.errors import DataError, ModelError
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.models.one_token import last_block_for_one_token
+from nlptl.tasks import TASKS, get_task, recorded_task
 from nlptl.tasks.base import Task
-from nlptl.tasks.question_answering import QuestionAnswering
-from nlptl.tasks.classification import TextClassification
 
 #: Examples that are read, sorted by length and predicted together.
 CHUNK = 1024
-#: Task of a checkpoint, by the ending of its class's name.
-KINDS = {"ForQuestionAnswering": QuestionAnswering, "ForSequenceClassification": TextClassification}
 
 
 @dataclass(frozen=True)
@@ -50,14 +48,14 @@ class Predictor:
         """Predict one example, a list, or a dataset.
 
         Args:
-            given: A text; a question (with ``context``); a pair ``(question, context)``; a mapping with
-                the fields ``text``, or ``question`` and ``context``; or a list or
+            given: A mapping with the task's fields (``text``; ``question`` and ``context``; ``first`` and
+                ``second``; …); a tuple of their values, for a single one the text alone; or a list or
                 :class:`datasets.Dataset` of these.
             context: The passage, if ``given`` is a single question.
 
         Returns:
-            For one example one record, for several a list: ``prediction``, ``score`` in [0, 1], and for
-            labels ``scores``; for answers ``start`` and ``end`` (characters of the context; -1 for no
+            For one example one record, for several a list: ``prediction``; for classes ``score`` in [0, 1]
+            and ``scores``; for answers ``score``, ``start`` and ``end`` (characters of the context; -1 for no
             answer) and ``alternatives``.
 
         Raises:
@@ -77,20 +75,23 @@ class Predictor:
             yield from self._predict(rows)
             done += len(chunk)
 
-    def _row(self, example: Any, number: int) -> dict[str, str]:
-        names = self.task.fields
+    def _row(self, example: Any, number: int) -> dict[str, Any]:
+        names, words = self.task.fields, self.task.split_into_words
         if isinstance(example, Mapping):
             values = [example.get(name) for name in names]
         else:
             values = [example] if isinstance(example, str) else list(example)
-        if len(values) != len(names) or not all(isinstance(v, str) and v.strip() for v in values):
+        if words:
+            values = [value.split() if isinstance(value, str) else value for value in values]
+        good = is_words if words else _is_text
+        if len(values) != len(names) or not all(map(good, values)):
             raise DataError(
                 f"Example {number} is {str(example)[:80]!r}; expected {' and '.join(names)}, as "
-                "strings with something in them."
+                + ("a list of words." if words else "strings with something in them.")
             )
         return dict(zip(names, values, strict=True))
 
-    def _predict(self, rows: Sequence[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+    def _predict(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         from datasets import Dataset
 
         table = Dataset.from_list([{"id": str(i), **row} for i, row in enumerate(rows)])
@@ -106,49 +107,79 @@ class Predictor:
         with last_block_for_one_token(self.model) if self.task.pooled else nullcontext():
             outputs, _ = predict(loss, batches, accelerator=self.accelerator)
         for record in self.task.predictions(table, features, outputs):
-            yield self.task.shown(record)
+            yield self.task.to_public(record)
 
 
-def load_predictor(directory: str | Path, *, batch_size: int = 32) -> Predictor:
-    """Open a run, its ``model/``, or any classification or question answering checkpoint.
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
-    A run's own settings (window, stride, no-answer threshold) come from its ``result.json``; without
-    one the task's defaults hold.
+
+def load_predictor(
+    directory: str | Path, *, task: str | type[Task] | None = None, batch_size: int = 32
+) -> Predictor:
+    """Open a run, its ``model/``, or a checkpoint with a head for classification or question answering.
+
+    A run's task and its settings (window, stride, no-answer threshold) come from its ``result.json``. A
+    checkpoint that is no run is opened by its architecture, under the task's defaults.
 
     Args:
         directory: A run's directory, a model's directory, a bundled name or a hub name.
+        task: The task, by name or as a class, instead of the one that the run names.
         batch_size: Texts or windows a batch.
 
     Raises:
-        ModelError: If there is no such model, or it has no head of the two kinds.
+        ModelError: If there is no such model, the run's task cannot be imported, or the checkpoint has no head
+            that answers without a record.
     """
     path = Path(directory)
     name = str(path / "model") if (path / "model" / "config.json").is_file() else str(directory)
-    home = path if (path / "result.json").is_file() else path.parent
-    record = {}
-    if Path(name).is_dir() and (home / "result.json").is_file():
-        record = json.loads((home / "result.json").read_text("utf-8"))
+    home = path.parent if path.resolve().name == "model" else path
+    file = home / "result.json"
+    record = json.loads(file.read_text("utf-8")) if file.is_file() else None
+    if task is None and record is not None:
+        task = recorded_task(record, home)
     config = load_config(name)
-    task = _task_of(config, record.get("task_settings", {}), name)
+    kind = get_task(task) if isinstance(task, str) else task or _kind_of(config, name)
+    record = record or {}
+    try:
+        own = kind.from_run(config, record.get("task_settings", {}))
+    except TypeError as error:
+        raise ModelError(
+            f"{file}: the run's settings do not fit the task {kind.name} ({error}). It was made by another "
+            "version of the class."
+        ) from error
     accelerator = new_accelerator()
     tokenizer = load_tokenizer(name)
     asked = record.get("settings", {}).get("max_length")
     return Predictor(
-        task=task,
-        model=load_trained(name, task.auto_class).eval().to(accelerator.device),
+        task=own,
+        model=load_trained(name, own.auto_class).eval().to(accelerator.device),
         tokenizer=tokenizer,
-        max_length=longest_input(config, tokenizer, asked, usual=task.usual_length),
+        max_length=longest_input(config, tokenizer, asked, usual=own.usual_length),
         batch_size=batch_size,
         accelerator=accelerator,
     )
 
 
-def _task_of(config: Any, settings: Mapping[str, Any], name: str) -> Task:
-    kind = (config.architectures or [""])[0]
-    for ending, task in KINDS.items():
-        if kind.endswith(ending):
-            return task.of_checkpoint(config, settings)
+def _kind_of(config: Any, name: str) -> type[Task]:
+    """The task of a checkpoint that is no run, by its architecture.
+
+    Raises:
+        ModelError: If it has no head that answers without a record.
+    """
+    made = (config.architectures or [""])[0]
+    single = config.num_labels > 1 and config.problem_type in (None, "single_label_classification")
+    for known in TASKS.places:
+        kind = get_task(known)
+        if kind.architecture and made.endswith(kind.architecture):
+            if single or not kind.pooled:
+                return kind
+            raise ModelError(
+                f"{name} is a {made} that gives {config.num_labels} numbers "
+                f"({config.problem_type or 'regression'}), not one class, and no result.json says what they "
+                "mean. Give the directory of its run, or --task."
+            )
     raise ModelError(
-        f"{name} is a {kind or 'bare model'}, which has no head for classification or question "
+        f"{name} is a {made or 'bare model'}, which has no head for classification or question "
         "answering. Expected a run of recipes/sentiment.py or recipes/qa.py, or a model of that kind."
     )

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from nlptl.tasks import source_of
 from nlptl.train.run import Run
 from nlptl.runs.versions import versions
 
@@ -15,7 +16,8 @@ def result_record(run: Run) -> dict[str, Any]:
     """Return what ``result.json`` holds of a run; parts that it does not have are left out."""
     record = {
         "task": run.task.name,
-        "task_version": getattr(run.task, "version", 1),
+        "task_version": run.task.version,
+        "task_source": source_of(type(run.task)),
         "task_settings": dataclasses.asdict(run.task),
         "loss": run.identity,
         "metrics": run.metrics,

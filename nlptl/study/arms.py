@@ -163,11 +163,11 @@ class Runner:
         return cell
 
     def _diverged(self, settings: FinetuneArgs) -> Outcome:
-        scores = self.task.constant_scores(self.splits["train"], self.splits["test"])
+        constant = self.task.constant_predictions(self.splits["train"], self.splits["test"])
         return Outcome(
             seed=settings.seed,
             learning_rate=settings.learning_rate,
-            scores=tuple(scores),
+            scores=tuple(self.task.statistics(constant)[:, 0].tolist()),
             validation=(0.0,),
             best=0,
             epochs=0.0,

@@ -82,7 +82,7 @@ def cell_of(run: Run) -> Outcome:
     return Outcome(
         seed=run.args.seed,
         learning_rate=run.args.learning_rate,
-        scores=tuple(run.task.example_scores(run.predictions)),
+        scores=tuple(run.task.statistics(run.predictions)[:, 0].tolist()),
         validation=validation_scores(run.task, run.history),
         best=run.best,
         epochs=run.history[-1]["epoch"],
@@ -149,7 +149,7 @@ def cell_key(
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in BESIDES}
     given = {
         "start": start,
-        "task": [type(task).__name__, dataclasses.asdict(task)],  # type: ignore[call-overload]
+        "task": task.identity(),
         "data": data,
         "settings": values,
         # An uncached run costs more: its seconds and operations must not stand for a cached one's.

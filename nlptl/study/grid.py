@@ -7,12 +7,19 @@ from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from typing import Any
 
-from nlptl.cli.check import check_training, resolve_defaults, settings_of, upstream_texts
+from nlptl.cli.check import (
+    check_training,
+    drawn_by_split_seed,
+    resolve_defaults,
+    settings_of,
+    upstream_texts,
+)
+from nlptl.cli.config import TaskConfig, with_task
 from nlptl.cli.ranges import with_sound_numbers
-from nlptl.cli.report import RECIPES
 from nlptl.errors import Problems
 from nlptl.runs.directory import check_directory, check_unchanged, reserve_output_dir
 from nlptl.study.arms import Arm, Runner, run_arm
+from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
 from nlptl.train.learner import FinetuneArgs
 from nlptl.train.stem_cache.store import free_states
@@ -57,7 +64,8 @@ def prepare_grid(config: Any, pairs: Sequence[tuple[str, str]]) -> Grid:
         )
     if not pairs:
         problems.add("Nothing to compare: give at least one checkpoint and one mode.")
-    kind, prepare = RECIPES[config.task]
+    kind = with_task(TaskConfig, config.task)
+    prepare = drawn_by_split_seed(get_task(config.task).prepare)
     known = {field.name for field in fields(kind)}
     given = {k: v for k, v in vars(config).items() if k in known and v is not None}
     checked, data = [], None

@@ -1,143 +1,427 @@
-"""What a task is: everything that differs between sentiment, question answering and your own."""
+"""What a task is: a class with defaults. What differs is written, the rest inherited."""
 
+import dataclasses
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from nlptl.data.code_hash import code_hash
+from nlptl.data.columns import label_names, read_label
+from nlptl.data.encoding import encode_pairs, encode_texts, encode_words, map_tokenized, numbers_of
+from nlptl.data.padding import pad, real_tokens
+from nlptl.errors import DataError, listed
+from nlptl.metrics.statistics import scored
 from nlptl.records import Collate
+from nlptl.tasks import TASKS, get_task, register_task, source_of
+from nlptl.tasks.options import TaskOptions
+
+__all__ = ["TASKS", "EncodedSplit", "Task", "get_task", "register_task"]
 
 
 @dataclass(frozen=True)
-class Features:
-    """Examples as the model sees them.
+class EncodedSplit:
+    """A split's examples as the model sees them.
 
     Attributes:
         rows: Random access by index to ``{"input_ids": [...], …}``; one or more an example.
         lengths: Tokens of each row, shape ``(rows,)``.
-        cut: How many texts were longer than the model takes.
+        truncated: Number of texts that were longer than the model takes.
     """
 
     rows: Sequence[Mapping[str, Any]]
     lengths: np.ndarray
-    cut: int
+    truncated: int
 
 
-class Task(Protocol):
-    """A supervised task. Adding one is one file; CONTRIBUTING.md has the checklist."""
+@dataclass(frozen=True)
+class Task:
+    """A supervised task; as it stands, classification of texts, or of pairs of texts, with one label each.
 
-    @property
-    def name(self) -> str:
-        """Name in the run record."""
-        ...
+    A task of one's own is a subclass that writes what differs. It needs no decorator, unless it adds a field.
+    Tables have one column a field, and one for the label, under these names: the command line renames them.
 
-    @property
-    def selection(self) -> str:
-        """The metric that chooses the epoch; more is better."""
-        ...
+    Attributes:
+        labels: Names of the classes, in the order of the model's outputs; empty where there are none. A
+            subclass may state them; else they come from the data.
+        name: Name in records, on the command line and in the registry.
+        version: Counts up when the same name means something else; part of every key of what is kept.
+        fields: Columns of an example's inputs: one text, two texts, or (``split_into_words``) a list of words.
+        label: Column of the gold value.
+        selection: Name of the metric that chooses the epoch; more is better.
+        scale: Value of the metric where all is right: 1, or 100 for a metric in percent.
+        peft_type: Peft's name of the task, for its auto classes.
+        label_dtype: Type of the labels' tensor; a floating one for numbers and for several labels at once.
+        usual_length: Tokens an input where the user sets none and the model takes as many.
+        truncation_notice: What ``EncodedSplit.truncated`` counts: the beginning of a sentence, with
+            ``{limit}`` for tokens.
+        calibrates: Whether :meth:`calibrate` chooses anything.
+        pooled: Whether the head reads one token only, the one that its family pools; then nothing else of the
+            last block is computed (:mod:`nlptl.models.one_token`) or cached.
+        split_into_words: Whether the field holds a list of words, each with an output of its own.
+        not_encoded: Names of the task's own dataclass fields that its tokens do not depend on.
+        options: Dataclass of the task's own flags. A dataclass field of the same name takes a flag's value.
+        architecture: Ending of the names of transformers' classes that open as this task without a record.
+    """
 
-    @property
-    def scale(self) -> float:
-        """Value of :attr:`selection` where all is right: 1, or 100 of a metric in percent."""
-        ...
+    labels: tuple[str, ...] = ()
 
-    @property
-    def peft_type(self) -> str | None:
-        """Peft's name of the task, for its auto classes."""
-        ...
+    name: ClassVar[str] = "task"
+    version: ClassVar[int] = 1
+    fields: ClassVar[tuple[str, ...]] = ("text",)
+    label: ClassVar[str] = "label"
+    selection: ClassVar[str] = "accuracy"
+    scale: ClassVar[float] = 1.0
+    peft_type: ClassVar[str | None] = "SEQ_CLS"
+    label_dtype: ClassVar[torch.dtype] = torch.long
+    usual_length: ClassVar[int] = 512
+    truncation_notice: ClassVar[str] = "Texts longer than {limit} tokens"
+    calibrates: ClassVar[bool] = False
+    pooled: ClassVar[bool] = True
+    split_into_words: ClassVar[bool] = False
+    not_encoded: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[type] = TaskOptions
+    architecture: ClassVar[str | None] = None
 
-    @property
-    def usual_length(self) -> int:
-        """Tokens an input where the user sets none and the model takes as many."""
-        ...
+    def __post_init__(self) -> None:
+        if not self.labels and type(self).labels:  # stated by a subclass
+            object.__setattr__(self, "labels", tuple(type(self).labels))
 
-    @property
-    def too_long(self) -> str:
-        """What :attr:`Features.cut` counts: the beginning of a sentence, with ``{limit}`` for tokens."""
-        ...
+    def __reduce__(self) -> Any:
+        """Pickle a task whose class comes from a file by that file, which another process must import."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        source = source_of(type(self)) or ""
+        from_file = source.rpartition(":")[0].endswith(".py")
+        return _made_again, (source if from_file else type(self), values)
 
-    @property
-    def calibrates(self) -> bool:
-        """Whether :meth:`calibrate` chooses anything."""
-        ...
-
-    @property
-    def pooled(self) -> bool:
-        """Whether the head reads one token of a text only, the one that its family pools.
-
-        If so, nothing else of the last block is computed (:mod:`nlptl.models.one_token`) or cached.
-        """
-        ...
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Fields of an example to predict, each a string."""
-        ...
+    # ---- the model ---------------------------------------------------------------------------------------
 
     @property
     def auto_class(self) -> Any:
         """The transformers auto class that has the head."""
-        ...
+        from transformers import AutoModelForSequenceClassification
+
+        return AutoModelForSequenceClassification
 
     @property
     def head(self) -> Mapping[str, Any]:
-        """Configuration of the head: ``num_labels``, ``id2label``, ``label2id``; may be empty."""
-        ...
-
-    def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
-        """Turn the rows of a dataset into features."""
-        ...
-
-    def collator(self, tokenizer: Any) -> Collate:
-        """A function that pads features to tensors; labels stand under ``labels`` or the like."""
-        ...
+        """Configuration of the head: as many outputs as labels, under their names; one for a number."""
+        if not self.labels:
+            return {"num_labels": 1, "problem_type": "regression"}
+        several = self.label_dtype.is_floating_point
+        return {
+            "num_labels": len(self.labels),
+            "id2label": dict(enumerate(self.labels)),
+            "label2id": {name: i for i, name in enumerate(self.labels)},
+            "problem_type": ("multi" if several else "single") + "_label_classification",
+        }
 
     def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Run the model; per-feature tensors, shape ``(batch, …)``. Inputs may lack labels."""
-        ...
+        """Run the model: ``logits``, shape ``(batch, …, outputs)``, float32. Inputs may lack labels."""
+        given = {key: value for key, value in inputs.items() if key not in ("labels", "size")}
+        return {"logits": model(**given).logits.float()}
 
     def loss(
         self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, float]:
-        """Mean loss, and what it is a mean over."""
-        ...
+        """Mean cross-entropy over all labels that are not -100, and their number."""
+        logits, labels = outputs["logits"], inputs["labels"]
+        loss = nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
+        return loss, float(inputs["size"])
+
+    # ---- examples to tensors -----------------------------------------------------------------------------
+
+    def gold(self, table: Any) -> list[Any]:
+        """Gold value of each row, as predictions hold it: a class by its name, a number as it stands."""
+        values = table[self.label][:]
+        if not self.labels:
+            return values
+        names = label_names(table, self.label)
+        return [read_label(value, names) for value in values]
+
+    def gold_of(self, value: Any) -> Any:
+        """A gold value as the loss takes it: the class's number, -100 for a class that there is not.
+
+        Args:
+            value: One of :meth:`gold`. What is returned is a number, or a list of numbers; of whole numbers in
+                a list there is one a word.
+        """
+        if isinstance(value, list):
+            return [self.gold_of(one) for one in value]
+        return self.labels.index(value) if value in self.labels else -100
+
+    def tokenize(
+        self, batch: Mapping[str, list[Any]], tokenizer: Any, max_length: int
+    ) -> dict[str, list[Any]]:
+        """Turn some rows into token ids; nothing in a text is mistaken for a special token.
+
+        Args:
+            batch: The fields' columns.
+            tokenizer: A fast tokenizer.
+            max_length: Tokens a row at most.
+
+        Returns:
+            ``input_ids`` and ``truncated``; ``token_type_ids`` where pairs have them; ``places`` for words:
+            the token at which each word's output is read.
+        """
+        columns = [batch[name] for name in self.fields]
+        if self.split_into_words:
+            return encode_words(*columns, tokenizer=tokenizer, max_length=max_length)
+        if len(columns) == 2:
+            return encode_pairs(*columns, tokenizer=tokenizer, max_length=max_length)
+        ids, truncated = encode_texts(*columns, tokenizer=tokenizer, max_length=max_length)
+        return {"input_ids": ids, "truncated": truncated}
+
+    def encode(self, table: Any, tokenizer: Any, max_length: int) -> EncodedSplit:
+        """Tokenize a dataset's rows; kept by content (:func:`nlptl.data.encoding.map_kept`).
+
+        Raises:
+            DataError: If a field has no column.
+        """
+        if lost := [name for name in self.fields if name not in table.column_names]:
+            raise DataError(
+                f"{self.name} reads the column{'s' if len(lost) > 1 else ''} {listed(lost)}; the table has "
+                f"{listed(table.column_names)}. Rename the columns, or state other fields in the task."
+            )
+        labelled = self.label in table.column_names
+        names = label_names(table, self.label) if labelled else None
+
+        def encoded(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+            made = dict(self.tokenize(batch, tokenizer, max_length))
+            made["length"] = [len(row) for row in made["input_ids"]]
+            made.setdefault("truncated", [False] * len(made["length"]))
+            if labelled:
+                values = batch[self.label]
+                golds = [read_label(v, names) for v in values] if self.labels else values
+                made["gold"] = [self.gold_of(value) for value in golds]
+            return made
+
+        used = table.select_columns([*self.fields, *[self.label] * labelled])
+        key = (max_length, names, self.encoding_identity())
+        rows = map_tokenized(used, encoded, tokenizer, *key)
+        truncated = int(np.sum(numbers_of(rows, "truncated")))
+        return EncodedSplit(rows, numbers_of(rows, "length"), truncated)
+
+    def collator(self, tokenizer: Any) -> Collate:
+        """A function that pads rows to tensors.
+
+        ``input_ids``, ``attention_mask`` (and ``token_type_ids``) have shape ``(batch, length)``; ``labels``
+        ``(batch,)`` for a class or a number, ``(batch, labels)`` for several, ``(batch, length)`` for words,
+        with -100 where no output is read. ``size``, a single number, counts the labels that are not -100; the
+        examples, where labels are numbers or several.
+        """
+        dtype, fill = self.label_dtype, tokenizer.pad_token_id
+
+        def collate(
+            rows: Sequence[Mapping[str, Any]], rng: np.random.Generator
+        ) -> Mapping[str, Tensor]:
+            ids = pad(rows, "input_ids", fill)
+            batch = {
+                "input_ids": torch.from_numpy(ids),
+                "attention_mask": torch.from_numpy(real_tokens(rows).astype(np.int64)),
+            }
+            if "token_type_ids" in rows[0]:  # of cached texts, ids hold one token only
+                types = pad(rows, "token_type_ids", 0)[:, : ids.shape[1]]
+                batch["token_type_ids"] = torch.from_numpy(types)
+            if "gold" in rows[0]:
+                golds = [row["gold"] for row in rows]
+                if "places" in rows[0]:
+                    golds = _at_places(rows, ids.shape)
+                labels = batch["labels"] = torch.as_tensor(np.asarray(golds)).to(dtype)
+                several = dtype.is_floating_point
+                batch["size"] = torch.tensor(len(rows) if several else int((labels != -100).sum()))
+            return batch
+
+        return collate
+
+    # ---- outputs to predictions --------------------------------------------------------------------------
+
+    def decode(self, logits: np.ndarray) -> dict[str, Any]:
+        """What one example's outputs say: the most probable class, and the probability of each.
+
+        Args:
+            logits: Shape ``(outputs,)``; of words ``(words, outputs)``, and the best tag of each comes out.
+
+        Returns:
+            ``prediction`` in the form of :meth:`gold`, and ``scores`` in [0, 1] where there are some.
+        """
+        if logits.ndim > 1:
+            return {"prediction": [self.labels[int(i)] for i in logits.argmax(-1)]}
+        shares = torch.from_numpy(logits).double().softmax(-1).tolist()
+        best = self.labels[int(np.argmax(logits))]
+        return {"prediction": best, "scores": dict(zip(self.labels, shares, strict=True))}
 
     def predictions(
-        self, table: Any, features: Features, outputs: Mapping[str, Sequence[np.ndarray]]
+        self, table: Any, split: EncodedSplit, outputs: Mapping[str, Sequence[np.ndarray]]
     ) -> list[dict[str, Any]]:
-        """One record an example: ``id``, ``prediction``, ``scores``, ``gold``."""
-        ...
+        """One record an example: ``id``, what :meth:`decode` says, and ``gold`` (None where unknown)."""
+        ids = table["id"][:] if "id" in table.column_names else range(len(table))
+        gold = self.gold(table) if self.label in table.column_names else [None] * len(table)
+        each = outputs["logits"]
+        if self.split_into_words:
+            each = [logits[row["places"]] for logits, row in zip(each, split.rows, strict=True)]
+        return [
+            {"id": i, **self.decode(logits), "gold": true}
+            for i, logits, true in zip(ids, each, gold, strict=True)
+        ]
 
-    def shown(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
-        """What a user wants of a prediction's record: ``prediction``, ``score`` in [0, 1], and more."""
-        ...
+    def to_public(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+        """What a user wants of a record: ``prediction``, a class's ``score`` in [0, 1], and ``scores``."""
+        known = {key: value for key, value in prediction.items() if key not in ("id", "gold")}
+        scores, best = known.get("scores"), known["prediction"]
+        if isinstance(best, str) and scores and best in scores:
+            known = {"prediction": best, "score": scores[best], **known}
+        return known
 
     def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "Task":
-        """The task with what is chosen on validation predictions, such as a threshold."""
-        ...
+        """The task with what is chosen on validation predictions, such as a threshold; here nothing is."""
+        return self
 
-    def example_scores(self, predictions: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Score of each example under :attr:`selection`, in [0, 1]; higher is better."""
-        ...
+    # ---- predictions to scores ---------------------------------------------------------------------------
+
+    def statistics(self, predictions: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """What each example contributes to :attr:`selection`, shape ``(examples, k)``, float64.
+
+        Here k is 1: 1.0 for an example that is right, 0.0 for one that is wrong.
+        """
+        right = [[float(record["prediction"] == record["gold"])] for record in predictions]
+        return np.asarray(right).reshape(-1, 1)
+
+    def combine(self, sums: np.ndarray) -> Any:
+        """The metric from (weighted) means of :meth:`statistics` over examples, in units of ``scale``.
+
+        Args:
+            sums: Shape ``(…, k)``: as many metrics come out as there are means.
+        """
+        return sums[..., 0]
+
+    @property
+    def linear(self) -> bool:
+        """Whether the metric is the mean over examples of one statistic."""
+        return type(self).combine is Task.combine
+
+    def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Metrics, each with its standard error under ``<name>_se``; :attr:`selection` is among them."""
+        statistics = self.statistics(predictions)
+        return scored(self.selection, statistics, self.combine, scale=self.scale)
+
+    def constant_predictions(self, train: Any, test: Any) -> list[dict[str, Any]]:
+        """Predictions of always giving one answer: the training set's most frequent one, or its mean.
+
+        Of equally frequent classes it is the first by name; of words each gets the most frequent tag.
+        """
+        gold, test_gold = self.gold(train), self.gold(test)
+        if self.split_into_words:
+            most = _most_frequent([tag for tags in gold for tag in tags])
+            answers: list[Any] = [[most] * len(tags) for tags in test_gold]
+        elif self.labels:
+            answers = [_most_frequent(gold)] * len(test_gold)
+        else:
+            answers = [float(np.mean(gold))] * len(test_gold)
+        return [
+            {"id": i, "prediction": answer, "gold": true}
+            for i, (answer, true) in enumerate(zip(answers, test_gold, strict=True))
+        ]
+
+    # ---- for reports -------------------------------------------------------------------------------------
 
     def texts(self, table: Any) -> list[str]:
-        """The text of each example, for measures of the body that need no labels."""
-        ...
+        """The text of each example, both of a pair, for measures of the backbone that need no labels."""
+        columns = [table[name][:] for name in self.fields]
+        if self.split_into_words:
+            return [" ".join(words) for words in columns[0]]
+        return [" ".join(parts) for parts in zip(*columns, strict=True)]
 
     def classes(self, table: Any) -> list[str] | None:
-        """The class of each text; None where examples have none, so that no probe can be fitted."""
-        ...
+        """The class of each example; None where it has no single one, so that no probe can be fitted."""
+        gold = self.gold(table)
+        return gold if self.labels and all(isinstance(value, str) for value in gold) else None
 
     def groups(self, table: Any) -> list[str] | None:
         """What each example belongs to, such as its passage; None where all are independent."""
-        ...
+        return None
 
-    def constant_scores(self, train: Any, test: Any) -> list[float]:
-        """:meth:`example_scores` of always giving the training set's most frequent answer."""
-        ...
+    # ---- who it is, and where it comes from --------------------------------------------------------------
 
-    def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Metrics, each with its standard error under ``<name>_se``."""
-        ...
+    def identity(self) -> str:
+        """Name, version, fields' values, and the code of a class outside nlptl: in every kept run's key."""
+        values = json.dumps(dataclasses.asdict(self), sort_keys=True, default=str)
+        own = _outside(type(self))
+        return " ".join([self.name, str(self.version), values, *[code_hash(*own)] * bool(own)])
+
+    def encoding_identity(self) -> str:
+        """What the tokens depend on besides rows, tokenizer and length: code, columns and fields' values.
+
+        Of a class outside nlptl the whole code counts, so that nothing that it calls is missed.
+        """
+        values = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in self.not_encoded
+        }
+        kind = type(self)
+        code = code_hash(*_outside(kind), kind.encode, kind.tokenize, kind.gold_of)
+        read = [self.fields, self.label, self.split_into_words, self.version]
+        return json.dumps([code, read, values], sort_keys=True, default=str)
+
+    @classmethod
+    def from_run(cls, config: Any, settings: Mapping[str, Any]) -> "Task":
+        """The task of a finished run.
+
+        Args:
+            config: Configuration of its model, which names the classes where the settings do not.
+            settings: ``task_settings`` of its record: the dataclass fields' values.
+        """
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        return cls(**values)
+
+    @classmethod
+    def prepare(cls, config: Any) -> "tuple[Task, dict[str, Any], dict[str, Any]]":
+        """Read the data that a configuration asks for and check all of it.
+
+        Args:
+            config: Any object with the attributes of :class:`nlptl.cli.config.SupervisedConfig` that say which
+                data, and those of :attr:`options`.
+
+        Returns:
+            The task, the splits (``train``, ``validation``, ``test``) with their columns renamed to
+            :attr:`fields` and :attr:`label`, and a record of where they came from: columns, classes with
+            their counts, splits that were carved out.
+
+        Raises:
+            UserError: With everything that is wrong with the data.
+        """
+        from nlptl.tasks.preparing import prepare_splits
+
+        return prepare_splits(cls, config)
+
+
+def _made_again(source: Any, values: Mapping[str, Any]) -> Task:
+    kind = get_task(source) if isinstance(source, str) else source
+    return kind(**values)
+
+
+def _outside(kind: type) -> list[type]:
+    """The class and its bases that are not nlptl's."""
+    return [k for k in kind.__mro__ if k.__module__.split(".")[0] not in ("nlptl", "builtins")]
+
+
+def _most_frequent(values: Sequence[Any]) -> Any:
+    """The most frequent value, the first in order among equals; lists are values too."""
+    keys = [json.dumps(value) if isinstance(value, list) else value for value in values]
+    counts = Counter(keys)
+    return values[keys.index(min(counts, key=lambda key: (-counts[key], key)))]
+
+
+def _at_places(rows: Sequence[Mapping[str, Any]], shape: tuple[int, ...]) -> np.ndarray:
+    """Labels of words, each at its token, -100 elsewhere; words that were cut off have no token."""
+    labels = np.full(shape, -100, dtype=np.int64)
+    for number, row in enumerate(rows):
+        places = row["places"]
+        labels[number, places] = row["gold"][: len(places)]
+    return labels

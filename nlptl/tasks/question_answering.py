@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlptl.data.columns import find_columns, values_of
+from nlptl.data.columns import asked_columns, find_columns, values_of
 from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
@@ -27,7 +27,8 @@ from nlptl.data.windows import (
 from nlptl.errors import ConfigError, Problems, UserError
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.records import Collate
-from nlptl.tasks.base import Features
+from nlptl.tasks.base import EncodedSplit, Task
+from nlptl.tasks.options import QuestionAnsweringOptions
 from nlptl.tasks.spans import Window, best_spans, best_threshold, null_score
 
 #: Logits of tokens that cannot be an answer.
@@ -35,7 +36,7 @@ NEVER = torch.finfo(torch.float32).min
 
 
 @dataclass(frozen=True)
-class QuestionAnswering:
+class QuestionAnswering(Task):
     """Extractive question answering in the manner of SQuAD.
 
     Attributes:
@@ -53,19 +54,18 @@ class QuestionAnswering:
     v2: bool = False
     threshold: float = 0.0
 
-    name = "qa"
-    selection = "f1"
-    scale = 100.0
-    peft_type = "QUESTION_ANS"
-    usual_length = 384
-    fields = ("question", "context")
-    pooled = False
-    too_long = "Questions longer than half of {limit} tokens"
-
-    @classmethod
-    def of_checkpoint(cls, config: Any, settings: Mapping[str, Any]) -> "QuestionAnswering":
-        """The task of a fine-tuned checkpoint, with the settings of its run's record."""
-        return cls(**settings)
+    name: ClassVar[str] = "question-answering"
+    fields: ClassVar[tuple[str, ...]] = ("question", "context")
+    label: ClassVar[str] = "answers"
+    selection: ClassVar[str] = "f1"
+    scale: ClassVar[float] = 100.0
+    peft_type: ClassVar[str | None] = "QUESTION_ANS"
+    usual_length: ClassVar[int] = 384
+    pooled: ClassVar[bool] = False
+    truncation_notice: ClassVar[str] = "Questions longer than half of {limit} tokens"
+    not_encoded: ClassVar[tuple[str, ...]] = ("n_best", "max_answer_tokens", "v2", "threshold")
+    options: ClassVar[type] = QuestionAnsweringOptions
+    architecture: ClassVar[str | None] = "ForQuestionAnswering"
 
     @property
     def head(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class QuestionAnswering:
         return {}
 
     @property
-    def calibrates(self) -> bool:
+    def calibrates(self) -> bool:  # type: ignore[override]
         """With unanswerable questions, the threshold is chosen on validation data."""
         return self.v2
 
@@ -84,7 +84,7 @@ class QuestionAnswering:
 
         return AutoModelForQuestionAnswering
 
-    def encode(self, table: Any, tokenizer: Any, max_length: int) -> Features:
+    def encode(self, table: Any, tokenizer: Any, max_length: int) -> EncodedSplit:
         """Cut passages into windows; kept (:func:`nlptl.data.encoding.map_kept`).
 
         A window is ``question, passage part``; labels are the tokens of the first answer where the
@@ -103,11 +103,11 @@ class QuestionAnswering:
             lambda batch, order: _windows(batch, order, tokenizer, frame, max_length, self.stride),
             tokenizer,
             max_length,
-            self.stride,
-            "qa-1",
+            self.encoding_identity(),
             with_indices=True,
         )
-        return Features(rows, numbers_of(rows, "length"), int(np.sum(numbers_of(rows, "cut"))))
+        truncated = int(np.sum(numbers_of(rows, "truncated")))
+        return EncodedSplit(rows, numbers_of(rows, "length"), truncated)
 
     def collator(self, tokenizer: Any) -> Collate:
         """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``.
@@ -164,7 +164,7 @@ class QuestionAnswering:
         return (losses[0] + losses[1]) / (2 * max(1, size)), float(size)
 
     def predictions(
-        self, table: Any, features: Features, outputs: Mapping[str, Sequence[np.ndarray]]
+        self, table: Any, split: EncodedSplit, outputs: Mapping[str, Sequence[np.ndarray]]
     ) -> list[dict[str, Any]]:
         """Decode each question over all its windows.
 
@@ -173,7 +173,7 @@ class QuestionAnswering:
         """
         windows: list[list[Window]] = [[] for _ in range(len(table))]
         for row, start, end in zip(
-            features.rows, outputs["start_logits"], outputs["end_logits"], strict=True
+            split.rows, outputs["start_logits"], outputs["end_logits"], strict=True
         ):
             part = slice(row["first"], row["first"] + len(row["starts"]))
             places = np.asarray(row["starts"]), np.asarray(row["ends"])
@@ -216,7 +216,7 @@ class QuestionAnswering:
         }
         return {**record, "prediction": self.decided(record)}
 
-    def shown(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
+    def to_public(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
         """The answer, its probability, its characters in the passage (-1 for none), and the next best."""
         given = prediction["prediction"] != ""
         scores = prediction["scores"]
@@ -250,11 +250,16 @@ class QuestionAnswering:
         none = difference is None or (self.v2 and difference > self.threshold)
         return "" if none else prediction["answer"]
 
-    def example_scores(self, predictions: Sequence[Mapping[str, Any]]) -> list[float]:
-        """F1 of each question."""
+    def statistics(self, predictions: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """F1 of each question, in [0, 1], shape ``(questions, 1)``."""
         from nlptl.metrics.squad import f1
 
-        return [f1(self.decided(p), p["gold"], v2=self.v2) for p in predictions]
+        each = [[f1(self.decided(p), p["gold"], v2=self.v2)] for p in predictions]
+        return np.asarray(each).reshape(-1, 1)
+
+    def gold(self, table: Any) -> list[list[str]]:
+        """The texts of each question's answers; none for a question without an answer."""
+        return table["answer_texts"][:]
 
     def texts(self, table: Any) -> list[str]:
         """The passages."""
@@ -267,9 +272,14 @@ class QuestionAnswering:
         """The passages: their questions are not independent."""
         return table["context"][:]
 
-    def constant_scores(self, train: Any, test: Any) -> list[float]:
-        """1 for each question without an answer: the one answer that suits all passages is none."""
-        return [float(not texts) for texts in test["answer_texts"][:]]
+    def constant_predictions(self, train: Any, test: Any) -> list[dict[str, Any]]:
+        """The one answer that suits all passages: none."""
+        return [
+            self._decode(i, context, [], gold)
+            for i, context, gold in zip(
+                test["id"][:], test["context"][:], self.gold(test), strict=True
+            )
+        ]
 
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Exact match and F1 in percent; in v2 with their parts and the threshold."""
@@ -281,6 +291,56 @@ class QuestionAnswering:
         )
         assert figures is not None  # only a process that is not the first gets None
         return {**figures, **({"threshold": self.threshold} if self.v2 else {})}
+
+    @classmethod
+    def prepare(cls, config: Any) -> tuple["QuestionAnswering", dict[str, Any], dict[str, Any]]:
+        """Read the data that a configuration asks for and check all of it.
+
+        Args:
+            config: See :meth:`nlptl.tasks.base.Task.prepare`.
+
+        Returns:
+            The task, the splits (``train``, ``validation``, ``test``) in the form of
+            :data:`nlptl.data.squad.COLUMNS`, and a record of where they came from. Splits that are missing are
+            carved out by passage: no passage is in two.
+
+        Raises:
+            UserError: With everything that is wrong with the data.
+        """
+        raw, origin = load_asked(config, read=read_questions)
+        problems = Problems()
+        length = window_length(config.model, config.max_length)
+        stride = length // 3 if config.stride is None else config.stride
+        problems.run(check_stride, stride, length)
+        asked = asked_columns(config, [*cls.fields, cls.label])
+        columns = problems.run(find_columns, raw, asked, config)
+        problems.raise_if_any()
+        assert columns  # raised above otherwise
+        splits = normalize(raw, columns)
+        check_trainable(splits["train"], columns)
+        v2, counts = check_version(splits, config.squad_version)
+        notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
+        once: dict[str, str] = {}  # a passage is held once, however many questions it has
+        passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
+        splits, carved = carve_missing(
+            splits, _has_none(splits["train"]), config.seed, groups=passages
+        )
+        splits = limit(splits, _has_none, config)
+        task = cls(
+            stride=stride,
+            n_best=config.n_best,
+            max_answer_tokens=config.max_answer_tokens,
+            v2=v2,
+        )
+        record = {
+            **origin,
+            "columns": columns,
+            "squad_version": "2.0" if v2 else "1.1",
+            "unanswerable": counts,
+            "carved_from_train": carved,
+            "notices": notices,
+        }
+        return task, splits, record
 
 
 def _softmax(scores: Sequence[float]) -> list[float]:
@@ -313,7 +373,7 @@ def _windows(
         "start",
         "end",
         "example",
-        "cut",
+        "truncated",
     )
     made: dict[str, list[Any]] = {name: [] for name in names}
     for row, (example, question) in enumerate(zip(order, questions, strict=True)):
@@ -331,8 +391,9 @@ def _windows(
             null = 0 if frame.null_first else len(ids) - 1
             start, end = _inside(label, part, first, null)
             values = (ids, len(ids), first, null, passage.starts[part], passage.ends[part])
-            cut = len(question.ids) > most and begin == begins[0]
-            for name, value in zip(names, (*values, start, end, example, cut), strict=True):
+            truncated = len(question.ids) > most and begin == begins[0]
+            made_of = (*values, start, end, example, truncated)
+            for name, value in zip(names, made_of, strict=True):
                 made[name].append(value)
     return made
 
@@ -354,50 +415,6 @@ def _inside(label: tuple[int, int] | str, part: slice, first: int, null: int) ->
     if isinstance(label, tuple) and part.start <= label[0] and label[1] < part.stop:
         return label[0] - part.start + first, label[1] - part.start + first
     return null, null
-
-
-def prepare_qa(config: Any) -> tuple[QuestionAnswering, dict[str, Any], dict[str, Any]]:
-    """Read the data of a :class:`nlptl.cli.config.QAConfig` and check all of it.
-
-    Returns:
-        The task, the splits (``train``, ``validation``, ``test``), and a record of where they came
-        from. Splits that are missing are carved out by passage: no passage is in two.
-
-    Raises:
-        UserError: With everything that is wrong with the data.
-    """
-    raw, origin = load_asked(config, read=read_questions)
-    problems = Problems()
-    length = window_length(config.model, config.max_length)
-    stride = length // 3 if config.stride is None else config.stride
-    problems.run(check_stride, stride, length)
-    asked = {role: getattr(config, f"{role}_column") for role in ("question", "context", "answers")}
-    columns = problems.run(find_columns, raw, asked)
-    problems.raise_if_any()
-    assert columns  # raised above otherwise
-    splits = normalize(raw, columns)
-    check_trainable(splits["train"], columns)
-    v2, counts = check_version(splits, config.squad_version)
-    notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
-    once: dict[str, str] = {}  # a passage is held once, however many questions it has
-    passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
-    splits, carved = carve_missing(splits, _has_none(splits["train"]), config.seed, groups=passages)
-    splits = limit(splits, _has_none, config)
-    task = QuestionAnswering(
-        stride=stride,
-        n_best=config.n_best,
-        max_answer_tokens=config.max_answer_tokens,
-        v2=v2,
-    )
-    record = {
-        **origin,
-        "columns": columns,
-        "squad_version": "2.0" if v2 else "1.1",
-        "unanswerable": counts,
-        "carved_from_train": carved,
-        "notices": notices,
-    }
-    return task, splits, record
 
 
 def _has_none(table: Any) -> list[bool]:

@@ -21,7 +21,7 @@ from nlptl.models.loading import load_tokenizer, load_with_head, longest_input
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.modes.base import Manifest, Mode, apply_mode
 from nlptl.records import Batches, FitState, Hook
-from nlptl.tasks.base import Features, Task
+from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.hooks import KeepBest
 from nlptl.train.losses import Loss, Outputs, TaskLoss
 from nlptl.train.memory import free_memory
@@ -135,7 +135,7 @@ class Learner:
         self.manifest: Manifest | None = None
         self.current: Mode | None = None
         self.tables: dict[str, Any] = {}
-        self.encoded: dict[str, Features] = {}
+        self.encoded: dict[str, EncodedSplit] = {}
         self.cache: StemCache | None = None
         self.history: list[dict[str, Any]] = []
         self.best = 0
@@ -174,7 +174,7 @@ class Learner:
         self.tables = dict(splits)
         if any(self.truncated.values()):
             counts = ", ".join(f"{n} of {name}" for name, n in self.truncated.items() if n)
-            limited = self.task.too_long.format(limit=self.max_length)
+            limited = self.task.truncation_notice.format(limit=self.max_length)
             self.notices.append(f"{limited} were cut: {counts}.")
         self._open(loss)
 
@@ -187,7 +187,7 @@ class Learner:
     @property
     def truncated(self) -> dict[str, int]:
         """Texts of each prepared split that were longer than the model takes."""
-        return {name: part.cut for name, part in self.encoded.items()}
+        return {name: part.truncated for name, part in self.encoded.items()}
 
     def batches(
         self, table: Any, *, seed: int | None = None, batch_size: int | None = None
@@ -204,7 +204,7 @@ class Learner:
 
     def _stream(
         self, table: Any, *, seed: int | None = None, batch_size: int | None = None
-    ) -> tuple[Features, Batches]:
+    ) -> tuple[EncodedSplit, Batches]:
         """The encoded table and its batches, of cached states where the table is prepared and cached."""
         size = batch_size or self.args.batch_size * (1 if seed is not None else 2)
         name = self._name(table)
@@ -219,7 +219,7 @@ class Learner:
     def _name(self, table: Any) -> str | None:
         return next((name for name, known in self.tables.items() if known is table), None)
 
-    def _encode(self, table: Any) -> Features:
+    def _encode(self, table: Any) -> EncodedSplit:
         with self.accelerator.main_process_first():  # the others read what the first one tokenized
             return self.task.encode(table, self.tokenizer, self.max_length)
 
@@ -345,7 +345,7 @@ class Learner:
 
     def _predict(
         self, table: Any, loss: Loss
-    ) -> tuple[Features, dict[str, list[np.ndarray]], float]:
+    ) -> tuple[EncodedSplit, dict[str, list[np.ndarray]], float]:
         part, stream = self._stream(table)
         cached = check_fed(stream, loss)
         self.model.to(self.accelerator.device)

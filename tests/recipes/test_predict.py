@@ -9,8 +9,8 @@ from nlptl.cli.config import QAConfig, SentimentConfig, load_yaml
 from nlptl.cli.main import predict
 from nlptl.errors import DataError, ModelError, UserError
 from nlptl.runs.predictor import load_predictor
-from nlptl.tasks.classification import prepare_sentiment
-from nlptl.tasks.question_answering import prepare_qa
+from nlptl.tasks.classification import TextClassification
+from nlptl.tasks.question_answering import QuestionAnswering
 
 
 def lines(path):
@@ -20,7 +20,7 @@ def lines(path):
 def test_labels_are_those_of_the_run_singly_in_lists_and_from_a_dataset(runs, family):
     directory = runs[family, "lora"]
     config = SentimentConfig(**load_yaml(SentimentConfig, directory / "config.yaml"))
-    test = prepare_sentiment(config)[1]["test"]
+    test = TextClassification.prepare(config)[1]["test"]
     expected = lines(directory / "predictions.jsonl")
     predictor = load_predictor(directory, batch_size=5)
     for found in (predictor(test["text"][:]), predictor(test), predictor([dict(r) for r in test])):
@@ -35,7 +35,7 @@ def test_labels_are_those_of_the_run_singly_in_lists_and_from_a_dataset(runs, fa
 def test_answers_are_those_of_the_run_with_its_threshold(qa_runs, family):
     directory = qa_runs[family, "full"]
     config = QAConfig(**load_yaml(QAConfig, directory / "config.yaml"))
-    test = prepare_qa(config)[1]["test"]
+    test = QuestionAnswering.prepare(config)[1]["test"]
     expected = lines(directory / "predictions.jsonl")
     predictor = load_predictor(directory)
     assert (

@@ -97,10 +97,10 @@ def test_missing_splits_are_carved_by_passage(checkpoints, tmp_path):
     from datasets import Dataset
 
     from nlptl.cli.config import QAConfig
-    from nlptl.tasks.question_answering import prepare_qa
+    from nlptl.tasks.question_answering import QuestionAnswering
 
     Dataset.from_dict(rows).to_parquet(tmp_path / "x.parquet")
-    _, splits, record = prepare_qa(
+    _, splits, record = QuestionAnswering.prepare(
         QAConfig(train_file=tmp_path / "x.parquet", max_length=64, stride=9)
     )
     held = {name: set(table["context"][:]) for name, table in splits.items()}

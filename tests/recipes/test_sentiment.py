@@ -122,10 +122,10 @@ def test_plain_transformers_opens_every_run_in_a_fresh_process(runs, reviews, tm
         assert ids == list(range(24))
         # Without a column "id" the id is the row of the carved test split: ask the data again.
         from nlptl.cli.config import SentimentConfig, load_yaml
-        from nlptl.tasks.classification import prepare_sentiment
+        from nlptl.tasks.classification import TextClassification
 
         config = SentimentConfig(**load_yaml(SentimentConfig, directory / "config.yaml"))
-        _, splits, _ = prepare_sentiment(config)
+        _, splits, _ = TextClassification.prepare(config)
         texts = splits["test"]["text"][:]
         assert set(texts) <= {row["text"] for row in rows}
         (directory / "texts.jsonl").write_text("".join(json.dumps(t) + "\n" for t in texts))

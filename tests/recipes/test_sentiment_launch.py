@@ -218,7 +218,7 @@ def test_a_run_of_the_library_has_no_configuration_and_its_card_names_none(
 ):
     import nlptl
 
-    _, splits, _ = reporting.prepare_sentiment(SentimentConfig(train_file=reviews))
+    _, splits, _ = nlptl.TextClassification.prepare(SentimentConfig(train_file=reviews))
     accelerator = nlptl.start_accelerator(tracker=None, output_dir=tmp_path, seed=0)
     settings = nlptl.FinetuneArgs(str(checkpoints["bert"]), nlptl.parse_mode("head-only"), 1e-3, 1)
     task = nlptl.TextClassification(("negative", "positive"))

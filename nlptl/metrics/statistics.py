@@ -1,0 +1,167 @@
+"""Scores as what each example contributes, and how the contributions combine.
+
+``statistics`` has shape ``(examples, k)``, float64; a score is a function of its (weighted) mean over
+examples, shape ``(…, k)`` in and ``(…)`` out. So the bootstrap, a comparison and a standard error need
+nothing else of a metric: accuracy is the mean itself, F1 a ratio of sums, a correlation a function of moments.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+Combine = Callable[[np.ndarray], Any]
+#: Variances and spreads below this are rounding.
+NOTHING = 1e-12
+
+
+def jackknife_error(statistics: np.ndarray, combine: Combine) -> float:
+    """Standard error of a score (Efron & Stein, 1981).
+
+    sqrt((n - 1) / n * sum_i (t_i - mean t)^2), where t_i leaves example i out. NaN for n < 2.
+
+    Args:
+        statistics: Shape ``(n, k)``.
+        combine: Means ``(…, k)`` to scores ``(…)``.
+    """
+    n = len(statistics)
+    if n < 2:
+        return float("nan")
+    left_out = np.asarray(combine((statistics.sum(axis=0) - statistics) / (n - 1)))
+    return float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
+
+
+def scored(
+    name: str, statistics: np.ndarray, combine: Combine, *, scale: float = 1.0
+) -> dict[str, float]:
+    """A score and its standard error (:func:`jackknife_error`), ``{name, name_se}``, both times ``scale``."""
+    value = float(combine(statistics.mean(axis=0)))
+    return {name: scale * value, f"{name}_se": scale * jackknife_error(statistics, combine)}
+
+
+def _one_hot(codes: np.ndarray, classes: int) -> np.ndarray:
+    return (codes[:, None] == np.arange(classes)).astype(float)
+
+
+def class_counts(gold: Sequence[int], predicted: Sequence[int], classes: int) -> np.ndarray:
+    """Contributions to :func:`macro_f1_of` and :func:`matthews_of`, shape ``(n, 3 * classes)``.
+
+    For each class: whether the example is of it and predicted so; is of it; is predicted so.
+
+    Args:
+        gold: Class numbers.
+        predicted: Class numbers.
+        classes: How many there are.
+    """
+    ours, theirs = (_one_hot(np.asarray(codes), classes) for codes in (gold, predicted))
+    return np.concatenate([ours * theirs, ours, theirs], axis=1)
+
+
+def macro_f1_of(sums: np.ndarray) -> Any:
+    """Mean of the classes' F1; a class that is neither in the gold nor predicted is left out."""
+    hits, gold, predicted = np.split(sums, 3, axis=-1)
+    both = gold + predicted
+    present = both > 0
+    each = np.divide(2 * hits, both, out=np.zeros_like(both), where=present)
+    return each.sum(axis=-1) / np.maximum(1, present.sum(axis=-1))
+
+
+def matthews_of(sums: np.ndarray) -> Any:
+    """Correlation of gold and predicted classes (Gorodkin, 2004); 0 where one of them is constant."""
+    hits, gold, predicted = np.split(sums, 3, axis=-1)
+    covariance = hits.sum(axis=-1) - (gold * predicted).sum(axis=-1)
+    spread = (1 - (gold**2).sum(axis=-1)) * (1 - (predicted**2).sum(axis=-1))
+    return _ratio(covariance, np.sqrt(np.maximum(spread, 0)))
+
+
+def _ratio(above: Any, below: Any) -> Any:
+    """A ratio, 0 where nothing stands below."""
+    above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    return np.divide(above, below, out=np.zeros_like(above), where=below > NOTHING)
+
+
+def correlation_moments(
+    gold: Sequence[float], predicted: Sequence[float], *, ranked: bool = False
+) -> np.ndarray:
+    """Contributions to :func:`correlation_of`, shape ``(n, 5)``: both values, their squares, their product.
+
+    Args:
+        gold: Numbers.
+        predicted: Numbers.
+        ranked: Take the values' ranks within the whole set, which makes Pearson's correlation Spearman's.
+            Ranks stay as they are when an example is left out or drawn twice.
+    """
+    pair = []
+    for values in (gold, predicted):
+        numbers = np.asarray(values, dtype=float)
+        if ranked:
+            numbers = ranks(numbers)
+        numbers = numbers - numbers.mean()  # a correlation does not depend on place and scale
+        pair.append(numbers / (numbers.std() or 1.0))
+    x, y = pair
+    return np.stack([x, y, x * x, y * y, x * y], axis=1)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0, the mean one among equals."""
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts + 1) / 2)[codes]
+
+
+def correlation_of(sums: np.ndarray) -> Any:
+    """Pearson's correlation from :func:`correlation_moments`; 0 where one side is constant."""
+    x, y, xx, yy, xy = np.moveaxis(np.asarray(sums), -1, 0)
+    spread = np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0)
+    return _ratio(xy - x * y, np.sqrt(spread))
+
+
+def label_counts(
+    gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]]
+) -> np.ndarray:
+    """Contributions to :func:`micro_f1_of`, shape ``(n, 3)``: labels in common, gold and predicted labels."""
+    both = [(set(g), set(p)) for g, p in zip(gold, predicted, strict=True)]
+    return np.asarray([[len(g & p), len(g), len(p)] for g, p in both], dtype=float).reshape(-1, 3)
+
+
+def micro_f1_of(sums: np.ndarray) -> Any:
+    """F1 over all labels of all examples; 0 where there is none at all."""
+    common, gold, predicted = np.moveaxis(np.asarray(sums), -1, 0)
+    return _ratio(2 * common, gold + predicted)
+
+
+def example_f1(gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]]) -> np.ndarray:
+    """F1 of each example's labels, shape ``(n, 1)``; 1 where there are none and none is predicted."""
+    common, ours, theirs = label_counts(gold, predicted).T
+    empty = ours + theirs == 0
+    return np.where(empty, 1.0, 2 * common / np.where(empty, 1, ours + theirs))[:, None]
+
+
+def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Entities of one sentence in BIO: their kind, and first and last word, as ``conlleval`` reads them.
+
+    An entity begins at ``B-``, and also at an ``I-`` that continues none of its kind.
+
+    Example:
+        >>> sorted(entities(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"]))
+        [('LOC', 3, 3), ('LOC', 4, 4), ('PER', 0, 1)]
+    """
+    found: set[tuple[str, int, int]] = set()
+    kind, start = "", 0
+    for place, tag in enumerate([*tags, "O"]):
+        mark, _, own = tag.partition("-")
+        if kind and (mark != "I" or own != kind):
+            found.add((kind, start, place - 1))
+            kind = ""
+        if mark in ("B", "I") and not kind:
+            kind, start = own, place
+    return found
+
+
+def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> np.ndarray:
+    """Contributions of each sentence to :func:`micro_f1_of`, which makes it the F1 of whole entities.
+
+    An entity counts as found if kind, first and last word agree (Tjong Kim Sang & De Meulder, 2003). Words
+    that were cut off, behind the last tag that was predicted, have none.
+    """
+    return label_counts([entities(tags) for tags in gold], [entities(tags) for tags in predicted])
