@@ -7,14 +7,14 @@ checkpoint did not have.
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any
 
 from torch import nn
 
 from nlptl.errors import ModeError, Problems, suggest
-from nlptl.models.adapters import add_lora, unwrap_peft
+from nlptl.models.adapters import add_lora, remove_adapter, unwrap_peft
 from nlptl.models.layer_map import layer_map
 
 KNOWN = ("head-only", "freeze-lower-N", "full", "lora", "lora-rN", "lora-above-N")
@@ -118,20 +118,69 @@ def _check_lora(rank: int | None, alpha: float | None) -> None:
 
 
 def freeze(module: nn.Module) -> None:
-    """Freeze a module for good: no gradient, and eval mode whatever its parents are put in.
+    """Freeze a module: no gradient, and eval mode whatever its parents are put in, until :func:`thaw`.
 
     A bare ``requires_grad = False`` leaves dropout running: the frozen features are then noisy and
     differ at each pass (25 dropout modules in the lower eight blocks of BERT-base).
     """
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
     for inner in module.modules():
-        inner.eval()
+        own = vars(inner)
+        before = own.get(FROZEN) or Before(own.get("train"), inner.training)
+        trained = {n: p for n, p in inner.named_parameters(recurse=False) if p.requires_grad}
+        own[FROZEN] = replace(before, trained=before.trained | frozenset(trained))
+        for parameter in trained.values():
+            parameter.requires_grad_(False)
+        inner.training = False
         inner.train = MethodType(_stay_in_eval, inner)  # type: ignore[method-assign]
 
 
 def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:
     return self
+
+
+#: Where a frozen module keeps what it was before.
+FROZEN = "_before_freezing"
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a module was before it was frozen.
+
+    Attributes:
+        train: A ``train`` method of its own, or None.
+        training: Its mode.
+        trained: Names of its own parameters that freezing stopped.
+    """
+
+    train: Any
+    training: bool
+    trained: frozenset[str] = frozenset()
+
+
+def thaw(model: Any) -> Any:
+    """Undo every :func:`freeze` in a model, and take its adapters out (:func:`remove_adapter`).
+
+    Only what freezing stopped trains again: a parameter that does not train for reasons of its own, such as
+    sinusoidal positions, stays as it is. A thawed module takes the train or eval mode of the model again.
+
+    Returns:
+        The model, without peft's wrapper.
+    """
+    model = remove_adapter(model)
+    whole = vars(model).get(FROZEN)
+    training = whole.training if whole else model.training
+    for module in model.modules():
+        own = vars(module)
+        before = own.pop(FROZEN, None)
+        if before is None:
+            continue
+        del own["train"]
+        if before.train is not None:
+            own["train"] = before.train
+        module.training = training
+        for name in before.trained:
+            module.get_parameter(name).requires_grad_(True)
+    return model
 
 
 def freeze_lower(model: Any, blocks: int) -> Any:
@@ -149,6 +198,7 @@ def freeze_lower(model: Any, blocks: int) -> Any:
     Raises:
         ModeError: If the model has fewer blocks.
     """
+    model = thaw(model)
     layers = layer_map(model)
     check_depth(blocks, len(layers.blocks), getattr(model, "name_or_path", "") or "the model")
     for module in layers.lower(blocks):
@@ -175,10 +225,8 @@ def head_only(model: Any) -> Any:
 
 
 def full(model: Any) -> Any:
-    """Train everything."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    return model
+    """Train everything that was not frozen for reasons of its own."""
+    return thaw(model)
 
 
 def lora(model: Any, mode: Mode, *, task_type: str | None = None) -> Any:
@@ -191,9 +239,13 @@ def lora(model: Any, mode: Mode, *, task_type: str | None = None) -> Any:
     Raises:
         ModeError: If no block is left to adapt.
     """
+    model = thaw(model)
     layers = layer_map(model)
     check_above(mode, len(layers.blocks), getattr(model, "name_or_path", "") or "the model")
-    wrapped = add_lora(
+    if mode.blocks:  # before peft, which stops the rest
+        for module in layers.lower(mode.blocks):
+            freeze(module)
+    return add_lora(
         model,
         rank=mode.rank,
         alpha=mode.alpha,
@@ -201,10 +253,6 @@ def lora(model: Any, mode: Mode, *, task_type: str | None = None) -> Any:
         above=mode.blocks,
         task_type=task_type,
     )
-    if mode.blocks:
-        for module in layers.lower(mode.blocks):
-            freeze(module)
-    return wrapped
 
 
 def check_above(mode: Mode, depth: int, name: str) -> None:
@@ -221,14 +269,14 @@ def check_above(mode: Mode, depth: int, name: str) -> None:
 
 
 def apply_mode(
-    model: Any, mode: Mode, *, new: Iterable[str] = (), task_type: str | None = None
+    model: Any, mode: Mode, *, newly_initialized: Iterable[str] = (), task_type: str | None = None
 ) -> tuple[Any, "Manifest"]:
-    """Set what trains.
+    """Set what trains, whatever trained before: any mode after any other equals that mode alone.
 
     Args:
-        model: A mapped Hugging Face model with its head; changed in place.
+        model: A mapped Hugging Face model with its head, wrapped by peft or not; changed in place.
         mode: What to train.
-        new: Parameters that the checkpoint did not have; each must train in every mode.
+        newly_initialized: Parameters that the checkpoint did not have; each must train in every mode.
         task_type: peft's name of the task.
 
     Returns:
@@ -237,19 +285,22 @@ def apply_mode(
     Raises:
         ModeError: If the mode does not fit the model, or would leave a new parameter untrained.
     """
+    model = thaw(model)
     if mode.kind == "lora":
         model = lora(model, mode, task_type=task_type)
     else:
         blocks = {"full": None, "head-only": -1, "freeze-lower": mode.blocks}[mode.kind]
-        full(model)
         if blocks is not None:
             model = head_only(model) if blocks < 0 else freeze_lower(model, blocks)
     trains = {_plain_name(name) for name, p in model.named_parameters() if p.requires_grad}
-    if untrained := sorted(set(new) - trains):
+    if untrained := sorted(set(newly_initialized) - trains):
         raise ModeError(
             f"--mode {mode.name} would leave {len(untrained)} new parameters at random and untrained "
             f"({untrained[0]}, …)."
         )
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.grad = None  # of an earlier mode; clipping would count it
     return model, manifest(model, mode)
 
 

@@ -456,7 +456,7 @@ def test_lora_begins_alike_whether_the_start_is_built_or_read_back(corpus, check
     def begin():
         accelerator = start_accelerator(tracker=None, output_dir=tmp_path, seed=3)
         model, _, new = start_model(tmp_path, ready.build, ready.objective, accelerator, 3)
-        adapted, _ = apply_mode(model, ready.mode, new=new)
+        adapted, _ = apply_mode(model, ready.mode, newly_initialized=new)
         return {n: p.detach().clone() for n, p in adapted.named_parameters() if "lora_A" in n}
 
     built, read = begin(), begin()
