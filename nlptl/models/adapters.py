@@ -128,7 +128,6 @@ def add_lora(
         modules_to_save=head_modules(model),
     )
     loose = [model.get_parameter(name) for name in loose_parameters(model)]
-    trained = frozenset(name for name, p in model.named_parameters() if p.requires_grad)
     with warnings.catch_warnings():
         # peft 0.21 still asks transformers 5 under an old name; it harms nothing.
         warnings.filterwarnings(
@@ -138,7 +137,6 @@ def add_lora(
     config.task_type = task_type  # type: ignore[assignment]  # a string will do
     for parameter in loose:  # peft, which trains whole modules only, has frozen them
         parameter.requires_grad_(True)
-    wrapped.trained_before = trained  # type: ignore[assignment]
     return wrapped
 
 
@@ -178,7 +176,7 @@ def unwrap_peft(model: Any) -> Any:
 
 def merge_adapter(model: Any) -> Any:
     """Fold the adapters into the weights; afterwards the model is a plain Hugging Face one."""
-    return _plain(model, model.merge_and_unload()) if is_lora(model) else model
+    return model.merge_and_unload() if is_lora(model) else model
 
 
 def remove_adapter(model: Any) -> Any:
@@ -191,17 +189,12 @@ def remove_adapter(model: Any) -> Any:
         model: A :class:`peft.PeftModel`; another model is returned as it is.
 
     Returns:
-        The Hugging Face model, in which what trained before the adapters trains again.
+        The Hugging Face model; all of it trains.
     """
-    return _plain(model, model.unload()) if is_lora(model) else model
-
-
-def _plain(wrapped: Any, base: Any) -> Any:
-    """Take back what peft did to a model besides the adapters."""
+    if not is_lora(model):
+        return model
+    base = model.unload()
     if is_lora(base):  # peft before 0.21 leaves its configuration there
         del base.peft_config
     base.disable_input_require_grads()  # peft's hook for gradient checkpointing
-    before = vars(wrapped).get("trained_before")
-    for name, parameter in base.named_parameters():
-        parameter.requires_grad_(before is None or name in before)  # None: wrapped by somebody else
-    return base
+    return base.requires_grad_(True)

@@ -494,5 +494,5 @@ def open_cache(learner: Learner, loss: Loss | None) -> StemCache | None:
 
 
 def _told(learner: Learner, reason: str) -> None:
-    if learner.args.mode.kind != "full" and learner.args.cache != "off":
+    if not learner.args.mode.trains_all and learner.args.cache != "off":
         say(f"cache: off, {reason}")

@@ -13,7 +13,8 @@ from nlptl.errors import ModeError, ModelError, UserError
 from nlptl.models.adapters import add_lora, head_modules, target_names
 from nlptl.models.layer_map import FAMILIES, layer_map
 from nlptl.models.loading import load_with_head
-from nlptl.modes.base import apply_mode, default_learning_rate, freeze_lower, parse_mode
+from nlptl.modes.base import apply_mode, default_learning_rate, parse_mode
+from nlptl.modes.freezing import freeze_lower
 
 HEAD = {
     "bert": {"bert.pooler.dense", "classifier"},
@@ -242,7 +243,8 @@ def test_lora_above_leaves_the_lower_blocks_frozen_for_good(checkpoints, family)
 
     loaded = load(checkpoints, family)
     mode = parse_mode("lora-r2-above-2")
-    assert (mode.blocks, mode.rank, mode.kind) == (2, 2, "lora")
+    assert mode.settings == {"rank": 2, "alpha": 4.0, "targets": None, "above": 2}
+    assert mode.is_adapter and mode.frozen_blocks(6) == 2
     model, manifest = apply_mode(
         loaded.model, mode, newly_initialized=loaded.new, task_type="SEQ_CLS"
     )
@@ -270,7 +272,7 @@ def test_mode_mistakes_are_named(checkpoints):
         parse_mode("lora", rank=0, alpha=0)
     with pytest.raises(UserError, match="--lora-alpha is -1; expected a number above 0"):
         parse_mode("lora", alpha=-1)
-    assert parse_mode("lora", alpha=0.5).alpha == 0.5
+    assert parse_mode("lora", alpha=0.5).settings["alpha"] == 0.5
     with pytest.raises(ModeError, match="contradict"):
         parse_mode("lora-r16", rank=4)
     with pytest.raises(ModeError, match="has 3 blocks. Choose 0 .* to 3"):

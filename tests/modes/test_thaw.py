@@ -10,12 +10,17 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 from nlptl.models.frozen_stem import frozen_blocks
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head
-from nlptl.modes.base import apply_mode, freeze, freeze_lower, full, lora, parse_mode, thaw
+from nlptl.modes.adapters import lora
+from nlptl.modes.base import apply_mode, parse_mode
+from nlptl.modes.definition import definitions, freeze, thaw
+from nlptl.modes.freezing import freeze_lower, full
 from nlptl.train.optimizer import make_optimizer
 
-MODES = (
-    *("head-only", "freeze-lower-0", "freeze-lower-1", "freeze-lower-2", "full"),
-    *("lora", "lora-r2", "lora-above-2", "lora-r2-above-1"),
+MODES = dict.fromkeys(
+    [
+        *(name for definition in definitions(builtin=True) for name in definition.names("2")),
+        *("freeze-lower-0", "freeze-lower-1", "lora-r2-above-1"),
+    ]
 )
 
 
@@ -139,5 +144,5 @@ def test_a_merged_adapter_trains_as_a_whole_model_again(checkpoints, family):
     from nlptl.models.adapters import merge_adapter
 
     expected = facts(load(checkpoints[family]))
-    model = merge_adapter(lora(load(checkpoints[family]), parse_mode("lora-above-1")))
+    model = merge_adapter(lora(load(checkpoints[family]), above=1))
     assert facts(apply_mode(model, parse_mode("full"))[0]) == expected
