@@ -61,7 +61,9 @@ def frozen_with_dropout(module: Any) -> None:
 def scores(runner: Runner, settings: Any, path: Path, *, dropout: bool) -> list[float]:
     """Whether each test sentence was right; from disk if it is there."""
     if not path.exists():
-        frozen = patch("nlptl.modes.base.freeze", frozen_with_dropout) if dropout else nullcontext()
+        frozen = (
+            patch("nlptl.modes.freezing.freeze", frozen_with_dropout) if dropout else nullcontext()
+        )
         own = replace(settings, cache="off") if dropout else settings
         with frozen:
             cell = runner.run(own)

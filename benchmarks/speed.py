@@ -174,11 +174,10 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
 
     set_seed(settings.seed)
     loaded = load_with_head(settings.model, auto_class=task.auto_class, head=task.head)
-    model, kind = loaded.model, settings.mode.kind
-    blocks = len(model.bert.encoder.layer)
-    frozen = {"full": 0, "lora": 0, "head-only": blocks}.get(kind, settings.mode.blocks)
-    if kind == "lora":  # get_peft_model, nothing else
-        model = add_lora(model, rank=settings.mode.rank, alpha=settings.mode.alpha)
+    model, mode = loaded.model, settings.mode
+    frozen = mode.frozen_blocks(len(model.bert.encoder.layer))
+    if mode.is_adapter:  # get_peft_model, nothing else
+        model = add_lora(model, rank=mode.settings["rank"], alpha=mode.settings["alpha"])
     if frozen:
         for module in (model.bert.embeddings, *model.bert.encoder.layer[:frozen]):
             module.requires_grad_(False)
@@ -226,10 +225,8 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
     arrays = found.predictions if task.name == "question-answering" else (found.predictions,)
     outputs = {name: list(rows) for name, rows in zip(names, arrays, strict=True)}
     predictions = task.predictions(splits["test"], features["test"], outputs)
-    if kind != "lora":
-        apply_mode(
-            model, settings.mode
-        )  # only now, so that the operations of this mode are counted
+    if not mode.is_adapter:
+        apply_mode(model, mode)  # only now, so that the operations of this mode are counted
     flops = training_flops(model, features["train"].lengths, settings.epochs, cached=False)
     return {
         "train_seconds": trained - began,

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from nlptl.data.batching import Zipped
     from nlptl.models.layer_map import layer_map
     from nlptl.models.loading import load_with_head
-    from nlptl.modes.base import apply_mode, freeze_lower, full, head_only, lora, parse_mode
+    from nlptl.modes.adapters import lora
+    from nlptl.modes.base import Mode, Stage, apply_mode, parse_mode
+    from nlptl.modes.definition import freeze, mode, thaw
+    from nlptl.modes.freezing import freeze_lower, full, head_only
     from nlptl.pretrain.held_out import pseudo_perplexity, upstream_loss
     from nlptl.report.report import TransferReport, score_transfer
     from nlptl.runs.directory import save_run
@@ -32,6 +35,7 @@ _HOME = {
     "FinetuneArgs": "nlptl.train.learner",
     "Learner": "nlptl.train.learner",
     "Loss": "nlptl.train.losses",
+    "Mode": "nlptl.modes.base",
     "Plus": "nlptl.train.losses",
     "Predictor": "nlptl.runs.predictor",
     "PretrainConfig": "nlptl.cli.config",
@@ -39,6 +43,7 @@ _HOME = {
     "QuestionAnswering": "nlptl.tasks.question_answering",
     "Run": "nlptl.train.run",
     "SentimentConfig": "nlptl.cli.config",
+    "Stage": "nlptl.modes.base",
     "Task": "nlptl.tasks.base",
     "TaskLoss": "nlptl.train.losses",
     "TextClassification": "nlptl.tasks.classification",
@@ -47,13 +52,15 @@ _HOME = {
     "apply_mode": "nlptl.modes.base",
     "finetune": "nlptl.train.finetune",
     "free_states": "nlptl.train.stem_cache.store",
-    "freeze_lower": "nlptl.modes.base",
-    "full": "nlptl.modes.base",
-    "head_only": "nlptl.modes.base",
+    "freeze": "nlptl.modes.definition",
+    "freeze_lower": "nlptl.modes.freezing",
+    "full": "nlptl.modes.freezing",
+    "head_only": "nlptl.modes.freezing",
     "layer_map": "nlptl.models.layer_map",
     "load_predictor": "nlptl.runs.predictor",
     "load_with_head": "nlptl.models.loading",
-    "lora": "nlptl.modes.base",
+    "lora": "nlptl.modes.adapters",
+    "mode": "nlptl.modes.definition",
     "new_accelerator": "nlptl.train.setup",
     "parse_mode": "nlptl.modes.base",
     "pseudo_perplexity": "nlptl.pretrain.held_out",
@@ -61,6 +68,7 @@ _HOME = {
     "save_run": "nlptl.runs.directory",
     "score_transfer": "nlptl.report.report",
     "start_accelerator": "nlptl.train.setup",
+    "thaw": "nlptl.modes.definition",
     "upstream_loss": "nlptl.pretrain.held_out",
 }
 
@@ -69,6 +77,7 @@ __all__ = [
     "FinetuneArgs",
     "Learner",
     "Loss",
+    "Mode",
     "Plus",
     "Predictor",
     "PretrainConfig",
@@ -76,6 +85,7 @@ __all__ = [
     "QuestionAnswering",
     "Run",
     "SentimentConfig",
+    "Stage",
     "Task",
     "TaskLoss",
     "TextClassification",
@@ -84,6 +94,7 @@ __all__ = [
     "apply_mode",
     "finetune",
     "free_states",
+    "freeze",
     "freeze_lower",
     "full",
     "head_only",
@@ -91,6 +102,7 @@ __all__ = [
     "load_predictor",
     "load_with_head",
     "lora",
+    "mode",
     "new_accelerator",
     "parse_mode",
     "pseudo_perplexity",
@@ -98,6 +110,7 @@ __all__ = [
     "save_run",
     "score_transfer",
     "start_accelerator",
+    "thaw",
     "upstream_loss",
 ]
 

@@ -29,7 +29,7 @@ def main(config: PretrainConfig) -> None:
     with release_on_failure(home):
         accelerator = start_accelerator(tracker=config.tracker, output_dir=home, seed=config.seed)
         model, tokenizer, new = start_model(home, ready.build, objective, accelerator, config.seed)
-        model, manifest = apply_mode(model, ready.mode, new=new)
+        model, manifest = apply_mode(model, ready.mode, newly_initialized=new)
         say(manifest)
         args = pretraining_args(ready, model, tokenizer, accelerator)
         texts = ready.documents, ready.held_out

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from tiny import sentences
 
+from nlptl.modes.definition import definitions
+
 ROOT = Path(__file__).parent.parent
-MODES = ("head-only", "freeze-lower-2", "full", "lora")
+MODES = tuple(definition.names("2")[0] for definition in definitions(builtin=True))
 
 
 def run_in_process(recipe: str, *argv: object) -> None:

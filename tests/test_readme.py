@@ -14,7 +14,7 @@ from nlptl.cli.config import (
     UpstreamCurveConfig,
     parse_args,
 )
-from nlptl.modes.base import BASE_RATES
+from nlptl.modes.listing import modes_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -57,16 +57,9 @@ def test_links_lead_somewhere():
     assert not [(f, link) for f, link in links if not (f.parent / link).exists()]
 
 
-def test_the_table_of_modes_states_the_rates_of_the_code():
-    for row, kind in (
-        ("head-only", "head-only"),
-        ("freeze-lower-N", "freeze-lower"),
-        ("full", "full"),
-        ("lora", "lora"),
-    ):
-        (line,) = re.findall(rf"^\| `{row}`.*\| ([^|]+) \|$", README, re.M)
-        stated = [float(x) for x in line.split("/")]
-        assert stated == [BASE_RATES[family][kind] for family in ("bert", "roberta", "t5")]
+def test_the_table_of_modes_is_the_registrys():
+    (stated,) = re.findall(r"^\| `--mode` \| what trains .*\n(?:\|.*\n)+", README, re.M)
+    assert stated.strip() == modes_table()
 
 
 def test_recipes_are_straight_lines_of_at_most_60_lines():

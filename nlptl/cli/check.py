@@ -9,17 +9,9 @@ from typing import Any, TypeVar
 from nlptl.cli.ranges import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
-from nlptl.models.adapters import check_targets
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
-from nlptl.modes.base import (
-    Mode,
-    check_above,
-    check_depth,
-    default_epochs,
-    default_learning_rate,
-    parse_mode,
-)
+from nlptl.modes.base import Mode, default_learning_rate, parse_mode
 from nlptl.pretrain.building import check_growth
 from nlptl.pretrain.corpus import read_documents
 from nlptl.runs.directory import check_directory, reserve_output_dir
@@ -56,11 +48,10 @@ def check_tracker(name: str | None) -> None:
 
 
 def read_mode(config: Any) -> Mode:
-    """Parse ``--mode`` and LoRA's flags, and check a depth against the checkpoint's.
+    """Parse ``--mode`` and LoRA's flags.
 
     Raises:
-        ModeError: If there is no such mode, or the model has fewer blocks.
-        ModelError: If the checkpoint cannot be read.
+        UserError: If there is no such mode, or its settings are wrong.
     """
     return parse_mode(
         config.mode,
@@ -139,17 +130,6 @@ def check_cache(asked: str, mode: Mode) -> None:
         )
 
 
-def check_adapters(mode: Mode, blocks: int, name: str) -> None:
-    """Make sure that LoRA's adapters find their layers in a checkpoint of so many blocks.
-
-    Raises:
-        ModeError: If no block is left for them, or ``--lora-targets`` names no layer.
-    """
-    check_above(mode, blocks, name)
-    if mode.targets:
-        check_targets(load_config(name), mode.targets, above=mode.blocks)
-
-
 def check_training(config: Any) -> tuple[Mode, str, int]:
     """Check everything about training a checkpoint that needs no data, all mistakes at once.
 
@@ -169,10 +149,8 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
         problems.run(check_cache, getattr(config, "cache", "off"), mode)
     # A pretraining may grow the model before.
     blocks = max(model[2] if model else 0, getattr(config, "depth", None) or 0)
-    if mode and model and mode.kind == "freeze-lower":
-        problems.run(check_depth, mode.blocks, blocks, config.model)
-    if mode and model and mode.kind == "lora":
-        problems.run(check_adapters, mode, blocks, config.model)
+    if mode and model:
+        problems.run(mode.check, blocks, config.model, load_config(config.model))
     if model and getattr(config, "depth", None) is not None:
         problems.run(check_growth, load_config(config.model), config.depth)
     problems.raise_if_any()
@@ -198,7 +176,7 @@ def resolve_defaults(config: C, mode: Mode, family: str, width: int, examples: i
     if known.learning_rate is None:
         changes["learning_rate"] = default_learning_rate(mode, family, width)
     if known.epochs is None:
-        changes["epochs"] = default_epochs(mode, examples, known.batch_size)
+        changes["epochs"] = mode.default_epochs(examples, known.batch_size)
     return dataclasses.replace(known, **changes)
 
 

@@ -11,7 +11,7 @@ from nlptl.cli.ranges import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
 from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
-from nlptl.modes.base import BASE_RATES, Mode, default_learning_rate
+from nlptl.modes.base import Mode, default_learning_rate
 from nlptl.pretrain.architecture import check_architecture, longest_position
 from nlptl.pretrain.building import SENTINELS, model_to_train
 from nlptl.pretrain.corpus import load_corpus, tokenize
@@ -96,7 +96,7 @@ def check_from_scratch(config: Any) -> tuple[Mode, str, int]:
     if family:
         problems.run(check_precision, family)
         problems.run(check_sizes, config, family)
-    if mode and mode.kind != "full":
+    if mode and not mode.trains_all:
         problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
     problems.raise_if_any()
     assert mode and family  # raised above otherwise
@@ -201,7 +201,7 @@ def prepare_pretraining(config: Any) -> Upstream:
         "model": config.model,
         "architecture": config.architecture if config.model is None else None,
         "mode": config.mode,
-        "lora": dataclasses.asdict(checked[0]) if checked[0].kind == "lora" else None,
+        "mode_settings": checked[0].settings,
         "seed": config.seed,
         "data": {"corpus": list(config.corpus), "text_column": config.text_column},
         "defaults": defaults_used(asked),
@@ -282,9 +282,9 @@ def check_start_share(config: Any, mode: Mode | None) -> None:
         problems.add(f"--start-share is {share}; expected 0 or more and less than 1.")
     if share and config.model is None:
         problems.add("--start-share needs --model: a model from scratch has nothing to keep.")
-    if share and mode and mode.kind == "lora":
+    if share and mode and mode.is_adapter:
         problems.add(
-            "--start-share: under LoRA the start's weights stay as they are; lower --lora-alpha instead."
+            "--start-share: under adapters the start's weights stay as they are; lower --lora-alpha instead."
         )
     problems.raise_if_any()
 
@@ -394,15 +394,15 @@ def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: st
 
     A new model's is its optimizer's. A checkpoint that goes on gets half of that: under Adafactor, whose rates
     are relative to each tensor's size, whatever the mode and width; under AdamW scaled to the width, and more
-    where blocks are frozen, as in fine-tuning. A head or LoRA alone has its own row there.
+    where blocks are frozen, as in fine-tuning. A mode that has a rate of its own there keeps it.
     """
     if config.model is None:
         return OPTIMIZERS[optimizer]
     if optimizer == "adafactor":
         return OPTIMIZERS[optimizer] / 2
-    if mode.kind in ("head-only", "lora"):
+    more = mode.rate_factor(family)
+    if more is None:
         return default_learning_rate(mode, family, width)
-    more = BASE_RATES[family][mode.kind] / BASE_RATES[family]["full"]
     return float(f"{GOING_ON * more * AT_WIDTH / width:.2g}")
 
 
@@ -414,5 +414,5 @@ def optimizer_of(config: Any, objective: Objective, mode: Mode) -> str:
     """
     if config.optimizer != "auto":
         return config.optimizer
-    t5 = isinstance(objective, SpanCorruption) and mode.kind != "lora"
+    t5 = isinstance(objective, SpanCorruption) and not mode.is_adapter
     return "adafactor" if t5 else "adamw"

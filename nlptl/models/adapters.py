@@ -177,3 +177,24 @@ def unwrap_peft(model: Any) -> Any:
 def merge_adapter(model: Any) -> Any:
     """Fold the adapters into the weights; afterwards the model is a plain Hugging Face one."""
     return model.merge_and_unload() if is_lora(model) else model
+
+
+def remove_adapter(model: Any) -> Any:
+    """Undo :func:`add_lora`: the adapters go with what they learned, the head stays as it is now.
+
+    A head that trained with the adapters keeps its trained values, as it does under every other mode. Whoever
+    wants to keep the adapters' steps calls :func:`merge_adapter` instead.
+
+    Args:
+        model: A :class:`peft.PeftModel`; another model is returned as it is.
+
+    Returns:
+        The Hugging Face model; all of it trains.
+    """
+    if not is_lora(model):
+        return model
+    base = model.unload()
+    if is_lora(base):  # peft before 0.21 leaves its configuration there
+        del base.peft_config
+    base.disable_input_require_grads()  # peft's hook for gradient checkpointing
+    return base.requires_grad_(True)

@@ -14,6 +14,8 @@ from torch import nn
 from nlptl.errors import ModelError
 
 Modules = tuple[nn.Module, ...]
+#: The width that learning rates are given for.
+RATE_WIDTH = 768
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Family:
             nothing.
         pooled: Which token a classification head reads, ``first`` or ``last``.
         ties: What shares one tensor, in words.
+        full_rate: AdamW's usual peak rate where all of a model of :data:`RATE_WIDTH` trains.
     """
 
     embeddings: Callable[[Any], Modules]
@@ -44,6 +47,7 @@ class Family:
     pass_on: Callable[[Any, Any, Any], Any]
     pooled: str
     ties: str
+    full_rate: float
 
 
 def _encoder_blocks(backbone: Any) -> list[Modules]:
@@ -82,6 +86,7 @@ FAMILIES: dict[str, Family] = {
         pass_on=_pass_on,
         pooled="first",
         ties="the masked-LM decoder shares the word embeddings' tensor",
+        full_rate=3e-5,  # {2, 3, 5}e-5 (Devlin et al., 2019)
     ),
     "roberta": Family(
         embeddings=lambda backbone: (backbone.embeddings,),
@@ -95,6 +100,7 @@ FAMILIES: dict[str, Family] = {
         pass_on=_pass_on,
         pooled="first",
         ties="the masked-LM decoder shares the word embeddings' tensor",
+        full_rate=2e-5,  # {1, 2, 3}e-5 (Liu et al., 2019)
     ),
     "t5": Family(
         # One dropout serves a stack's embeddings and its output.
@@ -115,6 +121,9 @@ FAMILIES: dict[str, Family] = {
             "encoder and decoder share the embeddings (and v1.0 checkpoints the LM head); the first "
             "block of each stack owns the relative position bias of all its blocks"
         ),
+        # 1e-4 to 3e-4 with AdamW (transformers, pull request 13240), of which the lowest: at twice that, an
+        # earlier bundled/t5 learned less in each of two modes.
+        full_rate=1e-4,
     ),
 }
 

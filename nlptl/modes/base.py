@@ -1,24 +1,31 @@
-"""What trains. A mode is one string; each kind of mode is one pure function on a model.
+"""What trains: a mode, parsed and set on a model, its usual rate and epochs, and what it trains, counted.
 
 The head (everything above the blocks) trains in every mode, and so does every parameter that the
 checkpoint did not have.
 """
 
-import math
-import re
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import MethodType
+from itertools import pairwise
+from math import ceil
 from typing import Any
 
-from torch import nn
+from nlptl.data.code_hash import code_hash
+from nlptl.errors import ModeError
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.layer_map import RATE_WIDTH, check_family, layer_map
+from nlptl.modes.definition import (
+    FLAGS,
+    Definition,
+    definitions,
+    entry,
+    find,
+    is_builtin,
+)
 
-from nlptl.errors import ModeError, Problems, suggest
-from nlptl.models.adapters import add_lora, unwrap_peft
-from nlptl.models.layer_map import layer_map
-
-KNOWN = ("head-only", "freeze-lower-N", "full", "lora", "lora-rN", "lora-above-N")
-LORA_RANK = 8
+#: A depth that no model has: whether a mode freezes blocks at all is asked of it.
+DEEP = 1000
 
 
 @dataclass(frozen=True)
@@ -27,26 +34,157 @@ class Mode:
 
     Attributes:
         name: As the user wrote it.
-        kind: ``head-only``, ``freeze-lower``, ``full`` or ``lora``.
-        blocks: For ``freeze-lower``, how many blocks are frozen; for ``lora``, how many of the lowest are
-            frozen and have no adapters.
-        rank: For ``lora``.
-        alpha: For ``lora``; twice the rank unless set (Hu et al., 2022, used 16 with rank 8).
-        targets: For ``lora``; None for query and value.
+        key: Where :data:`MODES` has its definition.
+        values: Its settings, as pairs.
     """
 
     name: str
-    kind: str
-    blocks: int = 0
-    rank: int = LORA_RANK
-    alpha: float = 2.0 * LORA_RANK
-    targets: tuple[str, ...] | None = None
-    stages: tuple[Any, ...] = ()
+    key: str
+    values: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def definition(self) -> Definition:
+        """What was registered."""
+        return entry(self.key)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings by name, such as LoRA's rank, for the record."""
+        return dict(self.values)
+
+    @property
+    def stages(self) -> tuple["Stage", ...]:
+        """Modes that training goes through, one after the other; empty for a plain mode."""
+        return tuple(self.definition.function(**self.settings)) if self.definition.staged else ()
+
+    def frozen_blocks(self, depth: int) -> int:
+        """How many of the lowest blocks neither train nor change, in a model of so many.
+
+        In a mode of stages, in none of them.
+        """
+        if self.stages:
+            return min(stage.mode.frozen_blocks(depth) for stage in self.stages)
+        frozen = self.definition.frozen
+        return min(depth, frozen(depth, **self.settings)) if frozen else 0
 
     @property
     def has_frozen_stem(self) -> bool:
-        """Whether blocks at the bottom neither train nor change, so that their output can be kept."""
-        return self.kind == "head-only" or self.blocks > 0
+        """Whether blocks at the bottom neither train nor change, so that their output can be kept.
+
+        In a mode of stages: whether there are some that no stage trains. A single stage may have more.
+        """
+        return self.frozen_blocks(DEEP) > 0
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether peft wraps the model, in the last of several stages."""
+        return self.stages[-1].mode.is_adapter if self.stages else self.definition.adapter
+
+    @property
+    def trains_all(self) -> bool:
+        """Whether everything trains, in every stage."""
+        if self.stages:
+            return all(stage.mode.trains_all for stage in self.stages)
+        return self.definition.trains_all
+
+    @property
+    def trains_blocks(self) -> bool:
+        """Whether more than the head trains."""
+        return self.frozen_blocks(DEEP) < DEEP
+
+    @property
+    def trains(self) -> str:
+        """What trains, in a word: ``all``, ``adapters``, ``blocks`` (some, or parts of them) or ``head``."""
+        if self.trains_all:
+            return "all"
+        return "adapters" if self.is_adapter else "blocks" if self.trains_blocks else "head"
+
+    def check(self, depth: int, name: str, config: Any) -> None:
+        """Make sure that the mode fits a checkpoint, before its weights are read.
+
+        Args:
+            depth: Its blocks.
+            name: What it is called.
+            config: Its configuration.
+
+        Raises:
+            ModeError: Saying what does not fit.
+        """
+        if self.definition.check:
+            self.definition.check(self, depth, name, config)
+        for stage in self.stages:
+            stage.mode.check(depth, name, config)
+
+    def parameter_groups(self, model: Any) -> list[dict[str, Any]] | None:
+        """Parameters with a rate of their own, ``{"params": [...], "rate": factor of the peak}``.
+
+        Those that stand in no group have the factor 1.
+
+        Returns:
+            None where all parameters have one rate.
+        """
+        groups = self.definition.groups
+        return groups(model, **self.settings) if groups else None
+
+    def rate_factor(self, family: str) -> float | None:
+        """Default peak rate as a multiple of the family's for ``full``; None for a rate of the mode's own."""
+        about = self.definition
+        return (about.rates or {}).get(family, about.rate) if about.peak is None else None
+
+    def default_epochs(self, examples: int, batch_size: int) -> float:
+        """Three epochs, or as many as 500 steps take, at most 20, or what the mode has instead.
+
+        Small sets fail for want of steps, not of data (Mosbach et al., 2021; Zhang et al., 2021).
+        """
+        usual = self.definition.epochs
+        needed = ceil(usual.steps * batch_size / max(1, examples))
+        return float(min(usual.most, max(usual.least, needed)))
+
+    def identity(self) -> str:
+        """What the mode does, as text for the keys of kept runs: settings, and code from outside nlptl."""
+        about = self.definition
+        parts = [about.pattern, json.dumps(self.settings, sort_keys=True)]
+        if not is_builtin(about):
+            own = (about.function, about.groups, about.settings, about.frozen)
+            parts.append(code_hash(*(each for each in own if each)))
+        return " ".join([*parts, *(f"{s.share} {s.rate} {s.mode.identity()}" for s in self.stages)])
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training that goes through several modes, with an optimizer of its own.
+
+    Attributes:
+        mode: What trains meanwhile.
+        share: Its share of the steps, relative to the other stages'.
+        rate: Its peak rate, times the run's.
+    """
+
+    mode: Mode
+    share: float = 1.0
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.share <= 0 or self.rate <= 0 or self.mode.stages:
+            raise ModeError(
+                f"The stage {self.mode.name}: expected a share and a rate above 0 and a mode without stages, "
+                f"found {self.share}, {self.rate} and {len(self.mode.stages)} stages."
+            )
+
+
+def stage_steps(total: int, stages: Sequence[Stage]) -> list[int]:
+    """Divide optimizer steps among stages by their shares; the sum is ``total``, each right to one step.
+
+    Example:
+        >>> head, whole = parse_mode("head-only"), parse_mode("full")
+        >>> stage_steps(10, [Stage(head, 1), Stage(whole, 2)])
+        [3, 7]
+    """
+    whole, done, bounds = sum(stage.share for stage in stages), 0.0, [0]
+    for stage in stages:
+        done += stage.share
+        bounds.append(round(total * done / whole))
+    return [last - first for first, last in pairwise(bounds)]
 
 
 def parse_mode(
@@ -56,11 +194,11 @@ def parse_mode(
     alpha: float | None = None,
     targets: Sequence[str] | None = None,
 ) -> Mode:
-    """Read a mode's name.
+    """Read a mode's name, or ``path/to/file.py:name``.
 
     Example:
-        >>> parse_mode("freeze-lower-8").blocks, parse_mode("lora-r16-above-6").rank
-        (8, 16)
+        >>> parse_mode("freeze-lower-8").settings, parse_mode("lora-r16-above-6").settings["rank"]
+        ({'n': 8}, 16)
 
     Args:
         text: The value of ``--mode``.
@@ -69,166 +207,37 @@ def parse_mode(
         targets: ``--lora-targets``.
 
     Raises:
-        ModeError: If there is no such mode, or LoRA's settings come with another mode.
-        UserError: If LoRA's rank or alpha is none that there can be.
+        ModeError: If there is no such mode, or a flag comes with a mode that does not take it.
+        UserError: If a setting is none that there can be.
     """
-    given = {
-        "--lora-rank": rank is not None,
-        "--lora-alpha": alpha is not None,
-        "--lora-targets": bool(targets),
-    }
-    lora_flags = [flag for flag, there in given.items() if there]
-    if match := re.fullmatch(r"lora(?:-r(\d+))?(?:-above-(\d+))?", text):
-        named = int(match[1]) if match[1] else None
-        if named is not None and rank is not None and named != rank:
-            raise ModeError(f"--mode {text} and --lora-rank {rank} contradict each other.")
-        if named == 0:
-            raise ModeError(f"--mode {text}: the rank must be 1 or more.")
-        _check_lora(rank, alpha)
-        rank = rank or named or LORA_RANK
-        return Mode(
-            text,
-            "lora",
-            blocks=int(match[2] or 0),
-            rank=rank,
-            alpha=2.0 * rank if alpha is None else alpha,
-            targets=tuple(targets) if targets else None,
-        )
-    if lora_flags:
-        raise ModeError(f"{' and '.join(lora_flags)} only go with --mode lora, not with {text}.")
-    if text in ("head-only", "full"):
-        return Mode(text, text)
-    if match := re.fullmatch(r"freeze-lower-(\d+)", text):
-        return Mode(text, "freeze-lower", blocks=int(match[1]))
-    near = suggest(re.sub(r"\d+", "N", text), KNOWN)
-    raise ModeError(f"--mode {text}: there is no such mode.{near} Modes: {', '.join(KNOWN)}.")
-
-
-def _check_lora(rank: int | None, alpha: float | None) -> None:
-    problems = Problems()
-    if rank is not None and rank < 1:
-        problems.add(
-            f"--lora-rank is {rank}; expected 1 or more, or none for the usual {LORA_RANK}."
-        )
-    if alpha is not None and not 0 < alpha < math.inf:
-        problems.add(
-            f"--lora-alpha is {alpha}; expected a number above 0, or none for twice the rank."
-        )
-    problems.raise_if_any()
-
-
-def freeze(module: nn.Module) -> None:
-    """Freeze a module for good: no gradient, and eval mode whatever its parents are put in.
-
-    A bare ``requires_grad = False`` leaves dropout running: the frozen features are then noisy and
-    differ at each pass (25 dropout modules in the lower eight blocks of BERT-base).
-    """
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    for inner in module.modules():
-        inner.eval()
-        inner.train = MethodType(_stay_in_eval, inner)  # type: ignore[method-assign]
-
-
-def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:
-    return self
-
-
-def freeze_lower(model: Any, blocks: int) -> Any:
-    """Freeze the embeddings and the lowest ``blocks`` blocks; the rest and the head train.
-
-    Training only the upper quarter of the layers keeps most of the quality (Lee, Tang & Lin, 2019,
-    "What Would Elsa Do?"). 0 freezes the embeddings only; all blocks leave just the head. A
-    tensor that a frozen module shares with an upper one (BERT's masked-LM decoder is its word
-    embeddings) is frozen in both.
-
-    Args:
-        model: A mapped model; changed in place.
-        blocks: Counted from the input; for T5 encoder blocks, then decoder blocks.
-
-    Raises:
-        ModeError: If the model has fewer blocks.
-    """
-    layers = layer_map(model)
-    check_depth(blocks, len(layers.blocks), getattr(model, "name_or_path", "") or "the model")
-    for module in layers.lower(blocks):
-        freeze(module)
-    return model
-
-
-def check_depth(blocks: int, depth: int, name: str) -> None:
-    """Make sure that a model has as many blocks as shall be frozen.
-
-    Raises:
-        ModeError: Naming the model and its depth.
-    """
-    if blocks > depth:
+    key, definition, named = find(text)
+    flags = {"rank": rank, "alpha": alpha, "targets": tuple(targets) if targets else None}
+    given = {name: value for name, value in flags.items() if value is not None}
+    if wrong := [FLAGS[name] for name in given if name not in definition.flags]:
+        takers = [d.names()[0] for d in definitions(builtin=True) if d.flags]
         raise ModeError(
-            f"--mode freeze-lower-{blocks}: {name} has {depth} blocks. Choose 0 (freezes the embeddings "
-            f"only) to {depth} (leaves the head only)."
+            f"{' and '.join(wrong)} only go with --mode {' or '.join(takers)}, not with {text}."
         )
-
-
-def head_only(model: Any) -> Any:
-    """Freeze the embeddings and all blocks."""
-    return freeze_lower(model, len(layer_map(model).blocks))
-
-
-def full(model: Any) -> Any:
-    """Train everything."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    return model
-
-
-def lora(model: Any, mode: Mode, *, task_type: str | None = None) -> Any:
-    """Freeze the embeddings, put low-rank adapters into the blocks, train them and the head.
-
-    The frozen modules stay in train mode here: gradients pass through them, and their dropout is
-    the regulariser that LoRA was published with. Not so below the lowest adapter, where ``lora-above-N``
-    leaves N blocks frozen for good, as :func:`freeze_lower` does: their output can be cached.
-
-    Raises:
-        ModeError: If no block is left to adapt.
-    """
-    layers = layer_map(model)
-    check_above(mode, len(layers.blocks), getattr(model, "name_or_path", "") or "the model")
-    wrapped = add_lora(
-        model,
-        rank=mode.rank,
-        alpha=mode.alpha,
-        targets=mode.targets,
-        above=mode.blocks,
-        task_type=task_type,
-    )
-    if mode.blocks:
-        for module in layers.lower(mode.blocks):
-            freeze(module)
-    return wrapped
-
-
-def check_above(mode: Mode, depth: int, name: str) -> None:
-    """Make sure that LoRA's adapters have a block to stand in.
-
-    Raises:
-        ModeError: Naming the model and its depth.
-    """
-    if mode.blocks >= depth:
-        raise ModeError(
-            f"--mode {mode.name}: {name} has {depth} blocks, so none is left for an adapter. Choose above-0 "
-            f"to above-{depth - 1}, or head-only."
-        )
+    for name, value in given.items():
+        if named.get(name, value) != value:
+            raise ModeError(f"--mode {text} and {FLAGS[name]} {value} contradict each other.")
+    values = {**named, **given}
+    if definition.settings:
+        values = definition.settings(**values)
+    return Mode(text, key, tuple(values.items()))
 
 
 def apply_mode(
-    model: Any, mode: Mode, *, new: Iterable[str] = (), task_type: str | None = None
+    model: Any, mode: Mode, *, newly_initialized: Iterable[str] = (), task_type: str | None = None
 ) -> tuple[Any, "Manifest"]:
-    """Set what trains.
+    """Set what trains, whatever trained before: any mode after any other equals that mode alone.
+
+    Of a mode of stages, the first is set.
 
     Args:
-        model: A mapped Hugging Face model with its head; changed in place.
+        model: A mapped Hugging Face model with its head, wrapped by peft or not; changed in place.
         mode: What to train.
-        new: Parameters that the checkpoint did not have; each must train in every mode.
+        newly_initialized: Parameters that the checkpoint did not have; each must train in every mode.
         task_type: peft's name of the task.
 
     Returns:
@@ -237,20 +246,19 @@ def apply_mode(
     Raises:
         ModeError: If the mode does not fit the model, or would leave a new parameter untrained.
     """
-    if mode.kind == "lora":
-        model = lora(model, mode, task_type=task_type)
-    else:
-        blocks = {"full": None, "head-only": -1, "freeze-lower": mode.blocks}[mode.kind]
-        full(model)
-        if blocks is not None:
-            model = head_only(model) if blocks < 0 else freeze_lower(model, blocks)
+    now = mode.stages[0].mode if mode.stages else mode
+    peft = {"task_type": task_type} if now.is_adapter else {}
+    model = now.definition(model, **now.settings, **peft)
     trains = {_plain_name(name) for name, p in model.named_parameters() if p.requires_grad}
-    if untrained := sorted(set(new) - trains):
+    if untrained := sorted(set(newly_initialized) - trains):
         raise ModeError(
             f"--mode {mode.name} would leave {len(untrained)} new parameters at random and untrained "
             f"({untrained[0]}, …)."
         )
-    return model, manifest(model, mode)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.grad = None  # of an earlier mode; clipping would count it
+    return model, manifest(model, mode.name)
 
 
 def _plain_name(name: str) -> str:
@@ -303,8 +311,13 @@ def _alike(parts: dict[str, dict[str, int]]) -> list[tuple[str, str, dict[str, i
     return runs
 
 
-def manifest(model: Any, mode: Mode) -> Manifest:
-    """Count parameters by part."""
+def manifest(model: Any, mode: str) -> Manifest:
+    """Count a model's parameters by part.
+
+    Args:
+        model: A mapped model, wrapped by peft or not.
+        mode: What its mode is called.
+    """
     base = unwrap_peft(model)
     where = layer_map(base).part_of(base)
     # peft keeps an untrained copy of every saved module; it is not part of the model.
@@ -316,7 +329,7 @@ def manifest(model: Any, mode: Mode) -> Manifest:
         part["trainable"] += parameter.numel() * parameter.requires_grad
     order = sorted(parts, key=_part_order)
     return Manifest(
-        mode.name,
+        mode,
         sum(part["total"] for part in parts.values()),
         sum(part["trainable"] for part in parts.values()),
         {name: parts[name] for name in order},
@@ -329,35 +342,14 @@ def _part_order(part: str) -> tuple[int, int]:
     return (0, 0) if part == "embeddings" else (2, 0)
 
 
-#: Peak learning rates of AdamW for a width of 768, by family and kind of mode. Sources: full, BERT
-#: {2, 3, 5}e-5 (Devlin et al., 2019), RoBERTa {1, 2, 3}e-5 (Liu et al., 2019), T5 1e-4 to 3e-4
-#: with AdamW (transformers, pull request 13240), of which the lowest: at twice that, an earlier bundled/t5
-#: learned less in each of two modes; LoRA 5e-4 (Hu et al., 2022, scripts); freezing wants more than full
-#: (Saad-Falcon et al., 2023, hyper-parameter files: up to ten times with 75 % frozen); a head alone 1e-3 to
-#: 1e-2.
-BASE_RATES: dict[str, dict[str, float]] = {
-    "bert": {"full": 3e-5, "freeze-lower": 6e-5, "lora": 5e-4, "head-only": 2e-3},
-    "roberta": {"full": 2e-5, "freeze-lower": 5e-5, "lora": 5e-4, "head-only": 2e-3},
-    "t5": {"full": 1e-4, "freeze-lower": 1.5e-4, "lora": 5e-4, "head-only": 2e-3},
-}
-REFERENCE_WIDTH = 768
-
-
 def default_learning_rate(mode: Mode, family: str, width: int) -> float:
-    """The rate of a mode for a family, scaled to the model's width.
+    """The peak rate of a mode for a family, scaled to the model's width.
 
     rate = base * 768 / width: Adam's best rate falls with the width (Yang et al., 2021, "Tensor
     Programs V", table 8), and the small BERTs of Turc et al. (2019) were indeed best at 1e-4 to
     3e-4. One rate for all modes would rig every comparison between them.
     """
-    rate = BASE_RATES[family][mode.kind] * REFERENCE_WIDTH / width
-    return float(f"{rate:.2g}")
-
-
-def default_epochs(mode: Mode, examples: int, batch_size: int) -> float:
-    """Three epochs, or as many as 500 steps take, at most 20; twice the steps for a head alone.
-
-    Small sets fail for want of steps, not of data (Mosbach et al., 2021; Zhang et al., 2021).
-    """
-    least, steps, most = (5, 1000, 40) if mode.kind == "head-only" else (3, 500, 20)
-    return float(min(most, max(least, math.ceil(steps * batch_size / max(1, examples)))))
+    peak, factor = mode.definition.peak, mode.rate_factor(family)
+    base = peak if factor is None else check_family(family).full_rate * factor
+    assert base is not None  # one of the two is there
+    return float(f"{base * RATE_WIDTH / width:.2g}")

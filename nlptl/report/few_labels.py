@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from nlptl.data.sampling import subset
-from nlptl.modes.base import default_epochs
 from nlptl.report.curves import curve_sizes, curve_summary, sample_efficiency
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, together
 from nlptl.train.learner import FinetuneArgs
@@ -67,7 +66,7 @@ def learning_curves(
 
 def _at(settings: FinetuneArgs, size: int, whole: int) -> FinetuneArgs:
     """As many steps as on the whole set, at most as many times the epochs as such a set usually gets."""
-    usual = default_epochs(settings.mode, size, settings.batch_size)
-    longer = settings.epochs / default_epochs(settings.mode, whole, settings.batch_size)
+    usual = settings.mode.default_epochs(size, settings.batch_size)
+    longer = settings.epochs / settings.mode.default_epochs(whole, settings.batch_size)
     same = settings.epochs * whole / size
     return replace(settings, epochs=max(settings.epochs, min(max(1.0, longer) * usual, same)))

@@ -140,7 +140,7 @@ def score_transfer(
             )
             cell, adapted = _train(runner, settings, Path(folder))
             finished[settings.seed] = cell
-            adapter = Path(folder) if settings.mode.kind == "lora" else None
+            adapter = Path(folder) if settings.mode.is_adapter else None
         pre = run_arm(
             runner,
             settings,
@@ -258,7 +258,8 @@ def _identity(
         "task": runner.task.name,
         "metric": runner.task.selection,
         "mode": mode.name,
-        "frozen_blocks": blocks if mode.kind == "head-only" else mode.blocks,
+        "trains": mode.trains,
+        "frozen_blocks": mode.frozen_blocks(blocks),
         "blocks": blocks,
         "dataset": dataset,
         **{f"n_{name}": len(runner.splits[name]) for name in ("train", "validation", "test")},

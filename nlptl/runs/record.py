@@ -38,7 +38,8 @@ def result_record(run: Run) -> dict[str, Any]:
     if run.manifest is not None:
         record["parameters"] = parameters(run.manifest, run.newly_initialized)
     if run.args is not None:
-        record |= {"model": run.args.model, "mode": run.args.mode.name}
+        mode = run.args.mode
+        record |= {"model": run.args.model, "mode": mode.name, "mode_settings": mode.settings}
         record["labels"] = list(run.task.head.get("id2label", {}).values())
     if run.best is not None:
         record["selection"] = selection(run)

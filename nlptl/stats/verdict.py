@@ -97,8 +97,7 @@ def advice(word: str, record: Mapping[str, Any]) -> str:
         record: The report so far: ``id``, ``downstream``, ``gain`` and ``upstream``.
     """
     about, gain = record["id"], record["gain"]
-    mode = about["mode"]
-    frozen = mode == "head-only" or mode.startswith("freeze-lower")
+    trains = about["trains"]
     if word == "inconclusive":
         if len(about["seeds"]) < 10:
             more = "--report full" if len(about["seeds"]) >= 6 else "--report standard"
@@ -109,7 +108,7 @@ def advice(word: str, record: Mapping[str, Any]) -> str:
             )
         return "More seeds would help little: test on more examples."
     if word.startswith("negative"):
-        how = "train more of it (--mode full), " if mode != "full" else ""
+        how = "train more of it (--mode full), " if trains != "all" else ""
         return (
             f"Try to {how}take a checkpoint of a nearer domain, or first go on pretraining it on your own "
             f"texts (recipes/pretrain.py --model {about['upstream']} --corpus …)."
@@ -119,16 +118,16 @@ def advice(word: str, record: Mapping[str, Any]) -> str:
     words = gain.get("vs_bow")
     if words and words["ci95"][0] <= 0:
         beaten = "beats it" if words["abs"] < 0 and words["ci95"][1] < 0 else "does about as well"
-        how = "--mode full, or " if mode != "full" else ""
+        how = "--mode full, or " if trains != "all" else ""
         return (
             f"But a bag of words {beaten}: try {how}a larger checkpoint, or one of a nearer domain."
         )
     share = gain.get("probe_share")
-    if share is not None and share > 0.8 and mode != "head-only":
+    if share is not None and share > 0.8 and trains != "head":
         return "A linear probe has most of the gain already: --mode head-only may be enough."
-    if frozen and share is not None and share < 0.5:
+    if trains in ("blocks", "head") and share is not None and share < 0.5:
         return "Most of the gain came from training blocks: try freezing fewer, or --mode full."
     forgot = record["upstream"].get("forgetting")
-    if forgot and forgot > 0.5 and mode == "full":
+    if forgot and forgot > 0.5 and trains == "all":
         return "It forgot much of its pretraining: --mode lora or freeze-lower-N would keep more."
     return "Compare the modes with recipes/compare.py before choosing one."

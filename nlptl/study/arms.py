@@ -14,7 +14,7 @@ from nlptl.errors import Diverged
 from nlptl.models import identity
 from nlptl.models.adapters import merge_adapter
 from nlptl.models.loading import load_config
-from nlptl.modes.base import default_epochs, default_learning_rate, parse_mode
+from nlptl.modes.base import default_learning_rate, parse_mode
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.study import cells
@@ -289,8 +289,8 @@ def scratch_settings(
     full = parse_mode("full")
     rate = default_learning_rate(full, config.model_type, config.hidden_size)
     epochs = settings.epochs
-    if epochs == default_epochs(settings.mode, examples, settings.batch_size):
-        epochs = default_epochs(full, examples, settings.batch_size)
+    if epochs == settings.mode.default_epochs(examples, settings.batch_size):
+        epochs = full.default_epochs(examples, settings.batch_size)
     own = replace(
         settings,
         mode=full,

@@ -95,10 +95,10 @@ def finetune(
 
 
 def settings_record(args: FinetuneArgs) -> dict[str, Any]:
-    """Return the arguments as JSON, with the mode's own settings under its name."""
+    """Return the arguments as JSON; the mode stands in the record by name and with its settings."""
     settings = dataclasses.asdict(args)
-    mode = settings.pop("mode")
-    return {**settings, "lora": mode if mode["kind"] == "lora" else None}
+    del settings["mode"]
+    return settings
 
 
 def _check_batch(learner: Learner) -> Any:

@@ -152,7 +152,7 @@ class Learner:
         """
         now = mode.stages[0].mode if mode.stages else mode
         self.model, self.manifest = apply_mode(
-            self.model, now, new=self.newly_initialized, task_type=self.task.peft_type
+            self.model, now, newly_initialized=self.newly_initialized, task_type=self.task.peft_type
         )
         self.current = mode
         self.cache, self._opened = None, False
@@ -494,5 +494,5 @@ def open_cache(learner: Learner, loss: Loss | None) -> StemCache | None:
 
 
 def _told(learner: Learner, reason: str) -> None:
-    if learner.args.mode.kind != "full" and learner.args.cache != "off":
+    if not learner.args.mode.trains_all and learner.args.cache != "off":
         say(f"cache: off, {reason}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 
 from nlptl.data.files import write_json
-from nlptl.modes.base import stage_steps  # type: ignore[attr-defined]
+from nlptl.modes.base import stage_steps
 from nlptl.records import Clock, FitState, Hook
 from nlptl.train.checkpoints import load_trainable_state, trainable_state
 from nlptl.train.losses import Loss

@@ -14,7 +14,7 @@ from nlptl.modes.base import apply_mode, parse_mode
 def prepared(checkpoints, family, mode, auto=AutoModelForSequenceClassification):
     torch.manual_seed(0)
     loaded = load_with_head(str(checkpoints[family]), auto_class=auto, head={})
-    return apply_mode(loaded.model, parse_mode(mode), new=loaded.new)[0].train()
+    return apply_mode(loaded.model, parse_mode(mode), newly_initialized=loaded.new)[0].train()
 
 
 def ragged(checkpoints, family):

@@ -72,7 +72,7 @@ def test_lora_and_checkpointed_activations():
     model, _ = apply_mode(
         tiny("bert"),
         parse_mode("lora"),
-        new=frozenset({"classifier.weight", "classifier.bias"}),
+        newly_initialized=frozenset({"classifier.weight", "classifier.bias"}),
         task_type="SEQ_CLS",
     )
     model.eval()

@@ -13,7 +13,8 @@ from nlptl.errors import ModeError, ModelError, UserError
 from nlptl.models.adapters import add_lora, head_modules, target_names
 from nlptl.models.layer_map import FAMILIES, layer_map
 from nlptl.models.loading import load_with_head
-from nlptl.modes.base import apply_mode, default_learning_rate, freeze_lower, parse_mode
+from nlptl.modes.base import apply_mode, default_learning_rate, parse_mode
+from nlptl.modes.freezing import freeze_lower
 
 HEAD = {
     "bert": {"bert.pooler.dense", "classifier"},
@@ -75,7 +76,9 @@ def blocks(family):
 
 def test_head_only_trains_exactly_the_head(checkpoints, family):
     loaded = load(checkpoints, family)
-    model, manifest = apply_mode(loaded.model, parse_mode("head-only"), new=loaded.new)
+    model, manifest = apply_mode(
+        loaded.model, parse_mode("head-only"), newly_initialized=loaded.new
+    )
     assert trainable(model) == head_names(family)
     assert manifest.parts["embeddings"]["trainable"] == 0
 
@@ -83,7 +86,9 @@ def test_head_only_trains_exactly_the_head(checkpoints, family):
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_freeze_lower_trains_the_blocks_above_and_the_head(checkpoints, family, count):
     loaded = load(checkpoints, family)
-    model, _ = apply_mode(loaded.model, parse_mode(f"freeze-lower-{count}"), new=loaded.new)
+    model, _ = apply_mode(
+        loaded.model, parse_mode(f"freeze-lower-{count}"), newly_initialized=loaded.new
+    )
     assert trainable(model) == head_names(family).union(*blocks(family)[count:])
 
 
@@ -100,7 +105,7 @@ def test_t5_freezes_one_block_where_substrings_would_hit_all(checkpoints):
 
 def test_full_trains_everything(checkpoints, family):
     loaded = load(checkpoints, family)
-    model, manifest = apply_mode(loaded.model, parse_mode("full"), new=loaded.new)
+    model, manifest = apply_mode(loaded.model, parse_mode("full"), newly_initialized=loaded.new)
     assert trainable(model) == {name for name, _ in model.named_parameters()}
     assert manifest.total == manifest.trainable == sum(p.numel() for p in model.parameters())
 
@@ -108,7 +113,7 @@ def test_full_trains_everything(checkpoints, family):
 def test_lora_trains_adapters_in_the_blocks_and_the_whole_head(checkpoints, family):
     loaded = load(checkpoints, family)
     model, manifest = apply_mode(
-        loaded.model, parse_mode("lora-r4"), new=loaded.new, task_type="SEQ_CLS"
+        loaded.model, parse_mode("lora-r4"), newly_initialized=loaded.new, task_type="SEQ_CLS"
     )
     names = trainable(model)
     adapters = {name for name in names if ".lora_" in name}
@@ -143,7 +148,9 @@ def test_peft_alone_leaves_t5s_head_frozen_and_we_do_not(checkpoints):
         load(checkpoints, "t5").model, LoraConfig(task_type="SEQ_CLS", target_modules=["q", "v"])
     )
     assert not [n for n in trainable(alone) if "lora_" not in n]
-    model, _ = apply_mode(loaded.model, parse_mode("lora"), new=loaded.new, task_type="SEQ_CLS")
+    model, _ = apply_mode(
+        loaded.model, parse_mode("lora"), newly_initialized=loaded.new, task_type="SEQ_CLS"
+    )
     assert [n for n in trainable(model) if "classification_head" in n and "lora_" not in n]
 
 
@@ -159,7 +166,7 @@ def test_lora_trains_and_saves_the_bias_beside_the_tied_decoder(checkpoints, fam
     bias = {"bert": "cls.predictions.bias", "roberta": "lm_head.bias"}[family]
     vocabulary = loaded.model.config.vocab_size
     assert bias in loaded.new
-    model, manifest = apply_mode(loaded.model, parse_mode("lora"), new=loaded.new)
+    model, manifest = apply_mode(loaded.model, parse_mode("lora"), newly_initialized=loaded.new)
     head = 32 * 32 + 32 + 2 * 32 + vocabulary
     assert manifest.parts["head"] == {"total": head, "trainable": head}
     with torch.no_grad():
@@ -189,7 +196,7 @@ def test_new_parameters_come_from_missing_keys(checkpoints, masked_lm_checkpoint
         str(masked_lm_checkpoint), auto_class=AutoModelForSequenceClassification, head=LABELS
     )
     assert "bert.pooler.dense.weight" in after_mlm.new
-    model, _ = apply_mode(after_mlm.model, parse_mode("lora"), new=after_mlm.new)
+    model, _ = apply_mode(after_mlm.model, parse_mode("lora"), newly_initialized=after_mlm.new)
     assert any("pooler" in name for name in trainable(model))
 
 
@@ -236,8 +243,11 @@ def test_lora_above_leaves_the_lower_blocks_frozen_for_good(checkpoints, family)
 
     loaded = load(checkpoints, family)
     mode = parse_mode("lora-r2-above-2")
-    assert (mode.blocks, mode.rank, mode.kind) == (2, 2, "lora")
-    model, manifest = apply_mode(loaded.model, mode, new=loaded.new, task_type="SEQ_CLS")
+    assert mode.settings == {"rank": 2, "alpha": 4.0, "targets": None, "above": 2}
+    assert mode.is_adapter and mode.frozen_blocks(6) == 2
+    model, manifest = apply_mode(
+        loaded.model, mode, newly_initialized=loaded.new, task_type="SEQ_CLS"
+    )
     blocks = 6 if family == "t5" else 3
     trained = [manifest.parts[f"block {i}"]["trainable"] > 0 for i in range(blocks)]
     assert trained == [False, False] + [True] * (blocks - 2)
@@ -262,7 +272,7 @@ def test_mode_mistakes_are_named(checkpoints):
         parse_mode("lora", rank=0, alpha=0)
     with pytest.raises(UserError, match="--lora-alpha is -1; expected a number above 0"):
         parse_mode("lora", alpha=-1)
-    assert parse_mode("lora", alpha=0.5).alpha == 0.5
+    assert parse_mode("lora", alpha=0.5).settings["alpha"] == 0.5
     with pytest.raises(ModeError, match="contradict"):
         parse_mode("lora-r16", rank=4)
     with pytest.raises(ModeError, match="has 3 blocks. Choose 0 .* to 3"):

@@ -45,7 +45,7 @@ def classifier(name):
 def test_a_body_that_did_not_change_forgot_exactly_nothing(upstream, family):
     """Head-only: all that trained lies above the blocks, T5's last norm included."""
     loaded = classifier(upstream[family])
-    model, _ = apply_mode(loaded.model, parse_mode("head-only"), new=loaded.new)
+    model, _ = apply_mode(loaded.model, parse_mode("head-only"), newly_initialized=loaded.new)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -97,7 +97,9 @@ def test_changed_embeddings_do_not_change_the_output_layer_that_is_tied_to_them(
 
 def test_lora_with_its_adapter_off_gives_before_back_exactly(upstream, family, tmp_path):
     loaded = classifier(upstream[family])
-    model, _ = apply_mode(loaded.model, parse_mode("lora"), new=loaded.new, task_type="SEQ_CLS")
+    model, _ = apply_mode(
+        loaded.model, parse_mode("lora"), newly_initialized=loaded.new, task_type="SEQ_CLS"
+    )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:

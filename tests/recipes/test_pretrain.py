@@ -456,7 +456,7 @@ def test_lora_begins_alike_whether_the_start_is_built_or_read_back(corpus, check
     def begin():
         accelerator = start_accelerator(tracker=None, output_dir=tmp_path, seed=3)
         model, _, new = start_model(tmp_path, ready.build, ready.objective, accelerator, 3)
-        adapted, _ = apply_mode(model, ready.mode, new=new)
+        adapted, _ = apply_mode(model, ready.mode, newly_initialized=new)
         return {n: p.detach().clone() for n, p in adapted.named_parameters() if "lora_A" in n}
 
     built, read = begin(), begin()
@@ -753,7 +753,7 @@ def test_a_new_model_too_small_for_what_it_shall_hold(tmp_path):
         (
             {"model": "bundled/bert", "mode": "freeze-lower-8"},
             1e-3,
-        ),  # twice full's, as in BASE_RATES
+        ),  # twice full's
         ({"model": "bundled/bert", "mode": "lora"}, 3e-3),  # 5e-4 * 768 / 128
         ({"model": "bundled/bert", "mode": "head-only"}, 1.2e-2),
         ({"model": "bundled/roberta", "optimizer": "adafactor"}, 1e-2),
@@ -774,7 +774,7 @@ def test_the_rate_depends_on_mode_optimizer_and_start(given, rate, tmp_path):
 def test_adapters_may_lie_above_blocks_that_the_model_grows_by(tmp_path):
     own = {"model": "bundled/bert", "depth": 24}
     config = PretrainConfig(**own, mode="lora-above-18", output_dir=tmp_path / "out")
-    assert prepare_pretraining(config).mode.blocks == 18
+    assert prepare_pretraining(config).mode.frozen_blocks(24) == 18
     config = PretrainConfig(**own, mode="lora-above-24", output_dir=tmp_path / "none")
     with pytest.raises(UserError, match="has 24 blocks"):
         prepare_pretraining(config)

@@ -13,6 +13,7 @@ ABOUT = {
     "seeds": [0, 1, 2, 3, 4, 5],
     "n_test": 320,
     "mode": "full",
+    "trains": "all",
 }
 
 
@@ -73,7 +74,7 @@ def record(**changes):
 def test_advice_follows_the_evidence():
     words = {"abs": -0.05, "ci95": [-0.07, -0.03], "p_two_sided": 0.001}
     assert "a bag of words beats it" in advice("positive", record(gain={"vs_bow": words}))
-    frozen = {"mode": "freeze-lower-8"}
+    frozen = {"mode": "freeze-lower-8", "trains": "blocks"}
     assert "freezing fewer" in advice("positive", record(id=frozen))
     assert "head-only may be enough" in advice(
         "positive", record(id=frozen, gain={"probe_share": 0.9})

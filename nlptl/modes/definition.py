@@ -1,0 +1,335 @@
+"""What a mode is, where modes are registered, and what frozen means."""
+
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, update_wrapper
+from importlib import import_module
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+from torch import nn
+
+from nlptl.errors import ConfigError, ModeError, suggest
+from nlptl.models.adapters import remove_adapter
+from nlptl.registry import Registry, load_file
+
+#: Flags that go with some modes only, and what a mode calls them.
+FLAGS = {"rank": "--lora-rank", "alpha": "--lora-alpha", "targets": "--lora-targets"}
+#: Where a module keeps what it was before it was frozen, and a model what trained before its mode.
+FROZEN, TRAINED = "_before_freezing", "_trained_before_mode"
+#: What a place in a pattern takes.
+NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "int": ("[0-9]+", int),
+    "float": (r"[0-9]+(?:\.[0-9]+)?", float),
+}
+PLACE = re.compile(r"\{(\w+):(\w+)\}")
+
+
+def freeze(module: nn.Module) -> None:
+    """Freeze a module: no gradient, and eval mode whatever its parents are put in, until :func:`thaw`.
+
+    A bare ``requires_grad = False`` leaves dropout running: the frozen features are then noisy and
+    differ at each pass (25 dropout modules in the lower eight blocks of BERT-base).
+    """
+    for inner in module.modules():
+        own = vars(inner)
+        before = own.get(FROZEN) or Before(own.get("train"), inner.training)
+        trained = {n: p for n, p in inner.named_parameters(recurse=False) if p.requires_grad}
+        own[FROZEN] = replace(before, trained=before.trained | frozenset(trained))
+        for parameter in trained.values():
+            parameter.requires_grad_(False)
+        inner.training = False
+        inner.train = MethodType(_stay_in_eval, inner)  # type: ignore[method-assign]
+
+
+def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:
+    return self
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a module was before it was frozen.
+
+    Attributes:
+        train: A ``train`` method of its own, or None.
+        training: Its mode.
+        trained: Names of its own parameters that freezing stopped.
+    """
+
+    train: Any
+    training: bool
+    trained: frozenset[str] = frozenset()
+
+
+def thaw(model: Any) -> Any:
+    """Undo every :func:`freeze` and every mode of a model, and take its adapters out (:func:`remove_adapter`).
+
+    What did not train before for reasons of its own, such as sinusoidal positions, does not train afterwards.
+    A thawed module takes the train or eval mode of the model again.
+
+    Returns:
+        The model, without peft's wrapper.
+    """
+    model = remove_adapter(model)
+    whole = vars(model).get(FROZEN)
+    training = whole.training if whole else model.training
+    for module in model.modules():
+        own = vars(module)
+        before = own.pop(FROZEN, None)
+        if before is None:
+            continue
+        del own["train"]
+        if before.train is not None:
+            own["train"] = before.train
+        module.training = training
+        for name in before.trained:
+            module.get_parameter(name).requires_grad_(True)
+    trained = vars(model).pop(TRAINED, {})
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained.get(name, parameter.requires_grad))
+    return model
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """How many epochs are usual: as many as so many steps take, within bounds.
+
+    Attributes:
+        least: Fewest epochs.
+        steps: Optimizer steps.
+        most: Most epochs.
+    """
+
+    least: int = 3
+    steps: int = 500
+    most: int = 20
+
+
+@dataclass(eq=False)
+class Definition:
+    """A registered mode; called like its function, on a model that is thawed first.
+
+    Attributes:
+        function: Model and settings by keyword to the model; of a staged mode, settings to its stages.
+        pattern: What ``--mode`` is given, with places for numbers; see :func:`mode`.
+        help: What trains, for ``--mode list`` and the README.
+        rate: Default peak rate, times the family's rate of training everything.
+        rates: The same for some families, by name.
+        peak: Default peak rate itself, for every family; goes before ``rate``.
+        epochs: Usual epochs.
+        frozen: Depth and settings to how many of the lowest blocks neither train nor change.
+        trains_all: Whether everything trains.
+        adapter: Whether peft wraps the model.
+        staged: Whether it is a row of other modes.
+        flags: Keys of :data:`FLAGS` that it takes.
+        settings: The numbers in the name and the flags' values to all settings, checked.
+        check: A mode, a depth, a checkpoint's name and configuration to nothing, or to a :class:`ModeError`.
+        groups: Model and settings to parameter groups; see :meth:`nlptl.modes.base.Mode.parameter_groups`.
+    """
+
+    function: Callable[..., Any]
+    pattern: str
+    help: str
+    rate: float = 1.0
+    rates: Mapping[str, float] | None = None
+    peak: float | None = None
+    epochs: Epochs = Epochs()
+    frozen: Callable[..., int] | None = None
+    trains_all: bool = False
+    adapter: bool = False
+    staged: bool = False
+    flags: tuple[str, ...] = ()
+    settings: Callable[..., dict[str, Any]] | None = None
+    check: Callable[[Any, int, str, Any], None] | None = None
+    groups: Callable[..., list[dict[str, Any]]] | None = None
+
+    def __post_init__(self) -> None:
+        update_wrapper(self, self.function)
+        if odd := {kind for _, kind in PLACE.findall(self.pattern)} - set(NUMBERS):
+            raise ValueError(f"{self.pattern}: a place is of {' or '.join(NUMBERS)}, not {odd}.")
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """Set what trains in a model, whatever trained before, and return it."""
+        if self.staged:
+            return self.function(*given, **named)
+        model = thaw(given[0])
+        vars(model)[TRAINED] = {name: p.requires_grad for name, p in model.named_parameters()}
+        changed = self.function(model, *given[1:], **named)
+        return model if changed is None else changed
+
+    def read(self, text: str) -> dict[str, Any] | None:
+        """Return the numbers that stand in a mode's name, or None if it is another's."""
+        kinds = dict(PLACE.findall(self.pattern))
+        parts = re.split(r"(\{\w+:\w+\}|\[|\])", self.pattern)
+        signs = {"[": "(?:", "]": ")?"}
+        regex = "".join(
+            f"(?P<{place[1]}>{NUMBERS[place[2]][0]})"
+            if (place := PLACE.fullmatch(part))
+            else signs.get(part, re.escape(part))
+            for part in parts
+        )
+        found = re.fullmatch(regex, text)
+        return found and {
+            name: NUMBERS[kinds[name]][1](value)
+            for name, value in found.groupdict().items()
+            if value is not None
+        }
+
+    def names(self, number: str | None = None) -> list[str]:
+        """List what the mode may be called, from the shortest: ``lora``, ``lora-rN``, ``lora-above-N``, ….
+
+        Args:
+            number: What stands in each place; None for N, or M and N.
+        """
+        variants, last = [self.pattern], re.compile(r"(.*)\[([^\[\]]*)\](.*)")
+        while any(map(last.search, variants)):
+            halves = [
+                last.sub(rf"\1{keep}\3", v, count=1) for v in variants for keep in ("", r"\2")
+            ]
+            variants = list(dict.fromkeys(halves))
+        found = []
+        for variant in variants:
+            letters = iter("KLMN"[-len(PLACE.findall(variant)) :])
+            found.append(PLACE.sub(lambda _, each=letters: number or next(each), variant))
+        return found
+
+
+MODES: Registry[Definition] = Registry("mode", "nlptl.modes", {})
+
+
+def mode(pattern: str, *, help: str, **about: Any) -> Callable[[Callable[..., Any]], Definition]:
+    """Register a function as a mode, so that ``--mode`` takes it.
+
+    The function gets a model in which everything trains, and the mode's settings by keyword; it sets what
+    trains (with :func:`freeze` what shall neither train nor drop out) and returns the model. A mode of stages
+    (``staged=True``) gets the settings alone and returns its :class:`~nlptl.modes.base.Stage` s.
+
+    Example:
+        >>> from nlptl.models.layer_map import layer_map
+        >>> from nlptl.modes.base import parse_mode
+        >>> @mode("freeze-odd", help="every other block, and the head", rate=2.0)
+        ... def freeze_odd(model):
+        ...     for block in layer_map(model).blocks[1::2]:
+        ...         freeze(block[0])
+        >>> parse_mode("freeze-odd").name, MODES.things.pop("freeze-odd").help
+        ('freeze-odd', 'every other block, and the head')
+
+    Args:
+        pattern: The mode's name. ``{n:int}`` and ``{share:float}`` are places for numbers, which become
+            settings; what stands in brackets may be left out: ``lora[-r{rank:int}]``.
+        help: What trains, in a few words.
+        about: The other attributes of :class:`Definition`.
+
+    Raises:
+        ConfigError: If nlptl itself has a mode of that name.
+    """
+
+    def register(function: Callable[..., Any]) -> Definition:
+        definition = Definition(function, pattern, help, **about)
+        if not is_builtin(definition):
+            load_builtin()
+            if pattern in MODES.things and is_builtin(MODES.things[pattern]):
+                raise ConfigError(f"There is a mode '{pattern}' already; give yours another name.")
+        return MODES.register(pattern, definition)
+
+    return register
+
+
+def is_builtin(definition: Definition) -> bool:
+    """Whether a mode is nlptl's own."""
+    return definition.function.__module__.startswith("nlptl.modes.")
+
+
+@cache
+def load_builtin() -> None:
+    """Import every file of this room, so that its modes are registered."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        import_module(f"nlptl.modes.{module.name}")
+
+
+def definitions(*, builtin: bool = False) -> list[Definition]:
+    """List the modes that are there: nlptl's own, then those of other packages and of the program.
+
+    Args:
+        builtin: Only nlptl's own.
+    """
+    load_builtin()
+    if not builtin:
+        read_entries()
+    return [d for d in _ordered(MODES.things.values()) if is_builtin(d) or not builtin]
+
+
+def _ordered(found: Iterable[Any]) -> list[Definition]:
+    """Each definition once, nlptl's own first, and of these adapters last."""
+    each = dict.fromkeys(thing for thing in found if isinstance(thing, Definition))
+    return sorted(each, key=lambda d: 2 if not is_builtin(d) else int(d.adapter))
+
+
+def entry(name: str) -> Definition:
+    """Return the definition under a key of :data:`MODES`, from another package or file if need be.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    load_builtin()
+    # The second reads all packages' metadata; a pattern may be of one that was imported where it was parsed.
+    if name not in MODES.things and name not in MODES.names():
+        read_entries()
+    found = MODES.get(name, "--mode")
+    if not isinstance(found, Definition):
+        raise ConfigError(f"--mode {name}: expected a function under @nlptl.mode, found {found!r}.")
+    MODES.things.setdefault(found.pattern, found)
+    return found
+
+
+def read_entries() -> list[str]:
+    """Import the modes that other packages offer (entry points ``nlptl.modes``).
+
+    Returns:
+        What is wrong with those that are none.
+    """
+    broken = []
+    for name in MODES.names():
+        try:
+            entry(name)
+        except ConfigError as error:
+            broken.append(str(error))
+    return broken
+
+
+def find(text: str) -> tuple[str, Definition, dict[str, Any]]:
+    """Look a mode up by what ``--mode`` was given.
+
+    Returns:
+        Where :data:`MODES` has it, its definition, and the numbers in the name.
+
+    Raises:
+        ModeError: If there is none.
+    """
+    load_builtin()
+    word, broken, places = text, [], dict[str, Any](MODES.things)
+    if file := re.fullmatch(r"(.+\.py):(.+)", text):
+        module, word = load_file(Path(file[1]), f"--mode {text}"), file[2]
+        places = {f"{file[1]}:{name}": thing for name, thing in vars(module).items()}
+    found = _match(places, word)
+    if not (found or file):
+        broken = read_entries()  # a package that cannot be imported may have it, or not
+        found, places = _match(MODES.things, word), dict(MODES.things)
+    if found:
+        return found
+    known = [name for definition in _ordered(places.values()) for name in definition.names()]
+    near = suggest(re.sub(r"[0-9]+(\.[0-9]+)?", "N", word), known)
+    raise ModeError(
+        f"--mode {text}: there is no such mode.{near} Modes: {', '.join(known)}. --mode list says what they "
+        f"do.{''.join(f' {message}' for message in broken)}"
+    )
+
+
+def _match(places: Mapping[str, Any], word: str) -> tuple[str, Definition, dict[str, Any]] | None:
+    for key, thing in places.items():
+        if isinstance(thing, Definition) and (numbers := thing.read(word)) is not None:
+            return key, thing, numbers
+    return None
