@@ -1,0 +1,99 @@
+"""Modes with stages: each stage trains what its mode says; a killed run goes on in the stage where it was."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_learner import OTHER, TASK, TEST, TRAIN, Killed, learner, same, weights
+
+from nlptl.models.layer_map import layer_map
+from nlptl.modes.base import Stage, parse_mode
+from nlptl.modes.definition import MODES, mode
+from nlptl.train.finetune import finetune
+from nlptl.train.hooks import Quiet
+from nlptl.train.setup import start_accelerator
+
+
+@pytest.fixture(autouse=True)
+def staged():
+    """Head first, then the upper block too, then all: shares 1, 1 and 2 of the steps."""
+
+    @mode("try-gradual", help="the head, then more and more", staged=True)
+    def gradual():
+        names = (("head-only", 1, 1.0), ("freeze-lower-2", 1, 0.5), ("full", 2, 0.25))
+        return [Stage(parse_mode(name), share, rate) for name, share, rate in names]
+
+    yield
+    MODES.things.pop("try-gradual")
+
+
+class Watch(Quiet):
+    """Which blocks train and drop out at each step."""
+
+    def __init__(self, made):
+        self.made, self.seen = made, []
+
+    def on_step(self, state):
+        blocks = layer_map(self.made.model).blocks
+        trains = [any(p.requires_grad for m in b for p in m.parameters()) for b in blocks]
+        drops = [all(i.training for m in b for i in m.modules()) for b in blocks]
+        assert trains == drops
+        self.seen.append((sum(trains), state.learning_rate))
+        return False
+
+
+def test_each_stage_trains_what_its_mode_says_at_its_own_rate(checkpoints):
+    """16 steps: 4, 4 and 8; no warm-up, so that the first rate of each stage is its peak."""
+    made = learner(checkpoints["bert"], "try-gradual", epochs=4.0, warmup=0.0)
+    watch = Watch(made)
+    state = made.fit(TRAIN, validation=OTHER, hooks=[watch])
+    assert [blocks for blocks, _ in watch.seen] == [0] * 4 + [1] * 4 + [3] * 8
+    peaks = [watch.seen[i][1] for i in (0, 4, 8)]
+    assert peaks == pytest.approx([2e-3, 1e-3, 5e-4])
+    assert state.step == 16 and state.lr_history == [rate for _, rate in watch.seen]
+    assert [line["stage"] for line in made.history] == [1, 2, 3, 3]
+    assert made.current.name == "try-gradual" and made.best in (2, 3)
+
+
+@pytest.mark.parametrize("killed_at", [(0, 4), (1, 2), (2, 1), (2, 6)])
+def test_killed_in_any_stage_it_ends_with_the_same_bits(checkpoints, tmp_path, killed_at):
+    def run(home, *, kill=None, resume=False):
+        made = learner(checkpoints["bert"], "try-gradual", epochs=4.0)
+
+        class Kill(Quiet):
+            stage = -1
+
+            def on_start(self, state):
+                self.stage += 1
+
+            def on_step(self, state):
+                if kill == (self.stage, state.step):
+                    raise Killed
+                return False
+
+        made.fit(TRAIN, validation=OTHER, hooks=[Kill()], home=home, resume=resume)
+        return made
+
+    whole = run(tmp_path / "a")
+    with pytest.raises(Killed):
+        run(tmp_path / "b", kill=killed_at)
+    again = run(tmp_path / "b", resume=True)
+    assert same(weights(whole), weights(again))
+    assert whole.history == again.history and whole.best == again.best
+    done = run(tmp_path / "b", resume=True)  # nothing is left to do
+    assert same(weights(whole), weights(done)) and done.history == whole.history
+
+
+def test_finetune_goes_through_the_stages(checkpoints, tmp_path):
+    made = learner(checkpoints["bert"], "try-gradual", epochs=4.0)
+    accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
+    splits = {"train": TRAIN, "validation": OTHER, "test": TEST}
+    run = finetune(TASK, splits, made.args, accelerator=accelerator, checkpoint_dir=tmp_path)
+    made.fit(TRAIN, validation=OTHER)
+    assert same(weights(made), dict(run.model.named_parameters()))
+    assert made.predict(TEST) == run.predictions
+    assert [line["stage"] for line in run.history] == [1, 2, 3, 3]
+    assert run.flops == pytest.approx(made.flops) and len(run.lr_history) == 16
+    assert sorted(p.name for p in tmp_path.glob("stage-*")) == ["stage-0", "stage-1", "stage-2"]
