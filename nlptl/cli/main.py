@@ -1,18 +1,35 @@
-"""The command ``nlptl``: what one does with finished runs."""
+"""The command ``nlptl``: train on any task, and use, report on and tidy up after finished runs."""
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from nlptl.cli.config import exit_codes
-from nlptl.errors import ConfigError, Problems
+from nlptl.cli.config import TaskConfig, exit_codes, parse_args
+from nlptl.errors import ConfigError, Problems, listed
+from nlptl.tasks import get_task
 from nlptl.train.terminal import say
+
+
+def train() -> None:
+    """Fine-tune on any task: nlptl train --task NAME --help lists its flags.
+
+    NAME is a registered task, or path/to/file.py:Class. Other flags are those of recipes/sentiment.py.
+    """
+
+
+def _train(argv: Sequence[str]) -> None:
+    about = f"{train.__doc__}".strip().replace("\n    ", "\n")
+    config = parse_args(TaskConfig, argv, description=about)
+    from nlptl.cli.train import run_supervised
+
+    run_supervised(config, get_task(config.task).prepare)
 
 
 def predict(
@@ -22,55 +39,81 @@ def predict(
     text: str | None = None,
     question: str | None = None,
     context: str | None = None,
+    field: tuple[str, ...] = (),
     file: Path | None = None,
     output: Path | None = None,
     text_column: str | None = None,
     question_column: str | None = None,
     context_column: str | None = None,
+    column: tuple[str, ...] = (),
+    task: str | None = None,
     batch_size: int = 32,
 ) -> None:
-    """Label texts or answer questions with a finished run; one JSON object a line comes out.
+    """Label texts, answer questions, or whatever a finished run's task is; one JSON object a line comes out.
 
     Args:
         directory: A run, its model/, a bundled name or a hub name.
         text: A text to label.
         question: A question, with --context.
         context: The passage to answer from.
+        field: The fields of any other task, as name=value; words of a sentence are parted by spaces.
         file: Many at once: csv, tsv, jsonl, json, parquet, SQuAD json, or txt (a text a line).
         output: Where the lines go; by default to the terminal.
         text_column: Column of the texts, where it has no usual name.
         question_column: Column of the questions, likewise.
         context_column: Column of the passages, likewise.
+        column: Columns of any other fields, as name=column.
+        task: The task, a registered name or path/to/file.py:Class, instead of the one that the run names.
         batch_size: Texts or windows a batch.
     """
-    _check(text, question, context, file, output, batch_size)
+    single = {"text": text, "question": question, "context": context}
+    given = _check(
+        {k: v for k, v in single.items() if v is not None}, field, file, output, batch_size
+    )
+    from nlptl.data.columns import asked_columns
     from nlptl.runs.predictor import load_predictor
 
-    predictor = load_predictor(directory, batch_size=batch_size)
+    predictor = load_predictor(directory, task=task, batch_size=batch_size)
     names = predictor.task.fields
-    asked = {"text": text_column, "question": question_column, "context": context_column}
     examples: Iterable[Any]
     if file is not None:
-        examples = _rows(file, {name: asked[name] for name in names})
+        columns = [
+            ("text", text_column),
+            ("question", question_column),
+            ("context", context_column),
+        ]
+        known = [f"{name}={own}" for name, own in columns if own is not None]
+        asked = asked_columns(SimpleNamespace(column=(*known, *column)), names)
+        examples = _rows(file, asked)
     else:
-        given = {"text": text, "question": question, "context": context}
-        examples = [{name: given[name] for name in names}]
+        if set(given) != set(names):
+            raise ConfigError(
+                f"{directory} takes {' and '.join(names)}; given were {listed(sorted(given))}. Give "
+                f"--field {' '.join(f'{name}=…' for name in names)}, or --file."
+            )
+        examples = [given]
     total = len(examples) if hasattr(examples, "__len__") else None  # type: ignore[arg-type]
     _write(predictor.stream(examples), output, total)
 
 
 def _check(
-    text: str | None,
-    question: str | None,
-    context: str | None,
+    single: Mapping[str, str],
+    field: Sequence[str],
     file: Path | None,
     output: Path | None,
     batch_size: int,
-) -> None:
-    problems = Problems()
-    if sum((text is not None, question is not None or context is not None, file is not None)) != 1:
-        problems.add("Give one of --text, --question with --context, or --file.")
-    if (question is None) != (context is None):
+) -> dict[str, str]:
+    """Check the flags of a prediction; the fields that they give, by name."""
+    problems, given = Problems(), dict(single)
+    for entry in field:
+        name, equals, value = entry.partition("=")
+        if not (name and equals):
+            problems.add(f"--field {entry}: expected name=value.")
+        given[name] = value
+    asked = {name for name in single if name != "context"}
+    if len(asked) + (not asked and "context" in single) + bool(field) + (file is not None) != 1:
+        problems.add("Give one of --text, --question with --context, --field, or --file.")
+    if not field and ("question" in single) != ("context" in single):
         problems.add("--question and --context go together.")
     if file is not None and not file.is_file():
         problems.add(f"--file {file}: there is no such file.")
@@ -81,6 +124,7 @@ def _check(
     if batch_size < 1:
         problems.add(f"--batch-size is {batch_size}; expected a number above 0.")
     problems.raise_if_any()
+    return given
 
 
 def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
@@ -88,13 +132,13 @@ def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
     from nlptl.data.squad import read_questions
 
     if file.suffix == ".txt":
-        if list(asked) != ["text"]:
+        if len(asked) > 1:
             raise ConfigError(
-                f"--file {file}: a question answering model needs a table, not a txt."
+                f"--file {file}: a txt holds one field a line; a table with {listed(list(asked))} is needed."
             )
         return _lines(file)
     table = read_questions(file, "--file")
-    columns = find_columns({"train": table}, asked)
+    columns = find_columns({"train": table}, asked, SimpleNamespace())
     renamed = {column: name for name, column in columns.items() if column != name}
     return table.select_columns(list(columns.values())).rename_columns(renamed)
 
@@ -166,6 +210,7 @@ def report(
 def main() -> None:
     """Run ``nlptl``."""
     with exit_codes():
-        tyro.extras.subcommand_cli_from_dict(
-            {"cache": cache, "predict": predict, "report": report}, description=__doc__
-        )
+        if sys.argv[1:2] == ["train"]:  # its flags depend on the task
+            return _train(sys.argv[2:])
+        commands = {"train": train, "predict": predict, "report": report, "cache": cache}
+        tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)

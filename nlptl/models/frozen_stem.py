@@ -149,7 +149,7 @@ class FrozenStem:
                 self._swaps.enter_context(swapped_forward(closing, lambda states: states))
         if decoder and self.blocks > len(encoder):
             self._swaps.enter_context(swapped_forward(base.encoder, encoded))
-        elif not decoder:
+        elif hasattr(base, "embeddings"):  # T5's are shared, and looking them up costs nothing
             self._swaps.enter_context(swapped_forward(base.embeddings, embedded))
 
     def _put_back(self) -> None:

@@ -70,6 +70,8 @@ def _t5_blocks(backbone: Any) -> list[Modules]:
     # The norm that closes the encoder lies below the decoder: it freezes with the last encoder
     # block. The norm that closes the decoder lies above all blocks, so it belongs to the head.
     encoder: list[Modules] = [(block,) for block in backbone.encoder.block]
+    if not hasattr(backbone, "decoder"):  # an encoder alone, below a head that reads its tokens
+        return encoder
     encoder[-1] = (*encoder[-1], backbone.encoder.final_layer_norm)
     return encoder + [(block,) for block in backbone.decoder.block]
 
@@ -107,7 +109,7 @@ FAMILIES: dict[str, Family] = {
         embeddings=lambda backbone: (
             backbone.shared,
             backbone.encoder.dropout,
-            backbone.decoder.dropout,
+            *((backbone.decoder.dropout,) if hasattr(backbone, "decoder") else ()),
         ),
         blocks=_t5_blocks,
         lora_targets=("q", "v"),

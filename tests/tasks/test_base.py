@@ -252,3 +252,35 @@ def test_the_score_that_selects_is_the_combined_statistics():
     asks = QuestionAnswering()
     value = asks.scale * asks.combine(asks.statistics(answers).mean(axis=0))
     assert asks.linear and asks.score(answers)["f1"] == pytest.approx(value) and value > 80
+
+
+def test_a_words_tag_is_read_at_its_first_token():
+    class Tags(Task):
+        name, fields, label, split_into_words = "tags", ("tokens",), "tags", True
+
+    tokenizer, task = tiny_tokenizer("bert"), Tags(("O", "A", "B"))
+    table = Dataset.from_dict({"tokens": [["filmgood", "was", "bookplot"]], "tags": [["A", "B"]]})
+    made = task.encode(table, tokenizer, 40)
+    places = made.rows[0]["places"]
+    assert places[1] > places[0] + 1  # the first word has several tokens
+    logits = np.zeros((made.lengths[0] + 3, 3))  # padded
+    logits[places, [1, 2, 0]] = 1
+    logits[places[0] + 1, 2] = 5
+    (record,) = task.predictions(table, made, {"logits": [logits]})
+    assert record == {"id": 0, "prediction": ["A", "B", "O"], "gold": ["A", "B"]}
+
+
+def test_pairs_are_padded_with_their_token_types():
+    tokenizer, task = tiny_tokenizer("bert"), Pairs(("no", "yes"))
+    table = Dataset.from_dict(
+        {"first": ["a film", "a"], "second": ["was good", "dull"], "label": ["yes", "no"]}
+    )
+    rows = task.encode(table, tokenizer, 40).rows
+    batch = task.collator(tokenizer)([rows[0], rows[1]], np.random.default_rng(0))
+    expected = tokenizer(["a film", "a"], ["was good", "dull"], padding=True)
+    for name in ("input_ids", "attention_mask", "token_type_ids"):
+        assert batch[name].tolist() == expected[name]
+    assert batch["labels"].tolist() == [1, 0] and batch["size"] == 2
+    # Of a text whose states are cached, ids hold one token only.
+    one = task.collator(tokenizer)([{**rows[0], "input_ids": [2]}], np.random.default_rng(0))
+    assert one["token_type_ids"].tolist() == [[0]]
