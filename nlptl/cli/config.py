@@ -47,7 +47,7 @@ class TrainingConfig:
     seed: int = 0
     """Of the head, the order, dropout, and every split."""
     lora_rank: int | None = None
-    """Rank of LoRA's step, 8 by default."""
+    """Rank of LoRA's update, 8 by default."""
     lora_alpha: float | None = None
     """Numerator of LoRA's scale alpha / rank, twice the rank by default."""
     lora_targets: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""LoRA by peft: low-rank steps in the blocks, the whole head trained and saved beside them."""
+"""LoRA by peft: low-rank updates in the blocks, the whole head trained and saved beside them."""
 
 import warnings
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ def add_lora(
 
     Args:
         model: A mapped Hugging Face model with its head; changed in place.
-        rank: Rank of the step.
+        rank: Rank of the update.
         alpha: Numerator of its scale.
         targets: See :func:`target_names`.
         above: Lowest blocks to leave without adapters.

@@ -58,7 +58,7 @@ def check_above(above: int, depth: int, name: str, mode: str) -> None:
 @mode(
     "lora[-r{rank:int}][-above-{above:int}]",
     help=(
-        "low-rank steps of query and value (`--lora-rank`, `--lora-alpha`, `--lora-targets`), and the head; "
+        "low-rank updates of query and value (`--lora-rank`, `--lora-alpha`, `--lora-targets`), and the head; "
         "above N: in the blocks above the N lowest, which stay frozen"
     ),
     peak=5e-4,  # Hu et al., 2022, scripts
@@ -85,7 +85,7 @@ def lora(
 
     Args:
         model: A mapped model; changed in place.
-        rank: Rank of the step.
+        rank: Rank of the update.
         alpha: Numerator of its scale; twice the rank unless given.
         targets: Linear layers that get an adapter; None for query and value.
         above: Lowest blocks without adapters.

@@ -1,19 +1,17 @@
 """Fine-tuning as one call: checkpoint, head, mode, batches, fit, score."""
 
 import dataclasses
-import gc
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nlptl.data.batching import LengthBatches
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
-from nlptl.train.hooks import ProgressBar, Trackers
 from nlptl.train.learner import FinetuneArgs, Learner
 from nlptl.train.losses import Loss, TaskLoss
-from nlptl.train.memory import PeakMemory
 from nlptl.train.run import Run
 from nlptl.train.terminal import say
 
@@ -42,46 +40,54 @@ def finetune(
     Returns:
         The trained model with its scores and its record.
     """
-    gc.collect()  # an earlier run's model, which refers to itself, must not take this one's memory
-    memory = PeakMemory(accelerator.device)
-    learner = Learner(task, args, accelerator).mode(args.mode)
-    say(learner.manifest)
-    trained_on = loss(learner) if loss else learner.loss()
-    learner.prepare(splits, trained_on)
-    for notice in learner.notices:
-        say(f"note: {notice}")
-    with learner.reading():
-        state = learner.fit(
-            splits["train"],
-            loss=loss or trained_on,
-            validation=splits["validation"],
-            hooks=[ProgressBar(accelerator), Trackers(accelerator)],
-            home=checkpoint_dir,
-            resume=resume,
-        )
-        seconds, began = state.clock.training, time.perf_counter()
-        if task.calibrates:  # on the kept epoch's model, and before the test set is seen
-            learner.task = task.calibrate(learner.judge(splits["validation"])[0])
-        predictions, test_loss = learner.judge(splits["test"])
+    learner = Learner(task, args, accelerator)
+    say(learner.mode(args.mode).manifest)
+    made = loss(learner) if loss else learner.loss()
+    learner.prepare(splits, made)
+    state = learner.fit(
+        splits["train"],
+        loss=loss or made,
+        validation=splits["validation"],
+        home=checkpoint_dir,
+        resume=resume,
+    )
+    return finished(learner, state, splits)
+
+
+def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Run:
+    """Score a trained learner on ``test``, and make the record of its run.
+
+    What a task chooses on validation predictions, such as a threshold, is chosen first, on the epoch that was
+    kept and before the test set is seen.
+
+    Args:
+        learner: After :meth:`~nlptl.train.learner.Learner.fit`, with these splits prepared.
+        state: What the fit returned.
+        splits: ``train``, ``validation`` and ``test``.
+    """
+    seconds, began = state.clock.training, time.perf_counter()
+    if learner.task.calibrates:
+        learner.task = learner.task.calibrate(learner.judge(splits["validation"])[0])
+    predictions, loss = learner.judge(splits["test"])
     timing = _timing(learner, state, seconds, time.perf_counter() - began)
     if learner.cache:
         say(learner.cache)
     learner.model._compiled_call_impl = None  # what is saved and read back is the plain model
     return Run(
         task=learner.task,
-        args=args,
+        args=learner.args,
         model=learner.model.eval(),
         tokenizer=learner.tokenizer,
-        judge=lambda model: TaskLoss(model, learner.task),
+        judge=partial(TaskLoss, task=learner.task),
         check_batch=_check_batch(learner),
         manifest=learner.manifest,
         newly_initialized=learner.newly_initialized,
         predictions=predictions,
-        metrics={**learner.task.score(predictions), "loss": test_loss},
+        metrics={**learner.task.score(predictions), "loss": loss},
         history=learner.history,
         best=learner.best,
         timing=timing,
-        settings=settings_record(args),
+        settings=settings_record(learner.args),
         padding=state.padding,
         lr_history=state.lr_history,
         num_examples={name: len(table) for name, table in splits.items()},
@@ -89,8 +95,8 @@ def finetune(
         notices=learner.notices,
         cache=learner.cache.record() if learner.cache else None,
         flops=learner.flops,
-        peak_memory=round(memory.megabytes(), 1),
-        identity=trained_on.identity(),
+        peak_memory=round(learner.memory.megabytes(), 1),
+        identity=learner.identity,
     )
 
 

@@ -1,5 +1,6 @@
 """A model, a task and what trains of it, with the verbs of every method: fit, predict, score, features."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,9 +23,9 @@ from nlptl.models.one_token import last_block_for_one_token
 from nlptl.modes.base import Manifest, Mode, apply_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
-from nlptl.train.hooks import KeepBest
+from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
 from nlptl.train.losses import Loss, Outputs, TaskLoss
-from nlptl.train.memory import free_memory
+from nlptl.train.memory import PeakMemory, free_memory
 from nlptl.train.predict import predict
 from nlptl.train.processes import from_main
 from nlptl.train.setup import TrainArgs, seed_dropout, steps_for, train
@@ -113,11 +114,15 @@ class Learner:
         history: A line an epoch of the last fit: losses and validation metrics.
         best: Index in ``history`` of the epoch that was kept.
         flops: Operations of the last fit.
+        identity: Who its loss was (:meth:`nlptl.train.losses.Loss.identity`).
+        memory: The most memory held since the learner was made.
     """
 
     def __init__(
         self, task: Task, args: FinetuneArgs, accelerator: Any, *, model: Any = None
     ) -> None:
+        gc.collect()  # an earlier model, which refers to itself, must not take this one's memory
+        self.memory = PeakMemory(accelerator.device)
         self.task, self.args, self.accelerator = task, args, accelerator
         self.newly_initialized: frozenset[str] = frozenset()
         self.notices: list[str] = []
@@ -139,7 +144,7 @@ class Learner:
         self.cache: StemCache | None = None
         self.history: list[dict[str, Any]] = []
         self.best = 0
-        self.flops = 0.0
+        self.flops, self.identity = 0.0, ""
         self._opened = self._left_out = self._one = False
 
     def mode(self, mode: Mode) -> "Learner":
@@ -176,6 +181,8 @@ class Learner:
             counts = ", ".join(f"{n} of {name}" for name, n in self.truncated.items() if n)
             limited = self.task.truncation_notice.format(limit=self.max_length)
             self.notices.append(f"{limited} were cut: {counts}.")
+        for notice in self.notices:
+            say(f"note: {notice}")
         self._open(loss)
 
     def _open(self, loss: Loss | None) -> None:
@@ -242,7 +249,7 @@ class Learner:
                 model, a function of the learner that makes it. Validation always uses the task's own.
             validation: A table that chooses the epoch (:class:`nlptl.train.hooks.KeepBest`).
             plan: How long and how; None follows from the arguments.
-            hooks: Observers.
+            hooks: Observers besides the progress bar and the trackers.
             home: Where checkpoints go; of a mode with stages, into ``stage-<number>`` below it.
             resume: Go on from the newest whole one.
 
@@ -274,16 +281,16 @@ class Learner:
         elif self._name(data) and not self._opened:
             self._open(made)
         stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
-        cached = check_fed(stream, made)
+        cached, self.identity = check_fed(stream, made), made.identity()
         keeper = [] if validation is None else [self._keeper(validation)]
         self.model.to(self.accelerator.device)  # starting a GPU is no part of training
-        with self.reading(cached), self._feeding(made, cached):
+        with self._reading(cached, checked=cached), self._feeding(made, cached):
             state = train(
                 made,
                 stream,
                 args=plan or self.args.plan(len(stream)),
                 accelerator=self.accelerator,
-                hooks=[*hooks, *keeper],
+                hooks=[ProgressBar(self.accelerator), Trackers(self.accelerator), *hooks, *keeper],
                 checkpoint_dir=home,
                 resume=resume,
             )
@@ -350,7 +357,7 @@ class Learner:
         cached = check_fed(stream, loss)
         self.model.to(self.accelerator.device)
         loss.train(self.model.training)
-        with self.reading(cached), self._feeding(loss, cached):
+        with self._reading(cached), self._feeding(loss, cached):
             rows, mean = predict(loss, stream, accelerator=self.accelerator)
         return part, rows, mean
 
@@ -378,27 +385,26 @@ class Learner:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     @contextmanager
-    def reading(self, cached: bool | None = None) -> Iterator[None]:
+    def _reading(self, cached: bool, *, checked: bool = False) -> Iterator[None]:
         """Within, the model computes what is read only: one token of a text, nothing below cached states.
 
         Args:
-            cached: Whether cached states are fed; None says so wherever there are some, and does nothing
-                under a mode with stages, each of which has its own.
+            cached: Whether cached states are fed.
+            checked: Make sure afterwards that the frozen weights are what they were.
         """
-        if cached is None and self.current is not None and self.current.stages:
-            yield
-            return
-        now = self.cache is not None if cached is None else cached
         with self._one_token():
-            if self.cache is None or now == self._left_out:
+            if self.cache is None or cached == self._left_out:
                 yield
                 return
-            self._left_out = now
+            stem = self.cache.stem
+            self._left_out = cached
             try:
-                with self.cache.active() if now else self.cache.stem.whole():
+                with (
+                    self.cache.active() if checked else stem.left_out() if cached else stem.whole()
+                ):
                     yield
             finally:
-                self._left_out = not now
+                self._left_out = not cached
 
     @contextmanager
     def _one_token(self) -> Iterator[None]:
