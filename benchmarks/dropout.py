@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 from identity import identity
 
-from nlptl.cli.check import check_training, resolve_defaults, settings_of
+from nlptl.cli.check import check_training, finetune_args, resolve_defaults
 from nlptl.cli.config import SentimentConfig
 from nlptl.stats.bootstrap import equivalence_p, joint_bootstrap
 from nlptl.stats.spread import spread
@@ -90,7 +90,7 @@ def measure(options: Options, blocks: int, size: int, work: Path) -> dict[str, A
         found[dropout] = [
             scores(
                 runner,
-                settings_of(filled, mode, seed),
+                finetune_args(filled, mode, seed),
                 work / f"{blocks}_{size}_{'on' if dropout else 'off'}_{seed}.json",
                 dropout=dropout,
             )

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import ttest_ind
 from sklearn.model_selection import StratifiedKFold
 
-from nlptl.cli.check import check_training, drawn_by_split_seed, resolve_defaults, settings_of
+from nlptl.cli.check import check_training, drawn_by_split_seed, finetune_args, resolve_defaults
 from nlptl.cli.config import TaskConfig, parse_args
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.report.parts import tuned
@@ -90,7 +90,7 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     mode, family, width = check_training(config)
     task, splits, _ = drawn_by_split_seed(get_task(recipe).prepare)(config)
     filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
-    settings = settings_of(filled, mode, 0)
+    settings = finetune_args(filled, mode, 0)
     examples = len(splits["train"])
     longer, rates = scratch_settings(settings, RATES[TUNED], LONGER[LONG], examples=examples)
     runner = Runner(task, splits)

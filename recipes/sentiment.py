@@ -7,15 +7,43 @@ Writes model/ (opens with plain transformers), result.json, predictions.jsonl, c
 model card under --output-dir.
 """
 
+from pathlib import Path
+from typing import Any
+
 from nlptl.cli.config import SentimentConfig, run_recipe
 
 
 def main(config: SentimentConfig) -> None:
-    """Check everything, then for each seed: fine-tune, score, save, read back."""
-    from nlptl.cli.train import run_supervised
-    from nlptl.tasks import get_task
+    """Check everything; then for each seed: fine-tune, score, save, read back; and report, if asked."""
+    from nlptl.cli.train import each_seed, prepare
 
-    run_supervised(config, get_task("sentiment").prepare)
+    ready = prepare(config, "text-classification")
+    each_seed(ready, train)
+
+
+def train(ready: Any, seed: int, home: Path) -> None:
+    """One run: checkpoint, head, mode, batches, loss, fit, score."""
+    from nlptl.runs.directory import save_run, scores
+    from nlptl.train.finetune import finished
+    from nlptl.train.learner import Learner
+    from nlptl.train.setup import start_accelerator
+    from nlptl.train.terminal import say
+
+    splits, config = ready.splits, ready.config
+    accelerator = start_accelerator(tracker=config.tracker, output_dir=home, seed=seed)
+    learner = Learner(ready.task, ready.args(seed), accelerator)  # checkpoint, layer map, head
+    say(learner.mode(ready.mode).manifest)  # what trains
+    learner.prepare(splits)  # tokens, batches; frozen blocks are computed once
+    state = learner.fit(
+        splits["train"],
+        loss=learner.loss(),
+        validation=splits["validation"],  # chooses the epoch
+        home=home / "checkpoints",
+        resume=config.resume,
+    )
+    run = finished(learner, state, splits)  # scores on the test split
+    save_run(run, home, extra=ready.record, accelerator=accelerator)
+    say(scores(run, home))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.ranges import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
@@ -14,7 +15,6 @@ from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes.base import Mode, default_learning_rate, parse_mode
 from nlptl.pretrain.building import check_growth
 from nlptl.pretrain.corpus import read_documents
-from nlptl.runs.directory import check_directory, reserve_output_dir
 from nlptl.tasks.base import Task
 from nlptl.train.learner import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
@@ -189,8 +189,8 @@ def defaults_used(config: Any) -> list[str]:
     ]
 
 
-def settings_of(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
-    """The settings of one seed's run."""
+def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
+    """Return the arguments of one seed's run."""
     return FinetuneArgs(
         model=config.model,
         mode=mode,
@@ -229,9 +229,9 @@ class Prepared:
     splits: dict[str, Any]
     record: dict[str, Any]
 
-    def settings(self, seed: int) -> FinetuneArgs:
-        """The settings of one seed's run."""
-        return settings_of(self.config, self.mode, seed)
+    def args(self, seed: int) -> FinetuneArgs:
+        """Return the arguments of one seed's run."""
+        return finetune_args(self.config, self.mode, seed)
 
 
 def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:

@@ -13,7 +13,6 @@ import tyro
 
 from nlptl.cli.config import TaskConfig, exit_codes, parse_args
 from nlptl.errors import ConfigError, Problems, listed
-from nlptl.tasks import get_task
 from nlptl.train.terminal import say
 
 
@@ -27,9 +26,9 @@ def train() -> None:
 def _train(argv: Sequence[str]) -> None:
     about = f"{train.__doc__}".strip().replace("\n    ", "\n")
     config = parse_args(TaskConfig, argv, description=about)
-    from nlptl.cli.train import run_supervised
+    from nlptl.cli.train import each_seed, prepare, train_seed
 
-    run_supervised(config, get_task(config.task).prepare)
+    each_seed(prepare(config, config.task), train_seed)
 
 
 def predict(

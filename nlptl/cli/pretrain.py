@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from nlptl.cli.check import check_flags, check_precision, check_training, defaults_used, launch
+from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.ranges import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
 from nlptl.models.layer_map import check_family
@@ -19,7 +20,6 @@ from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.pretrain import Extra, PretrainArgs
 from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
-from nlptl.runs.directory import check_directory, reserve_output_dir
 from nlptl.train.optimizer import OPTIMIZERS
 from nlptl.train.setup import TrainArgs, steps_for
 from nlptl.train.terminal import is_main_process

@@ -66,7 +66,7 @@ def report_run(
     report = score_transfer(
         ready.task,
         ready.splits,
-        ready.settings(config.seed),
+        ready.args(config.seed),
         tier=tier,
         curve=config.curve,
         adapted=adapted,

@@ -1,6 +1,5 @@
 """A run's directory: claimed before any slow work, written at the end, read back and compared."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -11,12 +10,10 @@ from typing import Any
 
 import torch
 
-from nlptl.cli.config import load_yaml, to_yaml
 from nlptl.errors import ConfigError, RunError, UserError, listed
 from nlptl.data.files import write_json
 from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
-from nlptl.stats.spread import has_failed, spread
 from nlptl.runs.card import model_card
 from nlptl.models.loading import quiet_transformers, save_pretrained
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
@@ -24,12 +21,12 @@ from nlptl.runs.record import result_record
 from nlptl.train.terminal import is_main_process, say
 
 #: Any of these in an output directory means that a run was there.
-TRACES = (
+RUN_FILES = (
     *("result.json", "config.yaml", "model", "checkpoints"),
     *("compare.json", "upstream_curve.json"),
 )
 #: Any of these means that work was done there which must not get lost.
-WORK = (
+WORK_FILES = (
     "predictions.jsonl",
     "result.json",
     "model",
@@ -39,26 +36,42 @@ WORK = (
     "teacher",
     "log.jsonl",
 )
-#: May differ between a run and its resumption.
-FREE = {"resume", "report", "curve", "upstream_text"}
 #: What a model computes may differ by this much after reloading, and by this much after merging LoRA.
 RELOADED, MERGED = 1e-6, 1e-4
 
 
-def check_directory(config: Any) -> None:
-    """Make sure that ``config.output_dir`` is free, or that ``--resume`` is given.
+def check_free(directory: Path, *, resume: bool) -> None:
+    """Make sure that an output directory is free, or that a run there is to go on.
 
     Raises:
         ConfigError: If another run is there.
     """
-    directory: Path = config.output_dir
     check_parents(directory)
-    found = [name for name in TRACES if (directory / name).exists()]
-    if found and not config.resume:
+    found = [name for name in RUN_FILES if (directory / name).exists()]
+    if found and not resume:
         raise ConfigError(
             f"--output-dir {directory} holds another run ({listed(found)}), which would be written "
             "over. Choose another directory, delete that one, or go on from it with --resume."
         )
+
+
+def reserve(directory: Path, configuration: str) -> None:
+    """Make an output directory, and write the run's configuration there, so that no other run takes it.
+
+    Args:
+        directory: The run's.
+        configuration: What ``config.yaml`` holds.
+
+    Raises:
+        ConfigError: If nothing can be written there.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "config.yaml").write_text(configuration, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"--output-dir {directory}: cannot be written to ({error.strerror}). Choose another directory."
+        ) from error
 
 
 def check_parents(directory: Path) -> None:
@@ -71,56 +84,6 @@ def check_parents(directory: Path) -> None:
     if not nearest.is_dir():
         raise ConfigError(
             f"--output-dir {directory}: {nearest} is a file; expected a directory, or a new name."
-        )
-
-
-def reserve_output_dir(config: Any) -> None:
-    """Make ``config.output_dir`` and write ``config.yaml`` there.
-
-    Raises:
-        ConfigError: If ``--resume`` finds a run that began with other flags, or nothing can be written there.
-    """
-    saved = config.output_dir / "config.yaml"
-    if saved.exists():
-        check_unchanged(config)
-        return
-    try:
-        config.output_dir.mkdir(parents=True, exist_ok=True)
-        saved.write_text(to_yaml(config), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"--output-dir {config.output_dir}: cannot be written to ({error.strerror}). Choose another "
-            "directory."
-        ) from error
-
-
-def check_unchanged(config: Any, free: Collection[str] = FREE) -> None:
-    """Make sure that the run in ``config.output_dir`` began with the same flags.
-
-    Args:
-        config: What is asked for now.
-        free: Flags that may differ.
-
-    Raises:
-        ConfigError: Naming those that do, or if the run there is of another recipe.
-    """
-    saved = config.output_dir / "config.yaml"
-    try:
-        before = type(config)(**load_yaml(type(config), saved))
-    except UserError as error:
-        raise ConfigError(
-            f"--output-dir {config.output_dir} holds a run of another recipe or version, which would be "
-            "written over. Choose another directory, or delete that one."
-        ) from error
-    changed = [
-        f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
-        for name, value in vars(config).items()
-        if name not in free and getattr(before, name) != value
-    ]
-    if changed:
-        raise ConfigError(
-            f"--output-dir {config.output_dir} holds a run that began with other flags: {'; '.join(changed)}. "
-            f"Give the same flags (or --config {saved}) to go on with it, or choose another --output-dir."
         )
 
 
@@ -150,40 +113,9 @@ def release_on_failure(directory: Path) -> Iterator[None]:
 
 def _work(directory: Path) -> list[str]:
     """What must not get lost; the model as it was before its first step is soon made again."""
-    found = [name for name in WORK if (directory / name).exists()]
+    found = [name for name in WORK_FILES if (directory / name).exists()]
     kept = list((directory / "models").glob("*"))
     return [name for name in found if name != "models" or kept != [directory / START]]
-
-
-def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
-    """Yield each seed with its directory: the first run is the directory itself.
-
-    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own, ``config.yaml`` included: one
-    seed, on the splits of the first (``--split-seed``), without a report. Seeds that are finished
-    (:func:`is_finished`) are passed over, so ``--resume`` does not repeat them.
-    """
-    for number in range(config.seeds):
-        seed = config.seed + number
-        directory = _home(config, number)
-        if not is_unfinished(directory):
-            continue
-        if number and is_main_process():
-            reserve_output_dir(_alone(config, seed, directory))
-        yield seed, directory
-
-
-def _alone(config: Any, seed: int, directory: Path) -> Any:
-    """The configuration of one of ``--seeds N``, as a run of its own."""
-    return dataclasses.replace(
-        config,
-        seed=seed,
-        seeds=1,
-        split_seed=config.seed if config.split_seed is None else config.split_seed,
-        output_dir=directory,
-        report=None,
-        curve=False,
-        resume=False,
-    )
 
 
 def is_finished(directory: Path) -> bool:
@@ -204,10 +136,6 @@ def is_unfinished(directory: Path) -> bool:
         say(f"{directory} is finished, nothing is left to do there.")
         return False
     return True
-
-
-def _home(config: Any, number: int) -> Path:
-    return config.output_dir / "seeds" / str(config.seed + number) if number else config.output_dir
 
 
 def save_run(
@@ -289,57 +217,3 @@ def scores(run: Run, directory: Path) -> str:
     )
 
 
-def seed_homes(config: Any) -> list[Path]:
-    """The directories of ``--seeds N``, in the order of the seeds; the first is the run's own."""
-    return [_home(config, number) for number in range(config.seeds)]
-
-
-def summarize_seeds(config: Any, scores: Sequence[float], floor: float) -> dict[str, Any]:
-    """Gather the results of ``--seeds N`` into the first run's ``result.json``.
-
-    A run failed if its score is at most a point above always giving one answer (collapsed
-    fine-tunings: Mosbach et al., 2021).
-
-    Args:
-        config: A :class:`nlptl.cli.config.SupervisedConfig` whose runs are all finished.
-        scores: The task's metric of each run, in [0, 1]: one in percent, as QA's, would never be near the
-            floor.
-        floor: The metric of :meth:`nlptl.tasks.base.Task.constant_predictions`, in [0, 1].
-
-    Returns:
-        Per metric mean, standard deviation, median, minimum, maximum and all scores.
-    """
-    records = [json.loads((d / "result.json").read_text("utf-8")) for d in seed_homes(config)]
-    names = [n for n in records[0]["metrics"] if not n.endswith("_se")]
-    summary = {
-        "seeds": [r["seed"] for r in records],
-        "failed": [
-            r["seed"] for r, score in zip(records, scores, strict=True) if has_failed(score, floor)
-        ],
-        "majority": floor,
-        "metrics": {n: _spread([r["metrics"][n] for r in records]) for n in names},
-    }
-    write_json(config.output_dir / "result.json", {**records[0], "seeds": summary})
-    return summary
-
-
-def spread_line(summary: Mapping[str, Any]) -> str:
-    """Two lines for the terminal: what came out over the seeds, and which of them failed.
-
-    Args:
-        summary: From :func:`summarize_seeds`, of two or more seeds.
-    """
-    metrics = ", ".join(
-        f"{name} {found['mean']:.4f} ± {found['sd']:.4f}"
-        for name, found in summary["metrics"].items()
-    )
-    failed = summary["failed"]
-    which = f"seed{'s' if len(failed) > 1 else ''} {listed(failed)}" if failed else "none"
-    return (
-        f"{len(summary['seeds'])} seeds ({listed(summary['seeds'])}), mean ± standard deviation: {metrics}\n"
-        f"failed runs (at most a point above always giving one answer, {summary['majority']:.4f}): {which}"
-    )
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {**spread(values), "scores": list(values)}

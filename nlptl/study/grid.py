@@ -10,14 +10,14 @@ from typing import Any
 from nlptl.cli.check import (
     check_training,
     drawn_by_split_seed,
+    finetune_args,
     resolve_defaults,
-    settings_of,
     upstream_texts,
 )
 from nlptl.cli.config import TaskConfig, with_task
+from nlptl.cli.output import check_directory, check_unchanged, reserve_output_dir
 from nlptl.cli.ranges import with_sound_numbers
 from nlptl.errors import Problems
-from nlptl.runs.directory import check_directory, check_unchanged, reserve_output_dir
 from nlptl.study.arms import Arm, Runner, run_arm
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
@@ -87,7 +87,7 @@ def prepare_grid(config: Any, pairs: Sequence[tuple[str, str]]) -> Grid:
         mode, family, width = found
         filled = resolve_defaults(own, mode, family, width, len(splits["train"]))
         name = f"{own.model} {mode.name}" if several else mode.name
-        entries[name] = settings_of(filled, mode, config.seed)
+        entries[name] = finetune_args(filled, mode, config.seed)
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     return Grid(task, splits, origin, entries, seeds)
 

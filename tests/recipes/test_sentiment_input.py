@@ -7,8 +7,9 @@ import pytest
 from launching import command, run_in_process
 
 from nlptl.cli.config import SentimentConfig
+from nlptl.cli.output import reserve_output_dir
 from nlptl.errors import ConfigError, UserError
-from nlptl.runs.directory import release_on_failure, reserve_output_dir
+from nlptl.runs.directory import release_on_failure
 
 
 @pytest.fixture

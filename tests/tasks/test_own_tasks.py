@@ -17,7 +17,7 @@ from nlptl import registry
 from nlptl.cli import report as reporting
 from nlptl.cli.config import TaskConfig, parse_args
 from nlptl.cli.main import predict
-from nlptl.cli.train import run_supervised
+from nlptl.cli.train import each_seed, prepare, train_seed
 from nlptl.errors import ConfigError, DataError, ModelError, UserError
 from nlptl.runs.predictor import load_predictor
 from nlptl.tasks import TASKS, get_task
@@ -66,7 +66,7 @@ def train(name, data, model, directory, *flags):
     given = ["--task", spelled(name), "--train-file", data[name], "--model", model]
     given += ["--epochs", 2, "--output-dir", directory, "--learning-rate", 2e-3, *flags]
     config = parse_args(TaskConfig, [str(word) for word in given])
-    run_supervised(config, get_task(config.task).prepare)
+    each_seed(prepare(config, config.task), train_seed)
     return directory
 
 
@@ -214,7 +214,7 @@ def test_a_registered_task_and_another_packages_are_found_by_name(
     flags = ["--task", "mine", "--train-file", data["pairs"], "--model", checkpoints["bert"]]
     flags += ["--epochs", 1, "--class-weights", "balanced", "--output-dir", tmp_path / "run"]
     config = parse_args(TaskConfig, [str(word) for word in flags])
-    run_supervised(config, Mine.prepare)
+    each_seed(prepare(config, "mine"), train_seed)
     record = result(tmp_path / "run")
     assert record["task"] == "mine" and {"accuracy", "macro_f1", "matthews"} <= set(
         record["metrics"]

@@ -1,0 +1,105 @@
+"""``--output-dir``: checked, reserved, and one folder a seed."""
+
+import dataclasses
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from nlptl.cli.config import load_yaml, to_yaml
+from nlptl.errors import ConfigError, UserError
+from nlptl.runs.directory import check_free, is_unfinished, reserve
+from nlptl.train.terminal import is_main_process
+
+#: May differ between a run and its resumption.
+CHANGEABLE = {"resume", "report", "curve", "upstream_text"}
+
+
+def check_directory(config: Any) -> None:
+    """Make sure that ``config.output_dir`` is free, or that ``--resume`` is given.
+
+    Raises:
+        ConfigError: If another run is there.
+    """
+    check_free(config.output_dir, resume=config.resume)
+
+
+def reserve_output_dir(config: Any) -> None:
+    """Make ``config.output_dir`` and write ``config.yaml`` there.
+
+    Raises:
+        ConfigError: If ``--resume`` finds a run that began with other flags, or nothing can be written there.
+    """
+    if (config.output_dir / "config.yaml").exists():
+        check_unchanged(config)
+    else:
+        reserve(config.output_dir, to_yaml(config))
+
+
+def check_unchanged(config: Any, free: Collection[str] = CHANGEABLE) -> None:
+    """Make sure that the run in ``config.output_dir`` began with the same flags.
+
+    Args:
+        config: What is asked for now.
+        free: Flags that may differ.
+
+    Raises:
+        ConfigError: Naming those that do, or if the run there is of another recipe.
+    """
+    saved = config.output_dir / "config.yaml"
+    try:
+        before = type(config)(**load_yaml(type(config), saved))
+    except UserError as error:
+        raise ConfigError(
+            f"--output-dir {config.output_dir} holds a run of another recipe or version, which would be "
+            "written over. Choose another directory, or delete that one."
+        ) from error
+    changed = [
+        f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
+        for name, value in vars(config).items()
+        if name not in free and getattr(before, name) != value
+    ]
+    if changed:
+        raise ConfigError(
+            f"--output-dir {config.output_dir} holds a run that began with other flags: {'; '.join(changed)}. "
+            f"Give the same flags (or --config {saved}) to go on with it, or choose another --output-dir."
+        )
+
+
+def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
+    """Yield each seed with its directory: the first run is the directory itself.
+
+    Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own, ``config.yaml`` included: one
+    seed, on the splits of the first (``--split-seed``), without a report. Seeds that are finished
+    (:func:`is_finished`) are passed over, so ``--resume`` does not repeat them.
+    """
+    for number in range(config.seeds):
+        seed = config.seed + number
+        directory = _home(config, number)
+        if not is_unfinished(directory):
+            continue
+        if number and is_main_process():
+            reserve_output_dir(_alone(config, seed, directory))
+        yield seed, directory
+
+
+def _alone(config: Any, seed: int, directory: Path) -> Any:
+    """The configuration of one of ``--seeds N``, as a run of its own."""
+    return dataclasses.replace(
+        config,
+        seed=seed,
+        seeds=1,
+        split_seed=config.seed if config.split_seed is None else config.split_seed,
+        output_dir=directory,
+        report=None,
+        curve=False,
+        resume=False,
+    )
+
+
+def _home(config: Any, number: int) -> Path:
+    return config.output_dir / "seeds" / str(config.seed + number) if number else config.output_dir
+
+
+def seed_homes(config: Any) -> list[Path]:
+    """The directories of ``--seeds N``, in the order of the seeds; the first is the run's own."""
+    return [_home(config, number) for number in range(config.seeds)]
