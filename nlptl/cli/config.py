@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from nlptl.cli.declared import check_words, declared_types, flag_groups, from_yaml
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
@@ -29,7 +30,7 @@ class TrainingConfig:
     """What every recipe that trains has in common."""
 
     mode: str = "full"
-    """What trains: head-only, freeze-lower-N, full, lora, lora-rN, lora-above-N, lora-rM-above-N."""
+    """What trains, such as full or freeze-lower-8; --mode list prints all modes."""
     batch_size: int = 16
     """Examples a batch, over all processes."""
     gradient_accumulation_steps: int = 1
@@ -82,8 +83,8 @@ class SupervisedConfig(TrainingConfig):
     test_file: Path | None = None
     """Data that is reported, and never chosen on; without it a fifth of the training set is taken."""
     epochs: float | None = None
-    """Passes over the training set; by default 3, or as many as 500 steps take (head-only: 5 and
-    1000), at most 20 (40)."""
+    """Passes over the training set; by default the mode's own (--mode list): 3, or as many as 500 steps
+    take, at most 20, for most."""
     patience: int | None = None
     """Stop after so many epochs without a better validation score."""
     cache: Literal["auto", "off", "memory", "disk"] = "auto"
@@ -163,7 +164,7 @@ class CompareConfig(GridConfig):
         "full",
         "lora",
     )
-    """One or more modes: head-only, freeze-lower-N, full, lora, lora-rN, lora-above-N, lora-rM-above-N."""
+    """One or more modes; --mode list prints all."""
     output_dir: Path = Path("runs/compare")
     """Where the comparison goes."""
 
@@ -288,11 +289,13 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
     Raises:
         UserError: With all flags that do not exist and all values of the wrong type, on the line and in the
             file; or if the file is missing or damaged.
-        SystemExit: After ``--help``, and with code 2 for what the parser refuses besides.
+        SystemExit: After ``--help`` and ``--mode list``, and with code 2 for what the parser refuses besides.
     """
     import tyro
 
     argv = list(sys.argv[1:] if argv is None else argv)
+    if "mode" in declared_types(cls) and _asks_for_modes(argv):
+        _print_modes()
     argv, path = _take_config(_whole_report(argv))
     if "task" in declared_types(cls):
         cls = with_task(cls, _named_task(cls, argv, path))
@@ -306,6 +309,20 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
     text = f"{description.strip()}\n\n{CONFIG_HELP}"
     parsed: Any = tyro.cli(cls, args=argv, default=default, description=text)
     return parsed
+
+
+def _asks_for_modes(argv: Sequence[str]) -> bool:
+    """Whether ``--mode`` is given ``list``."""
+    pairs = pairwise(argv)
+    return "--mode=list" in argv or ("--mode", "list") in pairs
+
+
+def _print_modes() -> NoReturn:
+    from nlptl.modes.listing import describe_modes
+
+    if is_main_process():
+        print(describe_modes())  # noqa: T201
+    raise SystemExit(0)
 
 
 def _whole_report(argv: list[str]) -> list[str]:

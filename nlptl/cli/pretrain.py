@@ -185,6 +185,11 @@ def prepare_pretraining(config: Any) -> Upstream:
     checked = problems.run(check, config)
     objective = problems.run(choose_objective, sound, checked[1]) if checked else None
     problems.run(check_start_share, config, checked[0] if checked else None)
+    if checked and (stages := checked[0].stages):
+        problems.add(
+            f"--mode {config.mode}: its stages are for fine-tuning; pretrain in one mode, such as "
+            f"{stages[-1].mode.name}."
+        )
     if objective:
         problems.run(check_tokenizer, config, objective)
     if isinstance(objective, SpanCorruption):
@@ -376,6 +381,7 @@ def pretraining_args(ready: Upstream, model: Any, tokenizer: Any, accelerator: A
         betas=(0.9, 0.98),
         compile=config.compile,
         gradient_checkpointing=config.gradient_checkpointing,
+        groups=ready.mode.parameter_groups(model),
     )
     return PretrainArgs(
         train=train,

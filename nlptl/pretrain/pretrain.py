@@ -4,7 +4,7 @@ import gc
 import json
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -212,8 +212,11 @@ def metrics(history: Sequence[Any]) -> dict[str, float]:
 
 
 def _settings(args: PretrainArgs) -> dict[str, Any]:
-    values = asdict(args)
-    return {**values.pop("train"), **values, "start_share": 0.0}
+    # Parameter groups are tensors; the mode says what they are.
+    values = asdict(replace(args, train=replace(args.train, groups=None)))
+    train = values.pop("train")
+    del train["groups"]
+    return {**train, **values, "start_share": 0.0}
 
 
 def _operations(

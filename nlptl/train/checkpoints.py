@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 from collections.abc import Mapping, Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -177,6 +178,7 @@ def restore(
     state.clock.add(**record["seconds"])
     state.sums = Sums(**record["sums"])
     for schedule, kept in zip(schedules, record["schedules"], strict=True):
+        _check_rates(path, kept["base_lrs"], schedule.base_lrs)
         schedule.load_state_dict({**schedule.state_dict(), **kept})
         rates = schedule.get_last_lr()
         for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
@@ -205,6 +207,16 @@ def _check_form(path: Path, record: Mapping[str, Any], memories: Mapping[str, Re
             f"--resume: {path} holds the memory of the hooks {listed(sorted(record['hooks'])) or 'none'}; now "
             f"there are {listed(sorted(memories)) or 'none'}. Give the same hooks, or begin again in another "
             "--output-dir."
+        )
+
+
+def _check_rates(path: Path, then: Sequence[float], now: Sequence[float]) -> None:
+    """Make sure that a checkpoint's parameter groups are those of now, each with its factor of the peak."""
+    factors = zip(then, now, strict=False)
+    if len(then) != len(now) or not all(isclose(a * now[0], b * then[0]) for a, b in factors):
+        raise RunError(
+            f"The checkpoint {path} has parameter groups with the peak rates {listed(then)}, now they are "
+            f"{listed(now)}. It was written by another mode; use another --output-dir."
         )
 
 

@@ -4,7 +4,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -283,12 +283,15 @@ class Learner:
         stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
         cached, self.identity = check_fed(stream, made), made.identity()
         keeper = [] if validation is None else [self._keeper(validation)]
+        args = plan or self.args.plan(len(stream))
+        if self.current is not None and args.groups is None:
+            args = replace(args, groups=self.current.parameter_groups(self.model))
         self.model.to(self.accelerator.device)  # starting a GPU is no part of training
         with self._reading(cached, checked=cached), self._feeding(made, cached):
             state = train(
                 made,
                 stream,
-                args=plan or self.args.plan(len(stream)),
+                args=args,
                 accelerator=self.accelerator,
                 hooks=[ProgressBar(self.accelerator), Trackers(self.accelerator), *hooks, *keeper],
                 checkpoint_dir=home,

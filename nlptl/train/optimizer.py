@@ -1,6 +1,7 @@
 """AdamW groups from what is trainable, and learning-rate schedules counted in optimizer steps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,6 +38,7 @@ def make_optimizer(
     betas: tuple[float, float],
     name: str = "adamw",
     only: Sequence[nn.Parameter] | None = None,
+    groups: Sequence[Mapping[str, Any]] | None = None,
 ) -> torch.optim.Optimizer:
     """Build an optimizer over the trainable parameters.
 
@@ -51,9 +53,13 @@ def make_optimizer(
         betas: Decay of AdamW's moment estimates.
         name: A key of :data:`OPTIMIZERS`.
         only: Parameters to take; None takes all that train.
+        groups: Parameters with a rate of their own, each ``{"params": [...], "rate": factor of the peak}``
+            (:meth:`nlptl.modes.base.Mode.parameter_groups`); those in no group have the factor 1, and frozen
+            ones are left out. The optimizer's groups come by falling rate, so that the first one's, which is
+            logged, is the highest. None for one rate.
 
     Raises:
-        RunError: If nothing is trainable.
+        RunError: If nothing is trainable, or the groups are none of this model.
     """
     own = None if only is None else {id(p) for p in only}
     trainable = {
@@ -64,17 +70,34 @@ def make_optimizer(
     if not trainable:
         raise RunError("The model has no trainable parameter, so there is nothing to optimize.")
     with_decay = decayed(model)
-    groups = [
-        {
-            "params": [p for n, p in trainable.items() if n in with_decay],
-            "weight_decay": weight_decay,
-        },
-        {"params": [p for n, p in trainable.items() if n not in with_decay], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    factors = None if groups is None else _factors(model, groups)
+    made = []
+    for factor in [1.0] if factors is None else sorted({1.0, *factors.values()}, reverse=True):
+        own = {n: p for n, p in trainable.items() if (factors or {}).get(id(p), 1.0) == factor}
+        rate = {} if factors is None else {"lr": learning_rate * factor}
+        for decay, inside in ((weight_decay, True), (0.0, False)):
+            params = [p for n, p in own.items() if (n in with_decay) == inside]
+            made += [{"params": params, "weight_decay": decay, **rate}] if params else []
     if name == "adafactor":
-        return torch.optim.Adafactor(groups, lr=learning_rate, foreach=True)
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+        return torch.optim.Adafactor(made, lr=learning_rate, foreach=True)
+    return torch.optim.AdamW(made, lr=learning_rate, betas=betas, fused=True)
+
+
+def _factors(model: nn.Module, groups: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """Each grouped parameter's factor of the peak rate, by the parameter's id."""
+    known = {id(p) for p in model.parameters()}
+    factors: dict[int, float] = {}
+    for number, group in enumerate(groups):
+        own = {id(p) for p in group["params"]}
+        foreign, twice = len(own - known), len(own & set(factors))
+        if foreign or twice or not group["rate"] > 0:
+            raise RunError(
+                f"Parameter group {number}: expected parameters of this model that stand in no other group, "
+                f"and a rate above 0; {foreign} are of another model, {twice} stand in another group, and the "
+                f"rate is {group['rate']}. Make the groups after the mode is set."
+            )
+        factors |= dict.fromkeys(own, float(group["rate"]))
+    return factors
 
 
 def warmup_steps(warmup: float, total: int) -> int:

@@ -211,6 +211,7 @@ def _optimizers(loss: Loss, args: TrainArgs) -> dict[str, Any]:
             betas=args.betas,
             name=args.optimizer,
             only=parameters if len(turns) > 1 else None,
+            groups=args.groups,
         )
         for turn, parameters in turns.items()
     }

@@ -42,6 +42,8 @@ def fit_stages(
     Returns:
         The last stage's state, with the rates and examples of all.
     """
+    from accelerate.utils import set_seed
+
     whole = learner.current
     assert whole is not None  # only a mode has stages
     history: list[dict[str, Any]] = []
@@ -52,6 +54,8 @@ def fit_stages(
         plan = learner.args.plan(len(stream))
     for number, steps in enumerate(stage_steps(plan.steps, whole.stages)):
         stage = whole.stages[number]
+        # What a mode draws (LoRA's matrices) may not depend on whether the stages before ran or were read.
+        set_seed(learner.args.seed)
         learner.mode(stage.mode)
         folder = home / f"stage-{number}" if home else None
         if resume and folder and (folder / DONE).exists():

@@ -110,3 +110,36 @@ def test_help_names_the_configuration_file(capsys):
     assert caught.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "What it does. --config FILE takes flags from a YAML file" in out
+
+
+@pytest.mark.parametrize("words", [["--mode", "list"], ["--epochs", "x", "--mode=list"]])
+@pytest.mark.parametrize("kind", [SentimentConfig, CompareConfig])
+def test_mode_list_prints_every_mode_and_ends(words, kind, capsys):
+    from nlptl.modes.definition import definitions
+
+    with pytest.raises(SystemExit) as stopped:
+        parse_args(kind, words)
+    assert stopped.value.code == 0
+    found = capsys.readouterr().out
+    for definition in definitions():
+        (part,) = [p for p in found.split("\n\n") if p.startswith(", ".join(definition.names()))]
+        assert "trains: " in part and "rate: " in part and "epochs: " in part and "cache: " in part
+    lower, lora = (found.index(name) for name in ("freeze-lower-N\n", "lora, lora-rN"))
+    assert "2 (roberta 2.5, t5 1.5) times the family's (bert 3e-5" in " ".join(found.split())
+    assert "cache:  yes" in found[lower : found.index("full\n", lower)]
+    assert "rate:   5e-4 for every family" in found[lora:]
+    assert "cache:  lora-above-N, lora-rM-above-N" in found[lora:]
+
+
+def test_a_registered_mode_is_listed(monkeypatch):
+    from nlptl.modes.definition import MODES, definitions, mode
+    from nlptl.modes.listing import describe_modes, modes_table
+
+    definitions(builtin=True)
+    monkeypatch.setattr(MODES, "things", dict(MODES.things))
+    mode("mine-{n:int}", help="what I like", rate=4.0, frozen=lambda depth, n: n)(lambda m, n: m)
+    (part,) = [p for p in describe_modes().split("\n\n") if p.startswith("mine-N\n")]
+    assert (
+        "trains: what I like" in part and "4 times the family's" in part and "cache:  yes" in part
+    )
+    assert "mine-N" not in modes_table()

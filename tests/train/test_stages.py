@@ -1,13 +1,16 @@
 """Modes with stages: each stage trains what its mode says; a killed run goes on in the stage where it was."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_learner import OTHER, TASK, TEST, TRAIN, Killed, learner, same, weights
 
+from nlptl.errors import UserError
 from nlptl.models.layer_map import layer_map
 from nlptl.modes.base import Stage, parse_mode
 from nlptl.modes.definition import MODES, mode
@@ -97,3 +100,65 @@ def test_finetune_goes_through_the_stages(checkpoints, tmp_path):
     assert [line["stage"] for line in run.history] == [1, 2, 3, 3]
     assert run.flops == pytest.approx(made.flops) and len(run.lr_history) == 16
     assert sorted(p.name for p in tmp_path.glob("stage-*")) == ["stage-0", "stage-1", "stage-2"]
+
+
+@pytest.fixture
+def through_lora():
+    """The head, adapters above the lowest block, then everything: the adapters go with what they learned."""
+
+    @mode("try-lora", help="the head, then adapters, then all", staged=True)
+    def stages():
+        names = ("head-only", "lora-r2-above-1", "full")
+        return [
+            Stage(parse_mode(name), share) for name, share in zip(names, (1, 1, 2), strict=True)
+        ]
+
+    yield
+    MODES.things.pop("try-lora")
+
+
+def test_stages_are_fits_one_after_the_other(checkpoints, family, through_lora):
+    """Of 16 steps 4, 4 and 8, as three fits by hand on one model."""
+    made = learner(checkpoints[family], "try-lora", epochs=4.0)
+    rates = made.fit(TRAIN).lr_history
+    by_hand, found = learner(checkpoints[family], "head-only", epochs=4.0), []
+    for name, steps in (("head-only", 4), ("lora-r2-above-1", 4), ("full", 8)):
+        torch.manual_seed(0)
+        by_hand.mode(parse_mode(name))
+        found += by_hand.fit(TRAIN, plan=replace(by_hand.args.plan(4), steps=steps)).lr_history
+    assert rates == found and len(rates) == 16
+    assert same(weights(made), weights(by_hand))
+    assert set(weights(made)) == set(weights(learner(checkpoints[family], "full")))
+    assert all(p.requires_grad for p in made.model.parameters())
+
+
+def test_a_stage_of_lora_begins_alike_where_the_stage_before_is_read(
+    checkpoints, tmp_path, through_lora
+):
+    """Its matrices are drawn when the mode is set: from the seed, not from where the stage before ended."""
+    whole = learner(checkpoints["bert"], "try-lora", epochs=4.0)
+    whole.fit(TRAIN, home=tmp_path / "a")
+
+    class Kill(Quiet):
+        def on_step(self, state):
+            if "lora" in next(n for n, p in killed.model.named_parameters() if p.requires_grad):
+                raise Killed  # before the stage has a checkpoint
+            return False
+
+    killed = learner(checkpoints["bert"], "try-lora", epochs=4.0)
+    with pytest.raises(Killed):
+        killed.fit(TRAIN, home=tmp_path / "b", hooks=[Kill()])
+    again = learner(checkpoints["bert"], "try-lora", epochs=4.0)
+    again.fit(TRAIN, home=tmp_path / "b", resume=True)
+    assert same(weights(whole), weights(again))
+
+
+def test_pretraining_refuses_stages(tmp_path):
+    from nlptl.cli.config import PretrainConfig
+    from nlptl.cli.pretrain import prepare_pretraining
+
+    config = PretrainConfig(model="bundled/bert", mode="try-gradual", output_dir=tmp_path / "out")
+    with pytest.raises(
+        UserError, match="its stages are for fine-tuning; pretrain in one mode, such as full"
+    ):
+        prepare_pretraining(config)
