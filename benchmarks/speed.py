@@ -100,7 +100,7 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
     from nlptl.cli.config import QAConfig, SentimentConfig
     from nlptl.modes.base import parse_mode
     from nlptl.tasks import get_task
-    from nlptl.train.learner import FinetuneArgs
+    from nlptl.train.setup import FinetuneArgs
 
     given: dict[str, Any] = {"model": options.model, "seed": 0, "dataset": None}
     if mode.startswith("qa-"):

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from nlptl.tasks.classification import TextClassification
     from nlptl.tasks.question_answering import QuestionAnswering
     from nlptl.train.finetune import finetune
-    from nlptl.train.learner import FinetuneArgs, Learner
+    from nlptl.train.learner import Learner
     from nlptl.train.losses import Loss, Plus, TaskLoss
     from nlptl.train.run import Run
-    from nlptl.train.setup import new_accelerator, start_accelerator
+    from nlptl.train.setup import FinetuneArgs, new_accelerator, start_accelerator
     from nlptl.train.stem_cache.store import free_states
 
 _HOME = {
     "EncodedSplit": "nlptl.tasks.base",
-    "FinetuneArgs": "nlptl.train.learner",
+    "FinetuneArgs": "nlptl.train.setup",
     "Learner": "nlptl.train.learner",
     "Loss": "nlptl.train.losses",
     "Mode": "nlptl.modes.base",

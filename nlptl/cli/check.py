@@ -16,7 +16,7 @@ from nlptl.modes.base import Mode, default_learning_rate, parse_mode
 from nlptl.pretrain.building import check_growth
 from nlptl.pretrain.corpus import read_documents
 from nlptl.tasks.base import Task
-from nlptl.train.learner import FinetuneArgs
+from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
 
 #: Documents of --upstream-text that are read at most.

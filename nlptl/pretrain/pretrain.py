@@ -17,6 +17,7 @@ from nlptl.models.loading import save_pretrained
 from nlptl.pretrain.building import set_dropout
 from nlptl.pretrain.objectives import Objective, held_out_loss
 from nlptl.pretrain.pieces import Pieces
+from nlptl.records import FitState
 from nlptl.train.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.train.losses import Loss, Plus
 from nlptl.train.memory import PeakMemory
@@ -126,6 +127,22 @@ def pretrain(
         resume=resume,
     )
     accelerator.wait_for_everyone()  # for the log's last line
+    run = _finished(model, tokenizer, objective, pieces, aside, state, log)
+    run.settings |= _settings(args)
+    run.peak_memory, run.identity = round(memory.megabytes(), 1), loss.identity()
+    return run
+
+
+def _finished(
+    model: Any,
+    tokenizer: Any,
+    objective: Objective,
+    pieces: Pieces,
+    aside: Any,
+    state: FitState,
+    log: Path,
+) -> Run:
+    """The record of a pretraining that has ended; its scores stand in its log."""
     history = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     seconds, lengths = state.clock.training, pieces.lengths
     return Run(
@@ -148,12 +165,10 @@ def pretrain(
             "held_out_seconds": round(state.clock.scoring, 3),
             "examples_per_second": round(state.examples / seconds, 2),
         },
-        settings=_settings(args),
+        settings={},
         lr_history=state.lr_history,
         padding=state.padding,
-        peak_memory=round(memory.megabytes(), 1),
         flops=_operations(model, lengths, state.examples, objective, tokenizer),
-        identity=loss.identity(),
     )
 
 

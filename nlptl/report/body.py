@@ -11,7 +11,7 @@ from nlptl.report.shift import linear_cka, weight_change
 from nlptl.report.untouched import Untouched
 from nlptl.tasks.base import Task
 from nlptl.train.features import body_states
-from nlptl.train.learner import FinetuneArgs
+from nlptl.train.setup import FinetuneArgs
 
 
 def body_changes(

@@ -8,7 +8,7 @@ import numpy as np
 from nlptl.data.sampling import subset
 from nlptl.report.curves import curve_sizes, curve_summary, sample_efficiency
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, together
-from nlptl.train.learner import FinetuneArgs
+from nlptl.train.setup import FinetuneArgs
 
 
 def learning_curves(

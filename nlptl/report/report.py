@@ -33,9 +33,8 @@ from nlptl.stats.verdict import (
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
 from nlptl.study.cells import Outcome
 from nlptl.tasks.base import Task
-from nlptl.train.learner import FinetuneArgs
 from nlptl.train.run import Run
-from nlptl.train.setup import new_accelerator
+from nlptl.train.setup import FinetuneArgs, new_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import muted, say
 

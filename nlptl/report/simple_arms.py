@@ -16,7 +16,7 @@ from nlptl.report.untouched import Untouched, text_classes
 from nlptl.report.zero_shot import zero_shot
 from nlptl.tasks.base import Task
 from nlptl.train.features import pooled_states
-from nlptl.train.learner import FinetuneArgs
+from nlptl.train.setup import FinetuneArgs
 
 #: Training texts of a bag of words at most.
 WORDED = 100_000

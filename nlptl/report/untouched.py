@@ -10,7 +10,7 @@ from nlptl.data.sampling import stratified_order
 from nlptl.models.loading import load_with_head
 from nlptl.tasks.base import Task
 from nlptl.train.features import body_states
-from nlptl.train.learner import FinetuneArgs
+from nlptl.train.setup import FinetuneArgs
 
 #: Texts whose states are compared before and after, and training texts of a probe at most.
 SHIFTED, PROBED = 2000, 5000

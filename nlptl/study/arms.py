@@ -21,9 +21,8 @@ from nlptl.study import cells
 from nlptl.study.cells import Outcome
 from nlptl.tasks.base import Task
 from nlptl.train.finetune import finetune
-from nlptl.train.learner import FinetuneArgs
 from nlptl.train.run import Run
-from nlptl.train.setup import start_accelerator
+from nlptl.train.setup import FinetuneArgs, start_accelerator
 from nlptl.train.terminal import muted, say
 
 #: Pieces of text that forgetting is measured on.

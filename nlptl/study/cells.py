@@ -13,8 +13,8 @@ from typing import Any
 from nlptl.data.files import write_whole
 from nlptl.tasks.base import Task
 from nlptl.train.hooks import known_error
-from nlptl.train.learner import FinetuneArgs
 from nlptl.train.run import Run
+from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stem_cache.directory import root
 
 #: FinetuneArgs that change nothing about the numbers, or stand in the key in another form.

@@ -21,7 +21,7 @@ from nlptl.errors import Problems
 from nlptl.study.arms import Arm, Runner, run_arm
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
-from nlptl.train.learner import FinetuneArgs
+from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import is_main_process, say
 

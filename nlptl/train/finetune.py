@@ -10,9 +10,10 @@ from typing import Any
 from nlptl.data.batching import LengthBatches
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
-from nlptl.train.learner import FinetuneArgs, Learner
+from nlptl.train.learner import Learner
 from nlptl.train.losses import Loss, TaskLoss
 from nlptl.train.run import Run
+from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import say
 
 

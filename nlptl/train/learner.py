@@ -1,10 +1,9 @@
 """A model, a task and what trains of it, with the verbs of every method: fit, predict, score, features."""
 
 import gc
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ import torch
 from torch import Tensor
 
 from nlptl.data.batching import LengthBatches
-from nlptl.errors import ConfigError, RunError
+from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
-from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
-from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_tokenizer, load_with_head, longest_input
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.modes.base import Manifest, Mode, apply_mode
@@ -25,67 +22,12 @@ from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
 from nlptl.train.losses import Loss, Outputs, TaskLoss
-from nlptl.train.memory import PeakMemory, free_memory
+from nlptl.train.memory import PeakMemory
 from nlptl.train.predict import predict
-from nlptl.train.processes import from_main
-from nlptl.train.setup import TrainArgs, seed_dropout, steps_for, train
-from nlptl.train.stem_cache.directory import free_disk
-from nlptl.train.stem_cache.plan import Kind, choose, places, refusal
-from nlptl.train.stem_cache.stem_cache import StemCache, TooLarge
-from nlptl.train.stem_cache.store import free_states
+from nlptl.train.setup import FinetuneArgs, TrainArgs, seed_dropout, train
+from nlptl.train.stem_cache.plan import check_fed, open_cache
+from nlptl.train.stem_cache.stem_cache import StemCache
 from nlptl.train.terminal import say
-
-
-@dataclass(frozen=True)
-class FinetuneArgs:
-    """How to fine-tune; every field is filled.
-
-    Attributes:
-        model: Bundled name, directory or hub name.
-        mode: What trains.
-        learning_rate: Peak rate.
-        epochs: Passes over the training set.
-        batch_size: Examples a batch, over all processes.
-        gradient_accumulation_steps: Batches an optimizer step.
-        warmup: Share of the steps (below 1) or a count.
-        weight_decay: AdamW's decay.
-        max_grad_norm: Gradient clipping by global norm; None for none.
-        max_length: Tokens a text; None takes what the model does, at most the task's usual length.
-        patience: Epochs without a better validation score before stopping; None never stops.
-        seed: Seed of head, data order and dropout.
-        cache: Where the states of frozen blocks are kept: ``auto``, ``off``, ``memory`` or ``disk``.
-        compile: Whether the model is compiled.
-        gradient_checkpointing: Whether activations are computed twice instead of kept.
-    """
-
-    model: str
-    mode: Mode
-    learning_rate: float
-    epochs: float
-    batch_size: int = 16
-    gradient_accumulation_steps: int = 1
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    max_grad_norm: float | None = 1.0
-    max_length: int | None = None
-    patience: int | None = None
-    seed: int = 0
-    cache: Kind = "auto"
-    compile: bool = False
-    gradient_checkpointing: bool = False
-
-    def plan(self, batches: int) -> TrainArgs:
-        """Return how long and how to train on so many batches an epoch."""
-        return TrainArgs(
-            steps=steps_for(self.epochs, batches, self.gradient_accumulation_steps),
-            learning_rate=self.learning_rate,
-            warmup=self.warmup,
-            weight_decay=self.weight_decay,
-            gradient_accumulation_steps=self.gradient_accumulation_steps,
-            max_grad_norm=self.max_grad_norm,
-            compile=self.compile,
-            gradient_checkpointing=self.gradient_checkpointing,
-        )
 
 
 class Learner:
@@ -424,84 +366,3 @@ class Learner:
 
     def _feeding(self, loss: Loss, cached: bool) -> Any:
         return self.cache.feeding(loss) if self.cache and cached else nullcontext()
-
-
-def check_fed(stream: Any, loss: Loss) -> bool:
-    """Return whether batches hold cached states.
-
-    Raises:
-        ConfigError: If they do, and the loss cannot go with them.
-    """
-    fed = bool(getattr(stream, "fed", False))
-    if fed and not loss.cacheable:
-        raise ConfigError(
-            "The batches hold cached states, but the loss calls the model more than once a step or sees a "
-            "text otherwise each time. Run with --cache off, or make the batches after prepare(splits, loss)."
-        )
-    return fed
-
-
-def open_cache(learner: Learner, loss: Loss | None) -> StemCache | None:
-    """Keep the states of the frozen blocks of all prepared splits, where that pays (see ``plan.choose``).
-
-    Returns:
-        None where there is nothing to keep or nothing to gain; the user is told why.
-
-    Raises:
-        ConfigError: If a cache was asked for and the loss cannot go with one.
-    """
-    args, accelerator, model = learner.args, learner.accelerator, learner.model
-    stem = FrozenStem(model, frozen_blocks(model))
-    processes = accelerator.num_processes
-    reason = refusal(
-        args.cache,
-        blocks=stem.blocks,
-        passes=args.epochs,
-        machines=processes // int(os.environ.get("LOCAL_WORLD_SIZE") or processes),
-    )
-    if not reason and loss is not None and not loss.cacheable:
-        reason = "the loss calls the model more than once a step or sees a text otherwise each time"
-        if args.cache != "auto":
-            raise ConfigError(f"--cache {args.cache}: {reason}. Use auto or off.")
-    if reason:
-        free_states()  # another run's, which have served
-        return _told(learner, reason)
-    model.to(accelerator.device)
-    pooled = layer_map(unwrap_peft(model)).family.pooled if learner.task.pooled else None
-    cache = StemCache(
-        stem,
-        outputs=lambda inputs: learner.task.outputs(model, inputs),
-        pooled=pooled if stem.whole_model else None,
-        accelerator=accelerator,
-        report=say,
-    )
-    free_states(but=cache.weights)
-    lengths = np.concatenate([part.lengths for part in learner.encoded.values()])
-    texts = len(lengths) if cache.pooled else int(lengths.sum())
-    plan = choose(
-        args.cache,
-        blocks=stem.blocks,
-        values=texts * stem.width * len(stem.names),
-        width=stem.width,
-        passes=args.epochs,
-        free_memory=free_memory(),
-        free_disk=free_disk(),
-        processes=processes,
-        on_cpu=accelerator.device.type == "cpu",
-        pooled=cache.pooled is not None,
-        kept=cache.look(learner.encoded, learner.collate, places(args.cache, processes)),
-    )
-    cache.plan = plan = from_main(plan, accelerator)
-    if plan.kind == "off":
-        return _told(learner, plan.reason)
-    try:
-        for name, part in learner.encoded.items():
-            cache.add(name, part.rows, part.lengths, learner.collate)
-    except TooLarge:
-        return _told(learner, "some states are beyond float16, and float32 does not fit")
-    return cache
-
-
-def _told(learner: Learner, reason: str) -> None:
-    if not learner.args.mode.trains_all and learner.args.cache != "off":
-        say(f"cache: off, {reason}")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nlptl.modes.base import Mode
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
@@ -19,6 +20,7 @@ from nlptl.train.hooks import SaveCheckpoints
 from nlptl.train.loop import fit
 from nlptl.train.losses import Loss
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
+from nlptl.train.stem_cache.plan import Kind
 from nlptl.train.threads import use_cores
 
 #: How long a process waits for another one before it gives up.
@@ -73,6 +75,11 @@ def seed_dropout(accelerator: Any, seed: int) -> None:
     set_seed(seed + accelerator.process_index)
 
 
+def steps_for(epochs: float, batches: int, gradient_accumulation_steps: int) -> int:
+    """Optimizer steps in ``epochs``, at least one; a ragged last window counts as one."""
+    return max(1, round(epochs * math.ceil(batches / gradient_accumulation_steps)))
+
+
 @dataclass(frozen=True)
 class TrainArgs:
     """How long to train, and how.
@@ -107,15 +114,62 @@ class TrainArgs:
     groups: Sequence[Mapping[str, Any]] | None = None
 
 
+@dataclass(frozen=True)
+class FinetuneArgs:
+    """How to fine-tune; every field is filled.
+
+    Attributes:
+        model: Bundled name, directory or hub name.
+        mode: What trains.
+        learning_rate: Peak rate.
+        epochs: Passes over the training set.
+        batch_size: Examples a batch, over all processes.
+        gradient_accumulation_steps: Batches an optimizer step.
+        warmup: Share of the steps (below 1) or a count.
+        weight_decay: AdamW's decay.
+        max_grad_norm: Gradient clipping by global norm; None for none.
+        max_length: Tokens a text; None takes what the model does, at most the task's usual length.
+        patience: Epochs without a better validation score before stopping; None never stops.
+        seed: Seed of head, data order and dropout.
+        cache: Where the states of frozen blocks are kept: ``auto``, ``off``, ``memory`` or ``disk``.
+        compile: Whether the model is compiled.
+        gradient_checkpointing: Whether activations are computed twice instead of kept.
+    """
+
+    model: str
+    mode: Mode
+    learning_rate: float
+    epochs: float
+    batch_size: int = 16
+    gradient_accumulation_steps: int = 1
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = 1.0
+    max_length: int | None = None
+    patience: int | None = None
+    seed: int = 0
+    cache: Kind = "auto"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+
+    def plan(self, batches: int) -> TrainArgs:
+        """Return how long and how to train on so many batches an epoch."""
+        return TrainArgs(
+            steps=steps_for(self.epochs, batches, self.gradient_accumulation_steps),
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            gradient_accumulation_steps=self.gradient_accumulation_steps,
+            max_grad_norm=self.max_grad_norm,
+            compile=self.compile,
+            gradient_checkpointing=self.gradient_checkpointing,
+        )
+
+
 def _checkpoint_activations(model: nn.Module) -> None:
     # Not re-entrant: that kind finds no gradient behind frozen blocks and trains nothing.
     found: Any = next(m for m in model.modules() if hasattr(m, "gradient_checkpointing_enable"))
     found.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-
-
-def steps_for(epochs: float, batches: int, gradient_accumulation_steps: int) -> int:
-    """Optimizer steps in ``epochs``, at least one; a ragged last window counts as one."""
-    return max(1, round(epochs * math.ceil(batches / gradient_accumulation_steps)))
 
 
 def train(

@@ -26,8 +26,7 @@ from nlptl.report.report import score_transfer
 from nlptl.study.arms import Arm, Runner, run_arm
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.finetune import finetune
-from nlptl.train.learner import FinetuneArgs
-from nlptl.train.setup import start_accelerator
+from nlptl.train.setup import FinetuneArgs, start_accelerator
 
 TASK = TextClassification(("no", "yes"))
 CUES = [first + second for first in "bdfghjklmnprstvz" for second in "aeiouy"]

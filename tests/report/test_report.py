@@ -18,8 +18,7 @@ from nlptl.study import cells
 from nlptl.study.arms import Runner, run_arm, scratch_settings
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.finetune import finetune
-from nlptl.train.learner import FinetuneArgs
-from nlptl.train.setup import start_accelerator
+from nlptl.train.setup import FinetuneArgs, start_accelerator
 
 TASK = TextClassification(("no", "yes"))
 TEXTS = sentences(40, seed=8)

@@ -13,7 +13,7 @@ from nlptl.pretrain.architecture import save_untrained
 from nlptl.study.arms import Runner, choose_rate, run_arm, scratch_arm
 from nlptl.study.cells import Outcome
 from nlptl.tasks.classification import TextClassification
-from nlptl.train.learner import FinetuneArgs
+from nlptl.train.setup import FinetuneArgs
 
 TASK = TextClassification(("no", "yes"))
 

@@ -5,7 +5,7 @@ import pytest
 from nlptl.modes.base import parse_mode
 from nlptl.report.few_labels import _at
 from nlptl.study.arms import scratch_settings
-from nlptl.train.learner import FinetuneArgs
+from nlptl.train.setup import FinetuneArgs
 
 
 def settings(mode, epochs):

@@ -17,9 +17,9 @@ from nlptl.modes.base import parse_mode
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.finetune import finetune
 from nlptl.train.hooks import Quiet
-from nlptl.train.learner import FinetuneArgs, Learner
+from nlptl.train.learner import Learner
 from nlptl.train.losses import Loss, Plus, TaskLoss
-from nlptl.train.setup import start_accelerator
+from nlptl.train.setup import FinetuneArgs, start_accelerator
 
 sys.path.insert(0, str(Path(__file__).parent))
 from doors import Coral, Discriminator, Wish, average

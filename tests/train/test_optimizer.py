@@ -13,9 +13,9 @@ from nlptl.modes.base import apply_mode, parse_mode
 from nlptl.modes.definition import MODES, definitions, mode
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.hooks import Quiet
-from nlptl.train.learner import FinetuneArgs, Learner
+from nlptl.train.learner import Learner
 from nlptl.train.optimizer import decayed, make_optimizer, make_schedule, warmup_steps
-from nlptl.train.setup import start_accelerator
+from nlptl.train.setup import FinetuneArgs, start_accelerator
 
 
 def test_decay_spares_biases_and_norms_of_every_family(checkpoints, family):

@@ -1,8 +1,22 @@
 """Whether a cache pays, and where it goes."""
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+
+from nlptl.errors import ConfigError
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
+from nlptl.models.layer_map import layer_map
+from nlptl.train.losses import Loss
+from nlptl.train.memory import free_memory
+from nlptl.train.processes import from_main
+from nlptl.train.stem_cache.directory import free_disk
+from nlptl.train.stem_cache.store import free_states
+from nlptl.train.terminal import say
 
 Kind = Literal["auto", "off", "memory", "disk"]
 
@@ -103,3 +117,91 @@ def choose(
             return CachePlan(kind, dtype)
     need = f"{2 * values / 1e9:.1f} GB in float16"
     return CachePlan("off", reason=f"the states would take {need}, which neither fits nor pays")
+
+
+def check_fed(stream: Any, loss: Loss) -> bool:
+    """Return whether batches hold cached states.
+
+    Raises:
+        ConfigError: If they do, and the loss cannot go with them.
+    """
+    fed = bool(getattr(stream, "fed", False))
+    if fed and not loss.cacheable:
+        raise ConfigError(
+            "The batches hold cached states, but the loss calls the model more than once a step or sees a "
+            "text otherwise each time. Run with --cache off, or make the batches after prepare(splits, loss)."
+        )
+    return fed
+
+
+def open_cache(learner: Any, loss: Loss | None) -> Any:
+    """Keep the states of the frozen blocks of all prepared splits, where that pays (see ``plan.choose``).
+
+    Args:
+        learner: A :class:`nlptl.train.learner.Learner` with prepared splits.
+        loss: What is trained on; it says whether states may be kept.
+
+    Returns:
+        A :class:`~nlptl.train.stem_cache.stem_cache.StemCache`; None where there is nothing to keep or
+        nothing to gain, and the user is told why.
+
+    Raises:
+        ConfigError: If a cache was asked for and the loss cannot go with one.
+    """
+    from nlptl.train.stem_cache.stem_cache import StemCache, TooLarge
+
+    args, accelerator, model = learner.args, learner.accelerator, learner.model
+    stem = FrozenStem(model, frozen_blocks(model))
+    processes = accelerator.num_processes
+    reason = refusal(
+        args.cache,
+        blocks=stem.blocks,
+        passes=args.epochs,
+        machines=processes // int(os.environ.get("LOCAL_WORLD_SIZE") or processes),
+    )
+    if not reason and loss is not None and not loss.cacheable:
+        reason = "the loss calls the model more than once a step or sees a text otherwise each time"
+        if args.cache != "auto":
+            raise ConfigError(f"--cache {args.cache}: {reason}. Use auto or off.")
+    if reason:
+        free_states()  # another run's, which have served
+        return _told(learner, reason)
+    model.to(accelerator.device)
+    pooled = layer_map(unwrap_peft(model)).family.pooled if learner.task.pooled else None
+    cache = StemCache(
+        stem,
+        outputs=lambda inputs: learner.task.outputs(model, inputs),
+        pooled=pooled if stem.whole_model else None,
+        accelerator=accelerator,
+        report=say,
+    )
+    free_states(but=cache.weights)
+    lengths = np.concatenate([part.lengths for part in learner.encoded.values()])
+    texts = len(lengths) if cache.pooled else int(lengths.sum())
+    plan = choose(
+        args.cache,
+        blocks=stem.blocks,
+        values=texts * stem.width * len(stem.names),
+        width=stem.width,
+        passes=args.epochs,
+        free_memory=free_memory(),
+        free_disk=free_disk(),
+        processes=processes,
+        on_cpu=accelerator.device.type == "cpu",
+        pooled=cache.pooled is not None,
+        kept=cache.look(learner.encoded, learner.collate, places(args.cache, processes)),
+    )
+    cache.plan = plan = from_main(plan, accelerator)
+    if plan.kind == "off":
+        return _told(learner, plan.reason)
+    try:
+        for name, part in learner.encoded.items():
+            cache.add(name, part.rows, part.lengths, learner.collate)
+    except TooLarge:
+        return _told(learner, "some states are beyond float16, and float32 does not fit")
+    return cache
+
+
+def _told(learner: Any, reason: str) -> None:
+    if not learner.args.mode.trains_all and learner.args.cache != "off":
+        say(f"cache: off, {reason}")

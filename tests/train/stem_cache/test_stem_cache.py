@@ -21,9 +21,8 @@ from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
 from nlptl.train.finetune import finetune
 from nlptl.train.hooks import Quiet
-from nlptl.train.learner import FinetuneArgs
 from nlptl.train.losses import TaskLoss
-from nlptl.train.setup import start_accelerator
+from nlptl.train.setup import FinetuneArgs, start_accelerator
 from nlptl.train.stem_cache import directory, store
 
 
@@ -327,7 +326,7 @@ def test_what_cannot_be_cached_says_so(checkpoints, capsys):
 
 
 def test_half_precision_is_close(checkpoints, monkeypatch):
-    from nlptl.train import learner as finetuning
+    from nlptl.train.stem_cache import plan as finetuning
 
     plain = finetuning.choose
     monkeypatch.setattr(
@@ -364,7 +363,7 @@ def test_compiled_or_checkpointed_above_cached_states(calm, flag, losses, monkey
 
 def test_what_an_earlier_run_left_decides_where_it_is_sought(checkpoints, monkeypatch):
     """Its own states took the memory that the second run would want."""
-    from nlptl.train import learner as finetuning
+    from nlptl.train.stem_cache import plan as finetuning
 
     first = run(checkpoints["bert"], "freeze-lower-1", "auto").cache
     assert (first["kind"], first["found"]) == ("memory", 0)
@@ -391,7 +390,7 @@ def test_states_beyond_half_precision_are_not_kept(
 ):
     from transformers import AutoModel
 
-    from nlptl.train import learner as finetuning
+    from nlptl.train.stem_cache import plan as finetuning
 
     shutil.copytree(checkpoints["bert"], tmp_path / "wide")
     model = AutoModel.from_pretrained(tmp_path / "wide")
