@@ -44,7 +44,8 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """List all names but aliases: nlptl's own, other packages', then those registered here."""
         found = [*self.places, *(point.name for point in entry_points(group=self.group))]
-        return list(dict.fromkeys([*found, *self.things]))
+        registered = [name for name in self.things if ".py:" not in name]
+        return list(dict.fromkeys([*found, *registered]))
 
     def get(self, name: str, flag: str = "") -> T:
         """Return the thing of a name, of an alias, or of ``path/to/file.py:Name``.
@@ -71,7 +72,7 @@ class Registry(Generic[T]):
         if name in self.places:
             return self._imported(self.places[name], asked)
         raise ConfigError(
-            f"{asked}: there is no such {self.kind}.{suggest(name, self.names())} "
+            f"{asked}: there is no such {self.kind}.{suggest(name, [*self.names(), *self.aliases])} "
             f"There are: {listed(self.names())}; or path/to/file.py:Class."
         )
 

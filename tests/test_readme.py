@@ -11,6 +11,7 @@ from nlptl.cli.config import (
     PretrainConfig,
     QAConfig,
     SentimentConfig,
+    TaskConfig,
     UpstreamCurveConfig,
     parse_args,
 )
@@ -32,11 +33,17 @@ def commands():
     return re.findall(r"recipes/(\w+)\.py([^\n#…]*)", text)
 
 
-def test_every_recipe_line_of_the_readme_parses():
+def test_every_recipe_line_of_the_readme_parses(monkeypatch):
+    monkeypatch.chdir(ROOT / "tests/tasks/own")  # the tasks that it shows
     found = commands()
     assert {recipe for recipe, _ in found} == set(KINDS) and len(found) >= 6
     for recipe, words in found:
         parse_args(KINDS[recipe], shlex.split(words))
+    (words,) = re.findall(
+        r"nlptl train(.*?[^\\])\n", README[README.index("```bash\nnlptl train") :], re.S
+    )[:1]
+    config = parse_args(TaskConfig, shlex.split(words.replace("\\\n", " ")))
+    assert config.column == ("first=premise", "second=claim", "score=mark")
 
 
 @pytest.mark.parametrize("name", ["main", "tests"])

@@ -27,6 +27,8 @@ def test_names_aliases_and_registered_things():
         ConfigError, match=r"--task conter: there is no such task. Did you mean 'counter'"
     ):
         things.get("conter", "--task")
+    with pytest.raises(ConfigError, match="Did you mean 'count'"):
+        things.get("coun", "--task")
 
 
 def test_a_class_of_a_file_is_imported_once(tmp_path):
@@ -34,6 +36,7 @@ def test_a_class_of_a_file_is_imported_once(tmp_path):
     file.write_text("class Mine:\n    pass\n")
     things = made()
     assert things.get(f"{file}:Mine") is made().get(f"{file}:Mine")
+    assert things.get(f"{file}:Mine").__name__ == "Mine" and things.names() == ["counter"]
     with pytest.raises(ConfigError, match="has no Other; it has Mine"):
         things.get(f"{file}:Other", "--task")
     with pytest.raises(ConfigError, match="there is no file"):

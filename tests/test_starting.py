@@ -29,7 +29,12 @@ NAMES = ("sentiment", "qa", "pretrain", "compare", "upstream_curve")
 
 
 @pytest.mark.parametrize(
-    "words", [*((f"recipes/{name}.py",) for name in NAMES), ("nlptl",), ("nlptl", "predict")]
+    "words",
+    [
+        *((f"recipes/{name}.py",) for name in NAMES),
+        ("recipes/compare.py", "--task", "qa"),
+        *(("nlptl",), ("nlptl", "predict"), ("nlptl", "train", "--task", "question-answering")),
+    ],
 )
 def test_help_imports_nothing_heavy(words):
     """No clock: on a busy machine it says nothing, and these are what takes the time."""

@@ -109,8 +109,8 @@ def _check(
         if not (name and equals):
             problems.add(f"--field {entry}: expected name=value.")
         given[name] = value
-    asked = {name for name in single if name != "context"}
-    if len(asked) + (not asked and "context" in single) + bool(field) + (file is not None) != 1:
+    kinds = ("text" in single, bool({"question", "context"} & {*single}), bool(field), bool(file))
+    if sum(kinds) != 1:
         problems.add("Give one of --text, --question with --context, --field, or --file.")
     if not field and ("question" in single) != ("context" in single):
         problems.add("--question and --context go together.")

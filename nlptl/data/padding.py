@@ -30,3 +30,16 @@ def real_tokens(features: Sequence[Mapping[str, Any]], key: str = "input_ids") -
     """True where a token is, False where padding is; shape ``(features, padded_length)``."""
     lengths = np.asarray([len(feature[key]) for feature in features])
     return np.arange(padded_length(lengths.max())) < lengths[:, None]
+
+
+def labels_at_places(rows: Sequence[Mapping[str, Any]], shape: tuple[int, ...]) -> np.ndarray:
+    """Place labels of words (``gold``) at the tokens that stand for them (``places``), and -100 elsewhere.
+
+    Args:
+        rows: Words that were cut off have no token.
+        shape: Of the result, ``(rows, padded_length)``.
+    """
+    labels = np.full(shape, -100, dtype=np.int64)
+    for number, row in enumerate(rows):
+        labels[number, row["places"]] = row["gold"][: len(row["places"])]
+    return labels

@@ -5,6 +5,8 @@ examples, shape ``(…, k)`` in and ``(…)`` out. So the bootstrap, a compariso
 nothing else of a metric: accuracy is the mean itself, F1 a ratio of sums, a correlation a function of moments.
 """
 
+import json
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -165,3 +167,10 @@ def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[st
     that were cut off, behind the last tag that was predicted, have none.
     """
     return label_counts([entities(tags) for tags in gold], [entities(tags) for tags in predicted])
+
+
+def most_frequent(values: Sequence[Any]) -> Any:
+    """Return the most frequent value, the first in order among equals; lists are values too."""
+    keys = [json.dumps(value) if isinstance(value, list) else value for value in values]
+    counts = Counter(keys)
+    return values[keys.index(min(counts, key=lambda key: (-counts[key], key)))]

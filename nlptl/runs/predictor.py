@@ -133,7 +133,7 @@ def load_predictor(
     """
     path = Path(directory)
     name = str(path / "model") if (path / "model" / "config.json").is_file() else str(directory)
-    home = path.parent if path.resolve().name == "model" else path
+    home = path.resolve().parent if path.resolve().name == "model" else path
     file = home / "result.json"
     record = json.loads(file.read_text("utf-8")) if file.is_file() else None
     if task is None and record is not None:

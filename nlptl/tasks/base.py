@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 from nlptl.data.code_hash import code_hash
 from nlptl.data.columns import label_names, read_label
 from nlptl.data.encoding import encode_pairs, encode_texts, encode_words, map_tokenized, numbers_of
-from nlptl.data.padding import pad, real_tokens
+from nlptl.data.padding import labels_at_places, pad, real_tokens
 from nlptl.errors import DataError, listed
-from nlptl.metrics.statistics import scored
+from nlptl.metrics.statistics import most_frequent, scored
 from nlptl.records import Collate
 from nlptl.tasks import TASKS, get_task, register_task, source_of
 from nlptl.tasks.options import TaskOptions
@@ -99,8 +98,7 @@ class Task:
         from_file = source.rpartition(":")[0].endswith(".py")
         return _made_again, (source if from_file else type(self), values)
 
-    # ---- the model ---------------------------------------------------------------------------------------
-
+    # ---- the model
     @property
     def auto_class(self) -> Any:
         """The transformers auto class that has the head."""
@@ -134,8 +132,7 @@ class Task:
         loss = nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
         return loss, float(inputs["size"])
 
-    # ---- examples to tensors -----------------------------------------------------------------------------
-
+    # ---- examples to tensors
     def gold(self, table: Any) -> list[Any]:
         """Gold value of each row, as predictions hold it: a class by its name, a number as it stands."""
         values = table[self.label][:]
@@ -231,7 +228,7 @@ class Task:
             if "gold" in rows[0]:
                 golds = [row["gold"] for row in rows]
                 if "places" in rows[0]:
-                    golds = _at_places(rows, ids.shape)
+                    golds = labels_at_places(rows, ids.shape)
                 labels = batch["labels"] = torch.as_tensor(np.asarray(golds)).to(dtype)
                 several = dtype.is_floating_point
                 batch["size"] = torch.tensor(len(rows) if several else int((labels != -100).sum()))
@@ -239,8 +236,7 @@ class Task:
 
         return collate
 
-    # ---- outputs to predictions --------------------------------------------------------------------------
-
+    # ---- outputs to predictions
     def decode(self, logits: np.ndarray) -> dict[str, Any]:
         """What one example's outputs say: the most probable class, and the probability of each.
 
@@ -282,8 +278,7 @@ class Task:
         """The task with what is chosen on validation predictions, such as a threshold; here nothing is."""
         return self
 
-    # ---- predictions to scores ---------------------------------------------------------------------------
-
+    # ---- predictions to scores
     def statistics(self, predictions: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """What each example contributes to :attr:`selection`, shape ``(examples, k)``, float64.
 
@@ -317,10 +312,10 @@ class Task:
         """
         gold, test_gold = self.gold(train), self.gold(test)
         if self.split_into_words:
-            most = _most_frequent([tag for tags in gold for tag in tags])
+            most = most_frequent([tag for tags in gold for tag in tags])
             answers: list[Any] = [[most] * len(tags) for tags in test_gold]
         elif self.labels:
-            answers = [_most_frequent(gold)] * len(test_gold)
+            answers = [most_frequent(gold)] * len(test_gold)
         else:
             answers = [float(np.mean(gold))] * len(test_gold)
         return [
@@ -328,8 +323,7 @@ class Task:
             for i, (answer, true) in enumerate(zip(answers, test_gold, strict=True))
         ]
 
-    # ---- for reports -------------------------------------------------------------------------------------
-
+    # ---- for reports
     def texts(self, table: Any) -> list[str]:
         """The text of each example, both of a pair, for measures of the backbone that need no labels."""
         columns = [table[name][:] for name in self.fields]
@@ -346,8 +340,7 @@ class Task:
         """What each example belongs to, such as its passage; None where all are independent."""
         return None
 
-    # ---- who it is, and where it comes from --------------------------------------------------------------
-
+    # ---- who it is, and where it comes from
     def identity(self) -> str:
         """Name, version, fields' values, and the code of a class outside nlptl: in every kept run's key."""
         values = json.dumps(dataclasses.asdict(self), sort_keys=True, default=str)
@@ -409,19 +402,3 @@ def _made_again(source: Any, values: Mapping[str, Any]) -> Task:
 def _outside(kind: type) -> list[type]:
     """The class and its bases that are not nlptl's."""
     return [k for k in kind.__mro__ if k.__module__.split(".")[0] not in ("nlptl", "builtins")]
-
-
-def _most_frequent(values: Sequence[Any]) -> Any:
-    """The most frequent value, the first in order among equals; lists are values too."""
-    keys = [json.dumps(value) if isinstance(value, list) else value for value in values]
-    counts = Counter(keys)
-    return values[keys.index(min(counts, key=lambda key: (-counts[key], key)))]
-
-
-def _at_places(rows: Sequence[Mapping[str, Any]], shape: tuple[int, ...]) -> np.ndarray:
-    """Labels of words, each at its token, -100 elsewhere; words that were cut off have no token."""
-    labels = np.full(shape, -100, dtype=np.int64)
-    for number, row in enumerate(rows):
-        places = row["places"]
-        labels[number, places] = row["gold"][: len(places)]
-    return labels

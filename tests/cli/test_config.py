@@ -1,5 +1,6 @@
 """Configuration files and command lines: values of the wrong type, all told at once."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,16 @@ from nlptl.cli.config import (
     PretrainConfig,
     QAConfig,
     SentimentConfig,
+    TaskConfig,
     load_yaml,
     parse_args,
     to_yaml,
+    with_options,
 )
 from nlptl.errors import ConfigError, UserError
+from nlptl.tasks import TASKS, get_task
+from nlptl.tasks.base import Task
+from nlptl.tasks.options import BUILTIN_OPTIONS, TaskOptions
 
 
 def written(tmp_path, text):
@@ -143,3 +149,49 @@ def test_a_registered_mode_is_listed(monkeypatch):
         "trains: what I like" in part and "4 times the family's" in part and "cache:  yes" in part
     )
     assert "mine-N" not in modes_table()
+
+
+def test_the_flags_of_a_task_come_from_the_task(tmp_path, capsys):
+    found = parse_args(TaskConfig, ["--task", "qa", "--stride", "9", "--n-best", "3"])
+    assert (found.stride, found.n_best, found.dataset) == (9, 3, "bundled/passages")
+    assert not hasattr(found, "class_weights")
+    path = written(tmp_path, to_yaml(found))
+    assert parse_args(TaskConfig, ["--config", str(path)]) == found
+    with pytest.raises(UserError, match="--stride: there is no such flag"):
+        parse_args(TaskConfig, ["--stride", "9"])
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom nlptl.tasks.base import Task\n"
+        "from nlptl.tasks.options import TaskOptions\n\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Own(TaskOptions):\n    edge: float = 0.5\n\n"
+        "@dataclass(frozen=True)\nclass Mine(Task):\n    edge: float = 0.5\n\n    options = Own\n"
+    )
+    own = parse_args(CompareConfig, ["--task", f"{file}:Mine", "--edge", "0.7", "--mode", "full"])
+    assert (own.edge, own.mode, own.dataset) == (0.7, ("full",), None)
+    with pytest.raises(ConfigError, match="--task sentimant: there is no such task. Did you mean"):
+        parse_args(CompareConfig, ["--task", "sentimant"])
+    with pytest.raises(SystemExit):
+        parse_args(TaskConfig, ["--task", f"{file}:Mine", "--help"])
+    assert "--edge FLOAT" in capsys.readouterr().out
+
+
+def test_the_light_flags_of_nlptls_own_tasks_are_those_of_their_classes():
+    assert set(BUILTIN_OPTIONS) == set(TASKS.places)
+    for name, options in BUILTIN_OPTIONS.items():
+        assert get_task(name).options is options and get_task(name).name == name
+
+
+def test_a_field_of_a_task_takes_the_flag_of_its_name(tmp_path):
+    @dataclass(frozen=True, kw_only=True)
+    class Own(TaskOptions):
+        edge: float = 0.5
+
+    @dataclass(frozen=True)
+    class Mine(Task):
+        edge: float = 0.5
+        options = Own
+
+    (tmp_path / "t.csv").write_text("text,label\n" + "a film,yes\na book,no\n" * 10)
+    config = with_options(TaskConfig, Own)(train_file=tmp_path / "t.csv", edge=0.9)
+    task, _, _ = Mine.prepare(config)
+    assert task == Mine(("no", "yes"), edge=0.9)

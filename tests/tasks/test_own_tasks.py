@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from launching import command, result, run_in_process
+from launching import ROOT, command, result, run_in_process
 from tiny import FAMILIES, WORDS
 
 import nlptl
@@ -90,6 +90,11 @@ def test_a_task_of_ones_own_is_short(name):
     own = text.splitlines()[found.lineno - 1 : found.end_lineno]
     assert found.name == title
     assert 3 <= sum(bool(line.strip()) for line in own) <= most
+
+
+def test_the_readme_shows_one_of_them_as_it_is():
+    code = (OWN / "similarity.py").read_text().partition('"""\n\n')[2]
+    assert f"```python\n{code}```" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", CLASSES)
