@@ -13,8 +13,6 @@ from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import check_family, depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes.base import Mode, default_learning_rate, parse_mode
-from nlptl.pretrain.building import check_growth
-from nlptl.pretrain.corpus import read_documents
 from nlptl.tasks.base import Task
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
@@ -108,6 +106,8 @@ def upstream_texts(name: str | None) -> list[str] | None:
     """
     if name is None:
         return None
+    from nlptl.pretrain.corpus import read_documents
+
     table = read_documents(name, "text", "--upstream-text")
     texts = [text for text in table.select(range(min(DOCUMENTS, len(table))))["text"][:] if text]
     if not any(text.strip() for text in texts):
@@ -130,8 +130,12 @@ def check_cache(asked: str, mode: Mode) -> None:
         )
 
 
-def check_training(config: Any) -> tuple[Mode, str, int]:
+def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
     """Check everything about training a checkpoint that needs no data, all mistakes at once.
+
+    Args:
+        config: A :class:`nlptl.cli.config.TrainingConfig` with a checkpoint.
+        grown: Blocks that the checkpoint is grown to before it is trained; 0 for none more.
 
     Returns:
         The mode, and the model's family and width.
@@ -147,12 +151,9 @@ def check_training(config: Any) -> tuple[Mode, str, int]:
         problems.run(check_precision, model[0])
     if mode:
         problems.run(check_cache, getattr(config, "cache", "off"), mode)
-    # A pretraining may grow the model before.
-    blocks = max(model[2] if model else 0, getattr(config, "depth", None) or 0)
     if mode and model:
+        blocks = max(model[2], grown)
         problems.run(mode.check, blocks, config.model, load_config(config.model))
-    if model and getattr(config, "depth", None) is not None:
-        problems.run(check_growth, load_config(config.model), config.depth)
     problems.raise_if_any()
     assert mode and model  # raised above otherwise
     return mode, model[0], model[1]

@@ -14,7 +14,7 @@ from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.modes.base import Mode, default_learning_rate
 from nlptl.pretrain.architecture import check_architecture, longest_position
-from nlptl.pretrain.building import SENTINELS, model_to_train
+from nlptl.pretrain.building import SENTINELS, check_growth, model_to_train
 from nlptl.pretrain.corpus import load_corpus, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Objective
@@ -103,6 +103,25 @@ def check_from_scratch(config: Any) -> tuple[Mode, str, int]:
     return mode, family, 0
 
 
+def check_going_on(config: Any) -> tuple[Mode, str, int]:
+    """Check a configuration with a checkpoint, which may grow before it is trained, all mistakes at once.
+
+    Returns:
+        The mode, and the model's family and width.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    checked = problems.run(check_training, config, grown=config.depth or 0)
+    if config.depth is not None:
+        with problems.collect():
+            check_growth(load_config(config.model), config.depth)
+    problems.raise_if_any()
+    assert checked  # raised above otherwise
+    return checked
+
+
 def check_sizes(config: Any, family: str) -> None:
     """Make sure that a new model's vocabulary and positions can hold what they shall.
 
@@ -181,7 +200,7 @@ def prepare_pretraining(config: Any) -> Upstream:
     config = with_start(config)
     sound = with_sound_numbers(config)
     corpus = problems.run(read_corpus, sound)
-    check = check_from_scratch if config.model is None else check_training
+    check = check_from_scratch if config.model is None else check_going_on
     checked = problems.run(check, config)
     objective = problems.run(choose_objective, sound, checked[1]) if checked else None
     problems.run(check_start_share, config, checked[0] if checked else None)
