@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from nlptl.data.sources import DataRequest
 from nlptl.errors import DataError, Problems, listed, suggest
 
 USUAL = {
@@ -29,26 +30,26 @@ USUAL = {
 }
 
 
-def column_flag(role: str, config: Any = None) -> str:
+def column_flag(role: str, request: Any = None) -> str:
     """The beginning of the flag that names a role's column: ``--text-column `` or ``--column first=``.
 
     Args:
         role: The role.
-        config: What may have a field ``{role}_column``; None stands for one that has.
+        request: What may have a field ``{role}_column``; None stands for one that has.
     """
-    named = config is None or hasattr(config, f"{role}_column")
+    named = request is None or hasattr(request, f"{role}_column")
     return f"--{role.replace('_', '-')}-column " if named else f"--column {role}="
 
 
-def asked_columns(config: Any, roles: Sequence[str]) -> dict[str, str | None]:
+def asked_columns(request: DataRequest, roles: Sequence[str]) -> dict[str, str | None]:
     """Role to the column that a configuration names, by ``{role}_column`` or ``column``, or to None.
 
     Raises:
         ConfigError: For an entry of ``column`` that is no ``role=name``, or of no such role.
     """
-    asked = {role: getattr(config, f"{role}_column", None) for role in roles}
+    asked = {role: getattr(request, f"{role}_column", None) for role in roles}
     problems = Problems()
-    for entry in getattr(config, "column", ()):
+    for entry in getattr(request, "column", ()):
         role, _, name = entry.partition("=")
         if role not in asked or not name:
             problems.add(
@@ -97,21 +98,21 @@ def _usual(role: str) -> tuple[str, ...]:
 
 
 def find_columns(
-    splits: Mapping[str, Any], asked: Mapping[str, str | None], config: Any = None
+    splits: Mapping[str, Any], asked: Mapping[str, str | None], request: Any = None
 ) -> dict[str, str]:
     """Name the columns of several roles.
 
     Args:
         splits: Split name to dataset.
         asked: Role to choice, see :func:`find_column`.
-        config: See :func:`column_flag`.
+        request: See :func:`column_flag`.
 
     Raises:
         DataError: With all that are not there, and with those that two roles share.
     """
     problems = Problems()
     found = {
-        role: problems.run(find_column, splits, role, choice, column_flag(role, config))
+        role: problems.run(find_column, splits, role, choice, column_flag(role, request))
         for role, choice in asked.items()
     }
     columns = {role: column for role, column in found.items() if column}
@@ -120,7 +121,7 @@ def find_columns(
         if len(roles) > 1:
             problems.add(
                 f"The column '{column}' stands for {listed(roles)} at once. Say which columns they are: "
-                f"{', '.join(f'{column_flag(role, config)}NAME' for role in roles)}."
+                f"{', '.join(f'{column_flag(role, request)}NAME' for role in roles)}."
             )
     problems.raise_if_any()
     return columns

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.data.sources import DataRequest
+
 #: Shares of the training set that become a missing split.
 CARVED = {"test": 0.2, "validation": 0.1}
 
@@ -88,16 +90,18 @@ def subset(table: Any, labels: Sequence[Any], most: int | None, seed: int) -> An
     return table.select(np.sort(stratified_order(labels, seed)[:most]))
 
 
-def limit(splits: Mapping[str, Any], strata: Callable[[Any], Sequence[Any]], config: Any) -> dict:
+def limit(
+    splits: Mapping[str, Any], strata: Callable[[Any], Sequence[Any]], request: DataRequest
+) -> dict:
     """Apply ``--max-train-examples`` and ``--max-eval-examples``.
 
     Args:
         splits: Split name to dataset.
         strata: A dataset to the stratum of each row.
-        config: A :class:`nlptl.cli.config.SupervisedConfig`.
+        request: How much, and the seed.
     """
-    most = {"train": config.max_train_examples}
+    most = {"train": request.max_train_examples}
     return {
-        name: subset(table, strata(table), most.get(name, config.max_eval_examples), config.seed)
+        name: subset(table, strata(table), most.get(name, request.max_eval_examples), request.seed)
         for name, table in splits.items()
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, suggest
 
@@ -110,7 +110,37 @@ def load_splits(
     return splits
 
 
-def load_asked(config: Any, *, read: Reader = read_table) -> tuple[dict[str, Any], dict[str, Any]]:
+class DataRequest(Protocol):
+    """Which data, and how much of it; the flags of a task (:attr:`Task.options`) stand beside these.
+
+    Attributes:
+        dataset: Bundled name, local file or folder, or hub name; None for files alone.
+        train_file: Training data.
+        validation_file: Data that chooses the epoch.
+        test_file: Data that is scored.
+        column: Columns of roles, as ``role=name``.
+        max_train_examples: Most training examples.
+        max_eval_examples: Most examples of the other splits.
+        seed: Seed of what is drawn.
+        model: The checkpoint, where the form of the data depends on it.
+        max_length: Tokens an input.
+    """
+
+    dataset: str | None
+    train_file: Path | None
+    validation_file: Path | None
+    test_file: Path | None
+    column: tuple[str, ...]
+    max_train_examples: int | None
+    max_eval_examples: int | None
+    seed: int
+    model: Any
+    max_length: int | None
+
+
+def load_asked(
+    request: DataRequest, *, read: Reader = read_table
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what a :class:`nlptl.cli.config.SupervisedConfig` asks for.
 
     Returns:
@@ -119,10 +149,10 @@ def load_asked(config: Any, *, read: Reader = read_table) -> tuple[dict[str, Any
     Raises:
         UserError: See :func:`load_splits`.
     """
-    files = {name: getattr(config, f"{name}_file") for name in SPLIT_NAMES}
-    splits = load_splits(config.dataset, files, read=read)
+    files = {name: getattr(request, f"{name}_file") for name in SPLIT_NAMES}
+    splits = load_splits(request.dataset, files, read=read)
     record = {
-        "dataset": None if config.train_file else config.dataset,
+        "dataset": None if request.train_file else request.dataset,
         "files": {name: str(path) for name, path in files.items() if path},
     }
     return splits, record

@@ -14,6 +14,7 @@ from nlptl.data.code_hash import code_hash
 from nlptl.data.columns import label_names, read_label
 from nlptl.data.encoding import encode_pairs, encode_texts, encode_words, map_tokenized, numbers_of
 from nlptl.data.padding import labels_at_places, pad, real_tokens
+from nlptl.data.sources import DataRequest
 from nlptl.errors import DataError, listed
 from nlptl.metrics.statistics import most_frequent, scored
 from nlptl.records import Collate
@@ -374,12 +375,11 @@ class Task:
         return cls(**values)
 
     @classmethod
-    def prepare(cls, config: Any) -> "tuple[Task, dict[str, Any], dict[str, Any]]":
+    def prepare(cls, request: DataRequest) -> "tuple[Task, dict[str, Any], dict[str, Any]]":
         """Read the data that a configuration asks for and check all of it.
 
         Args:
-            config: Any object with the attributes of :class:`nlptl.cli.config.SupervisedConfig` that say which
-                data, and those of :attr:`options`.
+            request: Which data, and how much of it; with the attributes of :attr:`options` too.
 
         Returns:
             The task, the splits (``train``, ``validation``, ``test``) with their columns renamed to
@@ -391,7 +391,7 @@ class Task:
         """
         from nlptl.tasks.preparing import prepare_splits
 
-        return prepare_splits(cls, config)
+        return prepare_splits(cls, request)
 
 
 def _made_again(source: Any, values: Mapping[str, Any]) -> Task:

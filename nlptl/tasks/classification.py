@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nlptl.data.sources import DataRequest
 from nlptl.metrics.statistics import class_counts, macro_f1_of, matthews_of
 from nlptl.records import Collate
 from nlptl.tasks.base import Task
@@ -117,12 +118,14 @@ class TextClassification(Task):
         return classification_scores(*self._codes(predictions), len(self.labels))
 
     @classmethod
-    def prepare(cls, config: Any) -> tuple["TextClassification", dict[str, Any], dict[str, Any]]:
+    def prepare(
+        cls, request: DataRequest
+    ) -> tuple["TextClassification", dict[str, Any], dict[str, Any]]:
         """Read and check the data as every task does; balance the classes if ``class_weights`` says so."""
-        task, splits, record = super().prepare(config)
+        task, splits, record = super().prepare(request)
         assert isinstance(task, TextClassification)
         weights = None
-        if getattr(config, "class_weights", "none") == "balanced":
+        if getattr(request, "class_weights", "none") == "balanced":
             weights = balanced_weights(task.gold(splits["train"]), task.labels)
         task = replace(task, class_weights=weights)
         return task, splits, {**record, "class_weights": weights}

@@ -17,45 +17,47 @@ from nlptl.data.columns import (
     find_columns,
 )
 from nlptl.data.sampling import carve_missing, limit
-from nlptl.data.sources import load_asked
+from nlptl.data.sources import DataRequest, load_asked
 from nlptl.errors import DataError, Problems, listed
 from nlptl.tasks.base import Task
 
 
-def prepare_splits(kind: type[Task], config: Any) -> tuple[Task, dict[str, Any], dict[str, Any]]:
+def prepare_splits(
+    kind: type[Task], request: DataRequest
+) -> tuple[Task, dict[str, Any], dict[str, Any]]:
     """Read, check, rename, carve and limit; see :meth:`nlptl.tasks.base.Task.prepare`.
 
     Raises:
         UserError: With everything that is wrong with the data.
     """
-    raw, origin = load_asked(config)
+    raw, origin = load_asked(request)
     roles = [*kind.fields, kind.label]
-    asked = asked_columns(config, roles)
+    asked = asked_columns(request, roles)
     problems = Problems()
     found = {
-        role: problems.run(find_column, raw, role, asked[role], column_flag(role, config))
+        role: problems.run(find_column, raw, role, asked[role], column_flag(role, request))
         for role in roles
     }
     check = check_words if kind.split_into_words else check_texts
     for role in kind.fields:
         if found[role]:
-            problems.run(check, raw, found[role], column_flag(role, config))
-    columns = problems.run(find_columns, raw, asked, config) if all(found.values()) else None
-    checked = problems.run(_check_gold, kind, raw, found, config) if found[kind.label] else None
+            problems.run(check, raw, found[role], column_flag(role, request))
+    columns = problems.run(find_columns, raw, asked, request) if all(found.values()) else None
+    checked = problems.run(_check_gold, kind, raw, found, request) if found[kind.label] else None
     problems.raise_if_any()
     assert columns and checked  # raised above otherwise
     labels, hidden = checked
     splits = {name: renamed(table, columns) for name, table in raw.items() if name not in hidden}
     given = {f.name for f in fields(kind)} & {f.name for f in fields(kind.options)}
-    task = kind(tuple(labels), **{name: getattr(config, name) for name in sorted(given)})
+    task = kind(tuple(labels), **{name: getattr(request, name) for name in sorted(given)})
 
     def strata(table: Any) -> list[str]:
         return task.classes(table) or [""] * len(table)
 
-    splits, carved = carve_missing(splits, strata(splits["train"]), config.seed)
-    splits = limit(splits, strata, config)
+    splits, carved = carve_missing(splits, strata(splits["train"]), request.seed)
+    splits = limit(splits, strata, request)
     classes = task.classes(splits["train"])
-    check_left(len(splits["train"]), classes, carved, config)
+    check_left(len(splits["train"]), classes, carved, request)
     record = {
         **origin,
         "columns": columns,
@@ -74,10 +76,10 @@ def renamed(table: Any, columns: Mapping[str, str]) -> Any:
 
 
 def _check_gold(
-    kind: type[Task], splits: Mapping[str, Any], columns: Mapping[str, str], config: Any
+    kind: type[Task], splits: Mapping[str, Any], columns: Mapping[str, str], request: DataRequest
 ) -> tuple[list[str], list[str]]:
     """Check the labels as far as their form is known; their names, none for numbers, and hidden splits."""
-    column, flag = columns[kind.label], column_flag(kind.label, config)
+    column, flag = columns[kind.label], column_flag(kind.label, request)
     several = isinstance(splits["train"][column][0], list)
     check: Callable[..., tuple[list[str], list[str]]]
     if kind.split_into_words:
@@ -100,7 +102,7 @@ def _check_gold(
 
 
 def check_left(
-    count: int, classes: list[str] | None, carved: Mapping[str, int], config: Any
+    count: int, classes: list[str] | None, carved: Mapping[str, int], request: DataRequest
 ) -> None:
     """Make sure that something to learn is left once other splits were set aside.
 
@@ -108,7 +110,7 @@ def check_left(
         count: Training examples.
         classes: Theirs, where they have some.
         carved: Splits that were taken out of them.
-        config: With ``max_train_examples``.
+        request: With ``max_train_examples``.
 
     Raises:
         DataError: If no example is left, or examples of one class only.
@@ -118,9 +120,9 @@ def check_left(
     left = "no training examples"
     if count and classes:
         left = f"training examples of one class only, '{classes[0]}'"
-    if config.max_train_examples is not None:
+    if request.max_train_examples is not None:
         raise DataError(
-            f"--max-train-examples {config.max_train_examples} leaves {left}; raise it."
+            f"--max-train-examples {request.max_train_examples} leaves {left}; raise it."
         )
     raise DataError(
         f"Setting {' and '.join(carved)} aside leaves {left}. Give more examples, or files of their own: "

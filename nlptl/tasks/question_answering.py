@@ -13,7 +13,7 @@ from nlptl.data.columns import asked_columns, find_columns, values_of
 from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import carve_missing, limit
-from nlptl.data.sources import load_asked
+from nlptl.data.sources import DataRequest, load_asked
 from nlptl.data.squad import check_trainable, misplaced, normalize, read_questions
 from nlptl.data.windows import (
     Frame,
@@ -293,11 +293,13 @@ class QuestionAnswering(Task):
         return {**figures, **({"threshold": self.threshold} if self.v2 else {})}
 
     @classmethod
-    def prepare(cls, config: Any) -> tuple["QuestionAnswering", dict[str, Any], dict[str, Any]]:
+    def prepare(
+        cls, request: DataRequest
+    ) -> tuple["QuestionAnswering", dict[str, Any], dict[str, Any]]:
         """Read the data that a configuration asks for and check all of it.
 
         Args:
-            config: See :meth:`nlptl.tasks.base.Task.prepare`.
+            request: See :meth:`nlptl.tasks.base.Task.prepare`.
 
         Returns:
             The task, the splits (``train``, ``validation``, ``test``) in the form of
@@ -307,29 +309,29 @@ class QuestionAnswering(Task):
         Raises:
             UserError: With everything that is wrong with the data.
         """
-        raw, origin = load_asked(config, read=read_questions)
+        raw, origin = load_asked(request, read=read_questions)
         problems = Problems()
-        length = window_length(config.model, config.max_length)
-        stride = length // 3 if config.stride is None else config.stride
+        length = window_length(request.model, request.max_length)
+        stride = length // 3 if request.stride is None else request.stride
         problems.run(check_stride, stride, length)
-        asked = asked_columns(config, [*cls.fields, cls.label])
-        columns = problems.run(find_columns, raw, asked, config)
+        asked = asked_columns(request, [*cls.fields, cls.label])
+        columns = problems.run(find_columns, raw, asked, request)
         problems.raise_if_any()
         assert columns  # raised above otherwise
         splits = normalize(raw, columns)
         check_trainable(splits["train"], columns)
-        v2, counts = check_version(splits, config.squad_version)
+        v2, counts = check_version(splits, request.squad_version)
         notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
         once: dict[str, str] = {}  # a passage is held once, however many questions it has
         passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
         splits, carved = carve_missing(
-            splits, _has_none(splits["train"]), config.seed, groups=passages
+            splits, _has_none(splits["train"]), request.seed, groups=passages
         )
-        splits = limit(splits, _has_none, config)
+        splits = limit(splits, _has_none, request)
         task = cls(
             stride=stride,
-            n_best=config.n_best,
-            max_answer_tokens=config.max_answer_tokens,
+            n_best=request.n_best,
+            max_answer_tokens=request.max_answer_tokens,
             v2=v2,
         )
         record = {
