@@ -23,7 +23,8 @@ from identity import identity
 
 from nlptl.cli.check import check_training, finetune_args, resolve_defaults
 from nlptl.cli.config import SentimentConfig
-from nlptl.stats.bootstrap import equivalence_p, joint_bootstrap
+from nlptl.stats.bootstrap import joint_bootstrap
+from nlptl.stats.multiple import equivalence_p
 from nlptl.stats.spread import spread
 from nlptl.stats.verdict import MARGIN
 from nlptl.study.arms import Runner

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.stats.bootstrap import JOINT, Difference, equivalence_p, holm, joint_bootstrap
+from nlptl.stats.bootstrap import JOINT, Difference, joint_bootstrap
+from nlptl.stats.multiple import equivalence_p, holm
 from nlptl.stats.spread import spread
 from nlptl.stats.verdict import LEAST_SEEDS, MARGIN
 from nlptl.study.arms import Arm
