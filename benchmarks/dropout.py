@@ -67,8 +67,8 @@ def scores(runner: Runner, settings: Any, path: Path, *, dropout: bool) -> list[
         )
         own = replace(settings, cache="off") if dropout else settings
         with frozen:
-            cell = runner.run(own)
-        path.write_text(json.dumps(cell.scores))
+            outcome = runner.run(own)
+        path.write_text(json.dumps([one[0] for one in outcome.statistics]))
     return json.loads(path.read_text())
 
 

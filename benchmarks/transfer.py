@@ -80,7 +80,7 @@ def probes(model: str, task: Task, splits: dict, pool: Pool) -> dict:
 
 def summary(arm: Arm) -> dict:
     """What the file keeps of an arm."""
-    each = arm.scores.mean(axis=1).tolist()
+    each = arm.scores.tolist()
     return {**spread(each), "seeds": each, **tuned(arm), "seconds": round(arm.seconds)}
 
 
@@ -97,13 +97,13 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     full = run_arm(runner, settings, seeds=SEEDS, rates=rates, title=model)
     scratch = scratch_arm(runner, longer, seeds=SEEDS, rates=rates, title="from scratch")
     groups = task.groups(splits["test"])
-    gain = joint_bootstrap(full.scores, scratch.scores, groups=groups)
+    gain = joint_bootstrap(full.statistics, scratch.statistics, groups=groups)
     found: dict[str, Any] = {
         "model": model,
         "n": {name: len(table) for name, table in splits.items()},
     }
     found |= {"full": summary(full), "scratch": summary(scratch)}
-    each = ttest_ind(full.scores.mean(axis=1), scratch.scores.mean(axis=1), equal_var=False)
+    each = ttest_ind(full.scores, scratch.scores, equal_var=False)
     found["gain"] = {
         "mean": gain.mean,
         "low": gain.low,

@@ -7,7 +7,8 @@ import numpy as np
 
 from nlptl.data.sampling import subset
 from nlptl.report.curves import curve_sizes, curve_summary, sample_efficiency
-from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, together
+from nlptl.study.arms import Arm, Runner, concatenate, run_arm, scratch_arm
+from nlptl.study.outcomes import combine_of
 from nlptl.train.setup import FinetuneArgs
 
 
@@ -31,7 +32,7 @@ def learning_curves(
     whole = len(splits["train"])
     strata = task.classes(splits["train"]) or [""] * whole
     sizes = curve_sizes(whole, len(set(strata)))
-    seeds = [cell.seed for cell in pre.cells]
+    seeds = [outcome.seed for outcome in pre.outcomes]
     arms: list[tuple[Arm, Arm]] = []
     for size in sizes[:-1]:
         ours, theirs = (_at(arm.settings, size, whole) for arm in (pre, scratch))
@@ -54,12 +55,16 @@ def learning_curves(
                 title=f"from scratch, {size} examples",
             )
             pairs.append((one, two))
-        arms.append((together([one for one, _ in pairs]), together([two for _, two in pairs])))
+        arms.append(
+            (concatenate([one for one, _ in pairs]), concatenate([two for _, two in pairs]))
+        )
     both = [*arms, (pre, scratch)]
-    one, two = (np.asarray([pair[i].scores for pair in both]) for i in (0, 1))
+    scores = [np.asarray([pair[i].scores for pair in both]) for i in (0, 1)]
+    statistics = [np.asarray([pair[i].statistics for pair in both]) for i in (0, 1)]
+    groups = task.groups(splits["test"])
     return (
-        curve_summary(sizes, one.mean(2), two.mean(2)),
-        sample_efficiency(sizes, one, two, groups=task.groups(splits["test"])),
+        curve_summary(sizes, *scores),
+        sample_efficiency(sizes, *statistics, combine=combine_of(task), groups=groups),
         [arm for pair in arms for arm in pair],
     )
 

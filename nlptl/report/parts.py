@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.stats.bootstrap import DRAWS, JOINT, Difference, joint_bootstrap
+from nlptl.stats.bootstrap import DRAWS, JOINT, Combine, Difference, joint_bootstrap
 from nlptl.stats.spread import has_failed, spread
 from nlptl.study.arms import Arm
-from nlptl.study.cells import Outcome
+from nlptl.study.outcomes import Outcome
 
 
 def missing(why: str) -> dict[str, Any]:
@@ -31,16 +31,16 @@ def arm_entry(
     tuned: Mapping[str, Any] | None = None,
     predictions_path: str | None = None,
 ) -> dict[str, Any]:
-    """Mean, standard deviation, median, extremes and failed runs of one arm.
+    """Sum up one arm: mean, standard deviation, median, extremes and failed runs.
 
     Args:
-        scores: Of each example under each run, shape ``(runs, examples)``.
+        scores: Score of each run, shape ``(runs,)``.
         seeds: One a run; none for an arm without randomness.
         floor: Score of always giving one answer; None where nothing can collapse to it.
         tuned: The rate and epochs that were chosen, and what was tried.
         predictions_path: Where single predictions lie, relative to the report.
     """
-    each = scores.mean(axis=1).tolist()
+    each = scores.tolist()
     pairs = list(zip(seeds, each, strict=True)) if seeds else []
     return {
         "missing": None,
@@ -92,15 +92,23 @@ def gain_entry(
     }
 
 
-def against(scores: np.ndarray, fixed: np.ndarray, groups: Sequence[str] | None) -> Difference:
-    """An arm minus one without randomness.
+def against(
+    statistics: np.ndarray,
+    fixed: np.ndarray,
+    *,
+    combine: Combine | None = None,
+    groups: Sequence[str] | None = None,
+) -> Difference:
+    """Compare an arm with one without randomness.
 
     Args:
-        scores: Shape ``(seeds, examples)``.
-        fixed: Shape ``(examples,)``.
+        statistics: The arm's statistics, shape ``(seeds, examples, k)``.
+        fixed: The other's, shape ``(examples, k)``.
+        combine: Means of the statistics to a score; None for a mean over examples.
         groups: See :func:`nlptl.stats.bootstrap.joint_bootstrap`.
     """
-    return joint_bootstrap(scores, np.broadcast_to(fixed, scores.shape), groups=groups)
+    beside = np.broadcast_to(fixed, statistics.shape)
+    return joint_bootstrap(statistics, beside, combine=combine, groups=groups)
 
 
 def compute_entry(

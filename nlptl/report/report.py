@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import numpy as np
-
 from nlptl.data.encoding import quiet_datasets, tokenizer_hash
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
 from nlptl.models.layer_map import depth
@@ -31,7 +29,7 @@ from nlptl.stats.verdict import (
     verdict,
 )
 from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
-from nlptl.study.cells import Outcome
+from nlptl.study.outcomes import Outcome, combine_of
 from nlptl.tasks.base import Task
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, new_accelerator
@@ -159,7 +157,9 @@ def score_transfer(
             simple = simple_arms(
                 task, splits, settings, untouched, seeds=seeds, accelerator=accelerator
             )
-            body = body_changes(task, settings, untouched, adapted, accelerator)
+            body = body_changes(
+                task, splits, settings, untouched, adapted=adapted, accelerator=accelerator
+            )
             upstream = upstream_entry(
                 settings.model,
                 adapted,
@@ -169,7 +169,7 @@ def score_transfer(
                 adapter=(task, adapter) if adapter else None,
                 refit=True,
             )
-    floor = float(np.mean(simple["majority"]["each"]))
+    floor, combine = simple["majority"]["arm"]["mean"], combine_of(task)
     downstream = {
         "pre": parts.arm_entry(
             pre.scores,
@@ -183,8 +183,8 @@ def score_transfer(
         ),
         **{name: entry["arm"] for name, entry in simple.items()},
     }
-    gain = joint_bootstrap(pre.scores, scratch.scores, groups=groups)
-    words = simple["bow"]["each"]
+    gain = joint_bootstrap(pre.statistics, scratch.statistics, combine=combine, groups=groups)
+    words = simple["bow"]["statistics"]
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "id": _identity(runner, settings, tier, seeds, dataset, run),
@@ -193,12 +193,14 @@ def score_transfer(
             gain,
             scratch=downstream["scratch"]["mean"],
             probe=downstream["probe"]["mean"],
-            words=None if words is None else parts.against(pre.scores, words, groups),
+            words=None
+            if words is None
+            else parts.against(pre.statistics, words, combine=combine, groups=groups),
         ),
         "curve": None,
         "sample_eff": None,
         "compute_eff": parts.compute_entry(
-            pre.cells, scratch.cells, upstream=pretraining_flops(settings.model)
+            pre.outcomes, scratch.outcomes, upstream=pretraining_flops(settings.model)
         ),
         "upstream": upstream,
         "upstream_curve": None,
@@ -278,7 +280,7 @@ def _p_harm(gain: Any) -> float:
 
 
 def _cost(arms: Sequence[Arm], known: int) -> dict[str, Any]:
-    made = [cell for arm in arms for cell in (*arm.cells, *arm.searched)]
+    made = [cell for arm in arms for cell in (*arm.outcomes, *arm.searched)]
     kept = sum(arm.kept for arm in arms)
     return {
         "runs": len(made),

@@ -167,6 +167,35 @@ def linearized(table: np.ndarray, sizes: np.ndarray, combine: Combine) -> np.nda
     return np.einsum("sgk,sk->sg", away, slopes) + combine(means)[:, None] * sizes
 
 
+def scores_of(statistics: np.ndarray, combine: Combine | None = None) -> np.ndarray:
+    """Score tables of statistics.
+
+    Args:
+        statistics: Shape ``(..., examples, k)``.
+        combine: Means of the statistics to a score; None takes the only statistic's mean.
+
+    Returns:
+        Shape ``(...)``.
+    """
+    means = np.ascontiguousarray(np.moveaxis(statistics, -1, -2)).mean(-1)
+    return means[..., 0] if combine is None else combine(means)
+
+
+def mean_scores(statistics: np.ndarray, combine: Combine | None = None) -> np.ndarray:
+    """Average the score over seeds.
+
+    Args:
+        statistics: Shape ``(..., seeds, examples, k)``.
+        combine: See :func:`scores_of`.
+
+    Returns:
+        Shape ``(...)``.
+    """
+    if combine is None:
+        return statistics[..., 0].mean((-2, -1))
+    return scores_of(statistics, combine).mean(-1)
+
+
 def group_sums(scores: np.ndarray, groups: Sequence[Any] | None) -> tuple[np.ndarray, np.ndarray]:
     """Sum over the examples of each group, and count them.
 

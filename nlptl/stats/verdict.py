@@ -10,7 +10,7 @@ MARGIN = 0.005
 #: Fewer seeds than this give no verdict. With three the interval still covers the truth as often as it says
 #: (tests/stats/test_bootstrap.py), so the quick report has a verdict, marked provisional.
 LEAST_SEEDS = 3
-#: What is said where no run of either arm got above the majority class.
+#: What is said where no run of either arm got above always one answer.
 NOTHING_LEARNED = (
     "Cannot tell whether pretraining helped: no run learned anything, with pretraining or without; all give "
     "one answer, or do no better."

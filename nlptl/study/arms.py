@@ -17,8 +17,8 @@ from nlptl.models.loading import load_config
 from nlptl.modes.base import default_learning_rate, parse_mode
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.pretrain.upstream_entry import upstream_entry
-from nlptl.study import cells
-from nlptl.study.cells import Outcome
+from nlptl.study import outcomes
+from nlptl.study.outcomes import Outcome
 from nlptl.tasks.base import Task
 from nlptl.train.finetune import finetune
 from nlptl.train.run import Run
@@ -34,14 +34,14 @@ class Arm:
     """Scores of one arm.
 
     Attributes:
-        cells: One a seed, at the rate that was chosen; at least one did not diverge.
+        outcomes: One outcome a seed, at the rate that was chosen; at least one did not diverge.
         settings: As trained, with that rate.
         tried: Rate to validation score of the first seed.
         searched: Runs of the search that were not chosen.
         kept: Runs that were found on disk.
     """
 
-    cells: tuple[Outcome, ...]
+    outcomes: tuple[Outcome, ...]
     settings: FinetuneArgs
     tried: Mapping[float, float]
     searched: tuple[Outcome, ...] = ()
@@ -49,23 +49,28 @@ class Arm:
 
     @property
     def scores(self) -> np.ndarray:
-        """Score of each test example under each seed, shape ``(seeds, examples)``."""
-        return np.asarray([cell.scores for cell in self.cells])
+        """Test score of each seed, shape ``(seeds,)``."""
+        return np.asarray([outcome.score for outcome in self.outcomes])
+
+    @property
+    def statistics(self) -> np.ndarray:
+        """Statistics of each test example under each seed, shape ``(seeds, examples, k)``."""
+        return np.asarray([outcome.statistics for outcome in self.outcomes])
 
     @property
     def validation(self) -> tuple[float, ...]:
         """Selection metric of each seed's epoch that was kept, on validation data."""
-        return tuple(cell.chosen for cell in self.cells)
+        return tuple(outcome.chosen for outcome in self.outcomes)
 
     @property
-    def sound(self) -> Outcome:
-        """The first run that did not diverge, which knows parameters and memory."""
-        return next(cell for cell in self.cells if not cell.diverged)
+    def first_converged(self) -> Outcome:
+        """The outcome of the first seed that did not diverge, which knows parameters and memory."""
+        return next(outcome for outcome in self.outcomes if not outcome.diverged)
 
     @property
     def seconds(self) -> float:
         """Training time of all runs, those of the search included."""
-        return sum(cell.seconds for cell in (*self.cells, *self.searched))
+        return sum(outcome.seconds for outcome in (*self.outcomes, *self.searched))
 
 
 class Runner:
@@ -121,7 +126,7 @@ class Runner:
         key, found = "", None
         if self.keep and start:
             number = accelerator.num_processes
-            key = cells.cell_key(
+            key = outcomes.outcome_key(
                 start,
                 self.task,
                 self.data,
@@ -130,8 +135,8 @@ class Runner:
                 device=accelerator.device.type,
             )
             accelerator.wait_for_everyone()
-            found = cells.load(key)
-        measured = "" if texts is None else cells.texts_hash(texts, PIECES)
+            found = outcomes.load(key)
+        measured = "" if texts is None else outcomes.texts_hash(texts, PIECES)
         known = found and (texts is None or found.diverged or found.upstream_texts == measured)
         if found and known and made is None:
             self.found += 1
@@ -144,9 +149,9 @@ class Runner:
         except Diverged:
             if made is not None:
                 raise
-            cell = self._diverged(settings)
+            outcome = self._diverged(settings)
         else:
-            cell = cells.cell_of(run)
+            outcome = outcomes.outcome_of(run)
             if made is not None:
                 made(run)
             if texts is not None:
@@ -154,19 +159,21 @@ class Runner:
                     forgot = upstream_entry(
                         own.model, merge_adapter(run.model), texts, accelerator, PIECES
                     )
-                cell = replace(cell, upstream=forgot, upstream_texts=measured)
+                outcome = replace(outcome, upstream=forgot, upstream_texts=measured)
             elif found:
-                cell = replace(cell, upstream=found.upstream, upstream_texts=found.upstream_texts)
+                outcome = replace(
+                    outcome, upstream=found.upstream, upstream_texts=found.upstream_texts
+                )
         if self.keep and accelerator.is_main_process:
-            cells.keep(key, cell)
-        return cell
+            outcomes.keep(key, outcome)
+        return outcome
 
     def _diverged(self, settings: FinetuneArgs) -> Outcome:
-        constant = self.task.constant_predictions(self.splits["train"], self.splits["test"])
+        found = outcomes.constant_statistics(self.task, self.splits["train"], self.splits["test"])
         return Outcome(
+            **outcomes.scored(self.task, found),
             seed=settings.seed,
             learning_rate=settings.learning_rate,
-            scores=tuple(self.task.statistics(constant)[:, 0].tolist()),
             validation=(0.0,),
             best=0,
             epochs=0.0,
@@ -179,11 +186,11 @@ class Runner:
         )
 
 
-def together(arms: Sequence[Arm]) -> Arm:
+def concatenate(arms: Sequence[Arm]) -> Arm:
     """Arms of one seed each as one arm; settings and search are the first one's."""
     return replace(
         arms[0],
-        cells=tuple(cell for arm in arms for cell in arm.cells),
+        outcomes=tuple(outcome for arm in arms for outcome in arm.outcomes),
         kept=sum(arm.kept for arm in arms),
     )
 
@@ -198,8 +205,10 @@ def choose_rate(first: Mapping[float, Outcome]) -> float:
     Args:
         first: Rate to its run, the usual rate first.
     """
-    best = max(first.values(), key=lambda cell: cell.chosen)
-    return next(rate for rate, cell in first.items() if cell.chosen >= best.chosen - best.error)
+    best = max(first.values(), key=lambda outcome: outcome.chosen)
+    return next(
+        rate for rate, outcome in first.items() if outcome.chosen >= best.chosen - best.error
+    )
 
 
 def run_arm(
@@ -240,31 +249,31 @@ def run_arm(
         if known and seed in known:
             return known[seed]
         found = runner.found
-        cell = runner.run(
+        outcome = runner.run(
             replace(settings, learning_rate=rate, seed=seed),
             checkpoint=partial(checkpoint, seed) if checkpoint else None,
             start=start(seed) if start else None,
             texts=texts if seed == seeds[0] else None,
         )
         if title:
-            how = "kept from before" if runner.found > found else f"{cell.seconds:.0f} s"
-            score = "the loss became infinite" if cell.diverged else f"{cell.score:.4f}"
+            how = "kept from before" if runner.found > found else f"{outcome.seconds:.0f} s"
+            score = "the loss became infinite" if outcome.diverged else f"{outcome.score:.4f}"
             say(f"{title}, seed {seed}, rate {rate:.2g}: {score} ({how})")
-        return cell
+        return outcome
 
     first = {rate: run(seeds[0], rate) for rate in rates}
     best = choose_rate(first)
     own = (first[best], *(run(seed, best) for seed in seeds[1:]))
-    if all(cell.diverged for cell in own):
+    if all(outcome.diverged for outcome in own):
         raise Diverged(
             f"{settings.model}, {settings.mode.name}: the loss became infinite in every run, at a rate of "
             f"{best:.2g}. Lower --learning-rate."
         )
     return Arm(
-        cells=own,
+        outcomes=own,
         settings=replace(settings, learning_rate=best),
-        tried={rate: cell.chosen for rate, cell in first.items()},
-        searched=tuple(cell for rate, cell in first.items() if rate != best),
+        tried={rate: outcome.chosen for rate, outcome in first.items()},
+        searched=tuple(outcome for rate, outcome in first.items() if rate != best),
         kept=runner.found - before,
     )
 

@@ -9,6 +9,7 @@ from nlptl.report.render.files import write_pictured
 from nlptl.runs.versions import versions
 from nlptl.study.comparison import TEST, Pair, compare_all, recommend, row
 from nlptl.study.grid import prepare_grid, reserve_study_dir, run_grid
+from nlptl.study.outcomes import combine_of
 from nlptl.study.render.comparison import comparison_figure, comparison_markdown
 from nlptl.train.terminal import say
 
@@ -33,7 +34,9 @@ def run_comparison(config: Any) -> dict[str, Any]:
     reserve_study_dir(config)
     arms = run_grid(grid, texts=texts, parallel=config.parallel)
     rows = {name: row(arm) for name, arm in arms.items()}
-    pairs = compare_all(arms, groups=grid.task.groups(grid.splits["test"]))
+    pairs = compare_all(
+        arms, combine=combine_of(grid.task), groups=grid.task.groups(grid.splits["test"])
+    )
     take, why = recommend(rows, pairs)
     record = {
         "schema_version": 1,

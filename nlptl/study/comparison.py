@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.stats.bootstrap import JOINT, Difference, joint_bootstrap
+from nlptl.stats.bootstrap import JOINT, Combine, Difference, joint_bootstrap
 from nlptl.stats.multiple import equivalence_p, holm
 from nlptl.stats.spread import spread
 from nlptl.stats.verdict import LEAST_SEEDS, MARGIN
@@ -57,45 +57,53 @@ class Pair:
 
 
 def compare_all(
-    arms: Mapping[str, Arm], *, groups: Sequence[str] | None = None, margin: float = MARGIN
+    arms: Mapping[str, Arm],
+    *,
+    combine: Combine | None = None,
+    groups: Sequence[str] | None = None,
+    margin: float = MARGIN,
 ) -> list[Pair]:
     """Test every pair of arms.
 
     Args:
         arms: Name to outcome; all with the same seeds and test examples.
+        combine: Means of the statistics to a score; None for a mean over examples.
         groups: See :func:`nlptl.stats.bootstrap.joint_bootstrap`.
         margin: What counts as equal.
     """
     names = list(combinations(arms, 2))
-    found = [joint_bootstrap(arms[a].scores, arms[b].scores, groups=groups) for a, b in names]
+    found = [
+        joint_bootstrap(arms[a].statistics, arms[b].statistics, combine=combine, groups=groups)
+        for a, b in names
+    ]
     adjusted = holm([difference.p for difference in found])
     equal = holm([equivalence_p(difference, margin) for difference in found])
     return [
-        Pair(a, b, difference, p, q, len(arms[a].cells))
+        Pair(a, b, difference, p, q, len(arms[a].outcomes))
         for (a, b), difference, p, q in zip(names, found, adjusted, equal, strict=True)
     ]
 
 
 def row(arm: Arm) -> dict[str, Any]:
     """What the table says of an arm."""
-    each = arm.scores.mean(axis=1).tolist()
+    each = arm.scores.tolist()
     over_seeds = spread(each)
-    sound = arm.sound
-    upstream = arm.cells[0].upstream or {}
+    converged = arm.first_converged
+    upstream = arm.outcomes[0].upstream or {}
     return {
         "model": arm.settings.model,
         "mode": arm.settings.mode.name,
         "mean": over_seeds["mean"],
         "sd": over_seeds["sd"],
         "scores": each,
-        "seeds": [cell.seed for cell in arm.cells],
+        "seeds": [outcome.seed for outcome in arm.outcomes],
         "learning_rate": arm.settings.learning_rate,
         "epochs": arm.settings.epochs,
-        "trainable": sound.trainable,
-        "total": sound.total,
-        "flops": float(np.mean([cell.flops for cell in arm.cells])),
-        "seconds": float(np.mean([cell.seconds for cell in arm.cells])),
-        "peak_memory_mb": max(cell.peak_memory for cell in arm.cells),
+        "trainable": converged.trainable,
+        "total": converged.total,
+        "flops": float(np.mean([outcome.flops for outcome in arm.outcomes])),
+        "seconds": float(np.mean([outcome.seconds for outcome in arm.outcomes])),
+        "peak_memory_mb": max(outcome.peak_memory for outcome in arm.outcomes),
         "forgetting": upstream.get("forgetting"),
         "forgetting_ci95": upstream.get("ci95"),
         "upstream_unit": upstream.get("unit"),

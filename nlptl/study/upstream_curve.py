@@ -13,9 +13,10 @@ from nlptl.pretrain.held_out import upstream_loss
 from nlptl.pretrain.upstream_entry import bundled_texts
 from nlptl.report.render.files import write_pictured
 from nlptl.runs.versions import versions
-from nlptl.stats.bootstrap import joint_bootstrap
+from nlptl.stats.bootstrap import Combine, joint_bootstrap, mean_scores
 from nlptl.stats.spread import spread
 from nlptl.study.grid import prepare_grid, reserve_study_dir, run_grid
+from nlptl.study.outcomes import combine_of
 from nlptl.study.render.upstream_curve import upstream_figure, upstream_markdown
 from nlptl.train.setup import new_accelerator
 from nlptl.train.terminal import muted, say
@@ -48,17 +49,17 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
     with muted():  # before the training: a checkpoint may lack its pretraining head
         losses = [upstream_loss(name, texts, accelerator=new_accelerator()) for name in names]
     arms = run_grid(grid, parallel=config.parallel)
-    scores = np.asarray([arm.scores for arm in arms.values()])
+    statistics = np.asarray([arm.statistics for arm in arms.values()])
     points = [
         {
             "checkpoint": name,
             "upstream_loss": loss["loss"],
             "upstream_se": loss["se"],
-            "scores": each.tolist(),
-            "downstream_mean": float(each.mean()),
-            "sd": spread(each.tolist())["sd"],
+            "scores": arm.scores.tolist(),
+            "downstream_mean": float(arm.scores.mean()),
+            "sd": spread(arm.scores.tolist())["sd"],
         }
-        for name, loss, each in zip(names, losses, scores.mean(2), strict=True)
+        for name, loss, arm in zip(names, losses, arms.values(), strict=True)
     ]
     record = {
         "schema_version": 1,
@@ -71,7 +72,8 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
         "points": points,
         **upstream_slope(
             [point["upstream_loss"] for point in points],
-            scores,
+            statistics,
+            combine=combine_of(grid.task),
             groups=grid.task.groups(grid.splits["test"]),
         ),
         "versions": versions(),
@@ -109,9 +111,13 @@ def checkpoints(given: Sequence[str]) -> list[str]:
 
 
 def upstream_slope(
-    losses: Sequence[float], scores: np.ndarray, *, groups: Sequence[str] | None = None
+    losses: Sequence[float],
+    statistics: np.ndarray,
+    *,
+    combine: Combine | None = None,
+    groups: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Slope and rank correlation of downstream score against upstream loss.
+    """Fit the slope and rank correlation of downstream score against upstream loss.
 
     The slope is that of the least-squares line, in points of score for one nat less of loss: a weighted sum
     of the scores, so that its interval is that of :func:`nlptl.stats.bootstrap.joint_bootstrap`, over
@@ -119,7 +125,8 @@ def upstream_slope(
 
     Args:
         losses: Held-out loss of each checkpoint, in nats.
-        scores: Of each test example under each seed, shape ``(checkpoints, seeds, examples)``.
+        statistics: Statistics of each test example under each seed, ``(checkpoints, seeds, examples, k)``.
+        combine: Means of the statistics to a score; None for a mean over examples.
         groups: What each example belongs to; see there.
 
     Returns:
@@ -130,12 +137,20 @@ def upstream_slope(
 
     distance = np.mean(losses) - np.asarray(losses)
     weights = 100 * distance / (distance**2).sum() if distance.any() else np.zeros(len(losses))
-    weighted = np.tensordot(weights, scores, 1)
-    slope = joint_bootstrap(weighted, np.zeros_like(weighted), groups=groups)
-    means = scores.mean((1, 2))
+    if combine is None:
+        slope = joint_bootstrap(np.tensordot(weights, statistics, 1), None, groups=groups)
+    else:
+        count, seeds, examples, k = statistics.shape
+        beside = np.moveaxis(statistics, 0, 2).reshape(seeds, examples, count * k)
+
+        def weighted(means: np.ndarray) -> np.ndarray:
+            return combine(means.reshape(*means.shape[:-1], count, k)) @ weights
+
+        slope = joint_bootstrap(beside, None, combine=weighted, groups=groups)
+    means = mean_scores(statistics, combine)
     ranks: Any = spearmanr(distance, means) if np.ptp(means) and np.ptp(losses) else None
     return {
         "slope_points_per_nat": slope.mean,
-        "slope_ci95": [slope.low, slope.high] if scores.shape[1] > 1 else None,
+        "slope_ci95": [slope.low, slope.high] if statistics.shape[1] > 1 else None,
         "spearman": float(ranks.statistic) if ranks else None,
     }

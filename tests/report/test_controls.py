@@ -135,9 +135,9 @@ def scored(splits, own, **changes) -> Scored:
 def assert_learnt(arm, test):
     """Every run knows most of what it was shown, and gives both answers."""
     yes = np.asarray(test["label"]) == "yes"
-    for cell in arm.cells:
-        assert cell.chosen >= 0.75
-        assert 0.1 < (yes == np.asarray(cell.scores, bool)).mean() < 0.9
+    for outcome in arm.outcomes:
+        assert outcome.chosen >= 0.75
+        assert 0.1 < (yes == np.asarray(outcome.statistics, bool)[:, 0]).mean() < 0.9
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,9 @@ def test_an_untrained_checkpoint_gains_nothing(starts, splits):
     low, high = found.record["gain"]["ci95"]
     assert low <= 0 <= high and abs(found.record["gain"]["abs"]) < 0.1
     assert found.verdict != "positive"
-    assert not (found.pre.scores == found.scratch.scores).all()  # other weights than scratch's
+    assert not (
+        found.pre.statistics == found.scratch.statistics
+    ).all()  # other weights than scratch's
 
 
 def test_shuffled_labels_leave_every_arm_at_the_floor(starts):
@@ -225,12 +227,12 @@ def test_cached_and_uncached_give_the_same_report(starts, splits, helpful, finet
         assert [bool(run.cache) for run in finetunings] == [cache == "memory"] * 3
         shares.append([[row["scores"]["yes"] for row in run.predictions] for run in finetunings])
         body = unwrap_peft(finetunings[0].model)
-        given = {"known": arm.cells, "adapted": body, "upstream_texts": sentences(40, seed=8)}
+        given = {"known": arm.outcomes, "adapted": body, "upstream_texts": sentences(40, seed=8)}
         found.append(scored(splits, own, **given))
     one, two = found
     assert np.ptp(shares[0]) > 0.9
     np.testing.assert_allclose(shares[1], shares[0], atol=1e-4)
-    assert (one.pre.scores == two.pre.scores).all()
+    assert (one.pre.statistics == two.pre.statistics).all()
     assert one.pre.validation == two.pre.validation
     assert one.record["shift"]["cka"][-1] < 1 and one.record["upstream"]["forgetting"] != 0
     costs = [{**entry.record.pop("compute_eff"), **entry.record.pop("cost")} for entry in found]

@@ -11,7 +11,7 @@ from nlptl.errors import Diverged
 from nlptl.modes.base import parse_mode
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.study.arms import Runner, choose_rate, run_arm, scratch_arm
-from nlptl.study.cells import Outcome
+from nlptl.study.outcomes import Outcome
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.setup import FinetuneArgs
 
@@ -41,7 +41,8 @@ def test_the_rate_is_chosen_on_the_first_seeds_validation_score(checkpoints, spl
         seeds=(0, 1),
         rates=(1e-7, 3e-3),
     )
-    assert arm.scores.shape == (2, 30) and set(np.unique(arm.scores)) <= {0.0, 1.0}
+    assert arm.statistics.shape == (2, 30, 1) and set(np.unique(arm.statistics)) <= {0.0, 1.0}
+    assert arm.scores.tolist() == arm.statistics[..., 0].mean(1).tolist()
     assert set(arm.tried) == {1e-7, 3e-3}
     assert arm.settings.learning_rate == 3e-3  # by more than a standard error of 20 examples
     assert arm.tried == {1e-7: 0.5, 3e-3: 1.0}
@@ -59,13 +60,20 @@ def test_the_rate_is_chosen_on_the_first_seeds_validation_score(checkpoints, spl
     ],
 )
 def test_of_rates_that_cannot_be_told_the_first_is_taken(scores, error, rate):
-    def cell(score):
-        given = {"seed": 0, "learning_rate": 0.0, "scores": (1.0,), "best": 1, "epochs": 2.0}
+    def outcome(score):
+        given = {
+            "seed": 0,
+            "learning_rate": 0.0,
+            "score": 1.0,
+            "statistics": ((1.0,),),
+            "best": 1,
+            "epochs": 2.0,
+        }
         given |= {"seconds": 1.0, "flops": 1.0, "peak_memory": 1.0, "trainable": 1, "total": 1}
         return Outcome(validation=(0.9, score), error=error, **given)
 
     rates = (2e-4, 1e-4, 4e-4)
-    assert choose_rate(dict(zip(rates, map(cell, scores), strict=True))) == rate
+    assert choose_rate(dict(zip(rates, map(outcome, scores), strict=True))) == rate
 
 
 def test_a_run_that_diverges_counts_as_failed(checkpoints, splits):
@@ -74,12 +82,12 @@ def test_a_run_that_diverges_counts_as_failed(checkpoints, splits):
     runner = Runner(TASK, splits)
     arm = run_arm(runner, own, seeds=(0, 1), rates=(1e30, 1e-3))
     assert arm.settings.learning_rate == 1e-3 and arm.tried[1e30] == 0
-    assert arm.searched[0].diverged and not arm.cells[0].diverged
-    lost = replace(arm.cells[0], seed=5, scores=arm.searched[0].scores, diverged=True)
+    assert arm.searched[0].diverged and not arm.outcomes[0].diverged
+    lost = replace(arm.outcomes[0], seed=5, score=arm.searched[0].score, diverged=True)
     mixed = run_arm(runner, own, seeds=(5, 1), rates=(1e-3,), known={5: lost})
     floor = np.mean([row["label"] == "no" for row in splits["test"]])
-    assert mixed.scores[0].mean() == pytest.approx(floor)
-    assert mixed.sound is mixed.cells[1] and mixed.sound.trainable > 0
+    assert mixed.scores[0] == pytest.approx(floor)
+    assert mixed.first_converged is mixed.outcomes[1] and mixed.first_converged.trainable > 0
     with pytest.raises(Diverged, match="in every run, at a rate of 1e\\+30"):
         run_arm(runner, own, seeds=(0,), rates=(1e30,))
     assert runner.found == 2  # the diverged run is kept too
@@ -91,7 +99,7 @@ def test_forgetting_is_measured_again_on_other_texts(masked_lm_checkpoint, split
     first = runner.run(own, texts=one)
     assert runner.run(own, texts=one) == first == runner.run(own) and len(finetunings) == 1
     other = runner.run(own, texts=two)
-    assert len(finetunings) == 2 and other.scores == first.scores
+    assert len(finetunings) == 2 and other.statistics == first.statistics
     assert other.upstream["before"] != first.upstream["before"]
     runner.run(own, made=lambda run: None)  # trained again for its model: what is known is kept
     assert runner.run(own, texts=two) == replace(
@@ -113,7 +121,7 @@ def test_from_an_untrained_checkpoint_the_arm_is_the_scratch_arm(
     shares = [[row["scores"]["yes"] for row in run.predictions] for run in finetunings]
     assert min(shares[0]) < 0.5 < max(shares[0]) and scratch.validation[0] > 0.7  # it learnt
     assert shares[1] == shares[0] != shares[2]
-    assert (same.scores == scratch.scores).all()
+    assert (same.statistics == scratch.statistics).all()
     assert same.validation == scratch.validation
     losses = [[line["train_loss"] for line in run.history] for run in finetunings]
     assert losses[1] == losses[0] != losses[2]

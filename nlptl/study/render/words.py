@@ -15,7 +15,7 @@ ARMS = {
     "random_probe": "probe on random weights",
     "zero_shot": "zero-shot",
     "bow": "bag of words",
-    "majority": "majority class",
+    "majority": "always one answer",
 }
 #: Verdicts that name neither side.
 OPEN = ("neutral", "inconclusive")

@@ -1,4 +1,4 @@
-"""Finished fine-tunings as small records, kept on disk under a key of all that they depend on."""
+"""Finished runs as small records, kept on disk under a key of all that they depend on."""
 
 import dataclasses
 import json
@@ -10,7 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nlptl.data.files import write_whole
+from nlptl.stats.bootstrap import Combine, scores_of
 from nlptl.tasks.base import Task
 from nlptl.train.hooks import known_error
 from nlptl.train.run import Run
@@ -27,30 +30,32 @@ LIBRARIES = ("torch", "transformers", "peft")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One fine-tuning's outcome.
+    """The outcome of one run.
 
     Attributes:
-        seed: Of head, order and dropout.
+        seed: Seed of head, data order and dropout.
         learning_rate: Peak rate.
-        scores: Of each test example under the task's metric, in [0, 1].
-        validation: Selection metric after each epoch, in [0, 1].
-        best: Epoch that was kept, from 0.
+        score: Test score under the task's metric; 1 where all is right.
+        statistics: Statistics of each test example that the score is made from, ``(examples, k)``.
+        validation: Selection metric after each epoch, on the same scale as ``score``.
+        best: Index of the epoch that was kept.
         epochs: Passes over the training set until it stopped.
-        seconds: Of training.
-        flops: Of training.
-        peak_memory: Millions of bytes.
-        trainable: Trained parameters.
-        total: All parameters.
+        seconds: Seconds of training.
+        flops: Operations of training.
+        peak_memory: Most memory held, in millions of bytes.
+        trainable: Number of trained parameters.
+        total: Number of all parameters.
         cache_bytes: Size of the cached states of frozen blocks, 0 without.
         upstream: Forgetting, as in the report; None where it was not measured.
-        upstream_texts: Hash of what it was measured on.
+        upstream_texts: Hash of the texts that it was measured on.
         error: Standard error of :attr:`chosen`; 0 where it is not known.
-        diverged: Whether the loss became infinite; the scores are then those of always one answer.
+        diverged: Whether the loss became infinite; the score is then that of always one answer.
     """
 
     seed: int
     learning_rate: float
-    scores: tuple[float, ...]
+    score: float
+    statistics: tuple[tuple[float, ...], ...]
     validation: tuple[float, ...]
     best: int
     epochs: float
@@ -66,23 +71,62 @@ class Outcome:
     diverged: bool = False
 
     @property
-    def score(self) -> float:
-        """Mean over the test examples."""
-        return sum(self.scores) / len(self.scores)
-
-    @property
     def chosen(self) -> float:
         """Validation score of the epoch that was kept."""
         return self.validation[self.best]
 
 
-def cell_of(run: Run) -> Outcome:
-    """The outcome of a fine-tuning."""
+def constant_statistics(task: Task, train: Any, test: Any) -> np.ndarray:
+    """Compute the statistics of always giving the training set's most frequent answer, ``(examples, k)``."""
+    return task.statistics(task.constant_predictions(train, test))
+
+
+def class_statistics(task: Task, splits: Mapping[str, Any], predicted: Sequence[str]) -> np.ndarray:
+    """Compute the statistics of predicted classes of the test texts, ``(examples, k)``.
+
+    Args:
+        task: What the examples mean; it has classes.
+        splits: ``train`` and ``test``.
+        predicted: A class for each test text.
+    """
+    records = task.constant_predictions(splits["train"], splits["test"])
+    sure = [
+        {**record, "prediction": name, "scores": {name: 1.0}}
+        for record, name in zip(records, predicted, strict=True)
+    ]
+    return task.statistics(sure)
+
+
+def combine_of(task: Task) -> Combine | None:
+    """Return the function that makes a score of mean statistics; None for a mean over examples.
+
+    Where the metric is not defined, such as a correlation with always one answer, the score is 0.
+    """
+    if task.linear:
+        return None
+
+    def combine(means: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.nan_to_num(task.combine(means), nan=0.0, posinf=0.0, neginf=0.0)
+
+    return combine
+
+
+def scored(task: Task, statistics: np.ndarray) -> dict[str, Any]:
+    """Make the fields ``score`` and ``statistics`` of an :class:`Outcome`."""
+    return {
+        "score": float(scores_of(statistics, combine_of(task))),
+        "statistics": tuple(map(tuple, statistics.tolist())),
+    }
+
+
+def outcome_of(run: Run) -> Outcome:
+    """Make the outcome of a run."""
     name = f"validation_{run.task.selection}"
     return Outcome(
+        **scored(run.task, run.task.statistics(run.predictions)),
         seed=run.args.seed,
         learning_rate=run.args.learning_rate,
-        scores=tuple(run.task.statistics(run.predictions)[:, 0].tolist()),
         validation=validation_scores(run.task, run.history),
         best=run.best,
         epochs=run.history[-1]["epoch"],
@@ -97,7 +141,7 @@ def cell_of(run: Run) -> Outcome:
 
 
 def validation_scores(task: Task, history: Sequence[Mapping[str, float]]) -> tuple[float, ...]:
-    """Selection metric after each epoch, in [0, 1].
+    """List the selection metric after each epoch; 1 where all is right.
 
     Args:
         task: What the examples mean.
@@ -107,36 +151,36 @@ def validation_scores(task: Task, history: Sequence[Mapping[str, float]]) -> tup
 
 
 def texts_hash(texts: Sequence[str], most: int) -> str:
-    """Hash of the texts that forgetting is measured on, and of how many pieces are taken."""
+    """Hash the texts that forgetting is measured on, and how many pieces are taken."""
     return sha256(json.dumps([most, *texts]).encode()).hexdigest()
 
 
 def folder() -> Path:
-    """``$NLPTL_CACHE/arms``, by default in ``~/.cache/nlptl``."""
+    """Return the folder of kept outcomes, ``$NLPTL_CACHE/arms``; by default in ``~/.cache/nlptl``."""
     return root() / "arms"
 
 
 def load(key: str) -> Outcome | None:
-    """The cell of a key, if it is there and whole."""
+    """Read the outcome of a key, if it is there and whole."""
     try:
         values: dict[str, Any] = json.loads((folder() / f"{key}.json").read_text("utf-8"))
-        for name in ("scores", "validation"):
-            values[name] = tuple(values[name])
+        values["statistics"] = tuple(map(tuple, values["statistics"]))
+        values["validation"] = tuple(values["validation"])
         return Outcome(**values)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def keep(key: str, cell: Outcome) -> None:
-    """Write a cell so that it is never seen half-written."""
+def keep(key: str, outcome: Outcome) -> None:
+    """Write an outcome so that it is never seen half-written."""
     folder().mkdir(parents=True, exist_ok=True)
-    write_whole(folder() / f"{key}.json", json.dumps(dataclasses.asdict(cell)))
+    write_whole(folder() / f"{key}.json", json.dumps(dataclasses.asdict(outcome)))
 
 
-def cell_key(
+def outcome_key(
     start: str, task: Task, data: str, settings: FinetuneArgs, *, processes: int, device: str
 ) -> str:
-    """Hash of everything that a fine-tuning's numbers depend on.
+    """Hash everything that a run's numbers depend on.
 
     Args:
         start: :func:`nlptl.models.identity.checkpoint_hash`, or for random weights ``architecture_hash``.
