@@ -14,16 +14,17 @@ import numpy as np
 
 from nlptl.data.files import write_whole
 from nlptl.stats.bootstrap import Combine, scores_of
+from nlptl.study.methods import FINETUNE, Method, identity_of
 from nlptl.tasks.base import Task
 from nlptl.train.hooks import known_error
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stem_cache.directory import root
 
-#: FinetuneArgs that change nothing about the numbers, or stand in the key in another form.
+#: Arguments that change nothing about the numbers, or stand in the key in another form.
 BESIDES = {"model", "cache", "compile", "gradient_checkpointing"}
 #: Counts up when nlptl itself trains in another way, so that older runs are not taken for new ones.
-FORM = 5
+FORM = 6
 #: Libraries whose release may change a number.
 LIBRARIES = ("torch", "transformers", "peft")
 
@@ -178,30 +179,43 @@ def keep(key: str, outcome: Outcome) -> None:
 
 
 def outcome_key(
-    start: str, task: Task, data: str, settings: FinetuneArgs, *, processes: int, device: str
+    start: str,
+    task: Task,
+    data: str,
+    args: FinetuneArgs,
+    *,
+    method: Method = FINETUNE,
+    processes: int,
+    device: str,
 ) -> str:
     """Hash everything that a run's numbers depend on.
 
     Args:
         start: :func:`nlptl.models.identity.checkpoint_hash`, or for random weights ``architecture_hash``.
-        task: What the examples mean.
+        task: What the examples mean; its identity counts, its class's code included.
         data: :func:`nlptl.data.encoding.splits_hash`.
-        settings: All but the checkpoint's name count.
-        processes: Dropout differs with their number.
-        device: Its type; costs differ with it, and the last digits.
+        args: Hyper-parameters; all but the checkpoint's name count.
+        method: The way of training; its identity counts, that of its loss and hooks included.
+        processes: Number of processes; dropout differs with it.
+        device: Type of the device; costs differ with it, and the last digits.
     """
-    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in BESIDES}
+    values = {
+        field.name: getattr(args, field.name)
+        for field in dataclasses.fields(args)
+        if field.name not in BESIDES
+    }
     given = {
         "start": start,
         "task": task.identity(),
         "data": data,
-        "settings": values,
+        "args": {name: identity_of(value) for name, value in values.items()},
+        "method": method.identity(),
         # An uncached run costs more: its seconds and operations must not stand for a cached one's.
-        "uncached": settings.cache == "off" and settings.mode.has_frozen_stem,
+        "uncached": args.cache == "off" and args.mode.has_frozen_stem,
         "device": device,
         "processes": processes,
         "precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
         "libraries": {name: version(name) for name in LIBRARIES},
         "form": FORM,
     }
-    return sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:40]
+    return sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:40]
