@@ -28,7 +28,8 @@ from nlptl.report.probe import fit_probe
 from nlptl.report.report import LONGER, RATES, Tier
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.stats.spread import spread
-from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
+from nlptl.study.arms import Arm, ArmSpec, scratch_spec
+from nlptl.study.study import Study
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
 from nlptl.train.features import Pool, pooled_states
@@ -92,10 +93,10 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
     settings = finetune_args(filled, mode, 0)
     examples = len(splits["train"])
-    longer, rates = scratch_settings(settings, RATES[TUNED], LONGER[LONG], examples=examples)
-    runner = Runner(task, splits)
-    full = run_arm(runner, settings, seeds=SEEDS, rates=rates, title=model)
-    scratch = scratch_arm(runner, longer, seeds=SEEDS, rates=rates, title="from scratch")
+    scratch_arm = scratch_spec(settings, RATES[TUNED], LONGER[LONG], examples=examples)
+    full_arm = ArmSpec(settings, rates=scratch_arm.rates, title=model)
+    arms = Study(task, splits, {"full": full_arm, "scratch": scratch_arm}, SEEDS).run()
+    full, scratch = arms["full"], arms["scratch"]
     groups = task.groups(splits["test"])
     gain = joint_bootstrap(full.statistics, scratch.statistics, groups=groups)
     found: dict[str, Any] = {

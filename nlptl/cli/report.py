@@ -19,7 +19,7 @@ from nlptl.cli.config import TaskConfig, load_yaml, with_options
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, quiet_transformers
-from nlptl.report.report import Tier, TransferReport, score_transfer
+from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
@@ -69,13 +69,15 @@ def report_run(
         ready.args(config.seed),
         tier=tier,
         curve=config.curve,
-        adapted=adapted,
-        known=known,
-        adapter=adapter if adapter.is_dir() else None,
+        finished=Finished(
+            outcomes=known,
+            model=adapted,
+            adapter=adapter if adapter.is_dir() else None,
+            directory=str(directory),
+            notes=lost,
+        ),
         upstream_texts=upstream_texts(config.upstream_text),
         dataset=str(config.dataset if config.train_file is None else config.train_file),
-        run=str(directory),
-        notes=lost,
     )
     if is_main_process():
         report.save(directory)

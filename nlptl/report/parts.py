@@ -12,7 +12,7 @@ from nlptl.study.outcomes import Outcome
 
 
 def missing(why: str) -> dict[str, Any]:
-    """The entry of an arm that was not run."""
+    """Make the entry of an arm that was not run."""
     names = ("mean", "sd", "median", "min", "max", "predictions_path", "tuned")
     return {
         "missing": why,
@@ -53,11 +53,28 @@ def arm_entry(
     }
 
 
+def trained_entry(arm: Arm, *, floor: float, predictions_path: str | None = None) -> dict[str, Any]:
+    """Sum up an arm that was trained.
+
+    Args:
+        arm: The arm.
+        floor: Score of always giving one answer.
+        predictions_path: Where single predictions lie, relative to the report.
+    """
+    return arm_entry(
+        arm.scores,
+        seeds=arm.seeds,
+        floor=floor,
+        tuned=tuned(arm),
+        predictions_path=predictions_path,
+    )
+
+
 def tuned(arm: Arm) -> dict[str, Any]:
-    """The rate and epochs of an arm, and the validation score of each rate that was tried."""
+    """Return the rate and epochs of an arm, and the validation score of each rate that was tried."""
     return {
-        "learning_rate": arm.settings.learning_rate,
-        "epochs": arm.settings.epochs,
+        "learning_rate": arm.args.learning_rate,
+        "epochs": arm.args.epochs,
         "tried": {f"{rate:g}": score for rate, score in arm.tried.items()},
     }
 
@@ -69,7 +86,7 @@ def gain_entry(
     probe: float | None,
     words: Difference | None,
 ) -> dict[str, Any]:
-    """The gain over scratch, and over a bag of words.
+    """Express the gain over scratch in several units, and the gain over a bag of words.
 
     Args:
         gain: Pretrained minus scratch.
@@ -114,7 +131,7 @@ def against(
 def compute_entry(
     pre: Sequence[Outcome], scratch: Sequence[Outcome], *, upstream: float | None
 ) -> dict[str, Any]:
-    """What each arm cost until it reached the pretrained arm's mean validation score.
+    """Estimate what each arm cost until it reached the pretrained arm's mean validation score.
 
     FLOPs and seconds are shared out evenly over a run's epochs; medians over the seeds that get there. If
     fewer than half of scratch's do, its whole cost is a lower bound, and so is the ratio.
@@ -124,11 +141,11 @@ def compute_entry(
         scratch: Runs from random weights.
         upstream: Operations of the pretraining, where they are known; they count for neither arm.
     """
-    pre, scratch = ([cell for cell in arm if not cell.diverged] for arm in (pre, scratch))
-    target = float(np.mean([cell.chosen for cell in pre]))
+    pre, scratch = ([outcome for outcome in arm if not outcome.diverged] for arm in (pre, scratch))
+    target = float(np.mean([outcome.chosen for outcome in pre]))
     ours, _ = _cost(pre, target, "flops")
     theirs, reached = _cost(scratch, target, "flops")
-    cells = pre[0]
+    first = pre[0]
     return {
         "target_score": target,
         "flops_pre": ours,
@@ -139,21 +156,21 @@ def compute_entry(
             "pre": _cost(pre, target, "seconds")[0],
             "scratch": _cost(scratch, target, "seconds")[0],
         },
-        "peak_mem_mb": max(cell.peak_memory for cell in pre),
-        "trainable_params": cells.trainable,
-        "total_params": cells.total,
-        "cache_bytes": cells.cache_bytes,
+        "peak_mem_mb": max(outcome.peak_memory for outcome in pre),
+        "trainable_params": first.trainable,
+        "total_params": first.total,
+        "cache_bytes": first.cache_bytes,
         "upstream_flops": upstream,
     }
 
 
-def _cost(cells: Sequence[Outcome], target: float, what: str) -> tuple[float, bool]:
+def _cost(outcomes: Sequence[Outcome], target: float, what: str) -> tuple[float, bool]:
     reached, whole = [], []
-    for cell in cells:
-        spent = float(getattr(cell, what))
+    for outcome in outcomes:
+        spent = float(getattr(outcome, what))
         whole.append(spent)
-        at = next((i for i, score in enumerate(cell.validation) if score >= target), None)
+        at = next((i for i, score in enumerate(outcome.validation) if score >= target), None)
         if at is not None:
-            reached.append(spent * (at + 1) / len(cell.validation))
-    enough = 2 * len(reached) >= len(cells)
+            reached.append(spent * (at + 1) / len(outcome.validation))
+    enough = 2 * len(reached) >= len(outcomes)
     return float(np.median(reached if enough else whole)), enough

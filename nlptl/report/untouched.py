@@ -53,19 +53,19 @@ class Untouched:
 
 
 def untouched_states(
-    task: Task, splits: Mapping[str, Any], settings: FinetuneArgs, accelerator: Any
+    task: Task, splits: Mapping[str, Any], args: FinetuneArgs, accelerator: Any
 ) -> Untouched:
     """Run a checkpoint's body once over the texts that probes and comparisons need.
 
     Args:
         task: What the examples mean.
         splits: ``train``, ``validation`` and ``test``.
-        settings: The checkpoint and the longest text.
+        args: The checkpoint and the longest text.
         accelerator: The device.
     """
     from transformers import AutoModel
 
-    loaded = load_with_head(settings.model, auto_class=AutoModel, head={})
+    loaded = load_with_head(args.model, auto_class=AutoModel, head={})
     if task.classes(splits["test"]) is None:  # nothing to probe
         given = {name: task.texts(splits[name]) for name in ("train", "test")}
         return Untouched(loaded.model, loaded.tokenizer, given, {}, {})
@@ -80,7 +80,7 @@ def untouched_states(
             loaded.tokenizer,
             own,
             accelerator=accelerator,
-            max_length=settings.max_length,
+            max_length=args.max_length,
         )
         for name, own in texts.items()
     }

@@ -121,23 +121,53 @@ def scored(task: Task, statistics: np.ndarray) -> dict[str, Any]:
     }
 
 
-def outcome_of(run: Run) -> Outcome:
-    """Make the outcome of a run."""
-    name = f"validation_{run.task.selection}"
+def outcome_of(run: Run, args: FinetuneArgs) -> Outcome:
+    """Make the outcome of a run.
+
+    Args:
+        run: The finished run, with predictions of the test split.
+        args: The arguments that it was made with.
+    """
+    if run.predictions is None:
+        raise ValueError(
+            "expected a run with predictions of the test split, found none: a method scores on it"
+        )
+    name, best = f"validation_{run.task.selection}", run.best or 0
+    own = list(run.model.parameters()) if run.manifest is None else []
     return Outcome(
         **scored(run.task, run.task.statistics(run.predictions)),
-        seed=run.args.seed,
-        learning_rate=run.args.learning_rate,
+        seed=args.seed,
+        learning_rate=args.learning_rate,
         validation=validation_scores(run.task, run.history),
-        best=run.best,
+        best=best,
         epochs=run.history[-1]["epoch"],
         seconds=run.timing["train_seconds"],
         flops=run.flops,
         peak_memory=run.peak_memory,
-        trainable=run.manifest.trainable,
-        total=run.manifest.total,
+        trainable=run.manifest.trainable
+        if run.manifest
+        else sum(p.numel() for p in own if p.requires_grad),
+        total=run.manifest.total if run.manifest else sum(p.numel() for p in own),
         cache_bytes=int((run.cache or {}).get("bytes", 0)),
-        error=known_error(run.history[run.best], name) / run.task.scale,
+        error=known_error(run.history[best], name) / run.task.scale,
+    )
+
+
+def diverged_outcome(task: Task, splits: Mapping[str, Any], args: FinetuneArgs) -> Outcome:
+    """Make the outcome of a run whose loss became infinite: it scores as always one answer does."""
+    return Outcome(
+        **scored(task, constant_statistics(task, splits["train"], splits["test"])),
+        seed=args.seed,
+        learning_rate=args.learning_rate,
+        validation=(0.0,),
+        best=0,
+        epochs=0.0,
+        seconds=0.0,
+        flops=0.0,
+        peak_memory=0.0,
+        trainable=0,
+        total=0,
+        diverged=True,
     )
 
 

@@ -8,10 +8,11 @@ from launching import run_in_process
 from scipy import stats
 
 from nlptl.cli.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yaml
+from nlptl.cli.upstream_curve import checkpoints
 from nlptl.errors import ConfigError, UserError
 from nlptl.stats.bootstrap import Difference
 from nlptl.study.comparison import Pair, recommend
-from nlptl.study.upstream_curve import checkpoints, upstream_slope
+from nlptl.study.upstream_curve import upstream_slope
 
 
 def flags(checkpoint, reviews, directory, *more):
@@ -38,7 +39,7 @@ def test_compare_writes_table_picture_and_advice(
     for row in rows.values():
         assert row["mean"] == pytest.approx(np.mean(row["scores"])) and len(row["scores"]) == 2
     assert found["sentence"] in capsys.readouterr().out
-    monkeypatch.setattr("nlptl.study.arms.finetune", None)  # a finished cell is never run again
+    monkeypatch.setattr("nlptl.train.finetune.finetune", None)  # a finished run is never made again
     run_in_process("compare", *given, *modes)
     again = json.loads((tmp_path / "out/compare.json").read_text())
     assert again == found

@@ -16,9 +16,10 @@ from nlptl.models.adapters import unwrap_peft
 from nlptl.models.loading import load_tokenizer
 from nlptl.modes.base import parse_mode
 from nlptl.report.baselines import bag_of_words
-from nlptl.report.report import score_transfer
+from nlptl.report.report import Finished, score_transfer
 from nlptl.study import outcomes
-from nlptl.study.arms import Runner, run_arm, scratch_settings
+from nlptl.study.arms import ArmSpec, scratch_spec
+from nlptl.study.study import Study
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.finetune import finetune
 from nlptl.train.setup import FinetuneArgs, start_accelerator
@@ -49,7 +50,13 @@ def report(model, mode, splits, **changes):
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=own.seed)
     body = unwrap_peft(finetune(TASK, splits, own, accelerator=accelerator).model)
     return score_transfer(
-        TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS, **changes
+        TASK,
+        splits,
+        own,
+        tier="quick",
+        finished=Finished(model=body),
+        upstream_texts=TEXTS,
+        **changes,
     )
 
 
@@ -98,9 +105,9 @@ def test_frozen_blocks_keep_their_states(masked_lm_checkpoint, splits):
 
 def test_a_finished_run_is_never_made_twice(masked_lm_checkpoint, splits, monkeypatch):
     own = settings(masked_lm_checkpoint, "head-only", learning_rate=1e-3)
-    first = run_arm(Runner(TASK, splits), own, seeds=(0,), rates=(1e-3,))
-    monkeypatch.setattr("nlptl.study.arms.finetune", None)  # would fail if it were called
-    again = run_arm(Runner(TASK, splits), own, seeds=(0,), rates=(1e-3,))
+    first = Study(TASK, splits, {"one": ArmSpec(own)}, (0,)).run()["one"]
+    monkeypatch.setattr("nlptl.train.finetune.finetune", None)  # would fail if it were called
+    again = Study(TASK, splits, {"one": ArmSpec(own)}, (0,)).run()["one"]
     assert again.kept == 1 and again.outcomes == first.outcomes
 
 
@@ -147,11 +154,12 @@ def test_a_head_in_the_file_is_part_of_the_checkpoint(masked_lm_checkpoint, tmp_
 
 def test_scratch_trains_all_for_longer_and_never_stops_early(masked_lm_checkpoint):
     """Base rate of full for BERT: 3e-5 at a width of 768, so 7.2e-4 at 32."""
-    own, rates = scratch_settings(
+    spec = scratch_spec(
         settings(masked_lm_checkpoint, "head-only", epochs=10), (1.0, 4.0), 3.0, examples=48
     )
+    own = spec.args
     assert own.mode.name == "full" and own.epochs == 30 and own.patience is None
-    assert rates == pytest.approx([7.2e-4, 2.88e-3])
+    assert spec.rates == pytest.approx([7.2e-4, 2.88e-3])
 
 
 def test_every_key_is_explained_in_the_schema(head_only):
@@ -185,7 +193,8 @@ def test_t5s_decoder_blocks_move_but_have_no_states_of_a_text(checkpoints, split
     own = settings(checkpoints["t5"], "freeze-lower-4")
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
     body = unwrap_peft(finetune(TASK, splits, own, accelerator=accelerator).model)
-    found = score_transfer(TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS)
+    known = Finished(model=body)
+    found = score_transfer(TASK, splits, own, tier="quick", finished=known, upstream_texts=TEXTS)
     shift = found.record["shift"]
     assert shift["cka"] == [1.0] * 4 + [None] * 3  # embeddings and three encoder blocks, all frozen
     assert shift["rel_weight_change"][:5] == [0.0] * 5 and all(shift["rel_weight_change"][5:])

@@ -1,6 +1,7 @@
 """Keys of kept outcomes: by what is computed, not by what it is called."""
 
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -102,6 +103,24 @@ def test_arguments_count_but_those_that_change_nothing():
     assert key(args=same) == key()
     for name, value in (("seed", 1), ("epochs", 3.0), ("mode", parse_mode("lora-r5"))):
         assert key(args=replace(ARGS, **{name: value})) != key(), name
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A loss of one's own that goes to the worker processes of ``--parallel``."""
+
+    weight: float
+
+    def __call__(self, learner):
+        return learner
+
+
+def test_a_key_stays_the_same_when_a_loss_is_pickled():
+    """Python writes into its class then."""
+    before = key(method=Finetune(Weighted(2.0)))
+    pickle.dumps(Weighted(2.0), protocol=2)
+    assert "__slotnames__" in vars(Weighted) and key(method=Finetune(Weighted(2.0))) == before
+    assert key(method=Finetune(Weighted(3.0))) != before
 
 
 def test_keys_are_the_same_in_another_process():

@@ -75,7 +75,7 @@ def test_predicted_classes_are_scored_by_the_tasks_metric():
 
 
 def arm(task, *rows):
-    return Arm(tuple(outcome(task, one, seed=i) for i, one in enumerate(rows)), None, {})
+    return Arm(tuple(outcome(task, one, seed=i) for i, one in enumerate(rows)), None)
 
 
 def test_arms_are_compared_by_the_metric():

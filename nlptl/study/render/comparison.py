@@ -31,7 +31,7 @@ def comparison_figure(record: Mapping[str, Any]) -> Figure:
     Forgetting in another unit than most ways have does not fit the axis: the table alone has it.
 
     Args:
-        record: From :func:`nlptl.study.comparing.run_comparison`.
+        record: From :func:`nlptl.study.comparison.compare`.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -106,7 +106,7 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
     """The comparison as Markdown: the sentence, the ways, and the pairs that were tested.
 
     Args:
-        record: From :func:`nlptl.study.comparing.run_comparison`.
+        record: From :func:`nlptl.study.comparison.compare`.
     """
     n, seeds, unit = record["n"], len(record["seeds"]), _unit(record["rows"])
     measured = f", {escaped(unit)}" if unit else ""

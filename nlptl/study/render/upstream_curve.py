@@ -18,7 +18,7 @@ def upstream_figure(record: Mapping[str, Any]) -> Figure:
     """Each checkpoint a point with its seeds' spread, the better upstream the further right.
 
     Args:
-        record: From :func:`nlptl.study.upstream_curve.run_upstream_curve`.
+        record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
     """
     from matplotlib import rc_context
 
@@ -49,7 +49,7 @@ def upstream_markdown(record: Mapping[str, Any]) -> str:
     """The curve as Markdown: the sentence, and a row a checkpoint.
 
     Args:
-        record: From :func:`nlptl.study.upstream_curve.run_upstream_curve`.
+        record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
     """
     interval = record["slope_ci95"]
     ranks = "—" if record["spearman"] is None else f"{record['spearman']:.2f}"
