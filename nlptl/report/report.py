@@ -131,7 +131,7 @@ def score_transfer(
         args: The mode and all hyper-parameters; the first seed is theirs.
         method: The way of training of the pretrained arm.
         tier: ``quick`` (3 seeds), ``standard`` (6) or ``full`` (10).
-        curve: Also at smaller training sets, down to 16 examples a class.
+        curve: Whether smaller training sets are tried too, down to 16 examples a class.
         finished: What is there already of the pretrained arm.
         upstream_texts: Held-out text of the kind that the checkpoint was pretrained on; None takes what
             comes with nlptl.

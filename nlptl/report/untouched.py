@@ -36,7 +36,7 @@ class Untouched:
     states: Mapping[str, np.ndarray]
 
     def pairs(self, block: int, states: Mapping[str, np.ndarray] | None = None) -> list[Any]:
-        """States after a block and classes of train, validation and test, as a probe takes them.
+        """Return states after a block and classes of train, validation and test, as a probe takes them.
 
         Args:
             block: 0 for the embeddings.
@@ -48,7 +48,7 @@ class Untouched:
         ]
 
     def compared(self) -> list[str]:
-        """The first distinct texts, of the test split first: those whose states a run may have moved."""
+        """List the first distinct texts, of the test split first: those whose states a run may have moved."""
         return list(dict.fromkeys([*self.texts["test"], *self.texts["train"]]))[:SHIFTED]
 
 
@@ -88,7 +88,7 @@ def untouched_states(
 
 
 def text_classes(task: Task, table: Any, most: int) -> tuple[list[str], list[str]]:
-    """Texts and classes of a table; of more than ``most`` examples a stratified sample."""
+    """Return texts and classes of a table; of more than ``most`` examples a stratified sample."""
     classes = task.classes(table) or []
     if len(table) > most:
         rows = stratified_order(classes, 0)[:most]

@@ -27,7 +27,7 @@ from nlptl.study.render.words import (
 
 
 def sections(record: Mapping[str, Any]) -> list[Section]:
-    """The report's parts, those without numbers included.
+    """List the report's parts, those without numbers included.
 
     Args:
         record: The report's record.

@@ -15,7 +15,7 @@ def write_pictured(
 
     Args:
         record: Goes first: whatever fails later, the numbers are safe.
-        name: Of all four files.
+        name: Name of all four files.
         table: Markdown.
         figure: A matplotlib figure.
         alt: What the picture shows, in a few words.

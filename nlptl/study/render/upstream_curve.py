@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def upstream_figure(record: Mapping[str, Any]) -> Figure:
-    """Each checkpoint a point with its seeds' spread, the better upstream the further right.
+    """Draw each checkpoint as a point with its seeds' spread, the better upstream the further right.
 
     Args:
         record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
@@ -46,7 +46,7 @@ def upstream_figure(record: Mapping[str, Any]) -> Figure:
 
 
 def upstream_markdown(record: Mapping[str, Any]) -> str:
-    """The curve as Markdown: the sentence, and a row a checkpoint.
+    """Write the curve as Markdown: the sentence, and a row a checkpoint.
 
     Args:
         record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
