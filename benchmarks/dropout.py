@@ -23,10 +23,12 @@ from identity import identity
 
 from nlptl.cli.check import check_training, finetune_args, resolve_defaults
 from nlptl.cli.config import SentimentConfig
-from nlptl.stats.bootstrap import equivalence_p, joint_bootstrap
+from nlptl.stats.bootstrap import joint_bootstrap
+from nlptl.stats.multiple import equivalence_p
 from nlptl.stats.spread import spread
 from nlptl.stats.verdict import MARGIN
-from nlptl.study.arms import Runner
+from nlptl.study.arms import ArmSpec
+from nlptl.study.study import Study
 from nlptl.tasks import get_task
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +60,7 @@ def frozen_with_dropout(module: Any) -> None:
     module.requires_grad_(False)
 
 
-def scores(runner: Runner, settings: Any, path: Path, *, dropout: bool) -> list[float]:
+def scores(study: Study, settings: Any, path: Path, *, dropout: bool) -> list[float]:
     """Whether each test sentence was right; from disk if it is there."""
     if not path.exists():
         frozen = (
@@ -66,8 +68,8 @@ def scores(runner: Runner, settings: Any, path: Path, *, dropout: bool) -> list[
         )
         own = replace(settings, cache="off") if dropout else settings
         with frozen:
-            cell = runner.run(own)
-        path.write_text(json.dumps(cell.scores))
+            outcome = study.run_one(ArmSpec(own), own.seed)
+        path.write_text(json.dumps([one[0] for one in outcome.statistics]))
     return json.loads(path.read_text())
 
 
@@ -85,11 +87,12 @@ def measure(options: Options, blocks: int, size: int, work: Path) -> dict[str, A
     mode, family, width = check_training(config)
     task, splits, _ = get_task("sentiment").prepare(config)
     filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
-    runner, found = Runner(task, splits, keep=False), {}
+    study = Study(task, splits, {}, range(options.seeds), keep=False)
+    found = {}
     for dropout in (False, True):
         found[dropout] = [
             scores(
-                runner,
+                study,
                 finetune_args(filled, mode, seed),
                 work / f"{blocks}_{size}_{'on' if dropout else 'off'}_{seed}.json",
                 dropout=dropout,

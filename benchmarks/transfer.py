@@ -28,7 +28,8 @@ from nlptl.report.probe import fit_probe
 from nlptl.report.report import LONGER, RATES, Tier
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.stats.spread import spread
-from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
+from nlptl.study.arms import Arm, ArmSpec, scratch_spec
+from nlptl.study.study import Study
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
 from nlptl.train.features import Pool, pooled_states
@@ -80,7 +81,7 @@ def probes(model: str, task: Task, splits: dict, pool: Pool) -> dict:
 
 def summary(arm: Arm) -> dict:
     """What the file keeps of an arm."""
-    each = arm.scores.mean(axis=1).tolist()
+    each = arm.scores.tolist()
     return {**spread(each), "seeds": each, **tuned(arm), "seconds": round(arm.seconds)}
 
 
@@ -92,18 +93,18 @@ def measure(recipe: str, model: str, flags: list[str]) -> dict:
     filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
     settings = finetune_args(filled, mode, 0)
     examples = len(splits["train"])
-    longer, rates = scratch_settings(settings, RATES[TUNED], LONGER[LONG], examples=examples)
-    runner = Runner(task, splits)
-    full = run_arm(runner, settings, seeds=SEEDS, rates=rates, title=model)
-    scratch = scratch_arm(runner, longer, seeds=SEEDS, rates=rates, title="from scratch")
+    scratch_arm = scratch_spec(settings, RATES[TUNED], LONGER[LONG], examples=examples)
+    full_arm = ArmSpec(settings, rates=scratch_arm.rates, title=model)
+    arms = Study(task, splits, {"full": full_arm, "scratch": scratch_arm}, SEEDS).run()
+    full, scratch = arms["full"], arms["scratch"]
     groups = task.groups(splits["test"])
-    gain = joint_bootstrap(full.scores, scratch.scores, groups=groups)
+    gain = joint_bootstrap(full.statistics, scratch.statistics, groups=groups)
     found: dict[str, Any] = {
         "model": model,
         "n": {name: len(table) for name, table in splits.items()},
     }
     found |= {"full": summary(full), "scratch": summary(scratch)}
-    each = ttest_ind(full.scores.mean(axis=1), scratch.scores.mean(axis=1), equal_var=False)
+    each = ttest_ind(full.scores, scratch.scores, equal_var=False)
     found["gain"] = {
         "mean": gain.mean,
         "low": gain.low,

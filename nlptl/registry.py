@@ -110,6 +110,12 @@ def load_file(path: Path, asked: str) -> ModuleType:
     return module
 
 
+def loaded_files() -> list[Path]:
+    """List the files that :func:`load_file` has imported, for processes that must know them too."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("nlptl_file_")]
+    return [Path(str(module.__file__)) for module in modules]
+
+
 def _attribute(module: ModuleType, name: str, asked: str) -> Any:
     if not hasattr(module, name):
         there = [n for n, value in vars(module).items() if isinstance(value, type) and n[0] != "_"]

@@ -4,7 +4,7 @@
     python recipes/upstream_curve.py --model runs/pretrain
 
 Writes upstream_curve.json, .md and a picture under --output-dir: the slope in points a nat, and the rank
-correlation. Cells that are finished are never run again.
+correlation. Finished runs are never made again.
 """
 
 from nlptl.cli.config import UpstreamCurveConfig, run_recipe
@@ -12,7 +12,7 @@ from nlptl.cli.config import UpstreamCurveConfig, run_recipe
 
 def main(config: UpstreamCurveConfig) -> None:
     """Check everything, score each checkpoint upstream and downstream, and draw the one against the other."""
-    from nlptl.study.upstream_curve import run_upstream_curve
+    from nlptl.cli.upstream_curve import run_upstream_curve
 
     run_upstream_curve(config)
 

@@ -68,15 +68,15 @@ def masked_lm_checkpoint(tmp_path_factory, checkpoints) -> Path:
 @pytest.fixture
 def finetunings(monkeypatch) -> list:
     """Every fine-tuning of an arm, in order: an arm keeps right or wrong, these the probabilities too."""
-    from nlptl.study import arms
+    from nlptl.train import finetune as home
 
-    made, real = [], arms.finetune
+    made, real = [], home.finetune
 
     def finetune(*given, **named):
         made.append(real(*given, **named))
         return made[-1]
 
-    monkeypatch.setattr(arms, "finetune", finetune)
+    monkeypatch.setattr(home, "finetune", finetune)
     return made
 
 

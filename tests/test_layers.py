@@ -29,7 +29,7 @@ ALLOWED = {
 CORE = set(ALLOWED)  # a method may import any core part, and no other method
 ALLOWED["cli"] = CORE | {"methods"}
 #: Imports that still run upwards; each goes when its room is rebuilt.
-WAITING = {"runs": {"cli"}, "study": {"cli", "report"}}
+WAITING: dict[str, set[str]] = {}
 
 
 def nlptl_imports(path):

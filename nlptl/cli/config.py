@@ -165,6 +165,8 @@ class CompareConfig(GridConfig):
         "lora",
     )
     """One or more modes; --mode list prints all."""
+    method: tuple[str, ...] = ("finetune",)
+    """One or more methods: finetune, or path/to/file.py:name."""
     output_dir: Path = Path("runs/compare")
     """Where the comparison goes."""
 

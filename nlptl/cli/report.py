@@ -19,8 +19,8 @@ from nlptl.cli.config import TaskConfig, load_yaml, with_options
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, quiet_transformers
-from nlptl.report.report import Tier, TransferReport, score_transfer
-from nlptl.study.cells import Outcome, validation_scores
+from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
+from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
 from nlptl.train.terminal import is_main_process, say
@@ -44,7 +44,7 @@ def report_run(
     for number, seed in enumerate(seeds):
         home = directory if not number else directory / "seeds" / str(seed)
         try:
-            known.append(cell_of_run(ready.task, home, data=data))
+            known.append(outcome_of_run(ready.task, home, data=data))
         except (OSError, ValueError, KeyError) as error:
             lost.append(f"{home}: {error}; seed {seed} is trained again for the report.")
     lost += launched_otherwise(directory)
@@ -56,7 +56,7 @@ def report_run(
             f"{directory / 'model'} cannot be opened ({str(error).splitlines()[0]}), so forgetting and shift "
             + (
                 "are left out."
-                if any(cell.seed == config.seed for cell in known)
+                if any(outcome.seed == config.seed for outcome in known)
                 else "are those of the run that is made again."
             )
         )
@@ -69,13 +69,15 @@ def report_run(
         ready.args(config.seed),
         tier=tier,
         curve=config.curve,
-        adapted=adapted,
-        known=known,
-        adapter=adapter if adapter.is_dir() else None,
+        finished=Finished(
+            outcomes=known,
+            model=adapted,
+            adapter=adapter if adapter.is_dir() else None,
+            directory=str(directory),
+            notes=lost,
+        ),
         upstream_texts=upstream_texts(config.upstream_text),
         dataset=str(config.dataset if config.train_file is None else config.train_file),
-        run=str(directory),
-        notes=lost,
     )
     if is_main_process():
         report.save(directory)
@@ -143,7 +145,7 @@ def launched_otherwise(directory: Path) -> list[str]:
     ]
 
 
-def cell_of_run(task: Any, directory: Path, *, data: str | None = None) -> Outcome:
+def outcome_of_run(task: Any, directory: Path, *, data: str | None = None) -> Outcome:
     """The outcome of a run from its ``result.json`` and ``predictions.jsonl``.
 
     Args:
@@ -169,9 +171,9 @@ def cell_of_run(task: Any, directory: Path, *, data: str | None = None) -> Outco
     history = record["history"]
     best = record["selection"]["best_epoch"]
     return Outcome(
+        **scored(own, own.statistics(predictions)),
         seed=record["seed"],
         learning_rate=record["settings"]["learning_rate"],
-        scores=tuple(own.statistics(predictions)[:, 0].tolist()),
         validation=validation_scores(task, history),
         best=next(i for i, line in enumerate(history) if line["epoch"] == best),
         epochs=history[-1]["epoch"],

@@ -66,10 +66,11 @@ def train_seed(ready: Prepared, seed: int, directory: Path) -> None:
 
 def summary_of(ready: Prepared) -> dict[str, Any]:
     """Gather the spread over ``--seeds N``, and which runs learned nothing; also in the first record."""
-    from nlptl.cli.report import cell_of_run
+    from nlptl.cli.report import outcome_of_run
+    from nlptl.stats.bootstrap import scores_of
+    from nlptl.study.outcomes import combine_of, constant_statistics
 
-    homes = seed_homes(ready.config)
-    found = [cell_of_run(ready.task, home).score for home in homes]
-    task, splits = ready.task, ready.splits
-    constant = task.statistics(task.constant_predictions(splits["train"], splits["test"]))
-    return summarize_seeds(homes, found, float(task.combine(constant.mean(axis=0))))
+    homes, task, splits = seed_homes(ready.config), ready.task, ready.splits
+    found = [outcome_of_run(task, home).score for home in homes]
+    constant = constant_statistics(task, splits["train"], splits["test"])
+    return summarize_seeds(homes, found, float(scores_of(constant, combine_of(task))))

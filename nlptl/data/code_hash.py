@@ -56,6 +56,7 @@ def _walk(thing: Any, write: Callable[[bytes], None], seen: set[int]) -> None:
                     "__dict__",
                     "__weakref__",
                     "__firstlineno__",
+                    "__slotnames__",  # comes to a class when an object of it is pickled
                 ):
                     write(name.encode())
                     _value(value, base.__module__, write, seen)

@@ -14,7 +14,7 @@ def bag_of_words(
     validation: tuple[Sequence[str], Sequence[str]],
     test: Sequence[str],
 ) -> list[str]:
-    """TF-IDF of words and pairs of words with logistic regression, by scikit-learn.
+    """Classify texts by TF-IDF of words and pairs of words, with scikit-learn's logistic regression.
 
     Sublinear counts; the penalty is chosen on validation texts.
 

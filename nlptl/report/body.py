@@ -1,5 +1,6 @@
 """What became of the body: shift of representations and weights; a part of the report."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,24 +10,33 @@ from nlptl.models.loading import load_config
 from nlptl.report.probe import GRID, choose_penalty
 from nlptl.report.shift import linear_cka, weight_change
 from nlptl.report.untouched import Untouched
+from nlptl.stats.bootstrap import scores_of
+from nlptl.study.outcomes import class_statistics, combine_of
 from nlptl.tasks.base import Task
 from nlptl.train.features import body_states
 from nlptl.train.setup import FinetuneArgs
 
 
 def body_changes(
-    task: Task, settings: FinetuneArgs, untouched: Untouched, adapted: Any, accelerator: Any
+    task: Task,
+    splits: Mapping[str, Any],
+    args: FinetuneArgs,
+    untouched: Untouched,
+    *,
+    adapted: Any,
+    accelerator: Any,
 ) -> dict[str, Any]:
-    """The report's part on shift: CKA and weight change by block, and probes of the untouched body.
+    """Measure the report's part on shift: CKA and weight change by block, and probes of the untouched body.
 
     Args:
         task: What the examples mean.
-        settings: The checkpoint and the longest text.
+        splits: ``train`` and ``test``.
+        args: The checkpoint and the longest text.
         untouched: Its states: test texts are compared, and training texts where they are few.
         adapted: The fine-tuned model; None leaves the comparison out.
         accelerator: The device.
     """
-    encoder, decoder = depth(load_config(settings.model))
+    encoder, decoder = depth(load_config(args.model))
     entry: dict[str, Any] = {
         "missing": None if adapted is not None else "no trained model was given",
         "texts": None,
@@ -45,7 +55,7 @@ def body_changes(
                 untouched.tokenizer,
                 texts,
                 accelerator=accelerator,
-                max_length=settings.max_length,
+                max_length=args.max_length,
             )
             for model in (untouched.model, adapted)
         )
@@ -60,7 +70,8 @@ def body_changes(
             train, chooses, test = untouched.pairs(block)
             best = choose_penalty(train, chooses, grid=GRID, scaled=True)
             validation.append(best.validation)
-            curve.append(float(best.model.score(*test)))
+            predicted = class_statistics(task, splits, list(map(str, best.model.predict(test[0]))))
+            curve.append(float(scores_of(predicted, combine_of(task))))
         entry["probe_curve"] = curve + [None] * decoder
         entry["best_layer"] = int(np.argmax(validation))
     return entry

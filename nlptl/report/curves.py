@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.stats.bootstrap import group_sums
+from nlptl.stats.bootstrap import Combine, group_sums, mean_scores
 
 #: A curve starts at so many examples a class, and each size is so many times the one before.
 FIRST, FACTOR = 16, 4
@@ -14,7 +14,7 @@ DRAWS = 1000
 
 
 def curve_sizes(examples: int, classes: int) -> list[int]:
-    """Training set sizes from 16 a class to all, each four times the one before.
+    """List training set sizes from 16 a class to all, each four times the one before.
 
     Example:
         >>> curve_sizes(720, 2)
@@ -41,7 +41,7 @@ class Match:
 
 
 def labels_to_match(sizes: Sequence[int], scores: np.ndarray, target: float) -> Match:
-    """Labels at which a learning curve first reaches a score.
+    """Find the number of labels at which a learning curve first reaches a score.
 
     The curve is made monotone by isotonic regression and interpolated on log n; it is never drawn out beyond
     its data, at neither end.
@@ -66,7 +66,7 @@ def labels_to_match(sizes: Sequence[int], scores: np.ndarray, target: float) -> 
 
 
 def curve_summary(sizes: Sequence[int], pre: np.ndarray, scratch: np.ndarray) -> dict[str, Any]:
-    """Jumpstart, asymptote gap and area ratio (Taylor & Stone, 2009) of two learning curves.
+    """Sum up two learning curves: jumpstart, asymptote gap and area ratio (Taylor & Stone, 2009).
 
     The area ratio is (area of pre - area of scratch) / area of scratch, trapezoids on log n; None where
     there is one size only.
@@ -96,16 +96,18 @@ def sample_efficiency(
     pre: np.ndarray,
     scratch: np.ndarray,
     *,
+    combine: Combine | None = None,
     groups: Sequence[Any] | None = None,
 ) -> dict[str, Any]:
-    """How many labels scratch needs to match the pretrained model at each size (Hernandez et al., 2021).
+    """Estimate how many labels scratch needs to match the pretrained model (Hernandez et al., 2021).
 
     The headline is the size whose multiplier, or lower bound of it, is largest.
 
     Args:
         sizes: Rising numbers of labels.
-        pre: Score of each test example, shape ``(sizes, seeds, examples)``.
+        pre: Statistics of each test example, shape ``(sizes, seeds, examples, k)``.
         scratch: The same, the same seeds.
+        combine: Means of the statistics to a score; None for a mean over examples.
         groups: What each test example belongs to, see
             :func:`nlptl.stats.bootstrap.joint_bootstrap`.
 
@@ -116,8 +118,8 @@ def sample_efficiency(
         ``ci95`` refits the curves to seeds and test examples (or groups) drawn together, its ends censored
         in the same way; None with one seed.
     """
-    one, two = (np.asarray(scores, float).mean((1, 2)) for scores in (pre, scratch))
-    drawn = _draws(np.asarray(pre, float), np.asarray(scratch, float), groups)
+    one, two = (mean_scores(statistics, combine) for statistics in (pre, scratch))
+    drawn = _draws((pre, scratch), combine, groups) if pre.shape[1] > 1 else None
     points = []
     for index, size in enumerate(sizes):
         match = labels_to_match(sizes, two, float(one[index]))
@@ -148,18 +150,21 @@ def _multiplier(match: Match, sizes: Sequence[int], size: int) -> float:
 
 
 def _draws(
-    pre: np.ndarray, scratch: np.ndarray, groups: Sequence[Any] | None
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean scores of both arms at each size under seeds and groups drawn together, each (draws, sizes)."""
-    seeds = pre.shape[1]
-    if seeds < 2:
-        return None
-    rng = np.random.default_rng(0)
-    (one, sizes), (two, _) = group_sums(pre, groups), group_sums(scratch, groups)
-    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    arms: Sequence[np.ndarray], combine: Combine | None, groups: Sequence[Any] | None
+) -> list[np.ndarray]:
+    """Draw seeds and groups together; the mean score of each arm at each size, ``(draws, sizes)``."""
+    rng, seeds = np.random.default_rng(0), arms[0].shape[1]
+    summed = [
+        group_sums(np.moveaxis(arm, -1, -2), groups) for arm in arms
+    ]  # (sizes, seeds, k, groups)
+    count = summed[0][1]
+    found: list[list[np.ndarray]] = [[] for _ in arms]
     for _ in range(DRAWS):
         picked = rng.integers(0, seeds, seeds)
-        times = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)))
-        for kept, sums in zip(found, (one, two), strict=True):
-            kept.append(sums[:, picked].mean(1) @ times / (times @ sizes))
-    return np.asarray(found[0]), np.asarray(found[1])
+        times = rng.multinomial(len(count), np.full(len(count), 1 / len(count)))
+        for kept, (sums, _) in zip(found, summed, strict=True):
+            if combine is None:
+                kept.append(sums[:, picked, 0].mean(1) @ times / (times @ count))
+            else:
+                kept.append(combine(sums @ times / (times @ count))[:, picked].mean(1))
+    return [np.asarray(kept) for kept in found]

@@ -1,18 +1,20 @@
 """Both arms of a report at smaller training sets: its learning curves."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from nlptl.data.sampling import subset
 from nlptl.report.curves import curve_sizes, curve_summary, sample_efficiency
-from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, together
+from nlptl.study.arms import Arm, ArmSpec, Fewer
+from nlptl.study.outcomes import combine_of
+from nlptl.study.study import Study
 from nlptl.train.setup import FinetuneArgs
 
 
 def learning_curves(
-    runner: Runner, pre: Arm, scratch: Arm
+    study: Study, arms: Mapping[str, Arm]
 ) -> tuple[dict[str, Any], dict[str, Any], list[Arm]]:
     """Train both arms on 16 examples a class, on four times as many, and so on; rates as on the whole set.
 
@@ -20,53 +22,51 @@ def learning_curves(
     smaller set lies within the larger.
 
     Args:
-        runner: Task and data.
-        pre: The pretrained arm on all training examples.
-        scratch: The same seeds from random weights.
+        study: The study of the arms ``pre`` and ``scratch`` on all training examples.
+        arms: These arms.
 
     Returns:
         The report's ``curve`` and ``sample_eff``, and the arms that were run.
     """
-    task, splits = runner.task, runner.splits
+    task, splits = study.task, study.splits
     whole = len(splits["train"])
-    strata = task.classes(splits["train"]) or [""] * whole
-    sizes = curve_sizes(whole, len(set(strata)))
-    seeds = [cell.seed for cell in pre.cells]
-    arms: list[tuple[Arm, Arm]] = []
-    for size in sizes[:-1]:
-        ours, theirs = (_at(arm.settings, size, whole) for arm in (pre, scratch))
-        pairs = []
-        for seed in seeds:
-            train = subset(splits["train"], strata, size, seed)
-            few = Runner(task, {**splits, "train": train}, keep=runner.keep)
-            one = run_arm(
-                few,
-                ours,
-                seeds=[seed],
-                rates=[ours.learning_rate],
-                title=f"{ours.mode.name}, {size} examples",
-            )
-            two = scratch_arm(
-                few,
-                theirs,
-                seeds=[seed],
-                rates=[theirs.learning_rate],
-                title=f"from scratch, {size} examples",
-            )
-            pairs.append((one, two))
-        arms.append((together([one for one, _ in pairs]), together([two for _, two in pairs])))
-    both = [*arms, (pre, scratch)]
-    one, two = (np.asarray([pair[i].scores for pair in both]) for i in (0, 1))
+    sizes = curve_sizes(whole, len(set(task.classes(splits["train"]) or [""])))
+    names = ("pre", "scratch")
+    fewer = {
+        f"{name} {size}": _at(study.arms[name], arms[name].args, size, whole)
+        for size in sizes[:-1]
+        for name in names
+    }
+    found = Study(task, splits, fewer, study.seeds, keep=study.keep).run()
+    rows = [[found[f"{name} {size}"] for size in sizes[:-1]] + [arms[name]] for name in names]
+    scores = [np.asarray([arm.scores for arm in row]) for row in rows]
+    statistics = [np.asarray([arm.statistics for arm in row]) for row in rows]
+    groups = task.groups(splits["test"])
     return (
-        curve_summary(sizes, one.mean(2), two.mean(2)),
-        sample_efficiency(sizes, one, two, groups=task.groups(splits["test"])),
-        [arm for pair in arms for arm in pair],
+        curve_summary(sizes, *scores),
+        sample_efficiency(sizes, *statistics, combine=combine_of(task), groups=groups),
+        list(found.values()),
     )
 
 
-def _at(settings: FinetuneArgs, size: int, whole: int) -> FinetuneArgs:
-    """As many steps as on the whole set, at most as many times the epochs as such a set usually gets."""
-    usual = settings.mode.default_epochs(size, settings.batch_size)
-    longer = settings.epochs / settings.mode.default_epochs(whole, settings.batch_size)
-    same = settings.epochs * whole / size
-    return replace(settings, epochs=max(settings.epochs, min(max(1.0, longer) * usual, same)))
+def _at(spec: ArmSpec, args: FinetuneArgs, size: int, whole: int) -> ArmSpec:
+    """Specify an arm on fewer examples, at the rate that was chosen on all."""
+    own = replace(args, epochs=epochs_at(args, size, whole))
+    title = f"{spec.title}, {size} examples"
+    return replace(spec, args=own, rates=(), view=Fewer(size), title=title)
+
+
+def epochs_at(args: FinetuneArgs, size: int, whole: int) -> float:
+    """Choose the epochs on a smaller training set.
+
+    As many steps as on the whole set, at most as many times the epochs as such a set usually gets.
+
+    Args:
+        args: Arguments on the whole set.
+        size: Number of examples of the smaller set.
+        whole: Number of examples of the whole set.
+    """
+    usual = args.mode.default_epochs(size, args.batch_size)
+    longer = args.epochs / args.mode.default_epochs(whole, args.batch_size)
+    same = args.epochs * whole / size
+    return max(args.epochs, min(max(1.0, longer) * usual, same))

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.stats.bootstrap import DRAWS, JOINT, Difference, joint_bootstrap
+from nlptl.stats.bootstrap import DRAWS, JOINT, Combine, Difference, joint_bootstrap
 from nlptl.stats.spread import has_failed, spread
 from nlptl.study.arms import Arm
-from nlptl.study.cells import Outcome
+from nlptl.study.outcomes import Outcome
 
 
 def missing(why: str) -> dict[str, Any]:
-    """The entry of an arm that was not run."""
+    """Make the entry of an arm that was not run."""
     names = ("mean", "sd", "median", "min", "max", "predictions_path", "tuned")
     return {
         "missing": why,
@@ -31,16 +31,16 @@ def arm_entry(
     tuned: Mapping[str, Any] | None = None,
     predictions_path: str | None = None,
 ) -> dict[str, Any]:
-    """Mean, standard deviation, median, extremes and failed runs of one arm.
+    """Sum up one arm: mean, standard deviation, median, extremes and failed runs.
 
     Args:
-        scores: Of each example under each run, shape ``(runs, examples)``.
+        scores: Score of each run, shape ``(runs,)``.
         seeds: One a run; none for an arm without randomness.
         floor: Score of always giving one answer; None where nothing can collapse to it.
         tuned: The rate and epochs that were chosen, and what was tried.
         predictions_path: Where single predictions lie, relative to the report.
     """
-    each = scores.mean(axis=1).tolist()
+    each = scores.tolist()
     pairs = list(zip(seeds, each, strict=True)) if seeds else []
     return {
         "missing": None,
@@ -53,11 +53,28 @@ def arm_entry(
     }
 
 
+def trained_entry(arm: Arm, *, floor: float, predictions_path: str | None = None) -> dict[str, Any]:
+    """Sum up an arm that was trained.
+
+    Args:
+        arm: The arm.
+        floor: Score of always giving one answer.
+        predictions_path: Where single predictions lie, relative to the report.
+    """
+    return arm_entry(
+        arm.scores,
+        seeds=arm.seeds,
+        floor=floor,
+        tuned=tuned(arm),
+        predictions_path=predictions_path,
+    )
+
+
 def tuned(arm: Arm) -> dict[str, Any]:
-    """The rate and epochs of an arm, and the validation score of each rate that was tried."""
+    """Return the rate and epochs of an arm, and the validation score of each rate that was tried."""
     return {
-        "learning_rate": arm.settings.learning_rate,
-        "epochs": arm.settings.epochs,
+        "learning_rate": arm.args.learning_rate,
+        "epochs": arm.args.epochs,
         "tried": {f"{rate:g}": score for rate, score in arm.tried.items()},
     }
 
@@ -69,7 +86,7 @@ def gain_entry(
     probe: float | None,
     words: Difference | None,
 ) -> dict[str, Any]:
-    """The gain over scratch, and over a bag of words.
+    """Express the gain over scratch in several units, and the gain over a bag of words.
 
     Args:
         gain: Pretrained minus scratch.
@@ -92,21 +109,29 @@ def gain_entry(
     }
 
 
-def against(scores: np.ndarray, fixed: np.ndarray, groups: Sequence[str] | None) -> Difference:
-    """An arm minus one without randomness.
+def against(
+    statistics: np.ndarray,
+    fixed: np.ndarray,
+    *,
+    combine: Combine | None = None,
+    groups: Sequence[str] | None = None,
+) -> Difference:
+    """Compare an arm with one without randomness.
 
     Args:
-        scores: Shape ``(seeds, examples)``.
-        fixed: Shape ``(examples,)``.
+        statistics: The arm's statistics, shape ``(seeds, examples, k)``.
+        fixed: The other's, shape ``(examples, k)``.
+        combine: Means of the statistics to a score; None for a mean over examples.
         groups: See :func:`nlptl.stats.bootstrap.joint_bootstrap`.
     """
-    return joint_bootstrap(scores, np.broadcast_to(fixed, scores.shape), groups=groups)
+    beside = np.broadcast_to(fixed, statistics.shape)
+    return joint_bootstrap(statistics, beside, combine=combine, groups=groups)
 
 
 def compute_entry(
     pre: Sequence[Outcome], scratch: Sequence[Outcome], *, upstream: float | None
 ) -> dict[str, Any]:
-    """What each arm cost until it reached the pretrained arm's mean validation score.
+    """Estimate what each arm cost until it reached the pretrained arm's mean validation score.
 
     FLOPs and seconds are shared out evenly over a run's epochs; medians over the seeds that get there. If
     fewer than half of scratch's do, its whole cost is a lower bound, and so is the ratio.
@@ -116,11 +141,11 @@ def compute_entry(
         scratch: Runs from random weights.
         upstream: Operations of the pretraining, where they are known; they count for neither arm.
     """
-    pre, scratch = ([cell for cell in arm if not cell.diverged] for arm in (pre, scratch))
-    target = float(np.mean([cell.chosen for cell in pre]))
+    pre, scratch = ([outcome for outcome in arm if not outcome.diverged] for arm in (pre, scratch))
+    target = float(np.mean([outcome.chosen for outcome in pre]))
     ours, _ = _cost(pre, target, "flops")
     theirs, reached = _cost(scratch, target, "flops")
-    cells = pre[0]
+    first = pre[0]
     return {
         "target_score": target,
         "flops_pre": ours,
@@ -131,21 +156,21 @@ def compute_entry(
             "pre": _cost(pre, target, "seconds")[0],
             "scratch": _cost(scratch, target, "seconds")[0],
         },
-        "peak_mem_mb": max(cell.peak_memory for cell in pre),
-        "trainable_params": cells.trainable,
-        "total_params": cells.total,
-        "cache_bytes": cells.cache_bytes,
+        "peak_mem_mb": max(outcome.peak_memory for outcome in pre),
+        "trainable_params": first.trainable,
+        "total_params": first.total,
+        "cache_bytes": first.cache_bytes,
         "upstream_flops": upstream,
     }
 
 
-def _cost(cells: Sequence[Outcome], target: float, what: str) -> tuple[float, bool]:
+def _cost(outcomes: Sequence[Outcome], target: float, what: str) -> tuple[float, bool]:
     reached, whole = [], []
-    for cell in cells:
-        spent = float(getattr(cell, what))
+    for outcome in outcomes:
+        spent = float(getattr(outcome, what))
         whole.append(spent)
-        at = next((i for i, score in enumerate(cell.validation) if score >= target), None)
+        at = next((i for i, score in enumerate(outcome.validation) if score >= target), None)
         if at is not None:
-            reached.append(spent * (at + 1) / len(cell.validation))
-    enough = 2 * len(reached) >= len(cells)
+            reached.append(spent * (at + 1) / len(outcome.validation))
+    enough = 2 * len(reached) >= len(outcomes)
     return float(np.median(reached if enough else whole)), enough

@@ -1,13 +1,11 @@
 """The transfer report: was the pretraining worth it, and how sure is that?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
-
-import numpy as np
 
 from nlptl.data.encoding import quiet_datasets, tokenizer_hash
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
@@ -18,10 +16,11 @@ from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.report import parts
 from nlptl.report.body import body_changes
 from nlptl.report.few_labels import learning_curves
-from nlptl.report.simple_arms import WORDED, simple_arms
-from nlptl.report.untouched import PROBED, untouched_states
+from nlptl.report.simple_arms import simple_arms
+from nlptl.report.untouched import untouched_states
+from nlptl.report.warnings import warnings_of
 from nlptl.runs.versions import versions
-from nlptl.stats.bootstrap import joint_bootstrap
+from nlptl.stats.bootstrap import Difference, joint_bootstrap
 from nlptl.stats.verdict import (
     MARGIN,
     NOTHING_LEARNED,
@@ -30,8 +29,10 @@ from nlptl.stats.verdict import (
     sentence,
     verdict,
 )
-from nlptl.study.arms import Arm, Runner, run_arm, scratch_arm, scratch_settings
-from nlptl.study.cells import Outcome
+from nlptl.study.arms import Arm, ArmSpec, scratch_spec
+from nlptl.study.methods import FINETUNE, Method
+from nlptl.study.outcomes import Outcome, combine_of
+from nlptl.study.study import Study
 from nlptl.tasks.base import Task
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, new_accelerator
@@ -45,7 +46,7 @@ PIECES = {"quick": 500, "standard": 2000, "full": 2000}
 #: Rates that scratch tries, times full's default, the default first, and so many times the epochs.
 RATES = {"quick": (1.0,), "standard": (1.0, 3.0), "full": (1.0, 0.3, 3.0, 10.0)}
 LONGER = {"quick": 1.0, "standard": 1.5, "full": 3.0}
-#: Of report.json; another number is another form.
+#: Version of report.json's form.
 SCHEMA_VERSION = 1
 
 
@@ -65,7 +66,7 @@ class TransferReport:
         return self.record["negative"]["verdict"]
 
     def summary(self) -> str:
-        """At most 15 lines for the terminal."""
+        """Sum up the report in at most 15 lines for the terminal."""
         from nlptl.report.render.text import summary
 
         return summary(self.record)
@@ -84,20 +85,37 @@ class TransferReport:
         return write_report(self.record, directory)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What is there already of the pretrained arm.
+
+    Attributes:
+        outcomes: Outcomes of finished runs.
+        model: The first seed's trained model, below peft's wrapper; None takes that of a run made for the
+            report, or leaves forgetting and shift out if the first seed's outcome is here.
+        adapter: Folder of the first seed's LoRA adapter.
+        directory: The run's directory, for the record.
+        notes: More warnings for the record.
+    """
+
+    outcomes: Sequence[Outcome] = ()
+    model: Any = None
+    adapter: Path | None = None
+    directory: str | None = None
+    notes: Sequence[str] = ()
+
+
 def score_transfer(
     task: Task,
     splits: Mapping[str, Any],
-    settings: FinetuneArgs,
+    args: FinetuneArgs,
     *,
+    method: Method = FINETUNE,
     tier: Tier = "standard",
     curve: bool = False,
-    adapted: Any = None,
-    known: Sequence[Outcome] = (),
-    adapter: Path | None = None,
+    finished: Finished | None = None,
     upstream_texts: Sequence[str] | None = None,
     dataset: str = "the data",
-    run: str | None = None,
-    notes: Sequence[str] = (),
     keep: bool = True,
 ) -> TransferReport:
     """Compare fine-tuning a checkpoint with the same model without pretraining, and say how sure that is.
@@ -110,221 +128,218 @@ def score_transfer(
     Args:
         task: What the examples mean.
         splits: ``train``, ``validation`` and ``test``.
-        settings: The mode and its settings; the first seed is theirs.
+        args: The mode and all hyper-parameters; the first seed is theirs.
+        method: The way of training of the pretrained arm.
         tier: ``quick`` (3 seeds), ``standard`` (6) or ``full`` (10).
-        curve: Also at smaller training sets, down to 16 examples a class.
-        adapted: The first seed's trained model, below peft's wrapper; None takes that of a run made here,
-            or leaves forgetting and shift out if the first seed's run is known.
-        known: Finished runs with these settings.
-        adapter: Folder of the first seed's LoRA adapter.
+        curve: Whether smaller training sets are tried too, down to 16 examples a class.
+        finished: What is there already of the pretrained arm.
         upstream_texts: Held-out text of the kind that the checkpoint was pretrained on; None takes what
             comes with nlptl.
         dataset: What to call the data.
-        run: The run's directory, for the record.
-        notes: More warnings for the record.
-        keep: Whether runs are kept on disk.
+        keep: Whether outcomes are kept on disk.
 
     Returns:
         The report; what could not be measured stands in it with its reason.
     """
-    accelerator = new_accelerator()
-    seeds = range(settings.seed, settings.seed + max(SEEDS[tier], len(known)))
-    groups = task.groups(splits["test"])
-    runner = Runner(task, splits, keep=keep)
-    finished = {cell.seed: cell for cell in known}
+    known = finished or Finished()
+    study = _study(task, splits, ArmSpec(args, method, title=args.mode.name), tier, known, keep)
     with TemporaryDirectory() as folder:
-        if adapted is None and settings.seed not in finished:
-            say(
-                f"{settings.mode.name}, seed {settings.seed}: trained here, to see what became of the body"
-            )
-            cell, adapted = _train(runner, settings, Path(folder))
-            finished[settings.seed] = cell
-            adapter = Path(folder) if settings.mode.is_adapter else None
-        pre = run_arm(
-            runner,
-            settings,
-            seeds=seeds,
-            rates=[settings.learning_rate],
-            known=finished,
-            title=f"{settings.mode.name}",
-        )
-        longer, rates = scratch_settings(
-            settings, RATES[tier], LONGER[tier], examples=len(splits["train"])
-        )
-        scratch = scratch_arm(runner, longer, seeds=seeds, rates=rates, title="from scratch")
-        free_states()
-        say("probes, bag of words, zero-shot, forgetting, shift")
-        with muted(), quiet_datasets():
-            untouched = untouched_states(task, splits, settings, accelerator)
-            simple = simple_arms(
-                task, splits, settings, untouched, seeds=seeds, accelerator=accelerator
-            )
-            body = body_changes(task, settings, untouched, adapted, accelerator)
-            upstream = upstream_entry(
-                settings.model,
-                adapted,
-                upstream_texts,
-                accelerator,
-                PIECES[tier],
-                adapter=(task, adapter) if adapter else None,
-                refit=True,
-            )
-    floor = float(np.mean(simple["majority"]["each"]))
-    downstream = {
-        "pre": parts.arm_entry(
-            pre.scores,
-            seeds=seeds,
-            floor=floor,
-            tuned=parts.tuned(pre),
-            predictions_path="predictions.jsonl" if run else None,
-        ),
-        "scratch": parts.arm_entry(
-            scratch.scores, seeds=seeds, floor=floor, tuned=parts.tuned(scratch)
-        ),
-        **{name: entry["arm"] for name, entry in simple.items()},
-    }
-    gain = joint_bootstrap(pre.scores, scratch.scores, groups=groups)
-    words = simple["bow"]["each"]
+        made = _with_model(study, known, Path(folder))
+        outcomes = {outcome.seed: outcome for outcome in made.outcomes}
+        arms = study.run(known={"pre": outcomes})
+        measured = _measure(study, made, upstream_texts, PIECES[tier])
+    gain = joint_bootstrap(
+        arms["pre"].statistics,
+        arms["scratch"].statistics,
+        combine=combine_of(task),
+        groups=task.groups(splits["test"]),
+    )
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "id": _identity(runner, settings, tier, seeds, dataset, run),
+        "id": _identity(study, tier, dataset, known.directory),
+        **_compare(study, arms, gain, measured, known),
+        "curve": None,
+        "sample_eff": None,
+        "upstream_curve": None,
+    }
+    ran = list(arms.values())
+    if curve:
+        record["curve"], record["sample_eff"], more = learning_curves(study, arms)
+        ran += more
+    record["negative"] = _judge(record, gain)
+    record["cost"] = _cost(ran, len(known.outcomes))
+    record["warnings"] = [*known.notes, *warnings_of(record)]
+    free_states()
+    return TransferReport(record)
+
+
+def _study(
+    task: Task,
+    splits: Mapping[str, Any],
+    pre: ArmSpec,
+    tier: Tier,
+    known: Finished,
+    keep: bool,
+) -> Study:
+    """Set up the two arms that are trained: from the checkpoint, and from random weights."""
+    args, count = pre.args, max(SEEDS[tier], len(known.outcomes))
+    scratch = scratch_spec(args, RATES[tier], LONGER[tier], examples=len(splits["train"]))
+    seeds = range(args.seed, args.seed + count)
+    return Study(task, splits, {"pre": pre, "scratch": scratch}, seeds, keep=keep)
+
+
+def _with_model(study: Study, known: Finished, folder: Path) -> Finished:
+    """Train the first seed here, to look into its model, where neither model nor outcome is there.
+
+    Args:
+        study: The study.
+        known: What is there.
+        folder: Where a LoRA adapter goes before it is merged.
+    """
+    spec, seed = study.arms["pre"], study.seeds[0]
+    if known.model is not None or any(outcome.seed == seed for outcome in known.outcomes):
+        return known
+    say(f"{spec.title}, seed {seed}: trained here, to see what became of the body")
+    runs: list[Run] = []
+    outcome = study.run_one(spec, seed, made=runs.append)
+    model, adapter = runs[0].model, None
+    if is_lora(model):
+        adapter = folder
+        with quiet_transformers():
+            save_adapter(model, folder)
+    model = merge_adapter(model).cpu()  # the other runs need the GPU
+    return replace(known, outcomes=[*known.outcomes, outcome], model=model, adapter=adapter)
+
+
+def _measure(
+    study: Study, made: Finished, upstream_texts: Sequence[str] | None, pieces: int
+) -> dict[str, Any]:
+    """Measure what needs no training: the simple arms, the body's changes, forgetting."""
+    task, splits, args = study.task, study.splits, study.arms["pre"].args
+    accelerator = new_accelerator()
+    say("probes, bag of words, zero-shot, forgetting, shift")
+    with muted(), quiet_datasets():
+        untouched = untouched_states(task, splits, args, accelerator)
+        return {
+            "simple": simple_arms(
+                task, splits, args, untouched, seeds=study.seeds, accelerator=accelerator
+            ),
+            "shift": body_changes(
+                task, splits, args, untouched, adapted=made.model, accelerator=accelerator
+            ),
+            "upstream": upstream_entry(
+                args.model,
+                made.model,
+                upstream_texts,
+                accelerator,
+                pieces,
+                adapter=(task, made.adapter) if made.adapter else None,
+                refit=True,
+            ),
+        }
+
+
+def _compare(
+    study: Study,
+    arms: Mapping[str, Arm],
+    gain: Difference,
+    measured: Mapping[str, Any],
+    known: Finished,
+) -> dict[str, Any]:
+    """Put the arms beside each other: the record's parts on scores, gain and cost.
+
+    Args:
+        study: The study.
+        arms: Its two arms.
+        gain: Pretrained minus scratch.
+        measured: From :func:`_measure`.
+        known: Says whether single predictions lie beside the report.
+    """
+    pre, scratch, simple = arms["pre"], arms["scratch"], measured["simple"]
+    groups, combine = study.task.groups(study.splits["test"]), combine_of(study.task)
+    floor = simple["majority"]["arm"]["mean"]
+    path = "predictions.jsonl" if known.directory else None
+    downstream = {
+        "pre": parts.trained_entry(pre, floor=floor, predictions_path=path),
+        "scratch": parts.trained_entry(scratch, floor=floor),
+        **{name: entry["arm"] for name, entry in simple.items()},
+    }
+    words = simple["bow"]["statistics"]
+    if words is not None:
+        words = parts.against(pre.statistics, words, combine=combine, groups=groups)
+    upstream = pretraining_flops(pre.args.model)
+    return {
         "downstream": downstream,
         "gain": parts.gain_entry(
             gain,
             scratch=downstream["scratch"]["mean"],
             probe=downstream["probe"]["mean"],
-            words=None if words is None else parts.against(pre.scores, words, groups),
+            words=words,
         ),
-        "curve": None,
-        "sample_eff": None,
-        "compute_eff": parts.compute_entry(
-            pre.cells, scratch.cells, upstream=pretraining_flops(settings.model)
-        ),
-        "upstream": upstream,
-        "upstream_curve": None,
-        "shift": body,
+        "compute_eff": parts.compute_entry(pre.outcomes, scratch.outcomes, upstream=upstream),
+        "upstream": measured["upstream"],
+        "shift": measured["shift"],
     }
-    arms = [pre, scratch]
-    if curve:
-        record["curve"], record["sample_eff"], more = learning_curves(runner, pre, scratch)
-        arms += more
+
+
+def _judge(record: Mapping[str, Any], gain: Difference) -> dict[str, Any]:
+    """Say what came out, in a word and a sentence, and what to try next."""
+    downstream, seeds = record["downstream"], record["id"]["seeds"]
     failed = all(len(downstream[name]["failed"]) == len(seeds) for name in ("pre", "scratch"))
     word = "inconclusive" if failed else verdict(gain, seeds=len(seeds))
-    record["negative"] = {
+    if failed:
+        said = NOTHING_LEARNED
+        floor = downstream["majority"]["mean"]
+        advised = first_learn(downstream["probe"]["mean"], floor)
+    else:
+        said, advised = sentence(word, gain, record["id"]), advice(word, record)
+    return {
         "verdict": word,
         "ntg": -gain.mean,
-        "p_harm": _p_harm(gain),
+        # One-sided: P(gain >= 0 by chance), small where pretraining harmed.
+        "p_harm": gain.p / 2 if gain.mean < 0 else 1 - gain.p / 2,
         "margin": MARGIN,
         "holm_p": None,
         "provisional": len(seeds) < SEEDS["standard"],
-        "sentence": NOTHING_LEARNED if failed else sentence(word, gain, record["id"]),
-        "advice": first_learn(downstream["probe"]["mean"], floor)
-        if failed
-        else advice(word, record),
+        "sentence": said,
+        "advice": advised,
     }
-    record["cost"] = _cost(arms, len(known))
-    record["warnings"] = [*notes, *_warnings(record, downstream)]
-    free_states()
-    return TransferReport(record)
 
 
-def _train(runner: Runner, settings: FinetuneArgs, folder: Path) -> tuple[Outcome, Any]:
-    """The first seed's outcome and its model; of LoRA the adapter goes into a folder before it is merged."""
-    runs: list[Run] = []
-    cell = runner.run(settings, made=runs.append)
-    model = runs[0].model
-    if is_lora(model):
-        with quiet_transformers():
-            save_adapter(model, folder)
-    return cell, merge_adapter(model).cpu()  # the other runs need the GPU
-
-
-def _identity(
-    runner: Runner,
-    settings: FinetuneArgs,
-    tier: str,
-    seeds: range,
-    dataset: str,
-    run: str | None,
-) -> dict[str, Any]:
-    config = load_config(settings.model)
+def _identity(study: Study, tier: str, dataset: str, run: str | None) -> dict[str, Any]:
+    """Say what was compared: checkpoint, data, mode and versions."""
+    args, task = study.arms["pre"].args, study.task
+    config, mode = load_config(args.model), args.mode
     blocks = sum(depth(config))
-    mode = settings.mode
     return {
-        "upstream": settings.model,
-        "weights_sha256": runner.checkpoint_hash(settings.model),
+        "upstream": args.model,
+        "weights_sha256": study.checkpoint_hash(args.model),
         "family": config.model_type,
-        "task": runner.task.name,
-        "metric": runner.task.selection,
+        "task": task.name,
+        "metric": task.selection,
         "mode": mode.name,
         "trains": mode.trains,
         "frozen_blocks": mode.frozen_blocks(blocks),
         "blocks": blocks,
         "dataset": dataset,
-        **{f"n_{name}": len(runner.splits[name]) for name in ("train", "validation", "test")},
-        "tokenizer_sha256": tokenizer_hash(load_tokenizer(settings.model)),
-        "splits_sha256": runner.data,
+        **{f"n_{name}": len(study.splits[name]) for name in ("train", "validation", "test")},
+        "tokenizer_sha256": tokenizer_hash(load_tokenizer(args.model)),
+        "splits_sha256": study.data_hash(),
         "tier": tier,
-        "seeds": list(seeds),
+        "seeds": list(study.seeds),
         "versions": versions(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "run": run,
     }
 
 
-def _p_harm(gain: Any) -> float:
-    """One-sided: P(gain >= 0 by chance), small where pretraining harmed."""
-    return gain.p / 2 if gain.mean < 0 else 1 - gain.p / 2
-
-
 def _cost(arms: Sequence[Arm], known: int) -> dict[str, Any]:
-    made = [cell for arm in arms for cell in (*arm.cells, *arm.searched)]
+    """Add up the training of all arms."""
+    made = [outcome for arm in arms for outcome in (*arm.outcomes, *arm.searched)]
     kept = sum(arm.kept for arm in arms)
     return {
         "runs": len(made),
-        "flops": sum(cell.flops for cell in made),
-        "seconds": sum(cell.seconds for cell in made),
+        "flops": sum(outcome.flops for outcome in made),
+        "seconds": sum(outcome.seconds for outcome in made),
         "cached": kept + known,
     }
-
-
-def _warnings(record: Mapping[str, Any], downstream: Mapping[str, Any]) -> list[str]:
-    found = []
-    about, upstream = record["id"], record["upstream"]
-    if record["negative"]["provisional"]:
-        found.append(
-            f"{len(about['seeds'])} seeds: the verdict is provisional; --report standard takes six."
-        )
-    tuned = downstream["scratch"]["tuned"]
-    if len(tuned["tried"]) == 1:
-        found.append(
-            "Scratch had one rate, full's default, and no more epochs than the run; --report standard gives "
-            "it two rates and half as many epochs again."
-        )
-    elif tuned["learning_rate"] >= max(map(float, tuned["tried"])):
-        found.append(
-            f"Scratch did best at the highest rate that it tried, {tuned['learning_rate']:.2g}: a higher one "
-            "may serve it better"
-            + (
-                "."
-                if about["tier"] == "full"
-                else "; --report full tries up to ten times the default."
-            )
-        )
-    sampled = [("bow", "The bag of words was", WORDED), ("probe", "The probes were", PROBED)]
-    found += [
-        f"{what} fitted on {most:,} of the {about['n_train']:,} training texts, drawn by class."
-        for name, what, most in sampled
-        if about["n_train"] > most and not downstream[name]["missing"]
-    ]
-    if about["n_test"] < 200:
-        found.append(f"{about['n_test']} test examples tell only large differences.")
-    if not upstream["missing"] and upstream["sequences"] < 2000:
-        found.append(
-            f"Forgetting is measured on {upstream['sequences']} pieces of text; 2,000 or more give a "
-            "narrower interval."
-        )
-    for name in ("pre", "scratch"):
-        if downstream[name]["failed"]:
-            found.append(f"Failed runs of the arm {name}, seeds {downstream[name]['failed']}.")
-    return found

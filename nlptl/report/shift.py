@@ -9,7 +9,7 @@ from nlptl.models.layer_map import layer_map
 
 
 def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
-    """Debiased linear centred kernel alignment of two sets of states of the same texts.
+    """Compute the debiased linear centred kernel alignment of two sets of states of the same texts.
 
     CKA = HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)) with Song et al.'s (2012) unbiased estimator of HSIC, as
     Nguyen et al. (2021) use it: the plain one of Kornblith et al. (2019) gives two independent Gaussian
@@ -44,7 +44,7 @@ def _hsic(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def weight_change(before: Any, after: Any) -> list[float]:
-    """||after - before|| / ||before|| of the embeddings and of each block, Frobenius norms.
+    """Compute ||after - before|| / ||before|| of the embeddings and of each block, in Frobenius norms.
 
     Args:
         before: The untouched model, of a mapped family.

@@ -14,6 +14,8 @@ from nlptl.report.baselines import bag_of_words
 from nlptl.report.probe import fit_probe
 from nlptl.report.untouched import Untouched, text_classes
 from nlptl.report.zero_shot import zero_shot
+from nlptl.stats.bootstrap import scores_of
+from nlptl.study.outcomes import class_statistics, combine_of, constant_statistics
 from nlptl.tasks.base import Task
 from nlptl.train.features import pooled_states
 from nlptl.train.setup import FinetuneArgs
@@ -25,60 +27,74 @@ WORDED = 100_000
 def simple_arms(
     task: Task,
     splits: Mapping[str, Any],
-    settings: FinetuneArgs,
+    args: FinetuneArgs,
     untouched: Untouched,
     *,
     seeds: Sequence[int],
     accelerator: Any,
 ) -> dict[str, dict[str, Any]]:
-    """Entry of each arm (``arm``), and score of each test example where there is one row (``each``).
+    """Score the arms that train no block, each by the task's own metric.
 
     Args:
         task: What the examples mean.
         splits: ``train``, ``validation`` and ``test``.
-        settings: The checkpoint and the longest text.
-        untouched: Its states.
-        seeds: Of the random bodies.
+        args: The checkpoint and the longest text.
+        untouched: States of the texts under the checkpoint.
+        seeds: Seeds of the random bodies.
         accelerator: The device.
+
+    Returns:
+        For each arm its entry in the report (``arm``) and, where it has no randomness, the ``statistics``
+        of the test examples, shape ``(examples, k)``.
     """
-    constant = task.statistics(task.constant_predictions(splits["train"], splits["test"]))[:, 0]
-    found = {"majority": {"arm": parts.arm_entry(constant[None]), "each": constant}}
-    classes = task.classes(splits["test"])
-    if classes is None:
-        why = "its examples have no classes to separate linearly"
-        for name in ("probe", "random_probe", "zero_shot", "bow"):
-            found[name] = {"arm": parts.missing(f"{task.name}: {why}"), "each": None}
-        return found
-    gold, texts = np.asarray(classes), task.texts(splits["test"])
+    combine = combine_of(task)
 
-    def row(predictions: Any) -> dict[str, Any]:
-        each = (np.asarray(predictions) == gold).astype(float)
-        return {"arm": parts.arm_entry(each[None]), "each": each}
+    def fixed(statistics: np.ndarray) -> dict[str, Any]:
+        score = scores_of(statistics, combine)
+        return {"arm": parts.arm_entry(score[None]), "statistics": statistics}
 
-    def random_body(seed: int) -> np.ndarray:
-        with TemporaryDirectory() as folder:
-            save_untrained(settings.model, Path(folder), seed=seed)
-            states = {
-                name: pooled_states(
-                    folder, own, accelerator=accelerator, max_length=settings.max_length
-                )
-                for name, own in untouched.texts.items()
-            }
-        return row(fit_probe(*untouched.pairs(-1, states)).predictions)["each"]
+    constant = constant_statistics(task, splits["train"], splits["test"])
+    found = {"majority": fixed(constant)}
+    if task.classes(splits["test"]) is None:
+        why = f"{task.name}: its examples have no classes to separate linearly"
+        names = ("probe", "random_probe", "zero_shot", "bow")
+        return found | {name: _left_out(why) for name in names}
+
+    def row(predicted: Sequence[str]) -> dict[str, Any]:
+        return fixed(class_statistics(task, splits, list(map(str, predicted))))
 
     found["probe"] = row(fit_probe(*untouched.pairs(-1)).predictions)
-    made = np.asarray([random_body(seed) for seed in seeds])
-    found["random_probe"] = {"arm": parts.arm_entry(made, seeds=seeds), "each": None}
+    made = [row(_random_probe(args, untouched, seed, accelerator))["arm"]["mean"] for seed in seeds]
+    random = parts.arm_entry(np.asarray(made), seeds=seeds)
+    found["random_probe"] = {"arm": random, "statistics": None}
     try:
         train, chooses = (
             text_classes(task, splits[name], WORDED) for name in ("train", "validation")
         )
-        found["bow"] = row(bag_of_words(train, chooses, texts))
+        found["bow"] = row(bag_of_words(train, chooses, untouched.texts["test"]))
     except ValueError as error:
-        found["bow"] = {"arm": parts.missing(str(error)), "each": None}
+        found["bow"] = _left_out(str(error))
     try:
         labels = list(task.head["id2label"].values())
-        found["zero_shot"] = row(zero_shot(settings.model, texts, labels, accelerator=accelerator))
+        given = (args.model, untouched.texts["test"], labels)
+        found["zero_shot"] = row(zero_shot(*given, accelerator=accelerator))
     except ModelError as error:
-        found["zero_shot"] = {"arm": parts.missing(str(error)), "each": None}
+        found["zero_shot"] = _left_out(str(error))
     return found
+
+
+def _left_out(why: str) -> dict[str, Any]:
+    return {"arm": parts.missing(why), "statistics": None}
+
+
+def _random_probe(
+    args: FinetuneArgs, untouched: Untouched, seed: int, accelerator: Any
+) -> Sequence[str]:
+    """Fit a probe on a body with random weights; return the classes of the test texts."""
+    with TemporaryDirectory() as folder:
+        save_untrained(args.model, Path(folder), seed=seed)
+        states = {
+            name: pooled_states(folder, texts, accelerator=accelerator, max_length=args.max_length)
+            for name, texts in untouched.texts.items()
+        }
+    return fit_probe(*untouched.pairs(-1, states)).predictions

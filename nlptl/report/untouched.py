@@ -36,7 +36,7 @@ class Untouched:
     states: Mapping[str, np.ndarray]
 
     def pairs(self, block: int, states: Mapping[str, np.ndarray] | None = None) -> list[Any]:
-        """States after a block and classes of train, validation and test, as a probe takes them.
+        """Return states after a block and classes of train, validation and test, as a probe takes them.
 
         Args:
             block: 0 for the embeddings.
@@ -48,24 +48,24 @@ class Untouched:
         ]
 
     def compared(self) -> list[str]:
-        """The first distinct texts, of the test split first: those whose states a run may have moved."""
+        """List the first distinct texts, of the test split first: those whose states a run may have moved."""
         return list(dict.fromkeys([*self.texts["test"], *self.texts["train"]]))[:SHIFTED]
 
 
 def untouched_states(
-    task: Task, splits: Mapping[str, Any], settings: FinetuneArgs, accelerator: Any
+    task: Task, splits: Mapping[str, Any], args: FinetuneArgs, accelerator: Any
 ) -> Untouched:
     """Run a checkpoint's body once over the texts that probes and comparisons need.
 
     Args:
         task: What the examples mean.
         splits: ``train``, ``validation`` and ``test``.
-        settings: The checkpoint and the longest text.
+        args: The checkpoint and the longest text.
         accelerator: The device.
     """
     from transformers import AutoModel
 
-    loaded = load_with_head(settings.model, auto_class=AutoModel, head={})
+    loaded = load_with_head(args.model, auto_class=AutoModel, head={})
     if task.classes(splits["test"]) is None:  # nothing to probe
         given = {name: task.texts(splits[name]) for name in ("train", "test")}
         return Untouched(loaded.model, loaded.tokenizer, given, {}, {})
@@ -80,7 +80,7 @@ def untouched_states(
             loaded.tokenizer,
             own,
             accelerator=accelerator,
-            max_length=settings.max_length,
+            max_length=args.max_length,
         )
         for name, own in texts.items()
     }
@@ -88,7 +88,7 @@ def untouched_states(
 
 
 def text_classes(task: Task, table: Any, most: int) -> tuple[list[str], list[str]]:
-    """Texts and classes of a table; of more than ``most`` examples a stratified sample."""
+    """Return texts and classes of a table; of more than ``most`` examples a stratified sample."""
     classes = task.classes(table) or []
     if len(table) > most:
         rows = stratified_order(classes, 0)[:most]

@@ -22,7 +22,7 @@ WORDS = {
 
 
 def prompt_words(labels: Sequence[str], tokenizer: Any) -> list[int]:
-    """Token id of each class' word.
+    """Return the token id of each class' word.
 
     Raises:
         ModelError: If a class has no word of one token.
@@ -48,7 +48,7 @@ def zero_shot(
     accelerator: Any,
     batch_size: int = 32,
 ) -> list[str]:
-    """Class of each text by the prompt "TEXT It was [MASK]." (Schick & Schütze, 2021; Gao et al., 2021).
+    """Classify texts by the prompt "TEXT It was [MASK]." (Schick & Schütze, 2021; Gao et al., 2021).
 
     Each class' log-probability is taken relative to the prompt without a text (Zhao et al., 2021), so that
     a word that is frequent anyway has no advantage.

@@ -8,7 +8,7 @@ FAILED = 0.01
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean, sample standard deviation (None for one value), median, minimum and maximum."""
+    """Return mean, sample standard deviation (None for one value), median, minimum and maximum."""
     return {
         "mean": statistics.fmean(values),
         "sd": statistics.stdev(values) if len(values) > 1 else None,
@@ -19,10 +19,10 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def has_failed(score: float, floor: float) -> bool:
-    """Whether a fine-tuning collapsed (Mosbach et al., 2021, "On the Stability of Fine-tuning BERT").
+    """Return whether a fine-tuning collapsed (Mosbach et al., 2021, "On the Stability of Fine-tuning BERT").
 
     Args:
-        score: Of the run.
-        floor: Of always giving the most frequent answer.
+        score: Test score of the run.
+        floor: Score of always giving the most frequent answer.
     """
     return score <= floor + FAILED

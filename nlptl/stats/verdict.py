@@ -10,7 +10,7 @@ MARGIN = 0.005
 #: Fewer seeds than this give no verdict. With three the interval still covers the truth as often as it says
 #: (tests/stats/test_bootstrap.py), so the quick report has a verdict, marked provisional.
 LEAST_SEEDS = 3
-#: What is said where no run of either arm got above the majority class.
+#: What is said where no run of either arm got above always one answer.
 NOTHING_LEARNED = (
     "Cannot tell whether pretraining helped: no run learned anything, with pretraining or without; all give "
     "one answer, or do no better."
@@ -18,12 +18,13 @@ NOTHING_LEARNED = (
 
 
 def verdict(gain: Difference, *, seeds: int, margin: float = MARGIN) -> str:
-    """``positive``, ``neutral``, ``negative``, ``negative (material)`` or ``inconclusive``.
+    """Judge a gain in a word.
 
-    Positive if the interval lies above 0, negative if below, material if below -margin; and nothing is called
-    better or worse by less than what such a comparison detects with 80 % power
+    It is ``positive`` if the interval lies above 0, ``negative`` if below, ``negative (material)`` if below
+    -margin; nothing is called better or worse by less than what such a comparison detects with 80 % power
     (:attr:`nlptl.stats.bootstrap.Difference.detectable`), nor with fewer than three seeds. What is left
-    is neutral if the interval lies within ±margin: a small difference that is certain has its sign.
+    is ``neutral`` if the interval lies within ±margin: a small difference that is certain has its sign.
+    All else is ``inconclusive``.
 
     Args:
         gain: Pretrained minus scratch.
@@ -43,7 +44,7 @@ def verdict(gain: Difference, *, seeds: int, margin: float = MARGIN) -> str:
 
 
 def sentence(word: str, gain: Difference, about: Mapping[str, Any]) -> str:
-    """What came out, for somebody who does not know the method.
+    """Say what came out, for somebody who does not know the method.
 
     Args:
         word: From :func:`verdict`.
@@ -75,7 +76,7 @@ def sentence(word: str, gain: Difference, about: Mapping[str, Any]) -> str:
 
 
 def first_learn(probe: float | None, floor: float) -> str:
-    """What to try where no run learned anything.
+    """Say what to try where no run learned anything.
 
     Args:
         probe: Score of the linear probe; None where there is none.
@@ -90,7 +91,7 @@ def first_learn(probe: float | None, floor: float) -> str:
 
 
 def advice(word: str, record: Mapping[str, Any]) -> str:
-    """What to try next.
+    """Say what to try next.
 
     Args:
         word: From :func:`verdict`.

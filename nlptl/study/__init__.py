@@ -1,1 +1,1 @@
-"""Many runs: arms over seeds, no cell run twice, compared in pairs."""
+"""Many runs: arms over seeds, no run made twice, compared in pairs."""

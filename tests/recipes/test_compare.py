@@ -8,10 +8,11 @@ from launching import run_in_process
 from scipy import stats
 
 from nlptl.cli.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yaml
+from nlptl.cli.upstream_curve import checkpoints
 from nlptl.errors import ConfigError, UserError
 from nlptl.stats.bootstrap import Difference
 from nlptl.study.comparison import Pair, recommend
-from nlptl.study.upstream_curve import checkpoints, upstream_slope
+from nlptl.study.upstream_curve import upstream_slope
 
 
 def flags(checkpoint, reviews, directory, *more):
@@ -38,7 +39,7 @@ def test_compare_writes_table_picture_and_advice(
     for row in rows.values():
         assert row["mean"] == pytest.approx(np.mean(row["scores"])) and len(row["scores"]) == 2
     assert found["sentence"] in capsys.readouterr().out
-    monkeypatch.setattr("nlptl.study.arms.finetune", None)  # a finished cell is never run again
+    monkeypatch.setattr("nlptl.train.finetune.finetune", None)  # a finished run is never made again
     run_in_process("compare", *given, *modes)
     again = json.loads((tmp_path / "out/compare.json").read_text())
     assert again == found
@@ -61,7 +62,7 @@ def test_compare_writes_table_picture_and_advice(
 
 
 def test_parallel_processes_give_the_same(masked_lm_checkpoint, reviews, tmp_path, monkeypatch):
-    from nlptl.study import cells
+    from nlptl.study import outcomes
 
     given = flags(
         masked_lm_checkpoint, reviews, tmp_path / "out", "--seeds", 2, "--mode", "head-only"
@@ -69,11 +70,11 @@ def test_parallel_processes_give_the_same(masked_lm_checkpoint, reviews, tmp_pat
     for name, more in (("one", []), ("two", ["--parallel", 2])):
         monkeypatch.setenv("NLPTL_CACHE", str(tmp_path / name))
         run_in_process("compare", *given, *more)
-        kept = [json.loads(p.read_text()) for p in sorted(cells.folder().glob("*.json"))]
+        kept = [json.loads(p.read_text()) for p in sorted(outcomes.folder().glob("*.json"))]
         assert len(kept) == 2
         if name == "one":
             first = kept
-    assert [cell["scores"] for cell in kept] == [cell["scores"] for cell in first]
+    assert [one["statistics"] for one in kept] == [one["statistics"] for one in first]
 
 
 def test_all_mistakes_at_once(masked_lm_checkpoint, reviews, tmp_path):
@@ -164,13 +165,13 @@ def test_the_cheapest_that_nothing_beats_is_taken():
 def test_the_slope_by_hand():
     """Two points of score for half a nat: four points a nat; scipy's least squares agrees."""
     losses, means = [4.0, 3.5, 3.0, 2.5], [0.6, 0.62, 0.64, 0.66]
-    found = upstream_slope(losses, np.tile(np.reshape(means, (4, 1, 1)), (1, 2, 5)))
+    found = upstream_slope(losses, np.tile(np.reshape(means, (4, 1, 1, 1)), (1, 2, 5, 1)))
     assert found["slope_points_per_nat"] == pytest.approx(4)
     assert found["slope_ci95"] == pytest.approx([4, 4])
     assert found["spearman"] == pytest.approx(1)
-    noisy = np.reshape([score + 0.01 * (-1) ** i for i, score in enumerate(means)], (4, 1, 1))
+    noisy = np.reshape([score + 0.01 * (-1) ** i for i, score in enumerate(means)], (4, 1, 1, 1))
     found = upstream_slope(losses, noisy)
-    expected = stats.linregress(losses, noisy[:, 0, 0])
+    expected = stats.linregress(losses, noisy[:, 0, 0, 0])
     assert found["slope_points_per_nat"] == pytest.approx(-100 * expected.slope)
     assert found["slope_ci95"] is None
 
@@ -178,9 +179,9 @@ def test_the_slope_by_hand():
 def test_the_slopes_interval_is_that_of_one_slope_a_seed():
     """Examples that all score alike leave seeds: Student's interval of the three seeds' own slopes."""
     losses = [4.0, 3.5, 3.0, 2.5]
-    scores = np.random.default_rng(0).normal(0.6, 0.05, (4, 3, 1))
-    each = [-100 * stats.linregress(losses, scores[:, seed, 0]).slope for seed in range(3)]
-    found = upstream_slope(losses, np.tile(scores, (1, 1, 7)))
+    scores = np.random.default_rng(0).normal(0.6, 0.05, (4, 3, 1, 1))
+    each = [-100 * stats.linregress(losses, scores[:, seed, 0, 0]).slope for seed in range(3)]
+    found = upstream_slope(losses, np.tile(scores, (1, 1, 7, 1)))
     expected = stats.t.interval(0.95, 2, np.mean(each), stats.sem(each))
     assert found["slope_ci95"] == pytest.approx(expected)
     level = upstream_slope([3.0] * 4, scores)

@@ -21,9 +21,9 @@ from nlptl.models.adapters import unwrap_peft
 from nlptl.models.loading import load_tokenizer, save_pretrained
 from nlptl.modes.base import parse_mode
 from nlptl.pretrain.architecture import new_config, new_model, save_untrained
-from nlptl.report import report
-from nlptl.report.report import score_transfer
-from nlptl.study.arms import Arm, Runner, run_arm
+from nlptl.report.report import Finished, score_transfer
+from nlptl.study.arms import Arm, ArmSpec
+from nlptl.study.study import Study
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.finetune import finetune
 from nlptl.train.setup import FinetuneArgs, start_accelerator
@@ -114,30 +114,26 @@ class Scored:
 
 def scored(splits, own, **changes) -> Scored:
     """The quick report, with its arms kept aside; fails if a run of them did not learn."""
-    arms = {}
+    found, real = {}, Study.run
 
-    def kept(name, make):
-        def run(*given, **named):
-            arms[name] = make(*given, **named)
-            return arms[name]
-
-        return run
+    def run(study, **named):
+        found.update(real(study, **named))
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("run_arm", "scratch_arm"):
-            patch.setattr(report, name, kept(name, getattr(report, name)))
-        found = score_transfer(TASK, splits, own, tier="quick", **changes)
-    for arm in arms.values():
+        patch.setattr(Study, "run", run)
+        report = score_transfer(TASK, splits, own, tier="quick", **changes)
+    for arm in found.values():
         assert_learnt(arm, splits["test"])
-    return Scored(found.record, arms["run_arm"], arms["scratch_arm"])
+    return Scored(report.record, found["pre"], found["scratch"])
 
 
 def assert_learnt(arm, test):
     """Every run knows most of what it was shown, and gives both answers."""
     yes = np.asarray(test["label"]) == "yes"
-    for cell in arm.cells:
-        assert cell.chosen >= 0.75
-        assert 0.1 < (yes == np.asarray(cell.scores, bool)).mean() < 0.9
+    for outcome in arm.outcomes:
+        assert outcome.chosen >= 0.75
+        assert 0.1 < (yes == np.asarray(outcome.statistics, bool)[:, 0]).mean() < 0.9
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +154,8 @@ def test_a_checkpoint_that_knows_the_cues_is_positive(helpful):
 
 
 def test_swapped_arms_flip_its_sign_and_its_verdict(helpful, starts, splits, monkeypatch):
-    monkeypatch.setattr(report, "run_arm", lambda *_, **__: helpful.scratch)
-    monkeypatch.setattr(report, "scratch_arm", lambda *_, **__: helpful.pre)
+    arms = {"pre": helpful.scratch, "scratch": helpful.pre}
+    monkeypatch.setattr(Study, "run", lambda *_, **__: arms)
     one, two = helpful.record, scored(splits, settings(starts["cues"])).record
     assert two["negative"]["verdict"] == "negative (material)"
     assert two["negative"]["sentence"].startswith("Pretraining hurt: ")
@@ -191,7 +187,9 @@ def test_an_untrained_checkpoint_gains_nothing(starts, splits):
     low, high = found.record["gain"]["ci95"]
     assert low <= 0 <= high and abs(found.record["gain"]["abs"]) < 0.1
     assert found.verdict != "positive"
-    assert not (found.pre.scores == found.scratch.scores).all()  # other weights than scratch's
+    assert not (
+        found.pre.statistics == found.scratch.statistics
+    ).all()  # other weights than scratch's
 
 
 def test_shuffled_labels_leave_every_arm_at_the_floor(starts):
@@ -219,18 +217,17 @@ def test_cached_and_uncached_give_the_same_report(starts, splits, helpful, finet
     for cache in ("off", "memory"):
         own = settings(starts["cues"], "freeze-lower-1", cache=cache)
         finetunings.clear()
-        arm = run_arm(
-            Runner(TASK, splits, keep=False), own, seeds=(0, 1, 2), rates=(own.learning_rate,)
-        )
+        arm = Study(TASK, splits, {"one": ArmSpec(own)}, (0, 1, 2), keep=False).run()["one"]
         assert [bool(run.cache) for run in finetunings] == [cache == "memory"] * 3
         shares.append([[row["scores"]["yes"] for row in run.predictions] for run in finetunings])
         body = unwrap_peft(finetunings[0].model)
-        given = {"known": arm.cells, "adapted": body, "upstream_texts": sentences(40, seed=8)}
-        found.append(scored(splits, own, **given))
+        known = Finished(arm.outcomes, body)
+        texts = sentences(40, seed=8)
+        found.append(scored(splits, own, finished=known, upstream_texts=texts))
     one, two = found
     assert np.ptp(shares[0]) > 0.9
     np.testing.assert_allclose(shares[1], shares[0], atol=1e-4)
-    assert (one.pre.scores == two.pre.scores).all()
+    assert (one.pre.statistics == two.pre.statistics).all()
     assert one.pre.validation == two.pre.validation
     assert one.record["shift"]["cka"][-1] < 1 and one.record["upstream"]["forgetting"] != 0
     costs = [{**entry.record.pop("compute_eff"), **entry.record.pop("cost")} for entry in found]

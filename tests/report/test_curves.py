@@ -59,8 +59,8 @@ def test_the_multiplier_is_a_lower_bound_where_all_labels_do_not_suffice():
 
 
 def table(means):
-    """Every one of four test examples has the mean's score: shape (sizes, seeds, examples)."""
-    return np.repeat(np.asarray(means)[..., None], 4, axis=2)
+    """Every one of four test examples has the mean's score: shape (sizes, seeds, examples, 1)."""
+    return np.repeat(np.asarray(means)[..., None, None], 4, axis=2)
 
 
 def test_the_multiplier_is_an_upper_bound_where_scratch_is_ahead_from_the_beginning():
@@ -77,9 +77,28 @@ def test_the_interval_of_the_multiplier_draws_examples_too():
     pre is right on the first example at 10 labels; scratch on neither at 10, on the second at 1,000. The first
     drawn twice leaves scratch behind forever (a bound of 100), the second twice puts it level at once (1).
     """
-    pre = np.asarray([[[1.0, 0.0]] * 2, [[1.0, 0.0]] * 2])
-    scratch = np.asarray([[[0.0, 0.0]] * 2, [[0.0, 1.0]] * 2])
+    pre = np.asarray([[[1.0, 0.0]] * 2, [[1.0, 0.0]] * 2])[..., None]
+    scratch = np.asarray([[[0.0, 0.0]] * 2, [[0.0, 1.0]] * 2])[..., None]
     found = sample_efficiency([10, 1000], pre, scratch)
     assert found["points"][0]["ci95"] == pytest.approx([1, 100])
     grouped = sample_efficiency([10, 1000], pre, scratch, groups=["a", "a"])
     assert grouped["points"][0]["ci95"] == pytest.approx([100, 100])
+
+
+def test_a_metric_that_is_no_mean_is_combined_in_every_draw():
+    """The identity through ``combine`` gives the mean's curve; a monotone map of it the same labels."""
+    rng = np.random.default_rng(4)
+    pre, scratch = (
+        (rng.random((3, 4, 50, 1)) < np.reshape(right, (3, 1, 1, 1))).astype(float)
+        for right in ([0.6, 0.7, 0.8], [0.5, 0.6, 0.75])
+    )
+    plain = sample_efficiency([10, 100, 1000], pre, scratch)
+    same = sample_efficiency([10, 100, 1000], pre, scratch, combine=lambda m: m[..., 0])
+    assert same["ci95"] == pytest.approx(plain["ci95"], rel=1e-6)
+    assert same["label_multiplier"] == pytest.approx(plain["label_multiplier"])
+    halved = sample_efficiency([10, 100, 1000], pre, scratch, combine=lambda m: m[..., 0] / 2)
+    assert halved["target_score"] == pytest.approx(plain["target_score"] / 2)
+    assert halved["label_multiplier"] == pytest.approx(plain["label_multiplier"])
+    squared = sample_efficiency([10, 100, 1000], pre, scratch, combine=lambda m: m[..., 0] ** 2)
+    of_seeds = (pre[..., 0].mean(2) ** 2).mean(1)
+    assert [p["target_score"] for p in squared["points"]] == pytest.approx(of_seeds.tolist())

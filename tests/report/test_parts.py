@@ -4,19 +4,25 @@ import pytest
 
 from nlptl.report.parts import compute_entry, gain_entry
 from nlptl.stats.bootstrap import Difference
-from nlptl.study.cells import Outcome
+from nlptl.study.outcomes import Outcome
 
 
-def cell(validation, *, flops, seconds=0.0, **more):
-    given = {"seed": 0, "learning_rate": 1e-3, "scores": (1.0,), "best": len(validation) - 1}
+def outcome(validation, *, flops, seconds=0.0, **more):
+    given = {
+        "seed": 0,
+        "learning_rate": 1e-3,
+        "score": 1.0,
+        "statistics": ((1.0,),),
+        "best": len(validation) - 1,
+    }
     given |= {"epochs": 2.0, "peak_memory": 7.0, "trainable": 3, "total": 4, **more}
     return Outcome(validation=validation, flops=flops, seconds=seconds, **given)
 
 
 def test_the_cost_of_reaching_the_same_score():
     """Target 0.8: the mode gets there after all of 10 and half of 8, scratch after 3/4 of 40 and all of 60."""
-    pre = [cell((0.7, 0.8), flops=10, seconds=1), cell((0.8, 0.8), flops=8, seconds=2)]
-    scratch = [cell((0.5, 0.6, 0.8, 0.9), flops=40), cell((0.5, 0.8), flops=60)]
+    pre = [outcome((0.7, 0.8), flops=10, seconds=1), outcome((0.8, 0.8), flops=8, seconds=2)]
+    scratch = [outcome((0.5, 0.6, 0.8, 0.9), flops=40), outcome((0.5, 0.8), flops=60)]
     found = compute_entry(pre, scratch, upstream=5e9)
     assert found["target_score"] == pytest.approx(0.8)
     assert found["flops_pre"] == 7 and found["flops_scratch_to_match"] == 45
@@ -26,17 +32,17 @@ def test_the_cost_of_reaching_the_same_score():
 
 
 def test_where_scratch_never_gets_there_its_whole_cost_is_a_lower_bound():
-    pre = [cell((0.9,), flops=10)] * 3
-    scratch = [cell((0.9,), flops=50), cell((0.6,), flops=40), cell((0.6,), flops=20)]
+    pre = [outcome((0.9,), flops=10)] * 3
+    scratch = [outcome((0.9,), flops=50), outcome((0.6,), flops=40), outcome((0.6,), flops=20)]
     found = compute_entry(pre, scratch, upstream=None)
     assert found["censored"] and found["flops_scratch_to_match"] is None
     assert found["ratio"] == 4  # the median of 50, 40 and 20 against 10
 
 
 def test_a_run_that_diverged_costs_and_reaches_nothing():
-    lost = cell((0.0,), flops=0, diverged=True)
+    lost = outcome((0.0,), flops=0, diverged=True)
     found = compute_entry(
-        [lost, cell((0.9,), flops=10)], [cell((0.9,), flops=30), lost], upstream=None
+        [lost, outcome((0.9,), flops=10)], [outcome((0.9,), flops=30), lost], upstream=None
     )
     assert found["target_score"] == 0.9 and found["ratio"] == 3
 

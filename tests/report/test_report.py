@@ -6,6 +6,8 @@ What it says of checkpoints that help, harm or do nothing is in ``test_controls.
 import pytest
 from datasets import Dataset
 from jsonschema import Draft202012Validator
+from rare import RareWord
+from sklearn.metrics import matthews_corrcoef
 from tiny import sentences
 
 from nlptl.data.encoding import splits_hash
@@ -13,9 +15,11 @@ from nlptl.models import identity
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.loading import load_tokenizer
 from nlptl.modes.base import parse_mode
-from nlptl.report.report import score_transfer
-from nlptl.study import cells
-from nlptl.study.arms import Runner, run_arm, scratch_settings
+from nlptl.report.baselines import bag_of_words
+from nlptl.report.report import Finished, score_transfer
+from nlptl.study import outcomes
+from nlptl.study.arms import ArmSpec, scratch_spec
+from nlptl.study.study import Study
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.finetune import finetune
 from nlptl.train.setup import FinetuneArgs, start_accelerator
@@ -46,7 +50,13 @@ def report(model, mode, splits, **changes):
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=own.seed)
     body = unwrap_peft(finetune(TASK, splits, own, accelerator=accelerator).model)
     return score_transfer(
-        TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS, **changes
+        TASK,
+        splits,
+        own,
+        tier="quick",
+        finished=Finished(model=body),
+        upstream_texts=TEXTS,
+        **changes,
     )
 
 
@@ -95,10 +105,10 @@ def test_frozen_blocks_keep_their_states(masked_lm_checkpoint, splits):
 
 def test_a_finished_run_is_never_made_twice(masked_lm_checkpoint, splits, monkeypatch):
     own = settings(masked_lm_checkpoint, "head-only", learning_rate=1e-3)
-    first = run_arm(Runner(TASK, splits), own, seeds=(0,), rates=(1e-3,))
-    monkeypatch.setattr("nlptl.study.arms.finetune", None)  # would fail if it were called
-    again = run_arm(Runner(TASK, splits), own, seeds=(0,), rates=(1e-3,))
-    assert again.kept == 1 and again.cells == first.cells
+    first = Study(TASK, splits, {"one": ArmSpec(own)}, (0,)).run()["one"]
+    monkeypatch.setattr("nlptl.train.finetune.finetune", None)  # would fail if it were called
+    again = Study(TASK, splits, {"one": ArmSpec(own)}, (0,)).run()["one"]
+    assert again.kept == 1 and again.outcomes == first.outcomes
 
 
 def test_the_key_depends_on_all_that_the_numbers_do(checkpoints, masked_lm_checkpoint, splits):
@@ -106,7 +116,7 @@ def test_the_key_depends_on_all_that_the_numbers_do(checkpoints, masked_lm_check
     start, data = identity.checkpoint_hash(base.model), splits_hash(splits)
 
     def key(start=start, task=TASK, data=data, own=base):
-        return cells.cell_key(start, task, data, own, processes=1, device="cpu")
+        return outcomes.outcome_key(start, task, data, own, processes=1, device="cpu")
 
     changed = {**splits, "train": splits["train"].select(range(47))}
     others = [
@@ -144,11 +154,12 @@ def test_a_head_in_the_file_is_part_of_the_checkpoint(masked_lm_checkpoint, tmp_
 
 def test_scratch_trains_all_for_longer_and_never_stops_early(masked_lm_checkpoint):
     """Base rate of full for BERT: 3e-5 at a width of 768, so 7.2e-4 at 32."""
-    own, rates = scratch_settings(
+    spec = scratch_spec(
         settings(masked_lm_checkpoint, "head-only", epochs=10), (1.0, 4.0), 3.0, examples=48
     )
+    own = spec.args
     assert own.mode.name == "full" and own.epochs == 30 and own.patience is None
-    assert rates == pytest.approx([7.2e-4, 2.88e-3])
+    assert spec.rates == pytest.approx([7.2e-4, 2.88e-3])
 
 
 def test_every_key_is_explained_in_the_schema(head_only):
@@ -182,7 +193,8 @@ def test_t5s_decoder_blocks_move_but_have_no_states_of_a_text(checkpoints, split
     own = settings(checkpoints["t5"], "freeze-lower-4")
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
     body = unwrap_peft(finetune(TASK, splits, own, accelerator=accelerator).model)
-    found = score_transfer(TASK, splits, own, tier="quick", adapted=body, upstream_texts=TEXTS)
+    known = Finished(model=body)
+    found = score_transfer(TASK, splits, own, tier="quick", finished=known, upstream_texts=TEXTS)
     shift = found.record["shift"]
     assert shift["cka"] == [1.0] * 4 + [None] * 3  # embeddings and three encoder blocks, all frozen
     assert shift["rel_weight_change"][:5] == [0.0] * 5 and all(shift["rel_weight_change"][5:])
@@ -192,3 +204,30 @@ def test_t5s_decoder_blocks_move_but_have_no_states_of_a_text(checkpoints, split
     assert "only masked language models" in found.record["downstream"]["zero_shot"]["missing"]
     assert (tmp_path / "report.html") in found.save(tmp_path)
     assert len(found.summary().splitlines()) <= 15
+
+
+def test_every_arm_is_scored_by_a_metric_that_is_no_mean(masked_lm_checkpoint, splits):
+    """Matthews' correlation is 0 for one answer, the probes' is sklearn's, and gain and costs are its too."""
+    task = RareWord(("no", "yes"))
+    own = settings(masked_lm_checkpoint, "head-only", epochs=8, learning_rate=1e-2)
+    found = score_transfer(task, splits, own, tier="quick", curve=True, upstream_texts=TEXTS).record
+    down = found["downstream"]
+    assert found["id"]["metric"] == "matthews" and down["majority"]["mean"] == 0
+    assert 0.5 < down["bow"]["mean"] < 1
+    texts, gold = splits["test"]["text"][:], splits["test"]["label"][:]
+    parts = [
+        (splits[name]["text"][:], splits[name]["label"][:]) for name in ("train", "validation")
+    ]
+    assert down["bow"]["mean"] == pytest.approx(
+        matthews_corrcoef(gold, bag_of_words(*parts, texts))
+    )
+    assert found["gain"]["abs"] == pytest.approx(down["pre"]["mean"] - down["scratch"]["mean"])
+    assert found["gain"]["vs_bow"]["abs"] == pytest.approx(
+        down["pre"]["mean"] - down["bow"]["mean"]
+    )
+    assert found["curve"]["pre"][-1] == down["pre"]["scores"]
+    best = found["shift"]["best_layer"]
+    assert (
+        found["shift"]["probe_curve"][-1] != found["shift"]["probe_curve"][0] and best is not None
+    )
+    assert found["shift"]["probe_curve"][0] < 0.99

@@ -33,23 +33,3 @@ def write_report(record: Mapping[str, Any], directory: Path) -> list[Path]:
     written.append(write_whole(directory / "report.md", markdown(record, pictures)))
     written.append(write_whole(directory / "report.html", page(record, svgs)))
     return written
-
-
-def write_pictured(
-    record: Mapping[str, Any], name: str, table: str, figure: Any, alt: str, directory: Path
-) -> None:
-    """Write a record with its table and one picture: ``NAME.json``, ``.md``, ``.png`` and ``.svg``.
-
-    Args:
-        record: Goes first: whatever fails later, the numbers are safe.
-        name: Of all four files.
-        table: Markdown.
-        figure: A matplotlib figure.
-        alt: What the picture shows, in a few words.
-        directory: Made if it is not there.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / f"{name}.json", record)
-    write_whole(directory / f"{name}.png", as_png(figure))
-    write_whole(directory / f"{name}.svg", as_svg(figure))
-    write_whole(directory / f"{name}.md", f"{table}\n![{alt}]({name}.png)\n")

@@ -128,7 +128,7 @@ def _forgetting_tile(found: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _inline(svg: str, name: str) -> str:
-    """An SVG file as an element of a page: ids of its own, no size, hidden style or metadata."""
+    """Turn an SVG file into an element of a page: ids of its own, no size, hidden style or metadata."""
     for prefix, space in (("", SVG), ("xlink", XLINK)):
         ElementTree.register_namespace(prefix, space)
     root = ElementTree.fromstring(svg.encode())

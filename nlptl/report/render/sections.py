@@ -27,7 +27,7 @@ from nlptl.study.render.words import (
 
 
 def sections(record: Mapping[str, Any]) -> list[Section]:
-    """The report's parts, those without numbers included.
+    """List the report's parts, those without numbers included.
 
     Args:
         record: The report's record.
@@ -89,7 +89,10 @@ def _sureness(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     rows = (
         ("smallest gain that would be found (80 % power)", points(gain.get("mde"))),
         ("gain is significant", NONE if found is None else "yes" if found else "no"),
-        ("share of scratch's errors removed", NONE if share is None else f"{points(share)} %"),
+        (
+            "share of scratch's gap to a perfect score closed",
+            NONE if share is None else f"{points(share)} %",
+        ),
         ("share of the gain that the probe has already", number(gain.get("probe_share"))),
         ("negative transfer gap, scratch minus pretrained", points(negative["ntg"], signed=True)),
         ("p of harm, one-sided", p_value(negative["p_harm"])),
@@ -171,7 +174,7 @@ def _shift(record: Mapping[str, Any]) -> Section:
         )
         columns = ("part", "CKA", "weights moved, %", "probe")
         found.append(Table("Block by block", columns, rows))
-    title = "Heat strips over the blocks: CKA, relative weight change, probe accuracy"
+    title = "Heat strips over the blocks: CKA, relative weight change, probe score"
     return Section("shift", "What moved inside", lead, title, tuple(found))
 
 

@@ -38,7 +38,7 @@ class Strip:
 
 
 def strips(record: Mapping[str, Any]) -> list[Strip]:
-    """The rows of the heat picture that have a number.
+    """List the rows of the heat picture that have a number.
 
     Args:
         record: The report's record.
@@ -66,7 +66,7 @@ def strips(record: Mapping[str, Any]) -> list[Strip]:
 
 
 def draw_shift(record: Mapping[str, Any], shown: Sequence[Strip]) -> Figure:
-    """Heat strips over the blocks, the best probe marked.
+    """Draw heat strips over the blocks, the best probe marked.
 
     Args:
         record: The report's record.
@@ -148,7 +148,7 @@ class Bars:
 
 
 def bars(record: Mapping[str, Any]) -> list[Bars]:
-    """What both arms took, as far as it is known.
+    """List what both arms took, as far as it is known.
 
     Args:
         record: The report's record.
@@ -178,7 +178,7 @@ def bars(record: Mapping[str, Any]) -> list[Bars]:
 
 
 def draw_costs(shown: Sequence[Bars]) -> Figure:
-    """Bars of compute and time.
+    """Draw bars of compute and time.
 
     Args:
         shown: From :func:`bars`.

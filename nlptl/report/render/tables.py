@@ -44,7 +44,7 @@ class Section:
 
 
 def evidence(record: Mapping[str, Any]) -> list[Table]:
-    """What was compared, how each arm was trained, and with which versions.
+    """List what was compared, how each arm was trained, and with which versions.
 
     Args:
         record: The report's record.
@@ -82,7 +82,7 @@ def _tuning(tuned: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def best_part(shift: Mapping[str, Any]) -> int | None:
-    """Where the probe does best.
+    """Find where the probe does best.
 
     Args:
         shift: The record's block.

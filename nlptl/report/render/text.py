@@ -37,7 +37,7 @@ OPENERS = re.compile(r"^(\d*)([-+>#=.)])")
 
 
 def summary(record: Mapping[str, Any]) -> str:
-    """What a terminal shows: at most 15 lines of at most 100 characters.
+    """Sum up the report for the terminal: at most 15 lines of at most 100 characters.
 
     Args:
         record: The report's record.
@@ -74,7 +74,7 @@ def _item(label: str, text: str, *, most: int = 1) -> list[str]:
 
 
 def headline(record: Mapping[str, Any]) -> str:
-    """The comparison in one sentence: what, on what, both scores, gain, what was forgotten.
+    """Put the comparison in one sentence: what, on what, both scores, gain, what was forgotten.
 
     Args:
         record: The report's record.
@@ -100,7 +100,7 @@ def headline(record: Mapping[str, Any]) -> str:
 
 
 def gained(record: Mapping[str, Any]) -> str:
-    """The gain with its interval, its test, and what such a comparison can find.
+    """Write the gain with its interval, its test, and what such a comparison can find.
 
     Args:
         record: The report's record.
@@ -118,7 +118,7 @@ def gained(record: Mapping[str, Any]) -> str:
 
 
 def others(record: Mapping[str, Any]) -> str:
-    """Scores of the arms that the gain does not compare.
+    """List the scores of the arms that the gain does not compare.
 
     Args:
         record: The report's record.
@@ -131,7 +131,7 @@ def others(record: Mapping[str, Any]) -> str:
 
 
 def labels(record: Mapping[str, Any]) -> str:
-    """How many labels training from scratch takes for the same score.
+    """Say how many labels training from scratch takes for the same score.
 
     Args:
         record: The report's record.
@@ -153,7 +153,7 @@ def labels(record: Mapping[str, Any]) -> str:
 
 
 def forgetting(record: Mapping[str, Any]) -> str:
-    """What the body lost of its pretraining objective.
+    """Say what the body lost of its pretraining objective.
 
     Args:
         record: The report's record.
@@ -172,7 +172,7 @@ def forgetting(record: Mapping[str, Any]) -> str:
 
 
 def cost(record: Mapping[str, Any]) -> str:
-    """The training that the report rests on.
+    """Add up the training that the report rests on.
 
     Args:
         record: The report's record.
@@ -187,7 +187,7 @@ def cost(record: Mapping[str, Any]) -> str:
 
 
 def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
-    """The report as GitHub's Markdown.
+    """Write the report as GitHub's Markdown.
 
     Args:
         record: The report's record.

@@ -26,12 +26,12 @@ SERIES = (
 
 
 def comparison_figure(record: Mapping[str, Any]) -> Figure:
-    """Score against training operations, each way a point with its seeds' spread; forgetting beside it.
+    """Draw score against training operations, each arm a point with its seeds' spread; forgetting beside it.
 
-    Forgetting in another unit than most ways have does not fit the axis: the table alone has it.
+    Forgetting in another unit than most arms have does not fit the axis: the table alone has it.
 
     Args:
-        record: From :func:`nlptl.study.comparing.run_comparison`.
+        record: From :func:`nlptl.study.comparison.compare`.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -97,16 +97,16 @@ def _forgetting(
 
 
 def _unit(rows: Mapping[str, Any]) -> str | None:
-    """What forgetting is measured in: nats, or for a checkpoint without a pretraining head a correlation."""
+    """Return the unit of forgetting: nats, or for a checkpoint without a pretraining head a correlation."""
     units = Counter(row["upstream_unit"] for row in rows.values() if row["forgetting"] is not None)
     return units.most_common(1)[0][0] if units else None
 
 
 def comparison_markdown(record: Mapping[str, Any]) -> str:
-    """The comparison as Markdown: the sentence, the ways, and the pairs that were tested.
+    """Write the comparison as Markdown: the sentence, the arms, and the pairs that were tested.
 
     Args:
-        record: From :func:`nlptl.study.comparing.run_comparison`.
+        record: From :func:`nlptl.study.comparison.compare`.
     """
     n, seeds, unit = record["n"], len(record["seeds"]), _unit(record["rows"])
     measured = f", {escaped(unit)}" if unit else ""
@@ -157,5 +157,5 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
 
 
 def versions_line(record: Mapping[str, Any]) -> str:
-    """What a record was made with, in one line."""
+    """Say in one line what a record was made with."""
     return "Made with " + ", ".join(f"{k} {v}" for k, v in record["versions"].items()) + "."

@@ -49,7 +49,7 @@ STYLE: dict[Any, Any] = {
 
 
 def blank(height: float) -> Figure:
-    """An empty figure, outside pyplot.
+    """Make an empty figure, outside pyplot.
 
     Args:
         height: Inches.
@@ -63,7 +63,7 @@ def blank(height: float) -> Figure:
 
 
 def label(text: object, width: int = 60) -> str:
-    """Text from the record as a picture takes it.
+    """Write text from the record as a picture takes it.
 
     Args:
         text: Anything.
@@ -76,7 +76,7 @@ def label(text: object, width: int = 60) -> str:
 
 
 def as_svg(figure: Figure) -> str:
-    """A figure as SVG, the same for the same figure, with text as text.
+    """Save a figure as SVG, the same for the same figure, with text as text.
 
     Args:
         figure: From :func:`nlptl.report.render.figures.figures`.
@@ -88,7 +88,7 @@ def as_svg(figure: Figure) -> str:
 
 
 def as_png(figure: Figure) -> bytes:
-    """A figure as PNG, 200 dots an inch.
+    """Save a figure as PNG, 200 dots an inch.
 
     Args:
         figure: From :func:`nlptl.report.render.figures.figures`.

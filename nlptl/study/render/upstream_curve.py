@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def upstream_figure(record: Mapping[str, Any]) -> Figure:
-    """Each checkpoint a point with its seeds' spread, the better upstream the further right.
+    """Draw each checkpoint as a point with its seeds' spread, the better upstream the further right.
 
     Args:
-        record: From :func:`nlptl.study.upstream_curve.run_upstream_curve`.
+        record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
     """
     from matplotlib import rc_context
 
@@ -46,10 +46,10 @@ def upstream_figure(record: Mapping[str, Any]) -> Figure:
 
 
 def upstream_markdown(record: Mapping[str, Any]) -> str:
-    """The curve as Markdown: the sentence, and a row a checkpoint.
+    """Write the curve as Markdown: the sentence, and a row a checkpoint.
 
     Args:
-        record: From :func:`nlptl.study.upstream_curve.run_upstream_curve`.
+        record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
     """
     interval = record["slope_ci95"]
     ranks = "—" if record["spearman"] is None else f"{record['spearman']:.2f}"

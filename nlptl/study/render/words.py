@@ -15,7 +15,7 @@ ARMS = {
     "random_probe": "probe on random weights",
     "zero_shot": "zero-shot",
     "bow": "bag of words",
-    "majority": "majority class",
+    "majority": "always one answer",
 }
 #: Verdicts that name neither side.
 OPEN = ("neutral", "inconclusive")
@@ -27,7 +27,7 @@ ESCAPES = {c: f"\\{c}" for c in "\\`*_[]|~$"} | {"<": "&lt;", "&": "&amp;"}
 
 
 def plain(text: object) -> str:
-    """One line of printable characters: no control codes of a terminal, no turned writing.
+    """Make one line of printable characters: no control codes of a terminal, no turned writing.
 
     Args:
         text: Anything from the record.
@@ -44,7 +44,7 @@ def plain(text: object) -> str:
 
 
 def escaped(text: object) -> str:
-    """A text within a line of Markdown, each character standing for itself."""
+    """Write a text within a line of Markdown, each character standing for itself."""
     return "".join(ESCAPES.get(c, c) for c in plain(text))
 
 
@@ -66,7 +66,7 @@ def shorten(text: object, width: int) -> str:
 
 
 def known(value: Any) -> bool:
-    """Whether a value is a number that can be shown.
+    """Return whether a value is a number that can be shown.
 
     Args:
         value: A number, nan or None.
@@ -78,7 +78,7 @@ def known(value: Any) -> bool:
 
 
 def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
-    """A number with a fixed count of decimals; what rounds to nought has no sign.
+    """Write a number with a fixed count of decimals; what rounds to 0 has no sign.
 
     Args:
         value: None is shown as a dash.
@@ -95,7 +95,7 @@ def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str
 
 
 def points(value: float | None, *, signed: bool = False) -> str:
-    """A score, gain or margin in points: hundredths, one decimal.
+    """Write a score, gain or margin in points: hundredths, one decimal.
 
     Args:
         value: A fraction.
@@ -108,7 +108,7 @@ def points(value: float | None, *, signed: bool = False) -> str:
 
 
 def interval(ends: Sequence[float] | None, show: Callable[[float], str] = points) -> str:
-    """An interval in words, for tables and sentences.
+    """Write an interval in words, for tables and sentences.
 
     Args:
         ends: Low and high, or None.
@@ -121,7 +121,7 @@ def interval(ends: Sequence[float] | None, show: Callable[[float], str] = points
 
 
 def p_value(p: float | None) -> str:
-    """A p-value; 1e-4 is the floor of 10,000 draws.
+    """Write a p-value; 1e-4 is the floor of 10,000 draws.
 
     Args:
         p: Between 0 and 1, or None.
@@ -135,7 +135,7 @@ def p_value(p: float | None) -> str:
 
 
 def p_phrase(p: float | None) -> str:
-    """A p-value in a sentence.
+    """Write a p-value in a sentence.
 
     Args:
         p: Between 0 and 1, or None.
@@ -148,7 +148,7 @@ def p_phrase(p: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time in the unit that suits it.
+    """Write a time in the unit that suits it.
 
     Args:
         seconds: None is shown as a dash.
@@ -168,10 +168,10 @@ def duration(seconds: float | None) -> str:
 
 
 def si(value: float | None, unit: str) -> str:
-    """A quantity with three digits and a prefix.
+    """Write a quantity with three digits and a prefix.
 
     Args:
-        value: Nought or more; None is shown as a dash.
+        value: 0 or more; None is shown as a dash.
         unit: Such as ``FLOP`` or ``B``.
 
     Returns:
@@ -185,7 +185,7 @@ def si(value: float | None, unit: str) -> str:
 
 
 def labels_needed(point: Mapping[str, Any], most: str) -> str:
-    """How many labels scratch needs, at a point of ``sample_eff``: a number, or a bound of it.
+    """Say how many labels scratch needs, at a point of ``sample_eff``: a number, or a bound of it.
 
     Args:
         point: ``n_match``, ``censored`` and ``at_most``.
@@ -197,7 +197,7 @@ def labels_needed(point: Mapping[str, Any], most: str) -> str:
 
 
 def times(ratio: float | None, censored: bool = False, at_most: bool = False) -> str:
-    """A ratio; one that was not seen to its end is a bound.
+    """Write a ratio; one that was not seen to its end is a bound.
 
     Args:
         ratio: None is shown as a dash.
@@ -212,7 +212,7 @@ def times(ratio: float | None, censored: bool = False, at_most: bool = False) ->
 
 
 def missing(reason: object | None = None) -> str:
-    """A dash with the reason.
+    """Write a dash with the reason.
 
     Args:
         reason: As the record gives it; None where a part was left out.
@@ -224,7 +224,7 @@ def missing(reason: object | None = None) -> str:
 
 
 def arm_title(name: str, mode: str) -> str:
-    """An arm in plain words.
+    """Name an arm in plain words.
 
     Args:
         name: Its key in the record.
@@ -238,7 +238,7 @@ def arm_title(name: str, mode: str) -> str:
 
 
 def arms(record: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """The arms in the order in which they are shown.
+    """List the arms in the order in which they are shown.
 
     Args:
         record: The report's record.
@@ -252,7 +252,7 @@ def arms(record: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
 
 
 def score(arm: Mapping[str, Any]) -> str:
-    """An arm's mean in points with its standard deviation over seeds, or why there is none.
+    """Write an arm's mean in points with its standard deviation over seeds, or why there is none.
 
     Args:
         arm: One of the record's ``downstream``.
@@ -267,7 +267,7 @@ def score(arm: Mapping[str, Any]) -> str:
 
 
 def verdict(record: Mapping[str, Any]) -> str:
-    """The verdict's own word, with a note where it is provisional.
+    """Return the verdict's own word, with a note where it is provisional.
 
     Args:
         record: The report's record.
@@ -280,7 +280,7 @@ def verdict(record: Mapping[str, Any]) -> str:
 
 
 def estimate(record: Mapping[str, Any]) -> str:
-    """What must follow a ratio of both arms where the verdict names neither side.
+    """Say what must follow a ratio of both arms where the verdict names neither side.
 
     Args:
         record: The report's record.
@@ -293,7 +293,7 @@ def estimate(record: Mapping[str, Any]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in per cent, with at least two figures where it is small.
+    """Write a share in percent, with at least two figures where it is small.
 
     Args:
         share: A fraction, or None.

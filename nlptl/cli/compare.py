@@ -1,0 +1,152 @@
+"""``compare``: checkpoints, modes and methods side by side; and what all studies share on the command line."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from nlptl.cli.check import (
+    check_training,
+    drawn_by_split_seed,
+    finetune_args,
+    resolve_defaults,
+    upstream_texts,
+)
+from nlptl.cli.config import TaskConfig, with_task
+from nlptl.cli.output import check_directory, check_unchanged, reserve_output_dir
+from nlptl.cli.ranges import with_sound_numbers
+from nlptl.errors import Problems
+from nlptl.pretrain.upstream_entry import bundled_texts
+from nlptl.study.arms import ArmSpec
+from nlptl.study.comparison import compare, write_comparison
+from nlptl.study.methods import get_method
+from nlptl.study.study import Study
+from nlptl.tasks import get_task
+from nlptl.train.terminal import is_main_process, say
+
+
+@dataclass(frozen=True)
+class Way:
+    """One arm as the command line names it.
+
+    Attributes:
+        model: The checkpoint.
+        mode: The mode.
+        method: The method.
+    """
+
+    model: str
+    mode: str
+    method: str = "finetune"
+
+
+def run_comparison(config: Any) -> dict[str, Any]:
+    """Run every checkpoint under every mode and method, and write ``compare.json`` with table and picture.
+
+    Runs that are finished are found again, so the same command goes on where an interrupted one stopped;
+    ``config.yaml`` says which it was.
+
+    Args:
+        config: A :class:`nlptl.cli.config.CompareConfig`.
+
+    Returns:
+        What ``compare.json`` holds.
+
+    Raises:
+        UserError: With every mistake, before any slow work.
+    """
+    ways = [
+        Way(model, mode, method)
+        for model in config.model
+        for mode in config.mode
+        for method in config.method
+    ]
+    study, dataset = prepare_study(config, ways)
+    study.texts = upstream_texts(config.upstream_text) or bundled_texts()
+    reserve_study_dir(config)
+    record = compare(study, study.run(parallel=config.parallel), dataset=dataset)
+    table = write_comparison(record, config.output_dir)
+    say(f"\n{table}\n{record['sentence']}\n{config.output_dir}: compare.json, .md, .png, .svg")
+    return record
+
+
+def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
+    """Check every checkpoint, mode and method and the data, all mistakes at once.
+
+    Args:
+        config: A :class:`nlptl.cli.config.GridConfig`.
+        ways: The arms.
+
+    Returns:
+        The study, and what its data are called.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    if config.parallel < 1:
+        problems.add(f"--parallel is {config.parallel}; expected 1 or more.")
+    if config.parallel > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        problems.add(
+            "--parallel starts processes of its own: run it with python, not with a launcher."
+        )
+    if not ways:
+        problems.add("Nothing to compare: give at least one checkpoint and one mode.")
+    kind = with_task(TaskConfig, config.task)
+    prepare = drawn_by_split_seed(get_task(config.task).prepare)
+    known = {field.name for field in fields(kind)}
+    given = {k: v for k, v in vars(config).items() if k in known and v is not None}
+    checked, data = [], None
+    for way in ways:
+        own: Any = kind(**{**given, "model": way.model, "mode": way.mode})
+        method = problems.run(get_method, way.method, "--method")
+        checked.append((own, problems.run(check_training, own), method))
+        if data is None:
+            data = problems.run(prepare, with_sound_numbers(own))
+    problems.run(upstream_texts, config.upstream_text)
+    if is_main_process():
+        problems.run(check_study_dir, config)
+    problems.raise_if_any()
+    assert data  # raised above otherwise
+    task, splits, origin = data
+    arms = {}
+    for way, (own, found, method) in zip(ways, checked, strict=True):
+        assert found and method
+        mode, family, width = found
+        filled = resolve_defaults(own, mode, family, width, len(splits["train"]))
+        arms[_name(way, ways)] = ArmSpec(finetune_args(filled, mode, config.seed), method)
+    seeds = range(config.seed, config.seed + config.seeds)
+    dataset = origin.get("dataset") or str(config.dataset or config.train_file)
+    return Study(task, splits, arms, seeds), dataset
+
+
+def _name(way: Way, ways: Sequence[Way]) -> str:
+    """Name an arm by its mode, and by its checkpoint and method where the arms differ in them."""
+    several = [len({getattr(other, part) for other in ways}) > 1 for part in ("model", "method")]
+    parts = [way.model] * several[0] + [way.mode] + [way.method] * several[1]
+    return " ".join(parts)
+
+
+def check_study_dir(config: Any) -> None:
+    """Make sure that ``config.output_dir`` is free, or that what began there began with the same flags.
+
+    The same command goes on without ``--resume`` too: nothing is lost, since finished runs lie elsewhere and
+    are found again.
+
+    Raises:
+        ConfigError: If another run is there.
+    """
+    if (config.output_dir / "config.yaml").exists():
+        check_unchanged(config, free=("resume", "parallel"))
+    else:
+        check_directory(config)
+
+
+def reserve_study_dir(config: Any) -> None:
+    """Make ``config.output_dir`` and write ``config.yaml`` there, unless the same command has done so.
+
+    Raises:
+        ConfigError: If nothing can be written there.
+    """
+    if is_main_process() and not (config.output_dir / "config.yaml").exists():
+        reserve_output_dir(config)

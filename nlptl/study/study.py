@@ -1,0 +1,307 @@
+"""A study: arms over seeds, each run made once, kept, and found again."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from nlptl.data.encoding import splits_hash
+from nlptl.errors import Diverged
+from nlptl.models import identity
+from nlptl.models.adapters import merge_adapter
+from nlptl.pretrain.architecture import save_untrained
+from nlptl.pretrain.upstream_entry import upstream_entry
+from nlptl.registry import load_file, loaded_files
+from nlptl.study import outcomes
+from nlptl.study.arms import Arm, ArmSpec, View, choose_rate
+from nlptl.study.outcomes import Outcome, diverged_outcome, outcome_of
+from nlptl.tasks.base import Task
+from nlptl.train.run import Run
+from nlptl.train.setup import FinetuneArgs, start_accelerator
+from nlptl.train.stem_cache.store import free_states
+from nlptl.train.terminal import muted, say
+
+#: Pieces of text that forgetting is measured on.
+PIECES = 2000
+
+
+class Study:
+    """Arms of one task over the same seeds, and so over the same heads, orders and test examples.
+
+    Every finished run is kept on disk under a key of all that it depends on, so that no run is made twice,
+    and a study that was interrupted goes on where it stopped.
+
+    Example::
+
+        study = Study(task, splits, {"full": ArmSpec(full), "lora": ArmSpec(lora)}, range(6))
+        arms = study.run(parallel=2)
+
+    Args:
+        task: What the examples mean.
+        splits: ``train``, ``validation`` and ``test``.
+        arms: Name to arm.
+        seeds: One run of each arm for each.
+        texts: Also measure what the first seed of each arm forgot, on these.
+        keep: Whether outcomes are looked for on disk and kept there.
+
+    Attributes:
+        found: How many runs were found on disk so far.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        splits: Mapping[str, Any],
+        arms: Mapping[str, ArmSpec],
+        seeds: Sequence[int],
+        *,
+        texts: Sequence[str] | None = None,
+        keep: bool = True,
+    ) -> None:
+        self.task, self.splits, self.arms = task, splits, dict(arms)
+        self.seeds, self.texts, self.keep = tuple(seeds), texts, keep
+        self.found = 0
+        # For this object's life only: a folder of that name may hold other weights tomorrow.
+        self._starts: dict[tuple[str, bool], str] = {}
+        self._data: dict[tuple[View, int] | None, str] = {}
+
+    def run(
+        self,
+        *,
+        parallel: int = 1,
+        known: Mapping[str, Mapping[int, Outcome]] | None = None,
+    ) -> dict[str, Arm]:
+        """Run all arms, as far as their outcomes are not on disk yet.
+
+        Args:
+            parallel: Number of processes, each with its share of the processor's cores; with more than one
+                outcomes must be kept.
+            known: Name of an arm to outcomes of some of its seeds, at the only rate.
+
+        Returns:
+            Name to arm; the test set plays no part in choosing a rate.
+
+        Raises:
+            Diverged: If every run of an arm did.
+        """
+        if parallel > 1:
+            self._run_ahead(parallel)
+        found = {}
+        for name in self.arms:
+            found[name] = self._run_arm(name, (known or {}).get(name, {}))
+            free_states()
+        return found
+
+    def _run_arm(self, name: str, known: Mapping[int, Outcome]) -> Arm:
+        """Run an arm once a seed, at the rate that the first seed's runs speak for (:func:`choose_rate`)."""
+        spec, before = self.arms[name], self.found
+
+        def run(seed: int, rate: float) -> Outcome:
+            if seed in known:
+                return known[seed]
+            found = self.found
+            outcome = self.run_one(spec, seed, rate=rate)
+            how = "kept from before" if self.found > found else f"{outcome.seconds:.0f} s"
+            score = "the loss became infinite" if outcome.diverged else f"{outcome.score:.4f}"
+            say(f"{spec.title or name}, seed {seed}, rate {rate:.2g}: {score} ({how})")
+            return outcome
+
+        first = {rate: run(self.seeds[0], rate) for rate in rates_of(spec)}
+        best = choose_rate(first)
+        own = (first[best], *(run(seed, best) for seed in self.seeds[1:]))
+        if all(outcome.diverged for outcome in own):
+            raise Diverged(
+                f"{spec.args.model}, {spec.args.mode.name}: the loss became infinite in every run, at a rate "
+                f"of {best:.2g}. Lower --learning-rate."
+            )
+        return Arm(
+            outcomes=own,
+            args=replace(spec.args, learning_rate=best),
+            method=spec.method.name,
+            tried={rate: outcome.chosen for rate, outcome in first.items()},
+            searched=tuple(outcome for rate, outcome in first.items() if rate != best),
+            kept=self.found - before,
+        )
+
+    def run_one(
+        self,
+        spec: ArmSpec,
+        seed: int,
+        *,
+        rate: float | None = None,
+        made: Callable[[Run], None] | None = None,
+    ) -> Outcome:
+        """Make one run, or find its outcome on disk.
+
+        Args:
+            spec: The arm.
+            seed: The seed.
+            rate: Peak rate; None takes the arguments' own.
+            made: Gets the run with its model, which no outcome on disk has: with it a run is always made.
+
+        Returns:
+            Its outcome; of a run that diverged one that says so.
+
+        Raises:
+            Diverged: If it does, and ``made`` is given.
+        """
+        rate = spec.args.learning_rate if rate is None else rate
+        args = replace(spec.args, seed=seed, learning_rate=rate)
+        # Before the seed is set: it loads the checkpoint, and draws what that lacks.
+        start = self._start(spec, seed) if self.keep else ""
+        # Every process must come to the same answer, so only what all of them see decides.
+        accelerator = start_accelerator(tracker=None, output_dir=Path(), seed=seed)
+        texts = self.texts if seed == self.seeds[0] else None
+        measured = "" if texts is None else outcomes.texts_hash(texts, PIECES)
+        key, found = "", None
+        if self.keep:
+            key = outcomes.outcome_key(
+                start,
+                self.task,
+                self.data_hash(spec.view, seed),
+                args,
+                method=spec.method,
+                processes=accelerator.num_processes,
+                device=accelerator.device.type,
+            )
+            accelerator.wait_for_everyone()
+            found = outcomes.load(key)
+        known = found and (texts is None or found.diverged or found.upstream_texts == measured)
+        if found and known and made is None:
+            self.found += 1
+            return found
+        accelerator.wait_for_everyone()
+        with _checkpoint(spec, seed) as name:
+            own = replace(args, model=name)
+            outcome = self._train(spec, own, accelerator, texts=texts, made=made)
+        if texts is None and found:
+            outcome = replace(outcome, upstream=found.upstream, upstream_texts=found.upstream_texts)
+        if self.keep and accelerator.is_main_process:
+            outcomes.keep(key, outcome)
+        return outcome
+
+    def _train(
+        self,
+        spec: ArmSpec,
+        args: FinetuneArgs,
+        accelerator: Any,
+        *,
+        texts: Sequence[str] | None,
+        made: Callable[[Run], None] | None,
+    ) -> Outcome:
+        splits = self.view(spec.view, args.seed)
+        try:
+            with muted():
+                run = spec.method(self.task, splits, args, accelerator=accelerator)
+        except Diverged:
+            if made is not None:
+                raise
+            return diverged_outcome(self.task, splits, args)
+        outcome = outcome_of(run, args)
+        if made is not None:
+            made(run)
+        if texts is None:
+            return outcome
+        with muted():
+            model = merge_adapter(run.model)
+            forgot = upstream_entry(args.model, model, texts, accelerator, PIECES)
+        return replace(outcome, upstream=forgot, upstream_texts=outcomes.texts_hash(texts, PIECES))
+
+    def view(self, view: View | None, seed: int) -> Mapping[str, Any]:
+        """Return the splits that a seed sees."""
+        return self.splits if view is None else view(self.task, self.splits, seed)
+
+    def data_hash(self, view: View | None = None, seed: int = 0) -> str:
+        """Hash the splits that a seed sees."""
+        key = view and (view, seed)
+        if key not in self._data:
+            self._data[key] = splits_hash(self.view(view, seed))
+        return self._data[key]
+
+    def checkpoint_hash(self, name: str, *, untrained: bool = False) -> str:
+        """Hash a checkpoint with the head that its file holds for this task, or its architecture alone."""
+        key = (name, untrained)
+        if key not in self._starts:
+            self._starts[key] = (
+                identity.architecture_hash(name)
+                if untrained
+                else identity.checkpoint_hash(name, task=self.task)
+            )
+        return self._starts[key]
+
+    def _start(self, spec: ArmSpec, seed: int) -> str:
+        found = self.checkpoint_hash(spec.args.model, untrained=spec.untrained)
+        return f"untrained {found} {seed}" if spec.untrained else found
+
+    def _run_ahead(self, parallel: int) -> None:
+        """Let worker processes put outcomes on disk; where there are several rates, the search goes first."""
+        if not self.keep:
+            raise ValueError("expected kept outcomes with parallel processes, found keep=False")
+        for spec in self.arms.values():  # once here instead of once in every worker
+            self._start(spec, self.seeds[0])
+            for seed in self.seeds:
+                self.data_hash(spec.view, seed)
+        threads = max(1, (os.cpu_count() or 1) // parallel)
+        with ProcessPoolExecutor(
+            parallel,
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(threads, loaded_files()),
+        ) as pool:
+            jobs = [
+                (name, seed, rate)
+                for name, spec in self.arms.items()  # seeds side by side: they share cached states
+                for rate in rates_of(spec)
+                for seed in self.seeds[: 1 if len(rates_of(spec)) > 1 else None]
+            ]
+            found = self._submit(pool, jobs)
+            later = []
+            for name, spec in self.arms.items():
+                if len(rates_of(spec)) > 1:
+                    first = {rate: found[name, self.seeds[0], rate] for rate in rates_of(spec)}
+                    later += [(name, seed, choose_rate(first)) for seed in self.seeds[1:]]
+            self._submit(pool, later)
+
+    def _submit(
+        self, pool: ProcessPoolExecutor, jobs: Sequence[tuple[str, int, float]]
+    ) -> dict[tuple[str, int, float], Outcome]:
+        waiting, found = {}, {}
+        for name, seed, rate in jobs:
+            one = pool.submit(self.run_one, self.arms[name], seed, rate=rate)
+            waiting[one] = (name, seed, rate)
+        for done in as_completed(waiting):
+            name, seed, rate = job = waiting[done]
+            found[job] = done.result()
+            say(f"{name}, seed {seed}, rate {rate:.2g}: done")
+        return found
+
+
+def rates_of(spec: ArmSpec) -> tuple[float, ...]:
+    """List the peak rates that an arm's first seed tries."""
+    return spec.rates or (spec.args.learning_rate,)
+
+
+@contextmanager
+def _checkpoint(spec: ArmSpec, seed: int) -> Iterator[str]:
+    """Yield the name of the checkpoint that a run starts from; of random weights a folder for the while."""
+    if not spec.untrained:
+        yield spec.args.model
+        return
+    with TemporaryDirectory() as folder:
+        save_untrained(spec.args.model, Path(folder), seed=seed)
+        yield folder
+
+
+def _start_worker(threads: int, files: Sequence[Path]) -> None:
+    """Set up a worker process: its threads, and the tasks and methods that came from files."""
+    import torch
+
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    for path in files:
+        load_file(path, str(path))
