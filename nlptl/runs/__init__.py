@@ -1,0 +1,1 @@
+"""Finished runs: their directory, record and card, and predictions with them."""
