@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny import WORDS, sentences
 
 from nlptl.cli.config import PretrainConfig, load_yaml
-from nlptl.cli.pretrain import default_rate, prepare_pretraining, pretraining_plan, read_corpus
+from nlptl.cli.pretrain import default_rate, prepare_pretraining, pretraining_args, read_corpus
 from nlptl.errors import ConfigError, DataError, UserError
 from nlptl.models.loading import load_config, load_tokenizer
 from nlptl.modes.base import parse_mode
@@ -409,7 +409,7 @@ def test_a_head_that_no_checkpoint_had_trains_under_lora_and_is_recorded(
     corpus, checkpoints, tmp_path
 ):
     """The tiny body has no LM head; its output bias starts at 0 and must move."""
-    from nlptl.pretrain.pretrain import START
+    from nlptl.train.checkpoints import START
 
     given = ("--model", checkpoints["bert"], "--corpus", corpus, "--mode", "lora", "--steps", 3)
     run_in_process(
@@ -430,7 +430,7 @@ def test_a_head_that_no_checkpoint_had_takes_nothing_from_its_random_start(
     corpus, checkpoints, tmp_path
 ):
     """The body is the mean of before and after; the LM head is as it was trained."""
-    from nlptl.pretrain.pretrain import START
+    from nlptl.train.checkpoints import START
 
     given = ("--model", checkpoints["bert"], "--corpus", corpus, "--steps", 3, "--held-out", 20)
     for name, more in (("plain", ()), ("mixed", ("--start-share", 0.5))):
@@ -447,7 +447,7 @@ def test_a_head_that_no_checkpoint_had_takes_nothing_from_its_random_start(
 def test_lora_begins_alike_whether_the_start_is_built_or_read_back(corpus, checkpoints, tmp_path):
     """Building draws an LM head, reading it back draws nothing: what comes next must not tell them apart."""
     from nlptl.modes.base import apply_mode
-    from nlptl.pretrain.pretrain import start_model
+    from nlptl.pretrain.start import start_model
     from nlptl.train.setup import start_accelerator
 
     own = {"model": str(checkpoints["bert"]), "mode": "lora", "corpus": (str(corpus),)}
@@ -511,8 +511,8 @@ def test_a_teachers_states_are_computed_once_and_predicted(
 
 def test_a_new_models_words_start_from_its_teacher(corpus, checkpoints, tmp_path, monkeypatch):
     """Once: a run that is killed before its first checkpoint reads them back, and ends in the same weights."""
-    import nlptl.pretrain.pretrain as module
-    from nlptl.pretrain.pretrain import START
+    import nlptl.pretrain.teaching as module
+    from nlptl.train.checkpoints import START
 
     calls, real = [], module.taught_embeddings
 
@@ -594,7 +594,8 @@ def test_a_corpus_that_grew_is_told_before_a_run_goes_on(corpus, tmp_path):
 
 def test_a_word_that_changed_is_told_before_a_run_goes_on(corpus, tmp_path):
     """As many pieces of the same lengths; a run of before, which kept no hash of tokens, goes on as it did."""
-    from nlptl.pretrain.pretrain import PIECES, START
+    from nlptl.pretrain.pieces import PIECES
+    from nlptl.train.checkpoints import START
 
     own, kept = tmp_path / "texts.txt", tmp_path / "run" / START / PIECES
     shutil.copy(corpus, own)
@@ -686,20 +687,20 @@ def test_without_a_flag_the_bundled_checkpoint_goes_on_with_the_bundled_texts(mo
     assert (len(ready.documents), len(ready.held_out)) == (720, 80)
     accelerator, config = new_accelerator(), load_config("bundled/bert")
     model, tokenizer = SimpleNamespace(config=config), load_tokenizer("bundled/bert")
-    plan, length = pretraining_plan(ready, model, tokenizer, accelerator)
+    args = pretraining_args(ready, model, tokenizer, accelerator)
     sizes = [len(tokenizer.tokenize(text)) for text in ready.documents["text"]]
     pieces = sum(-(-size // 126) for size in sizes if size >= 6)
     assert 720 < pieces <= 736  # 46 batches
-    assert (plan.steps, length) == (230, 128)
+    assert (args.train.steps, args.max_length) == (230, 128)
     for given, steps in (({"epochs": 2.0}, 92), ({"batch_size": 1, "epochs": 15.0}, 15 * pieces)):
         ready = prepare_pretraining(PretrainConfig(**given))
-        assert pretraining_plan(ready, model, tokenizer, accelerator)[0].steps == steps
+        assert pretraining_args(ready, model, tokenizer, accelerator).train.steps == steps
     ready = prepare_pretraining(PretrainConfig(gradient_accumulation_steps=2))
-    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].steps == 115
+    assert pretraining_args(ready, model, tokenizer, accelerator).train.steps == 115
     ready = prepare_pretraining(PretrainConfig(width=32))
     assert ready.config.model is None
     assert (ready.config.architecture, ready.config.vocab_size) == ("bert", 8192)
-    assert pretraining_plan(ready, model, tokenizer, accelerator)[0].steps == 10_000
+    assert pretraining_args(ready, model, tokenizer, accelerator).train.steps == 10_000
 
 
 def test_epochs_are_passes_over_the_pieces(corpus, finished, tmp_path):
