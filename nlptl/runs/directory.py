@@ -3,21 +3,21 @@
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nlptl.errors import ConfigError, RunError, UserError, listed
 from nlptl.data.files import write_json
+from nlptl.errors import ConfigError, RunError, listed
+from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
+from nlptl.models.loading import quiet_transformers, save_pretrained
+from nlptl.runs.card import model_card
+from nlptl.runs.record import result_record
 from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
-from nlptl.runs.card import model_card
-from nlptl.models.loading import quiet_transformers, save_pretrained
-from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
-from nlptl.runs.record import result_record
 from nlptl.train.terminal import is_main_process, say
 
 #: Any of these in an output directory means that a run was there.
@@ -138,9 +138,7 @@ def is_unfinished(directory: Path) -> bool:
     return True
 
 
-def save_run(
-    run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator: Any
-) -> None:
+def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator: Any) -> None:
     """Write everything but ``checkpoints/``, then read ``model/`` back and compare what it computes.
 
     Predictions and the result are written first: whatever fails later, the run's figures are safe. The
@@ -215,5 +213,3 @@ def scores(run: Run, directory: Path) -> str:
         f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, {lines}, "
         f"config.yaml, README.md; model/ was read back and gives the same {run.compared}."
     )
-
-

@@ -11,14 +11,14 @@ from typing import Any
 from nlptl.data.batching import LengthBatches
 from nlptl.data.columns import is_words
 from nlptl.data.encoding import quiet_datasets
-from nlptl.train.losses import Outputs
-from nlptl.train.predict import predict
-from nlptl.train.setup import new_accelerator
 from nlptl.errors import DataError, ModelError
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.tasks import TASKS, get_task, recorded_task
 from nlptl.tasks.base import Task
+from nlptl.train.losses import Outputs
+from nlptl.train.predict import predict
+from nlptl.train.setup import new_accelerator
 
 #: Examples that are read, sorted by length and predicted together.
 CHUNK = 1024

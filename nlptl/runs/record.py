@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from nlptl.runs.versions import versions
 from nlptl.tasks import source_of
 from nlptl.train.run import Run
-from nlptl.runs.versions import versions
 
 #: Learning rates kept in the record; of longer runs, evenly chosen ones.
 TRACE_POINTS = 2000

@@ -10,9 +10,7 @@ from nlptl.errors import listed
 from nlptl.stats.spread import has_failed, spread
 
 
-def summarize_seeds(
-    homes: Sequence[Path], scores: Sequence[float], floor: float
-) -> dict[str, Any]:
+def summarize_seeds(homes: Sequence[Path], scores: Sequence[float], floor: float) -> dict[str, Any]:
     """Gather the results of ``--seeds N`` into the first run's ``result.json``.
 
     A run failed if its score is at most a point above always giving one answer (collapsed
