@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nlptl.data.sources import DataRequest
 from nlptl.errors import DataError, Problems, listed, suggest
 
 USUAL = {
@@ -41,7 +40,7 @@ def column_flag(role: str, request: Any = None) -> str:
     return f"--{role.replace('_', '-')}-column " if named else f"--column {role}="
 
 
-def asked_columns(request: DataRequest, roles: Sequence[str]) -> dict[str, str | None]:
+def asked_columns(request: Any, roles: Sequence[str]) -> dict[str, str | None]:
     """Role to the column that a configuration names, by ``{role}_column`` or ``column``, or to None.
 
     Raises:

@@ -218,7 +218,7 @@ def _draw(sums: np.ndarray, sizes: np.ndarray, draws: int, seed: int) -> np.ndar
     return np.concatenate(
         [
             ((weights @ sums) * times).sum(1) / (times @ sizes)
-            for weights, times in _picks(*sums.shape, draws, seed)
+            for weights, times in _picks(sums.shape[0], sums.shape[1], draws, seed)
         ]
     )
 
@@ -228,7 +228,7 @@ def _draw_combined(
 ) -> np.ndarray:
     """Combine the means of each of :func:`_draw`'s draws to scores; first minus second."""
     found = []
-    for weights, times in _picks(*tables[0].shape[:2], draws, seed):
+    for weights, times in _picks(tables[0].shape[0], tables[0].shape[1], draws, seed):
         total = (times @ sizes)[:, None, None]
         scores = [combine(np.tensordot(times, table, (1, 1)) / total) for table in tables]
         each = scores[0] - scores[1] if len(scores) > 1 else scores[0]

@@ -19,13 +19,12 @@ T = TypeVar("T")
 
 
 class Method(Protocol):
-    """One way from data to a trained model.
+    """One way from data to a trained model."""
 
-    Attributes:
-        name: What tables and pictures call it.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """Name in tables and pictures."""
+        ...
 
     def __call__(
         self,
@@ -137,7 +136,7 @@ def get_method(name: str, flag: str = "") -> Method:
     Raises:
         ConfigError: If there is none, or its module cannot be imported.
     """
-    thing = METHODS.get(name, flag)
+    thing: Any = METHODS.get(name, flag)
     if isinstance(thing, type):
         return thing()
     return FunctionMethod(name, thing) if isinstance(thing, FunctionType) else thing

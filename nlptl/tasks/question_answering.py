@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,15 @@ from nlptl.tasks.spans import Window, best_spans, best_threshold, null_score
 
 #: Logits of tokens that cannot be an answer.
 NEVER = torch.finfo(torch.float32).min
+
+
+class QuestionRequest(DataRequest, Protocol):
+    """Which questions, and how they are cut and answered; see ``QuestionAnsweringOptions``."""
+
+    stride: int | None
+    squad_version: str
+    n_best: int
+    max_answer_tokens: int
 
 
 @dataclass(frozen=True)
@@ -294,7 +303,7 @@ class QuestionAnswering(Task):
 
     @classmethod
     def prepare(
-        cls, request: DataRequest
+        cls, request: "QuestionRequest"
     ) -> tuple["QuestionAnswering", dict[str, Any], dict[str, Any]]:
         """Read the data that a configuration asks for and check all of it.
 
