@@ -7,7 +7,7 @@ import pytest
 from launching import run_in_process
 from scipy import stats
 
-from nlptl.cli.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yaml
+from nlptl.cli.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yaml, with_task
 from nlptl.cli.upstream_curve import checkpoints
 from nlptl.errors import ConfigError, UserError
 from nlptl.stats.bootstrap import Difference
@@ -217,7 +217,7 @@ def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews
     assert (tmp_path / "out/upstream_curve.png").stat().st_size > 1000
     page = (tmp_path / "out/upstream_curve.md").read_text()
     assert "least squares" in page and f"nlptl {found['versions']['nlptl']}" in page
-    saved = load_yaml(UpstreamCurveConfig, tmp_path / "out/config.yaml")
+    saved = load_yaml(with_task(UpstreamCurveConfig, "sentiment"), tmp_path / "out/config.yaml")
     assert saved["model"] == (str(tmp_path / "pre"),)
     with pytest.raises(ConfigError, match="--seeds was 2, is 3"):
         run_in_process(

@@ -144,9 +144,9 @@ def test_columns_that_have_no_usual_name_are_asked_for(tmp_path):
     assert "Say which with --column second=NAME." in str(caught.value)
     with pytest.raises(UserError) as caught:
         Pairs.prepare(
-            asked(Pairs, train_file=tmp_path / "t.csv", column=("frist=one", "second=tow"))
+            asked(Pairs, train_file=tmp_path / "t.csv", column=("frst=one", "second=tow"))
         )
-    assert "--column frist=one: expected role=name, with one of the roles first, second" in str(
+    assert "--column frst=one: expected role=name, with one of the roles first, second" in str(
         caught.value
     )
     columns = ("first=one", "second=one")
