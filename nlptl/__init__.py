@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nlptl.report.report import TransferReport, score_transfer
     from nlptl.runs.directory import save_run
     from nlptl.runs.predictor import Predictor, load_predictor
+    from nlptl.study.methods import register_method
     from nlptl.tasks import register_task
     from nlptl.tasks.base import EncodedSplit, Task
     from nlptl.tasks.classification import TextClassification
@@ -64,6 +65,7 @@ _HOME = {
     "new_accelerator": "nlptl.train.setup",
     "parse_mode": "nlptl.modes.base",
     "pseudo_perplexity": "nlptl.pretrain.held_out",
+    "register_method": "nlptl.study.methods",
     "register_task": "nlptl.tasks",
     "save_run": "nlptl.runs.directory",
     "score_transfer": "nlptl.report.report",
@@ -106,6 +108,7 @@ __all__ = [
     "new_accelerator",
     "parse_mode",
     "pseudo_perplexity",
+    "register_method",
     "register_task",
     "save_run",
     "score_transfer",
