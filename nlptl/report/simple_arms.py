@@ -1,6 +1,6 @@
 """The arms that train no block: probes, zero-shot, a bag of words, always one answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -60,7 +60,7 @@ def simple_arms(
         names = ("probe", "random_probe", "zero_shot", "bow")
         return found | {name: _left_out(why) for name in names}
 
-    def row(predicted: Sequence[str]) -> dict[str, Any]:
+    def row(predicted: Iterable[Any]) -> dict[str, Any]:
         return fixed(class_statistics(task, splits, list(map(str, predicted))))
 
     found["probe"] = row(fit_probe(*untouched.pairs(-1)).predictions)
@@ -89,7 +89,7 @@ def _left_out(why: str) -> dict[str, Any]:
 
 def _random_probe(
     args: FinetuneArgs, untouched: Untouched, seed: int, accelerator: Any
-) -> Sequence[str]:
+) -> np.ndarray:
     """Fit a probe on a body with random weights; return the classes of the test texts."""
     with TemporaryDirectory() as folder:
         save_untrained(args.model, Path(folder), seed=seed)

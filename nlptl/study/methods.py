@@ -19,13 +19,12 @@ T = TypeVar("T")
 
 
 class Method(Protocol):
-    """One way from data to a trained model.
+    """One way from data to a trained model."""
 
-    Attributes:
-        name: What tables and pictures call it.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """What tables and pictures call it."""
+        ...
 
     def __call__(
         self,

@@ -218,7 +218,7 @@ class Study:
 
     def data_hash(self, view: View | None = None, seed: int = 0) -> str:
         """Hash the splits that a seed sees."""
-        key = view and (view, seed)
+        key = None if view is None else (view, seed)
         if key not in self._data:
             self._data[key] = splits_hash(self.view(view, seed))
         return self._data[key]
