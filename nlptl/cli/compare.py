@@ -114,14 +114,19 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         assert found and method
         mode, family, width = found
         filled = resolve_defaults(own, mode, family, width, len(splits["train"]))
-        arms[_name(way, ways)] = ArmSpec(finetune_args(filled, mode, config.seed), method)
+        arms[arm_name(way, ways)] = ArmSpec(finetune_args(filled, mode, config.seed), method)
     seeds = range(config.seed, config.seed + config.seeds)
-    dataset = origin.get("dataset") or str(config.dataset or config.train_file)
+    dataset = str(origin.get("dataset") or config.train_file)
     return Study(task, splits, arms, seeds), dataset
 
 
-def _name(way: Way, ways: Sequence[Way]) -> str:
-    """Name an arm by its mode, and by its checkpoint and method where the arms differ in them."""
+def arm_name(way: Way, ways: Sequence[Way]) -> str:
+    """Name an arm by its mode, and by its checkpoint and method where the arms differ in them.
+
+    Args:
+        way: The arm.
+        ways: All arms.
+    """
     several = [len({getattr(other, part) for other in ways}) > 1 for part in ("model", "method")]
     parts = [way.model] * several[0] + [way.mode] + [way.method] * several[1]
     return " ".join(parts)

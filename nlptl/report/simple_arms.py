@@ -1,6 +1,6 @@
 """The arms that train no block: probes, zero-shot, a bag of words, always one answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -60,7 +60,7 @@ def simple_arms(
         names = ("probe", "random_probe", "zero_shot", "bow")
         return found | {name: _left_out(why) for name in names}
 
-    def row(predicted: Any) -> dict[str, Any]:
+    def row(predicted: Iterable[Any]) -> dict[str, Any]:
         return fixed(class_statistics(task, splits, list(map(str, predicted))))
 
     found["probe"] = row(fit_probe(*untouched.pairs(-1)).predictions)

@@ -218,7 +218,7 @@ def _draw(sums: np.ndarray, sizes: np.ndarray, draws: int, seed: int) -> np.ndar
     return np.concatenate(
         [
             ((weights @ sums) * times).sum(1) / (times @ sizes)
-            for weights, times in _picks(sums.shape[0], sums.shape[1], draws, seed)
+            for weights, times in _picks(sums, draws, seed)
         ]
     )
 
@@ -228,7 +228,7 @@ def _draw_combined(
 ) -> np.ndarray:
     """Combine the means of each of :func:`_draw`'s draws to scores; first minus second."""
     found = []
-    for weights, times in _picks(tables[0].shape[0], tables[0].shape[1], draws, seed):
+    for weights, times in _picks(tables[0], draws, seed):
         total = (times @ sizes)[:, None, None]
         scores = [combine(np.tensordot(times, table, (1, 1)) / total) for table in tables]
         each = scores[0] - scores[1] if len(scores) > 1 else scores[0]
@@ -236,11 +236,9 @@ def _draw_combined(
     return np.concatenate(found)
 
 
-def _picks(
-    seeds: int, groups: int, draws: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _picks(table: np.ndarray, draws: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Draw a weight for each seed, ``(chunk, seeds)``, and a count of each group, ``(chunk, groups)``."""
-    rng = np.random.default_rng(seed)
+    rng, (seeds, groups) = np.random.default_rng(seed), table.shape[:2]
     for start in range(0, draws, CHUNK):
         many = min(CHUNK, draws - start)
         weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), many) / seeds

@@ -23,7 +23,7 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in tables and pictures."""
+        """What tables and pictures call it."""
         ...
 
     def __call__(

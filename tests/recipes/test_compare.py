@@ -7,6 +7,7 @@ import pytest
 from launching import run_in_process
 from scipy import stats
 
+from nlptl.cli.compare import Way, arm_name
 from nlptl.cli.config import SentimentConfig, UpstreamCurveConfig, load_yaml, to_yaml, with_task
 from nlptl.cli.upstream_curve import checkpoints
 from nlptl.errors import ConfigError, UserError
@@ -33,6 +34,7 @@ def test_compare_writes_table_picture_and_advice(
     found = json.loads((tmp_path / "out/compare.json").read_text())
     assert list(found["rows"]) == ["head-only", "freeze-lower-2", "lora"]
     assert len(found["pairs"]) == 3 and found["take"] in found["rows"]
+    assert found["dataset"] == str(reviews)
     rows = found["rows"]
     assert rows["head-only"]["forgetting"] == 0 and rows["lora"]["forgetting"] != 0
     assert rows["head-only"]["flops"] < rows["freeze-lower-2"]["flops"] < rows["lora"]["flops"]
@@ -82,13 +84,14 @@ def test_all_mistakes_at_once(masked_lm_checkpoint, reviews, tmp_path):
     with pytest.raises(UserError) as caught:
         run_in_process(
             *("compare", *given, "--model", "bundled/nope", masked_lm_checkpoint),
-            *("--mode", "head-onyl", "freeze-lower-9", "--parallel", 0),
+            *("--mode", "head-onyl", "freeze-lower-9", "--parallel", 0, "--method", "finetun"),
         )
     message = str(caught.value)
     assert message.count("--model bundled/nope: there is no such bundled checkpoint") == 1
     assert "Did you mean 'head-only'" in message
     assert "has 3 blocks" in message
     assert "--parallel is 0" in message
+    assert "--method finetun: there is no such method. Did you mean 'finetune'?" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -111,6 +114,14 @@ def test_flags_that_would_do_nothing_are_no_flags(tmp_path):
     for recipe in ("compare", "upstream_curve"):
         with pytest.raises(UserError, match="--tracker: there is no such flag"):
             run_in_process(recipe, "--tracker", "tensorboard", "--output-dir", tmp_path / "out")
+
+
+def test_arms_are_named_by_what_they_differ_in():
+    ways = [Way("a", "full"), Way("b", "full"), Way("b", "lora")]
+    assert [arm_name(way, ways) for way in ways] == ["a full", "b full", "b lora"]
+    ways = [Way("a", "full"), Way("a", "full", "twice")]
+    assert [arm_name(way, ways) for way in ways] == ["full finetune", "full twice"]
+    assert arm_name(ways[0], ways[:1]) == "full"
 
 
 def rows(**values):
