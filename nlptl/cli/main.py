@@ -117,7 +117,7 @@ def _check(
     if file is not None and not file.is_file():
         problems.add(f"--file {file}: there is no such file.")
     if output is not None and output.exists():
-        problems.add(f"--output {output} exists, and would be written over. Choose another name.")
+        problems.add(f"--output {output} exists, and would be overwritten. Choose another name.")
     if output is not None and not output.parent.is_dir():
         problems.add(f"--output {output}: there is no folder {output.parent}. Make it first.")
     if batch_size < 1:
