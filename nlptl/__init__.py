@@ -1,6 +1,6 @@
 """nlptl: train exactly as much of a pretrained language model as a task needs.
 
-The names below are loaded when they are first used, so that ``import nlptl`` costs next to nothing.
+The names below are loaded when they are first used, so that ``import nlptl`` takes almost no time.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What can go wrong, in words for the person who typed the command.
+"""Errors, in words for the person who typed the command.
 
 Every :class:`UserError` says what was expected, what was found and what to do. The recipes print it
 as one paragraph and exit with code 2; anything else keeps its traceback and exits with code 1.
@@ -40,7 +40,7 @@ class Mistakes(UserError):
     """Several mistakes at once.
 
     Args:
-        each: Their messages.
+        each: Messages of the mistakes.
     """
 
     def __init__(self, each: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ class Mistakes(UserError):
 
 
 class RunError(NlptlError):
-    """A run failed for a reason that is not the user's input (exit code 1)."""
+    """The run failed for a reason that is not the user's input (exit code 1)."""
 
 
 class Diverged(RunError):
@@ -58,7 +58,7 @@ class Diverged(RunError):
 
 
 class Problems:
-    """Collects user errors, so that one message can name all of them.
+    """A collection of user errors, so that one message can name all of them.
 
     Example:
         >>> problems = Problems()
@@ -73,7 +73,7 @@ class Problems:
 
     @property
     def messages(self) -> list[str]:
-        """What was noted so far."""
+        """The mistakes that were noted so far."""
         return [str(error) for error in self.errors]
 
     def add(self, message: str) -> None:
@@ -95,10 +95,10 @@ class Problems:
         return None
 
     def raise_if_any(self) -> None:
-        """Raise what was noted, if anything was; the same mistake, found twice, stands once.
+        """Raise what was noted, if anything was; a mistake that was found twice is named once.
 
         Raises:
-            UserError: The one that was noted; of several, a :class:`Mistakes` with all messages.
+            UserError: If one was noted, that one; if several were, a :class:`Mistakes` with all messages.
         """
         each = [m for error in self.errors for m in getattr(error, "each", [str(error)])]
         if len(set(self.messages)) == 1:
@@ -114,6 +114,6 @@ def suggest(name: str, known: Sequence[str]) -> str:
 
 
 def listed(names: Sequence[Any], most: int = 20) -> str:
-    """Join names for a message; past ``most`` only the count is given."""
+    """Join names for a message; beyond ``most`` only their number is given."""
     shown = ", ".join(str(name) for name in names[:most])
     return shown + (f", … ({len(names)} in all)" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""The small records that cross from one room to the next, and the seams as protocols."""
+"""The small records that pass between packages, and the protocols of what can be attached."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: Pads features to tensors; draws what is random from the generator.
+#: Function that pads features to tensors, and draws whatever is random from the generator.
 Collate = Callable[[Sequence[Mapping[str, Any]], np.random.Generator], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some features, padded to one length.
+    """Features, padded to one length.
 
     Attributes:
         inputs: Keyword arguments of the model's ``forward``; tensors of shape ``(batch, …)``. A single number,
             shape ``()``, tells Python something, such as ``size``, and stays on the CPU.
-        indices: Which features these are, in the order of the rows. Empty for a filler: a copy of
+        indices: Numbers of the features, in the order of the rows. Empty for a filler: a copy of
             some row that keeps a process in step with the others and counts for nothing.
-        size: Features in the whole batch, over all processes.
+        size: Number of features in the whole batch, over all processes.
         padding: Share of the token positions that hold padding, in [0, 1].
-        turn: Which optimizer steps after it (:meth:`nlptl.train.losses.Loss.turns`).
+        turn: Name of the optimizer that steps after it (:meth:`nlptl.train.losses.Loss.turns`).
     """
 
     inputs: Mapping[str, Tensor]
@@ -35,7 +35,7 @@ class Batch:
     turn: str = "model"
 
     def to(self, device: Any) -> "Batch":
-        """Return the batch with its tensors on ``device``; on a GPU they get there while it computes."""
+        """Return the batch with its tensors on ``device``; to a GPU they are copied while it computes."""
         pinned = torch.device(device).type == "cuda"  # only from pinned memory does a copy not wait
         moved = {
             key: (value.pin_memory() if pinned else value).to(device, non_blocking=True)
@@ -47,10 +47,10 @@ class Batch:
 
 
 class Batches(Protocol):
-    """Decides what is seen, and in what order; never touches the model."""
+    """Source of batches: decides what is seen and in what order, and never touches the model."""
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches per epoch."""
         ...
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
@@ -64,10 +64,10 @@ class Sums:
 
     Attributes:
         loss: Loss times size since the loss was last read; a tensor until then.
-        terms: The same of each named term of the loss.
-        size: Sizes since then.
-        padding: Shares of padding, over all batches so far.
-        batches: How many those are.
+        terms: The same sum for each named term of the loss.
+        size: Sum of the sizes since then.
+        padding: Sum of the shares of padding, over all batches so far.
+        batches: Number of those batches.
     """
 
     loss: Any = 0.0
@@ -90,10 +90,10 @@ class Sums:
 
 @dataclass
 class Clock:
-    """How long a run has trained and scored, over all its sessions; a checkpoint holds it.
+    """The time that a run has spent on training and on scores, over all its sessions; a checkpoint holds it.
 
     Attributes:
-        began: When it would have begun, had it done nothing since but train (``time.perf_counter``).
+        began: When the run would have begun if it had only trained since (``time.perf_counter``).
         scoring: Seconds spent on scores.
     """
 
@@ -102,12 +102,12 @@ class Clock:
 
     @property
     def training(self) -> float:
-        """Seconds of training until now."""
+        """Return the seconds of training until now."""
         return time.perf_counter() - self.began
 
     @contextmanager
     def scores(self) -> Iterator[None]:
-        """Within, time counts as scoring and not as training."""
+        """Count the time within as scoring, not as training."""
         start = time.perf_counter()
         try:
             yield
@@ -124,25 +124,25 @@ class Clock:
 
 @dataclass
 class FitState:
-    """Where training stands; hooks read it.
+    """The state of a training; hooks read it.
 
     Attributes:
         model: The loss module as the loop calls it (wrapped, when several processes train).
-        optimizers: Turn of a batch to the optimizer that steps after it.
-        total_steps: Optimizer steps that the whole run will make.
-        steps_per_epoch: Optimizer steps an epoch.
-        step: Steps made so far.
+        optimizers: Mapping from the turn of a batch to the optimizer that steps after it.
+        total_steps: Optimizer steps of the whole run.
+        steps_per_epoch: Optimizer steps per epoch.
+        step: Optimizer steps made so far.
         epoch: Epochs begun so far, minus one.
         batch: Batches of this epoch consumed so far.
         examples: Features consumed so far, over all processes.
-        loss: Mean loss a unit of size over the steps between the last two readings.
-        terms: The same of each term, where the loss is a sum of several.
-        learning_rate: The rate of the last step (the first parameter group's).
+        loss: Mean loss per unit of size over the steps between the last two readings.
+        terms: The same mean for each term, where the loss is a sum of several.
+        learning_rate: Learning rate of the last step (of the first parameter group).
         grad_norm: Norm of the last step's gradient before clipping, None without clipping.
         lr_history: Learning rate of every step.
         stopped: Whether a hook asked to stop at the end of an epoch.
-        sums: What the next reading of the loss is made from.
-        clock: Seconds so far.
+        sums: Sums that the next reading of the loss is made from.
+        clock: Time spent so far.
     """
 
     model: nn.Module
@@ -169,20 +169,20 @@ class FitState:
 
 
 class Hook(Protocol):
-    """Watches training: logs, saves, keeps the best. It never changes the mathematics."""
+    """Observer of a training: logs, saves or keeps the best, and never changes the mathematics."""
 
     def on_start(self, state: FitState) -> None:
-        """Called once, before the first step."""
+        """Do what is to be done once, before the first step."""
         ...
 
     def on_step(self, state: FitState) -> bool:
-        """Called after each optimizer step; True asks the loop to stop."""
+        """Do what is to be done after each optimizer step; True asks the loop to stop."""
         ...
 
     def on_epoch(self, state: FitState) -> bool:
-        """Called at the end of each epoch; True asks the loop to stop."""
+        """Do what is to be done at the end of each epoch; True asks the loop to stop."""
         ...
 
     def on_end(self, state: FitState) -> None:
-        """Called once, after the last step."""
+        """Do what is to be done once, after the last step."""
         ...

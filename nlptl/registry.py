@@ -1,4 +1,4 @@
-"""Things by name: what nlptl brings, what a program registers, what other packages and files offer."""
+"""Things by name: those of nlptl, of other packages, of files, and those that a program registers."""
 
 import importlib
 import importlib.util
@@ -19,10 +19,10 @@ class Registry(Generic[T]):
     """Names of one kind of thing, each loaded when it is first asked for.
 
     Args:
-        kind: What one of them is called in a message, such as ``task``.
-        group: Entry points of other packages (``[project.entry-points."nlptl.tasks"]``).
-        builtin: Name to ``module:attribute``.
-        aliases: Other names of the same things.
+        kind: Word for one of them in messages, such as ``task``.
+        group: Group of other packages' entry points (``[project.entry-points."nlptl.tasks"]``).
+        builtin: Mapping from the names of nlptl's own things to ``module:attribute``.
+        aliases: Mapping from other names of the same things to their names.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Registry(Generic[T]):
         """Return the thing of a name, of an alias, or of ``path/to/file.py:Name``.
 
         Args:
-            name: Which.
+            name: Name of the thing.
             flag: The flag that named it, for messages.
 
         Raises:
-            ConfigError: If there is none, or its module cannot be imported; the message names the import.
+            ConfigError: If there is none, or its module cannot be imported; the message names the module.
         """
         name = self.aliases.get(name, name)
         if name not in self.things:
@@ -91,7 +91,7 @@ def load_file(path: Path, asked: str) -> ModuleType:
     """Import a Python file, once, under a name of its own.
 
     Raises:
-        ConfigError: If it is not there or cannot be imported.
+        ConfigError: If the file does not exist or cannot be imported.
     """
     name = f"nlptl_file_{sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     if name in sys.modules:
@@ -111,7 +111,7 @@ def load_file(path: Path, asked: str) -> ModuleType:
 
 
 def loaded_files() -> list[Path]:
-    """List the files that :func:`load_file` has imported, for processes that must know them too."""
+    """List the files that :func:`load_file` has imported, for other processes that need them too."""
     modules = [module for name, module in sys.modules.items() if name.startswith("nlptl_file_")]
     return [Path(str(module.__file__)) for module in modules]
 

@@ -1,4 +1,4 @@
-"""From a configuration to settings without a blank: checked, and with the defaults filled in."""
+"""Checks of a configuration, with its defaults filled in."""
 
 import dataclasses
 import os
@@ -17,19 +17,19 @@ from nlptl.tasks.base import Task
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
 
-#: Documents of --upstream-text that are read at most.
+#: Most documents of --upstream-text that are read.
 DOCUMENTS = 5000
 
 C = TypeVar("C")
-#: Configuration to task, splits and their record.
+#: Function of a configuration that gives the task, the splits and their record.
 PrepareData = Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
 
 
 def check_tracker(name: str | None) -> None:
-    """Make sure that Accelerate knows a tracker and that its package is there.
+    """Make sure that Accelerate knows a tracker and that its package is installed.
 
     Raises:
-        ConfigError: With those that can be used now.
+        ConfigError: If not; the message lists the trackers that can be used now.
     """
     if name is None:
         return
@@ -46,7 +46,7 @@ def check_tracker(name: str | None) -> None:
 
 
 def read_mode(config: Any) -> Mode:
-    """Parse ``--mode`` and LoRA's flags.
+    """Parse ``--mode`` and the flags of LoRA.
 
     Raises:
         UserError: If there is no such mode, or its settings are wrong.
@@ -75,7 +75,7 @@ def check_model(name: str, max_length: int | None) -> tuple[str, int, int]:
 
 
 def check_precision(family: str) -> None:
-    """Make sure that what ``accelerate launch --mixed_precision`` asks for can work.
+    """Make sure that the precision of ``accelerate launch --mixed_precision`` can work.
 
     Raises:
         ConfigError: For fp16 without an accelerator, or on T5, whose checkpoints overflow in it.
@@ -96,13 +96,13 @@ def check_precision(family: str) -> None:
 
 
 def upstream_texts(name: str | None) -> list[str] | None:
-    """The first texts of a corpus that forgetting shall be measured on; None where none is named.
+    """Read the first texts of a corpus to measure forgetting on; return None if no corpus is named.
 
     Args:
         name: ``--upstream-text``.
 
     Raises:
-        DataError: If it cannot be read, or holds nothing but blanks.
+        DataError: If the corpus cannot be read, or holds nothing but blanks.
     """
     if name is None:
         return None
@@ -118,7 +118,7 @@ def upstream_texts(name: str | None) -> list[str] | None:
 
 
 def check_cache(asked: str, mode: Mode) -> None:
-    """Make sure that a cache that was asked for has something to keep.
+    """Make sure that there is something to keep if a cache was asked for.
 
     Raises:
         ConfigError: If the mode changes something in or below every block.
@@ -131,11 +131,11 @@ def check_cache(asked: str, mode: Mode) -> None:
 
 
 def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
-    """Check everything about training a checkpoint that needs no data, all mistakes at once.
+    """Check everything about training a checkpoint that needs no data; report all mistakes at once.
 
     Args:
         config: A :class:`nlptl.cli.config.TrainingConfig` with a checkpoint.
-        grown: Blocks that the checkpoint is grown to before it is trained; 0 for none more.
+        grown: Number of blocks that the checkpoint grows to before it is trained; 0 if it does not grow.
 
     Returns:
         The mode, and the model's family and width.
@@ -160,14 +160,14 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
 
 
 def check_flags(config: Any, problems: Problems) -> Mode | None:
-    """Check numbers, tracker and mode; what is wrong is noted.
+    """Check numbers, tracker and mode, and note every mistake.
 
     Returns:
         The mode, if it can be read.
     """
     problems.run(check_numbers, config)
     problems.run(check_tracker, config.tracker)
-    return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is told once
+    return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is reported once
 
 
 def resolve_defaults(config: C, mode: Mode, family: str, width: int, examples: int) -> C:
@@ -182,7 +182,7 @@ def resolve_defaults(config: C, mode: Mode, family: str, width: int, examples: i
 
 
 def defaults_used(config: Any) -> list[str]:
-    """Names of the flags that stand at their defaults."""
+    """List the names of the flags that have their default values."""
     return [
         field.name
         for field in dataclasses.fields(config)
@@ -213,15 +213,15 @@ def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is checked and ready to go.
+    """A run that has been checked and can start.
 
     Attributes:
-        config: Without a blank; also in the run's ``config.yaml``.
+        config: Configuration with every default filled in, as in the run's ``config.yaml``.
         mode: What trains.
         task: What the examples mean.
         splits: ``train``, ``validation``, ``test``.
-        record: For ``result.json``: the data's origin and hash, the flags that stood at their defaults, and
-            how it was launched; the hash alone for a report of a finished run.
+        record: Entries for ``result.json``: origin and hash of the data, the flags that had their default
+            values, and how the run was launched; only the hash for a report of a finished run.
     """
 
     config: Any
@@ -236,13 +236,13 @@ class Prepared:
 
 
 def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
-    """A function that reads the data of a configuration, with its splits and subsets by ``--split-seed``.
+    """Let a function that reads the data of a configuration draw splits and subsets by ``--split-seed``.
 
-    A run of ``--seeds N`` has a seed of its own, but the data of the first; by its own seed it would carve
-    another test set than the one that it was scored on.
+    Each run of ``--seeds N`` has its own seed, but the data of the first run; with its own seed it would carve
+    out another test set than the one that it was scored on.
 
     Args:
-        prepare_data: Draws by ``config.seed``.
+        prepare_data: Function that draws by ``config.seed``.
     """
 
     def prepare(config: Any) -> tuple[Task, dict, dict]:
@@ -254,13 +254,13 @@ def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
 
 
 def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
-    """Check flags, checkpoint, data and output directory, and claim the directory.
+    """Check flags, checkpoint, data and output directory, and reserve the directory.
 
-    Everything that can be wrong is found here, before any slow work, and told in one message.
+    Everything that can be wrong is found here, before any slow work, and reported in one message.
 
     Args:
         config: A recipe's configuration.
-        prepare_data: Reads and checks the data: task, splits and their record.
+        prepare_data: Function that reads and checks the data, and returns task, splits and their record.
 
     Raises:
         UserError: With every mistake.
@@ -289,7 +289,7 @@ def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
 
 
 def launch() -> dict[str, Any]:
-    """Precision and number of processes, which a run's numbers depend on too."""
+    """Return the precision and the number of processes, which a run's numbers depend on too."""
     return {
         "mixed_precision": os.environ.get("ACCELERATE_MIXED_PRECISION", "no"),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),

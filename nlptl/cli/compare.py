@@ -1,4 +1,4 @@
-"""``compare``: checkpoints, modes and methods side by side; and what all studies share on the command line."""
+"""``compare``: checkpoints, modes and methods side by side; and the parts that all studies share."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from nlptl.train.terminal import is_main_process, say
 
 @dataclass(frozen=True)
 class Way:
-    """One arm as the command line names it.
+    """An arm as the command line names it.
 
     Attributes:
         model: The checkpoint.
@@ -43,8 +43,8 @@ class Way:
 def run_comparison(config: Any) -> dict[str, Any]:
     """Run every checkpoint under every mode and method, and write ``compare.json`` with table and picture.
 
-    Runs that are finished are found again, so the same command goes on where an interrupted one stopped;
-    ``config.yaml`` says which it was.
+    Finished runs are found again, so the same command continues where an interrupted one stopped;
+    ``config.yaml`` records which command it was.
 
     Args:
         config: A :class:`nlptl.cli.config.CompareConfig`.
@@ -71,14 +71,14 @@ def run_comparison(config: Any) -> dict[str, Any]:
 
 
 def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
-    """Check every checkpoint, mode and method and the data, all mistakes at once.
+    """Check all checkpoints, modes and methods and the data; report all mistakes at once.
 
     Args:
         config: A :class:`nlptl.cli.config.GridConfig`.
         ways: The arms.
 
     Returns:
-        The study, and what its data are called.
+        The study, and the name of its data.
 
     Raises:
         UserError: With every mistake.
@@ -133,10 +133,10 @@ def arm_name(way: Way, ways: Sequence[Way]) -> str:
 
 
 def check_study_dir(config: Any) -> None:
-    """Make sure that ``config.output_dir`` is free, or that what began there began with the same flags.
+    """Make sure that ``config.output_dir`` is free, or that the study there began with the same flags.
 
-    The same command goes on without ``--resume`` too: nothing is lost, since finished runs lie elsewhere and
-    are found again.
+    The same command continues without ``--resume`` too: nothing is lost, since finished runs are kept
+    elsewhere and are found again.
 
     Raises:
         ConfigError: If another run is there.
@@ -148,7 +148,7 @@ def check_study_dir(config: Any) -> None:
 
 
 def reserve_study_dir(config: Any) -> None:
-    """Make ``config.output_dir`` and write ``config.yaml`` there, unless the same command has done so.
+    """Make ``config.output_dir`` and write ``config.yaml`` there, unless the same command has already done so.
 
     Raises:
         ConfigError: If nothing can be written there.

@@ -1,7 +1,7 @@
-"""The command line, the YAML file and the saved run record: one dataclass a recipe.
+"""The command line, the YAML file and the saved configuration: one dataclass for each recipe.
 
 A field's text stands once, under the field; ``--help`` prints it. Configuration stops at the
-recipe: what lies below takes plain arguments.
+recipe: the code below takes plain arguments.
 """
 
 import dataclasses
@@ -21,50 +21,50 @@ from nlptl.tasks.options import QuestionAnsweringOptions, TextClassificationOpti
 from nlptl.train.terminal import is_main_process
 
 C = TypeVar("C")
-#: ``--config`` is no field of a configuration, so ``--help`` would not name it.
-CONFIG_HELP = "--config FILE takes flags from a YAML file, such as a run's config.yaml; flags on the line win."
+#: ``--config`` is not a field of a configuration, so ``--help`` would not name it.
+CONFIG_HELP = "--config FILE takes flags from a YAML file, such as a run's config.yaml; the command line wins."
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """What every recipe that trains has in common."""
+    """Flags that every recipe that trains has in common."""
 
     mode: str = "full"
     """What trains, such as full or freeze-lower-8; --mode list prints all modes."""
     batch_size: int = 16
-    """Examples a batch, over all processes."""
+    """Examples per batch, over all processes."""
     gradient_accumulation_steps: int = 1
-    """Batches an optimizer step; k of them equal one batch k times as large."""
+    """Batches per optimizer step (gradient accumulation); k batches equal one that is k times as large."""
     learning_rate: float | None = None
-    """Peak rate; by default the mode's and the family's own (see the README)."""
+    """Peak learning rate; the default depends on the mode and the model family (see the README)."""
     warmup: float = 0.1
-    """Steps of rising rate: a share of all below 1, a count from 1 on."""
+    """Warm-up: below 1 a share of all optimizer steps, from 1 on a number of steps."""
     weight_decay: float = 0.01
-    """AdamW's decay; never on biases and norms."""
+    """Weight decay; biases and norms never get any."""
     max_grad_norm: float = 1.0
-    """Gradient clipping by global norm; 0 for none."""
+    """Largest global norm of the gradient, which is clipped to it; 0 turns clipping off."""
     max_length: int | None = None
-    """Tokens a text at most; longer ones are cut. By default what the model takes, at most 512."""
+    """Most tokens per text; longer texts are truncated. By default as many as the model takes, at most 512."""
     seed: int = 0
-    """Of the head, the order, dropout, and every split."""
+    """Seed for the head, the data order, dropout and the splits."""
     lora_rank: int | None = None
-    """Rank of LoRA's update, 8 by default."""
+    """Rank of LoRA's update; 8 by default."""
     lora_alpha: float | None = None
-    """Numerator of LoRA's scale alpha / rank, twice the rank by default."""
+    """Numerator of LoRA's scale alpha / rank; twice the rank by default."""
     lora_targets: tuple[str, ...] = ()
     """Linear layers that get an adapter, such as query value, or all-linear; by default the query and
     value projections."""
     compile: bool = False
     """Compile the model (torch.compile); pays on GPUs and long runs, seldom on CPUs."""
     gradient_checkpointing: bool = False
-    """Compute the trained blocks' activations twice instead of keeping them: less memory, more time."""
+    """Recompute the trained blocks' activations instead of keeping them: less memory, more time."""
     resume: bool = False
-    """Go on from the newest whole checkpoint in --output-dir."""
+    """Continue from the newest intact checkpoint in --output-dir."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedConfig:
-    """What the recipes that train one model have in common."""
+    """Flags that the recipes that train one model have in common."""
 
     tracker: str | None = None
     """Where to log besides the terminal: tensorboard, wandb, … (any tracker of Accelerate)."""
@@ -72,89 +72,92 @@ class TrackedConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisedConfig(TrainingConfig):
-    """What the recipes of labelled tasks have in common."""
+    """Flags that the recipes of labelled tasks have in common."""
 
     model: str = "bundled/bert"
     """Checkpoint: bundled/bert, a local directory, or a hub name."""
     train_file: Path | None = None
-    """Training data: csv, tsv, jsonl, json or parquet."""
+    """Training data: a csv, tsv, jsonl, json or parquet file."""
     validation_file: Path | None = None
-    """Data that chooses the epoch; without it a tenth of the training set is taken."""
+    """Data that the epoch is chosen on; without it a tenth of the training set is taken."""
     test_file: Path | None = None
-    """Data that is reported, and never chosen on; without it a fifth of the training set is taken."""
+    """Data that the reported scores come from, and that nothing is chosen on; without it a fifth of the
+    training set is taken."""
     epochs: float | None = None
-    """Passes over the training set; by default the mode's own (--mode list): 3, or as many as 500 steps
-    take, at most 20, for most."""
+    """Passes over the training set; the default depends on the mode (--mode list): for most modes 3, or as
+    many as 500 optimizer steps take, at most 20."""
     patience: int | None = None
-    """Stop after so many epochs without a better validation score."""
+    """Number of epochs without a better validation score after which training stops."""
     cache: Literal["auto", "off", "memory", "disk"] = "auto"
-    """Compute frozen blocks once and keep their output: auto decides whether and where (README)."""
+    """Where to keep the output of frozen blocks, which are then computed once; auto decides whether and where
+    (see the README)."""
     seeds: int = 1
-    """Runs, with seeds seed, seed + 1, …; the spread is reported."""
+    """Number of runs, with seeds seed, seed + 1, …; their spread is reported."""
     split_seed: int | None = None
-    """Of the splits and subsets that are drawn; by default --seed. All runs of --seeds share one."""
+    """Seed for the splits and subsets; by default --seed. All runs of --seeds share it."""
     upstream_text: str | None = None
-    """Held-out text (column text) of the kind that the checkpoint was pretrained on, for measuring forgetting:
-    a file, a folder or a hub name; by default texts that come with nlptl."""
+    """Held-out text (column text) of the kind that the checkpoint was pretrained on, to measure forgetting:
+    a file, a folder or a hub name; by default the texts that come with nlptl."""
     max_train_examples: int | None = None
-    """Train on a stratified, seeded subset of so many examples."""
+    """Most training examples; of more, a stratified, seeded subset is taken."""
     max_eval_examples: int | None = None
-    """Validate and test on such subsets."""
+    """Most validation examples and most test examples; of more, such subsets are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedConfig(SupervisedConfig, TrackedConfig):
-    """What the recipes that fine-tune one checkpoint have in common."""
+    """Flags that the recipes that fine-tune one checkpoint have in common."""
 
     report: Literal["quick", "standard", "full"] | None = None
-    """Also report what the pretraining was worth: quick (3 seeds), standard (6; --report alone), full (10)."""
+    """Also report what the pretraining was worth: quick (3 seeds), standard (6 seeds; also --report without a
+    value) or full (10 seeds)."""
     curve: bool = False
-    """In the report, also smaller training sets: how many labels the pretraining is worth."""
+    """Also train on smaller sets for the report, which show how many labels the pretraining is worth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig(ReportedConfig):
-    """Fine-tune on any task; :func:`with_task` adds the task's own flags."""
+    """Configuration of a fine-tuning on any task; :func:`with_task` adds the task's own flags."""
 
     task: str = "text-classification"
-    """The task: a registered name, or path/to/file.py:Class; --task NAME --help lists its flags."""
+    """Task: a registered name, or path/to/file.py:Class; --task NAME --help lists its flags."""
     output_dir: Path = Path("runs/task")
-    """Where the run goes."""
+    """Directory of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentimentConfig(TextClassificationOptions, ReportedConfig):
-    """Classify single texts into any number of classes."""
+    """Configuration of a classification of single texts into any number of classes."""
 
     output_dir: Path = Path("runs/sentiment")
-    """Where the run goes."""
+    """Directory of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QAConfig(QuestionAnsweringOptions, ReportedConfig):
-    """Answer questions by a span of a passage."""
+    """Configuration of question answering by a span of a passage."""
 
     output_dir: Path = Path("runs/qa")
-    """Where the run goes."""
+    """Directory of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig(SupervisedConfig):
-    """What the recipes that fine-tune many times have in common; :func:`with_task` adds a task's flags."""
+    """Flags that the recipes that fine-tune many times share; :func:`with_task` adds a task's flags."""
 
     task: str = "text-classification"
-    """The task: a registered name, or path/to/file.py:Class; --task NAME --help lists its flags."""
+    """Task: a registered name, or path/to/file.py:Class; --task NAME --help lists its flags."""
     seeds: int = 6
-    """Runs of each, with seeds seed, seed + 1, …"""
+    """Number of runs of each arm, with seeds seed, seed + 1, …"""
     resume: bool = False
-    """Go on where --output-dir stopped, which the same command does without it too."""
+    """Continue where the study in --output-dir stopped; the same command does so without this flag too."""
     parallel: int = 1
-    """Processes that run side by side, each with its share of the cores."""
+    """Number of processes that run side by side, each with its share of the cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(GridConfig):
-    """Compare checkpoints and modes on one task."""
+    """Configuration of a comparison of checkpoints and modes on one task."""
 
     model: tuple[str, ...] = ("bundled/bert",)  # type: ignore[assignment]
     """One or more checkpoints: bundled/bert, a local directory, or a hub name."""
@@ -164,109 +167,109 @@ class CompareConfig(GridConfig):
         "full",
         "lora",
     )
-    """One or more modes; --mode list prints all."""
+    """One or more modes; --mode list prints all modes."""
     method: tuple[str, ...] = ("finetune",)
     """One or more methods: finetune, or path/to/file.py:name."""
     output_dir: Path = Path("runs/compare")
-    """Where the comparison goes."""
+    """Directory of the comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamCurveConfig(GridConfig):
-    """Downstream score against upstream loss, over checkpoints of one architecture."""
+    """Configuration of a curve of downstream score against upstream loss."""
 
     model: tuple[str, ...] = ("runs/pretrain",)  # type: ignore[assignment]
-    """Four or more checkpoints, or the directory of a run of recipes/pretrain.py --keep N."""
+    """Four or more checkpoints of one architecture, or the directory of a run of recipes/pretrain.py with
+    --keep N."""
     seeds: int = 3
-    """Runs of each, with seeds seed, seed + 1, …"""
+    """Number of runs of each checkpoint, with seeds seed, seed + 1, …"""
     output_dir: Path = Path("runs/upstream_curve")
-    """Where the curve goes."""
+    """Directory of the curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainingConfig, TrackedConfig):
-    """Pretrain from scratch, or go on from a checkpoint."""
+    """Configuration of a pretraining, from scratch or from a checkpoint."""
 
     corpus: tuple[str, ...] = ("bundled/reviews/unlabelled.jsonl",)
-    """Texts without labels, name[:weight]: files (parquet, jsonl, json, csv, tsv; txt holds a document a
-    line), folders of such files, bundled/reviews/unlabelled.jsonl, hub names (name or name:config)."""
+    """Texts without labels, name[:weight]: files (parquet, jsonl, json, csv, tsv, or txt with one document
+    per line), folders of such files, bundled/reviews/unlabelled.jsonl, hub names (name or name:config)."""
     text_column: str = "text"
-    """The column that holds a document; a .txt holds one a line."""
+    """Column that holds the documents; a .txt file holds one document per line."""
     model: str | None = None
-    """Checkpoint to go on from, by default bundled/bert. A new model, from scratch, is asked for by any of
-    --architecture, --tokenizer, --width, --positions, --vocab-size, --warm-start."""
+    """Checkpoint to continue from; by default bundled/bert. Any of --architecture, --tokenizer, --width,
+    --positions, --vocab-size and --warm-start asks for a new model from scratch instead."""
     learning_rate: float | None = None
-    """Peak rate; by default of a new model 0.001 (AdamW) or 0.02 (Adafactor), of a checkpoint that goes on the
-    mode's and the family's own (see the README)."""
+    """Peak learning rate; by default 0.001 (AdamW) or 0.02 (Adafactor) for a new model; for a checkpoint the
+    default depends on the mode and the model family (see the README)."""
     max_length: int | None = None
-    """Tokens a piece of text; by default 128, or what the model takes."""
+    """Tokens per piece of text; by default 128, or fewer if the model takes fewer."""
     objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"
-    """What is predicted; auto takes span corruption for T5, else masked language modelling."""
+    """Pretraining objective; auto takes span corruption for T5, else masked language modelling."""
     architecture: str | None = None
-    """Of a model from scratch: a family (bert, by default; roberta, t5), or a configuration: the path of a
-    config.json, a checkpoint, or a hub name. --depth and --positions go before what it says."""
+    """Architecture of a model from scratch: a family (bert, the default; roberta or t5), or a configuration
+    (the path of a config.json, a checkpoint or a hub name), which --depth and --positions override."""
     tokenizer: str | None = None
-    """Take this checkpoint's tokenizer instead of training one (WordPiece for bert, byte-level BPE for
-    roberta, Unigram for t5)."""
+    """Checkpoint whose tokenizer is taken; by default a new one is trained (WordPiece for bert, byte-level
+    BPE for roberta, Unigram for t5)."""
     depth: int | None = None
-    """Blocks, 12 by default (T5: of the encoder). Of a checkpoint, a multiple of those it has: it grows, and
-    computes the same at first."""
+    """Number of blocks (of T5's encoder), 12 by default. With --model, a multiple of the checkpoint's number:
+    the model grows to that depth, and computes the same as before at first."""
     width: int | None = None
     """Hidden size of a model from scratch, a multiple of 32; 128 by default."""
     positions: int | None = None
-    """Longest input of a model from scratch, in tokens; 256 by default, and for a T5 --max-length if that is
+    """Longest input of a model from scratch, in tokens; 256 by default, and for T5 --max-length if that is
     more."""
     vocab_size: int | None = None
-    """Entries of a vocabulary trained from scratch, 8192 by default."""
+    """Number of entries of a vocabulary that is trained from scratch; 8192 by default."""
     warm_start: bool = False
     """Start a model from scratch from token and pair counts instead of random embeddings; with --teacher, from
-    the word vectors whose mean over a piece of text tells the teacher's states of it best."""
+    the word vectors whose mean over a piece of text best predicts the teacher's states of that piece."""
     optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
-    """Auto takes Adafactor for T5, but for LoRA, else AdamW."""
+    """Optimizer; auto takes Adafactor for T5 except under LoRA, else AdamW."""
     steps: int | None = None
-    """Optimizer steps in all; by default 10,000, or as many as five epochs take if a checkpoint goes on and
-    these are fewer."""
+    """Number of optimizer steps; by default 10,000, and with --model at most as many as five epochs take."""
     epochs: float | None = None
     """Passes over the corpus, instead of --steps."""
     mask_share: float = 0.15
     """Share of the tokens to predict."""
     whole_words: bool = False
-    """Mask whole words instead of tokens (masked LM)."""
+    """Mask whole words instead of single tokens (masked language modelling only)."""
     bag_weight: float = 0.0
-    """Weight of a second loss: the first token's state must predict the words of the whole text, so that
-    classifiers find something there (Ma et al., 2024)."""
+    """Weight of a second loss, under which the first token's state must predict the words of the whole text,
+    so that this state is of use to classifiers (Ma et al., 2024)."""
     teacher: str | None = None
-    """A stronger checkpoint, such as a sentence encoder: its mean state of each piece of text, at its middle
-    and last block, is predicted too."""
+    """Stronger checkpoint, such as a sentence encoder, to learn from: the model also predicts its mean state
+    of each piece of text at its middle block and at its last."""
     teacher_weight: float = 3.0
-    """Weight of that loss, with --teacher."""
+    """Weight of the loss that --teacher adds."""
     start_share: float = 0.0
-    """With --model: share of its weights in the saved model, for instance 0.5, which keeps more of what it
-    knew (WiSE-FT, Wortsman et al., 2022)."""
+    """Share of the weights of --model in the saved model, such as 0.5, which keeps more of what that
+    checkpoint knew (WiSE-FT, Wortsman et al., 2022)."""
     dropout: float = 0.0
-    """Dropout while pretraining; the saved configuration keeps the family's usual rate."""
+    """Dropout rate while pretraining; the saved configuration keeps the family's usual rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Decay of the rate after warm-up."""
+    """Decay of the learning rate after warm-up."""
     held_out: int | None = None
-    """Documents set aside to measure the held-out loss; by default a tenth, at most 2,000."""
+    """Number of documents set aside to measure the held-out loss; by default a tenth, at most 2,000."""
     max_train_examples: int | None = None
-    """Train on a seeded subset of so many documents."""
+    """Most documents to train on; of more, a seeded subset is taken."""
     max_eval_examples: int | None = None
-    """Score on so many of the documents set aside."""
+    """Most of the documents set aside to score on."""
     eval_every: int = 1000
-    """Steps between held-out losses."""
+    """Optimizer steps between two measurements of the held-out loss."""
     save_every: int = 500
-    """Steps between checkpoints."""
+    """Optimizer steps between two checkpoints."""
     keep: int = 0
-    """Models to keep under models/ at log-spaced steps, besides the start; each opens with plain
-    transformers."""
+    """Number of models to keep under models/ at log-spaced steps, besides the start; plain transformers opens
+    each of them."""
     output_dir: Path = Path("runs/pretrain")
-    """Where model/, log.jsonl and checkpoints/ go."""
+    """Directory of the run: model/, log.jsonl, checkpoints/ and the rest."""
 
 
 @cache
 def with_options(cls: type[C], options: type) -> type[C]:
-    """A configuration with a task's own flags beside its own; of two of one name the task's counts."""
+    """Return a configuration with a task's flags beside its own; where both have a flag, the task's counts."""
     made: Any = dataclasses.make_dataclass(
         cls.__name__, [], bases=(options, cls), frozen=True, kw_only=True
     )
@@ -275,7 +278,7 @@ def with_options(cls: type[C], options: type) -> type[C]:
 
 
 def with_task(cls: type[C], task: str) -> type[C]:
-    """A configuration with the flags of a task by its name.
+    """Return a configuration with the flags of a task, which is given by name.
 
     Raises:
         ConfigError: If there is no such task.
@@ -284,14 +287,14 @@ def with_task(cls: type[C], task: str) -> type[C]:
 
 
 def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: str = "") -> C:
-    """Read flags, and the YAML file behind ``--config``; flags on the line win.
+    """Read the flags, and the YAML file of ``--config``; flags on the command line win.
 
     Both spellings, ``--output-dir`` and ``--output_dir``, work.
 
     Raises:
-        UserError: With all flags that do not exist and all values of the wrong type, on the line and in the
-            file; or if the file is missing or damaged.
-        SystemExit: After ``--help`` and ``--mode list``, and with code 2 for what the parser refuses besides.
+        UserError: With all flags that do not exist and all values of the wrong type, on the command line and
+            in the file; or if the file is missing or damaged.
+        SystemExit: After ``--help`` and ``--mode list``, and with code 2 for whatever else the parser refuses.
     """
     import tyro
 
@@ -314,7 +317,7 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
 
 
 def _asks_for_modes(argv: Sequence[str]) -> bool:
-    """Whether ``--mode`` is given ``list``."""
+    """Whether the command line has ``--mode list``."""
     pairs = pairwise(argv)
     return "--mode=list" in argv or ("--mode", "list") in pairs
 
@@ -328,7 +331,7 @@ def _print_modes() -> NoReturn:
 
 
 def _whole_report(argv: list[str]) -> list[str]:
-    """``--report`` alone means the standard one."""
+    """Turn ``--report`` without a value into ``--report standard``."""
     if "--report" not in argv:
         return argv
     at = argv.index("--report") + 1
@@ -337,7 +340,7 @@ def _whole_report(argv: list[str]) -> list[str]:
 
 
 def _named_task(cls: Any, argv: Sequence[str], path: Path | None) -> str:
-    """The task that a command line, else a file, else the configuration names."""
+    """Return the task that the command line names, or else the file, or else the configuration."""
     for flag, words in flag_groups(argv):
         if flag == "--task" and words:
             return words[0]
@@ -360,8 +363,8 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
     """Read a YAML file as keyword arguments of a configuration.
 
     Raises:
-        ConfigError: If it cannot be read; or naming all unknown keys, with suggestions, and all values of
-            another type than the flag's.
+        ConfigError: If the file cannot be read; or with all unknown keys, with suggestions, and all values
+            whose type is not the flag's.
     """
     values = _read_yaml(path)
     types, problems = declared_types(cls), Problems()
@@ -388,7 +391,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, OSError) as error:
-        raise ConfigError(f"--config {path} is no valid YAML: {error}") from error
+        raise ConfigError(f"--config {path} is not valid YAML: {error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"--config {path}: expected a text file in UTF-8, found other bytes ({error.reason} at byte "
@@ -419,7 +422,7 @@ def exit_codes() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        # All processes find the same mistake before they are one group; afterwards it may be one's own.
+        # All processes find the same mistake before they form a group; after that, it may be this one's alone.
         if is_main_process() or _one_of_a_group():
             print(f"\nerror: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""Values against the types that a configuration declares: YAML's, and the words of a command line."""
+"""Checks of YAML values and of command-line words against the types that a configuration declares."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -9,18 +9,18 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from nlptl.errors import Problems, listed, suggest
 
-#: What a type is called in a message.
+#: Names of the types in messages.
 IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def declared_types(cls: type) -> dict[str, Any]:
-    """Name to type of a dataclass's fields."""
+    """Map the names of a dataclass's fields to their types."""
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls)}
 
 
 def from_yaml(value: Any, declared: Any) -> Any:
-    """Read what YAML gave as a field's type.
+    """Convert a value from YAML to a field's type.
 
     Types are ``str``, ``int``, ``float``, ``bool``, ``Path``, a ``Literal`` of texts, ``tuple[str, ...]``, and
     each of these or None.
@@ -55,7 +55,7 @@ def from_yaml(value: Any, declared: Any) -> Any:
 
 
 def expected(base: Any) -> str:
-    """A type in words."""
+    """Return a type in words."""
     if get_origin(base) is Literal:
         return f"one of {listed(get_args(base))}"
     if get_origin(base) is tuple:
@@ -64,7 +64,7 @@ def expected(base: Any) -> str:
 
 
 def _base(declared: Any) -> tuple[Any, bool]:
-    """A type without None, and whether None was in it."""
+    """Return a type without None, and whether None was in it."""
     kinds = get_args(declared)
     if NoneType not in kinds:
         return declared, False
@@ -73,15 +73,15 @@ def _base(declared: Any) -> tuple[Any, bool]:
 
 
 def check_words(cls: type, argv: Sequence[str]) -> None:
-    """Look a command line over before it is parsed, since the parser stops at the first kind of mistake.
+    """Check a command line before it is parsed, because the parser stops at the first kind of mistake.
 
     Args:
         cls: The configuration.
         argv: Flags and their values, without ``--config``.
 
     Raises:
-        UserError: Naming all unknown flags, with suggestions, and all values that are missing, too many or of
-            another type than the flag's.
+        UserError: With all unknown flags, with suggestions, and all values that are missing, too many, or not
+            of the flag's type.
     """
     types, problems = declared_types(cls), Problems()
     for flag, words in flag_groups(argv):
@@ -113,7 +113,7 @@ def _takes(flag: str, most: int) -> str:
 
 
 def flag_groups(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Flags with the words behind them; words before the first flag come with an empty one."""
+    """Yield each flag with the words after it; words before the first flag come with an empty flag."""
     flag, words = "", []
     for word in argv:
         if word.startswith("--"):

@@ -17,9 +17,9 @@ from nlptl.train.terminal import say
 
 
 def train() -> None:
-    """Fine-tune on any task: nlptl train --task NAME --help lists its flags.
+    """Fine-tune on any task; nlptl train --task NAME --help lists the task's flags.
 
-    NAME is a registered task, or path/to/file.py:Class. Other flags are those of recipes/sentiment.py.
+    NAME is a registered task, or path/to/file.py:Class. The other flags are those of recipes/sentiment.py.
     """
 
 
@@ -48,22 +48,22 @@ def predict(
     task: str | None = None,
     batch_size: int = 32,
 ) -> None:
-    """Label texts, answer questions, or whatever a finished run's task is; one JSON object a line comes out.
+    """Label texts, answer questions, or do whatever a finished run's task is; print one JSON object per line.
 
     Args:
-        directory: A run, its model/, a bundled name or a hub name.
-        text: A text to label.
-        question: A question, with --context.
-        context: The passage to answer from.
-        field: The fields of any other task, as name=value; words of a sentence are parted by spaces.
-        file: Many at once: csv, tsv, jsonl, json, parquet, SQuAD json, or txt (a text a line).
-        output: Where the lines go; by default to the terminal.
-        text_column: Column of the texts, where it has no usual name.
-        question_column: Column of the questions, likewise.
-        context_column: Column of the passages, likewise.
+        directory: Directory of a run or its model/, a bundled name or a hub name.
+        text: Text to label.
+        question: Question to answer; needs --context.
+        context: Passage to answer from.
+        field: Fields of any other task, as name=value; the words of a sentence are separated by spaces.
+        file: File with many examples: csv, tsv, jsonl, json, parquet, SQuAD json, or txt (one text per line).
+        output: File for the output; by default it goes to the terminal.
+        text_column: Column of the texts, if it does not have a usual name.
+        question_column: Column of the questions, if it does not have a usual name.
+        context_column: Column of the passages, if it does not have a usual name.
         column: Columns of any other fields, as name=column.
-        task: The task, a registered name or path/to/file.py:Class, instead of the one that the run names.
-        batch_size: Texts or windows a batch.
+        task: Task instead of the one that the run names: a registered name, or path/to/file.py:Class.
+        batch_size: Texts or windows per batch.
     """
     single = {"text": text, "question": question, "context": context}
     given = _check(
@@ -102,7 +102,7 @@ def _check(
     output: Path | None,
     batch_size: int,
 ) -> dict[str, str]:
-    """Check the flags of a prediction; the fields that they give, by name."""
+    """Check the flags of a prediction, and return the fields that they give, by name."""
     problems, given = Problems(), dict(single)
     for entry in field:
         name, equals, value = entry.partition("=")
@@ -117,7 +117,7 @@ def _check(
     if file is not None and not file.is_file():
         problems.add(f"--file {file}: there is no such file.")
     if output is not None and output.exists():
-        problems.add(f"--output {output} exists, and would be written over. Choose another name.")
+        problems.add(f"--output {output} exists, and would be overwritten. Choose another name.")
     if output is not None and not output.parent.is_dir():
         problems.add(f"--output {output}: there is no folder {output.parent}. Make it first.")
     if batch_size < 1:
@@ -133,7 +133,7 @@ def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
     if file.suffix == ".txt":
         if len(asked) > 1:
             raise ConfigError(
-                f"--file {file}: a txt holds one field a line; a table with {listed(list(asked))} is needed."
+                f"--file {file}: a txt holds one field per line; a table with {listed(list(asked))} is needed."
             )
         return _lines(file)
     table = read_questions(file, "--file")
@@ -159,12 +159,12 @@ def _write(records: Iterator[dict[str, Any]], output: Path | None, total: int | 
 def cache(*, clear: bool = False, keep_gb: float | None = None) -> None:
     """Show the cached states of frozen blocks (--cache), or remove them.
 
-    They lie in $NLPTL_CACHE, by default ~/.cache/nlptl, and together take at most $NLPTL_CACHE_GB, by default
-    20; the least recently used go first.
+    They are kept in $NLPTL_CACHE, by default ~/.cache/nlptl, and take at most $NLPTL_CACHE_GB gigabytes, by
+    default 20; the least recently used are removed first.
 
     Args:
-        clear: Remove all.
-        keep_gb: Remove the least recently used until the others take at most so many gigabytes.
+        clear: Remove all cached states.
+        keep_gb: Gigabytes to keep at most; the least recently used states are removed first.
     """
     from nlptl.train.stem_cache import directory
 
@@ -193,13 +193,13 @@ def report(
     curve: bool = False,
     upstream_text: str | None = None,
 ) -> None:
-    """Report what the pretraining of a finished run was worth; report.json, .md and .html go beside it.
+    """Report what the pretraining of a finished run was worth; write report.json, .md and .html beside it.
 
     Args:
-        directory: The run's directory.
-        tier: Seeds an arm: quick 3, standard 6, full 10.
-        curve: Also smaller training sets: how many labels the pretraining is worth.
-        upstream_text: Held-out text to measure forgetting with: a file, a folder or a hub name.
+        directory: Directory of the run.
+        tier: Number of seeds per arm: quick 3, standard 6, full 10.
+        curve: Also train on smaller sets, which show how many labels the pretraining is worth.
+        upstream_text: Held-out text to measure forgetting on: a file, a folder or a hub name.
     """
     from nlptl.cli.report import report_directory
 

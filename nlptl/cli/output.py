@@ -1,4 +1,4 @@
-"""``--output-dir``: checked, reserved, and one folder a seed."""
+"""``--output-dir``: checks, reservation, and one folder for each seed."""
 
 import dataclasses
 from collections.abc import Collection, Iterator
@@ -10,7 +10,7 @@ from nlptl.errors import ConfigError, UserError
 from nlptl.runs.directory import check_free, is_unfinished, reserve
 from nlptl.train.terminal import is_main_process
 
-#: May differ between a run and its resumption.
+#: Flags that may differ between a run and its resumption.
 CHANGEABLE = {"resume", "report", "curve", "upstream_text"}
 
 
@@ -27,7 +27,7 @@ def reserve_output_dir(config: Any) -> None:
     """Make ``config.output_dir`` and write ``config.yaml`` there.
 
     Raises:
-        ConfigError: If ``--resume`` finds a run that began with other flags, or nothing can be written there.
+        ConfigError: If ``--resume`` finds a run that began with other flags, or the directory is not writable.
     """
     if (config.output_dir / "config.yaml").exists():
         check_unchanged(config)
@@ -39,11 +39,11 @@ def check_unchanged(config: Any, free: Collection[str] = CHANGEABLE) -> None:
     """Make sure that the run in ``config.output_dir`` began with the same flags.
 
     Args:
-        config: What is asked for now.
+        config: Configuration of this command.
         free: Flags that may differ.
 
     Raises:
-        ConfigError: Naming those that do, or if the run there is of another recipe.
+        ConfigError: With the flags that differ, or if the run there is of another recipe.
     """
     saved = config.output_dir / "config.yaml"
     try:
@@ -51,7 +51,7 @@ def check_unchanged(config: Any, free: Collection[str] = CHANGEABLE) -> None:
     except UserError as error:
         raise ConfigError(
             f"--output-dir {config.output_dir} holds a run of another recipe or version, which would be "
-            "written over. Choose another directory, or delete that one."
+            "overwritten. Choose another directory, or delete that one."
         ) from error
     changed = [
         f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
@@ -66,7 +66,7 @@ def check_unchanged(config: Any, free: Collection[str] = CHANGEABLE) -> None:
 
 
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
-    """Yield each seed with its directory: the first run is the directory itself.
+    """Yield each seed with its directory: the first run has the output directory itself.
 
     Further seeds go to ``seeds/<seed>/`` below it, each a whole run of its own, ``config.yaml`` included: one
     seed, on the splits of the first (``--split-seed``), without a report. Seeds that are finished
@@ -83,7 +83,7 @@ def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:
 
 
 def _alone(config: Any, seed: int, directory: Path) -> Any:
-    """The configuration of one of ``--seeds N``, as a run of its own."""
+    """Return the configuration of one run of ``--seeds N``, as a run of its own."""
     return dataclasses.replace(
         config,
         seed=seed,
@@ -101,5 +101,5 @@ def _home(config: Any, number: int) -> Path:
 
 
 def seed_homes(config: Any) -> list[Path]:
-    """The directories of ``--seeds N``, in the order of the seeds; the first is the run's own."""
+    """List the directories of ``--seeds N``, in the order of the seeds; the first is the run's own."""
     return [_home(config, number) for number in range(config.seeds)]

@@ -1,4 +1,4 @@
-"""From a pretraining configuration to what trains and for how long: checked, and without a blank."""
+"""Checks of a pretraining configuration, with its defaults filled in."""
 
 import dataclasses
 import math
@@ -24,29 +24,29 @@ from nlptl.train.optimizer import OPTIMIZERS
 from nlptl.train.setup import TrainArgs, steps_for
 from nlptl.train.terminal import is_main_process
 
-#: Flags that say what a new model is like; any of them asks for one.
+#: Flags that describe a new model; any of them asks for one.
 NEW_MODEL = ("architecture", "tokenizer", "width", "positions", "vocab_size", "warm_start")
-#: Peak rate of AdamW for a whole checkpoint that goes on, at the width given: half of a new model's, which at
-#: a width of 768 is 8e-5 (Gururangan et al., 2020, adapted RoBERTa to a task's texts at 1e-4).
+#: Peak rate of AdamW for pretraining a whole checkpoint further, at the width given: half of a new model's,
+#: which at a width of 768 is 8e-5 (Gururangan et al., 2020, adapted RoBERTa to a task's texts at 1e-4).
 GOING_ON, AT_WIDTH = 5e-4, 128
-#: What training goes on from, where no new model is asked for.
+#: Checkpoint that training continues from, if no new model is asked for.
 START = "bundled/bert"
-#: A vocabulary from scratch: entries, and the fewest that a family's kind can be trained with (BERT's letters;
-#: RoBERTa's 256 bytes and 5 special tokens; T5's 100 sentinels and its letters).
+#: Size of a vocabulary from scratch, and the smallest that a family's kind can be trained with (BERT's
+#: letters; RoBERTa's 256 bytes and 5 special tokens; T5's 100 sentinels and its letters).
 VOCABULARY, LEAST_VOCABULARY = 8192, {"bert": 100, "roberta": 261, "t5": 200}
-#: Where none are asked for: tokens a piece; steps of a new model; epochs of one that goes on, with as many
-#: steps at most.
+#: Defaults: tokens per piece; optimizer steps of a new model; epochs of a checkpoint, with at most as many
+#: steps.
 LENGTH, STEPS, EPOCHS = 128, 10_000, 5
 
 
 def asks_for_new(config: Any) -> list[str]:
-    """The flags of :data:`NEW_MODEL` that a configuration sets."""
+    """List the flags of :data:`NEW_MODEL` that a configuration sets."""
     values = {name: getattr(config, name) for name in NEW_MODEL}
     return [name for name, value in values.items() if value is not None and value is not False]
 
 
 def with_start(config: Any) -> Any:
-    """Say in a :class:`nlptl.cli.config.PretrainConfig` where training starts: a checkpoint or a new model."""
+    """Fill in where a :class:`nlptl.cli.config.PretrainConfig` starts: at a checkpoint or a new model."""
     if config.model is not None:
         return config
     if not asks_for_new(config):
@@ -58,7 +58,7 @@ def with_start(config: Any) -> Any:
 
 
 def check_start(config: Any) -> None:
-    """Make sure that no flag contradicts another about what training starts from and how long it takes.
+    """Make sure that no two flags contradict each other about the start and the length of training.
 
     Raises:
         UserError: With all contradictions.
@@ -67,23 +67,23 @@ def check_start(config: Any) -> None:
     if config.model is not None and given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         problems.add(
-            f"--model {config.model} and {flags} contradict each other: the one goes on from a checkpoint as "
-            "it is, the others say what a new model is like. Leave out the one or the others."
+            f"--model {config.model} and {flags} contradict each other: the one continues from a checkpoint "
+            "as it is, the others describe a new model. Leave out the one or the others."
         )
     if config.epochs is not None and config.steps is not None:
         problems.add("--epochs and --steps both say how long to train; give one.")
     if config.tokenizer is not None and config.vocab_size is not None:
         problems.add(
-            "--tokenizer and --vocab-size: a tokenizer that is there has its size; give one."
+            "--tokenizer and --vocab-size: an existing tokenizer has a fixed size; give one."
         )
     problems.raise_if_any()
 
 
 def check_from_scratch(config: Any) -> tuple[Mode, str, int]:
-    """Check a configuration without a checkpoint, all mistakes at once.
+    """Check a configuration without a checkpoint; report all mistakes at once.
 
     Returns:
-        The mode, the new model's family, and 0 for its width, which no default depends on.
+        The mode, the new model's family, and 0 as its width, which no default depends on.
 
     Raises:
         UserError: With every mistake.
@@ -104,7 +104,7 @@ def check_from_scratch(config: Any) -> tuple[Mode, str, int]:
 
 
 def check_going_on(config: Any) -> tuple[Mode, str, int]:
-    """Check a configuration with a checkpoint, which may grow before it is trained, all mistakes at once.
+    """Check a configuration with a checkpoint, which may grow before training; report all mistakes at once.
 
     Returns:
         The mode, and the model's family and width.
@@ -123,10 +123,10 @@ def check_going_on(config: Any) -> tuple[Mode, str, int]:
 
 
 def check_sizes(config: Any, family: str) -> None:
-    """Make sure that a new model's vocabulary and positions can hold what they shall.
+    """Make sure that a new model's vocabulary and positions are large enough.
 
     Raises:
-        UserError: If one cannot.
+        UserError: If one is not.
     """
     problems = Problems()
     longest = longest_position(config.architecture, config.positions, config.max_length)
@@ -145,15 +145,15 @@ def check_sizes(config: Any, family: str) -> None:
 
 @dataclass(frozen=True)
 class Upstream:
-    """A pretraining run that is checked and ready to go.
+    """A pretraining run that has been checked and can start.
 
     Attributes:
-        config: Says what training starts from, and how; also in the run's ``config.yaml``.
+        config: Configuration with every default filled in, as in the run's ``config.yaml``.
         mode: What trains.
         objective: What is predicted.
         documents: Training texts, a dataset with the column ``text``.
         held_out: Texts set aside.
-        record: For ``result.json``: task, model, corpus, launch, and the flags that stood at their defaults.
+        record: Entries for ``result.json``: task, model, corpus, launch, and flags that had their defaults.
     """
 
     config: Any
@@ -169,7 +169,7 @@ class Upstream:
 
 
 def read_corpus(config: Any) -> tuple[Any, Any]:
-    """Training and held-out documents.
+    """Read the training and the held-out documents.
 
     Raises:
         UserError: If there are none, or they cannot be read.
@@ -177,7 +177,7 @@ def read_corpus(config: Any) -> tuple[Any, Any]:
     if not config.corpus:
         raise ConfigError("--corpus is missing; expected texts without labels, name[:weight].")
     train, aside = load_corpus(config.corpus, column=config.text_column, held_out=config.held_out)
-    # What is scored is the same whatever the seed, so that the losses of runs compare.
+    # The documents that are scored do not depend on the seed, so that the losses of runs can be compared.
     return _some(train, config.max_train_examples, config.seed), _some(
         aside, config.max_eval_examples, 0
     )
@@ -190,7 +190,7 @@ def _some(documents: Any, most: int | None, seed: int) -> Any:
 
 
 def prepare_pretraining(config: Any) -> Upstream:
-    """Check a :class:`nlptl.cli.config.PretrainConfig`, read its corpus, and claim the output directory.
+    """Check a :class:`nlptl.cli.config.PretrainConfig`, read its corpus, and reserve the output directory.
 
     Raises:
         UserError: With every mistake, before any slow work.
@@ -253,7 +253,7 @@ def resolve_upstream_defaults(
 
 
 def piece_length(config: Any, family: str) -> int:
-    """Tokens of a piece's input: as asked, or 128, and no more than the model takes."""
+    """Return the tokens of a piece's input: as asked, or 128, and no more than the model takes."""
     length = config.max_length or LENGTH
     if config.model is None:
         room = longest_position(config.architecture, config.positions, length)
@@ -278,7 +278,7 @@ def check_spans(config: Any, task: SpanCorruption) -> None:
 
 
 def check_tokenizer(config: Any, objective: Objective) -> None:
-    """Make sure that a given tokenizer can be read and has the special tokens that the objective takes.
+    """Make sure that a given tokenizer can be read and has the special tokens that the objective needs.
 
     Raises:
         UserError: If not.
@@ -290,16 +290,16 @@ def check_tokenizer(config: Any, objective: Objective) -> None:
     lacks = [name for name in needed if getattr(tokenizer, name) is None]
     if lacks:
         raise ConfigError(
-            f"--tokenizer {config.tokenizer}: it has no {listed(lacks)}, which this objective takes. Take "
+            f"--tokenizer {config.tokenizer}: it has no {listed(lacks)}, which this objective needs. Take "
             "one of the new model's own family, or leave --tokenizer out to train one."
         )
 
 
 def check_start_share(config: Any, mode: Mode | None) -> None:
-    """Make sure that there is a start whose weights can be mixed in, all mistakes at once.
+    """Make sure that there is a start whose weights can be mixed in; report all mistakes at once.
 
     Raises:
-        UserError: If the share is none, the model is new, or LoRA leaves the start as it is.
+        UserError: If the share is out of range, the model is new, or LoRA leaves the start as it is.
     """
     share, problems = config.start_share, Problems()
     if not 0 <= share < 1:
@@ -314,7 +314,7 @@ def check_start_share(config: Any, mode: Mode | None) -> None:
 
 
 def choose_objective(config: Any, family: str) -> Objective:
-    """The upstream objective of a family, with the flags that belong to it.
+    """Return the upstream objective of a family, with the flags that belong to it.
 
     Raises:
         ConfigError: If the family has no such head, or a flag belongs to the other objective.
@@ -334,7 +334,7 @@ def choose_objective(config: Any, family: str) -> Objective:
 
 
 def extras_of(config: Any, width: int) -> list[Extra]:
-    """List the terms beside the objective that a configuration asks for.
+    """List the loss terms that a configuration asks for besides the objective.
 
     Args:
         config: A :class:`nlptl.cli.config.PretrainConfig`.
@@ -353,26 +353,25 @@ def extras_of(config: Any, width: int) -> list[Extra]:
 
 
 def teacher_width(name: str) -> int:
-    """Values of a teacher's states of a piece: the mean at its middle block, and at its last.
+    """Count the values of a teacher's states of a piece: the means at its middle block and at its last.
 
     Raises:
-        ModelError: If it is no checkpoint of a mapped family.
+        ModelError: If it is not a checkpoint of a mapped family.
     """
     return 2 * load_config(name, flag="--teacher").hidden_size
 
 
 def pretraining_args(ready: Upstream, model: Any, tokenizer: Any, accelerator: Any) -> PretrainArgs:
-    """Say how long to pretrain, and how.
+    """Make the arguments of a pretraining: how long to train, and how.
 
-    Adam's second moment is short, as Liu et al. (2019) have it; T5 gets Adafactor, as Raffel et al. (2020);
-    see :func:`optimizer_of`.
+    Adam's second moment has a short memory, as in Liu et al. (2019); T5 gets Adafactor, as in Raffel et al.
+    (2020); see :func:`optimizer_of`.
 
     Args:
-        ready: From :func:`prepare_pretraining`.
-        model: What trains; says how long its input may be.
-        tokenizer: Its tokenizer: how many pieces the corpus has, and so an epoch's steps, depends on it.
-        accelerator: Lets one process tokenize for all.
-
+        ready: Run from :func:`prepare_pretraining`.
+        model: Model that trains; its configuration says how long its input may be.
+        tokenizer: Its tokenizer; the number of pieces, and so the steps per epoch, depend on it.
+        accelerator: Accelerator that lets one process tokenize for all.
     """
     config = ready.config
     length = longest_input(model.config, tokenizer, config.max_length, usual=LENGTH)
@@ -415,11 +414,12 @@ def pretraining_args(ready: Upstream, model: Any, tokenizer: Any, accelerator: A
 
 
 def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: str) -> float:
-    """The peak rate of a pretraining run that is given none.
+    """Return the default peak learning rate of a pretraining run.
 
-    A new model's is its optimizer's. A checkpoint that goes on gets half of that: under Adafactor, whose rates
-    are relative to each tensor's size, whatever the mode and width; under AdamW scaled to the width, and more
-    where blocks are frozen, as in fine-tuning. A mode that has a rate of its own there keeps it.
+    A new model gets its optimizer's rate. A checkpoint that is pretrained further gets half of that: under
+    Adafactor, whose rates are relative to each tensor's size, whatever the mode and width; under AdamW scaled
+    to the width, and higher where blocks are frozen, as in fine-tuning. A mode that has its own rate in
+    fine-tuning keeps it here.
     """
     if config.model is None:
         return OPTIMIZERS[optimizer]
@@ -432,7 +432,7 @@ def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: st
 
 
 def optimizer_of(config: Any, objective: Objective, mode: Mode) -> str:
-    """The optimizer's name; ``auto`` takes Adafactor for T5, else AdamW.
+    """Return the optimizer's name; ``auto`` takes Adafactor for T5, else AdamW.
 
     LoRA gets AdamW in every family: half of its matrices begin at zero, and Adafactor's steps are in
     proportion to a tensor's size.

@@ -1,4 +1,4 @@
-"""Numbers in their ranges: a row a flag, whichever recipe has it."""
+"""Ranges of the numeric flags: one row for each flag, whichever recipe has it."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ LAST_SEED = 2**32 - 1
 ABOVE = (lambda x: x > 0, "a number above 0")
 FROM_0 = (lambda x: x >= 0, "0 or more")
 
-#: Field to a test and what it expects.
+#: Field to a test and the range that it expects, in words.
 RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     **dict.fromkeys(
         (
@@ -38,12 +38,12 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "dropout": (lambda x: 0 <= x < 1, "0 or more and less than 1"),
     "mask_share": (lambda x: 0 < x < 1, "more than 0 and less than 1"),
 }
-#: Tokens of the shortest input: special tokens and a few of the text; of a window, of question and passage.
+#: Fewest tokens of an input (special tokens and a few of the text), and of a window of question and passage.
 SHORTEST, SHORTEST_WINDOW = 8, 16
 
 
 def wrong_numbers(config: Any) -> dict[str, str]:
-    """What is wrong with a configuration's numbers, by field."""
+    """Return what is wrong with a configuration's numbers, by field."""
     wrong = {}
     for name, (test, expected) in RANGES.items():
         value = getattr(config, name, None)
@@ -78,7 +78,7 @@ def check_numbers(config: Any) -> None:
     """Make sure that every number is finite and in its range.
 
     Raises:
-        UserError: With all that are not.
+        UserError: With all numbers that are not.
     """
     problems = Problems()
     for message in wrong_numbers(config).values():
@@ -87,9 +87,9 @@ def check_numbers(config: Any) -> None:
 
 
 def with_sound_numbers(config: C) -> C:
-    """The configuration with the defaults of all numbers that are wrong, so that the rest can be checked too.
+    """Replace all numbers that are wrong by their defaults, so that the rest can be checked too.
 
-    A wrong number is told once; data that are read with it would fail, or tell it again in other words.
+    A wrong number is reported once; data that are read with it would fail, or report it again in other words.
     """
     known: Any = config
     defaults = {field.name: field.default for field in dataclasses.fields(known)}

@@ -32,11 +32,11 @@ def report_run(
     """Report on a finished run, and write the report into its directory.
 
     Args:
-        ready: The run's task, data and settings; ``config`` says whether to draw curves, and which text
-            forgetting is measured on.
-        directory: Where the run lies.
-        tier: How many seeds.
-        notes: More warnings.
+        ready: Task, data and settings of the run; ``config`` says whether to draw curves, and on which text
+            to measure forgetting.
+        directory: Directory of the run.
+        tier: Number of seeds: ``quick``, ``standard`` or ``full``.
+        notes: Further warnings.
     """
     config = ready.config
     seeds = [config.seed + i for i in range(config.seeds)]
@@ -88,22 +88,22 @@ def report_run(
 def report_directory(
     directory: Path, *, tier: Tier, curve: bool = False, upstream_text: str | None = None
 ) -> TransferReport:
-    """Report on a run that is finished, from what it left; its data must still be where it was.
+    """Report on a finished run from the files that it left; its data must still be where they were.
 
     Args:
         directory: A run of recipes/sentiment.py or recipes/qa.py.
-        tier: How many seeds.
-        curve: Also smaller training sets.
-        upstream_text: Held-out text to measure forgetting with.
+        tier: Number of seeds: ``quick``, ``standard`` or ``full``.
+        curve: Whether to train on smaller sets too.
+        upstream_text: Held-out text to measure forgetting on.
 
     Raises:
-        UserError: If it is no such run, or its data or its checkpoint are gone.
+        UserError: If it is not such a run, or its data or its checkpoint are gone.
     """
     record_path = directory / "result.json"
     if not record_path.is_file() or not (directory / "config.yaml").is_file():
         holds = sorted(p.name for p in directory.glob("*")) if directory.is_dir() else []
         raise ConfigError(
-            f"{directory} is no finished run: expected result.json and config.yaml in it, found "
+            f"{directory} is not a finished run: expected result.json and config.yaml in it, found "
             f"{listed(holds) or 'nothing'}. Give the --output-dir of recipes/sentiment.py or recipes/qa.py."
         )
     kind = recorded_task(json.loads(record_path.read_text("utf-8")), directory)
@@ -118,7 +118,7 @@ def report_directory(
 
 
 def trained_model(task: Task, directory: Path) -> Any:
-    """A run's model, float32, in eval mode.
+    """Open a run's model, float32, in eval mode.
 
     Raises:
         ModelError: If it is not there.
@@ -129,11 +129,11 @@ def trained_model(task: Task, directory: Path) -> Any:
 
 
 def launched_otherwise(directory: Path) -> list[str]:
-    """A note, if the run had another precision or number of processes than what runs now."""
+    """Return a note if the run had another precision or number of processes than this one."""
     try:
         then = json.loads((directory / "result.json").read_text("utf-8"))["launch"]
     except (OSError, ValueError, KeyError):
-        return []  # damaged, which is told elsewhere, or of an older form
+        return []  # damaged, which is reported elsewhere, or of an older form
     differ = [
         f"{name} {then[name]}, now {now}" for name, now in launch().items() if then[name] != now
     ]
@@ -146,16 +146,16 @@ def launched_otherwise(directory: Path) -> list[str]:
 
 
 def outcome_of_run(task: Any, directory: Path, *, data: str | None = None) -> Outcome:
-    """The outcome of a run from its ``result.json`` and ``predictions.jsonl``.
+    """Read the outcome of a run from its ``result.json`` and ``predictions.jsonl``.
 
     Args:
         task: What the examples mean.
-        directory: Where the run lies.
-        data: :func:`nlptl.data.encoding.splits_hash` of the data that it must have had; None takes any.
+        directory: Directory of the run.
+        data: Hash of the data that it must have had (:func:`nlptl.data.encoding.splits_hash`); None takes any.
 
     Raises:
         OSError: If one of them is missing.
-        ValueError: If one is damaged, or the data were others.
+        ValueError: If one of them is damaged, or the data were different.
         KeyError: If the record is of an older form.
     """
     record: Mapping[str, Any] = json.loads((directory / "result.json").read_text("utf-8"))

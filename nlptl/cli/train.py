@@ -1,4 +1,4 @@
-"""A supervised run from its configuration: what the recipes of labelled tasks share."""
+"""Supervised runs from a configuration: the parts that the recipes of labelled tasks share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +16,11 @@ from nlptl.train.terminal import is_main_process, say
 
 
 def prepare(config: Any, task: str) -> Prepared:
-    """Check flags, checkpoint, data and output directory, all mistakes at once, and reserve the directory.
+    """Check flags, checkpoint, data and output directory, all at once, and reserve the directory.
 
     Args:
         config: A :class:`nlptl.cli.config.ReportedConfig` with the task's flags.
-        task: A registered name, or ``path/to/file.py:Class``.
+        task: Registered name, or ``path/to/file.py:Class``.
 
     Raises:
         UserError: With every mistake, before any slow work.
@@ -29,11 +29,11 @@ def prepare(config: Any, task: str) -> Prepared:
 
 
 def each_seed(ready: Prepared, train: Callable[[Prepared, int, Path], None]) -> None:
-    """Train once a seed that is not finished yet, and report, if asked.
+    """Train with each seed that is not finished yet, and report, if asked.
 
     Args:
-        ready: From :func:`prepare`.
-        train: Trains, scores and saves one run: its seed and its directory.
+        ready: Run from :func:`prepare`.
+        train: Function that trains, scores and saves one run, given its seed and its directory.
     """
     config = ready.config
     with release_on_failure(config.output_dir):
@@ -49,7 +49,7 @@ def each_seed(ready: Prepared, train: Callable[[Prepared, int, Path], None]) -> 
 
 
 def train_seed(ready: Prepared, seed: int, directory: Path) -> None:
-    """Fine-tune, score and save one run of any task; the recipes tell the same step by step."""
+    """Fine-tune, score and save one run of any task; the recipes show the same step by step."""
     config = ready.config
     accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
     run = finetune(
@@ -65,7 +65,7 @@ def train_seed(ready: Prepared, seed: int, directory: Path) -> None:
 
 
 def summary_of(ready: Prepared) -> dict[str, Any]:
-    """Gather the spread over ``--seeds N``, and which runs learned nothing; also in the first record."""
+    """Compute the spread over ``--seeds N``, find the runs that learned nothing, and record both."""
     from nlptl.cli.report import outcome_of_run
     from nlptl.stats.bootstrap import scores_of
     from nlptl.study.outcomes import combine_of, constant_statistics

@@ -14,7 +14,7 @@ from nlptl.study.upstream_curve import upstream_curve, write_upstream_curve
 from nlptl.train.setup import new_accelerator
 from nlptl.train.terminal import muted, say
 
-#: Fewer points than this say nothing of a slope.
+#: Fewest checkpoints; fewer points than this say nothing about a slope.
 LEAST = 4
 
 
@@ -34,8 +34,8 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
     study, dataset = prepare_study(config, [Way(name, config.mode) for name in names])
     if len({architecture_hash(name) for name in names}) > 1:
         raise ConfigError(
-            "--model: the checkpoints differ in architecture or tokenizer, so their losses do not compare. "
-            "Give checkpoints of one pretraining run."
+            "--model: the checkpoints differ in architecture or tokenizer, so their losses cannot be "
+            "compared. Give checkpoints of one pretraining run."
         )
     texts = upstream_texts(config.upstream_text) or bundled_texts()
     reserve_study_dir(config)
@@ -51,7 +51,7 @@ def checkpoints(given: Sequence[str]) -> list[str]:
     """List the checkpoints to score: as given, or those that a pretraining run kept, the earliest first.
 
     Raises:
-        ConfigError: If they are fewer than four.
+        ConfigError: If there are fewer than four.
     """
     names, where = list(given), ""
     if len(names) == 1 and not (Path(names[0]) / "config.json").is_file():

@@ -206,7 +206,7 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
         raise
     except Exception as error:  # the hub client raises a dozen kinds
         raise DataError(
-            f"{flag} {name}: is no local file or folder, and could not be had from the hub "
+            f"{flag} {name}: is not a local file or folder, and could not be loaded from the hub "
             f"({type(error).__name__}: {str(error).splitlines()[0]}). Check the name and the network, "
             f"{instead}."
         ) from error

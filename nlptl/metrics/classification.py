@@ -1,6 +1,6 @@
 """Accuracy, macro-F1 and Matthews' correlation, each with a standard error, all offline.
 
-``evaluate.load("accuracy")`` fetches a script from the hub; these are the same figures as classes,
+``evaluate.load("accuracy")`` fetches a script from the hub; these classes compute the same figures,
 and ``evaluate.combine`` takes them. The standard error is the jackknife's: leaving out one example
 changes the confusion matrix by one count, so there are at most K x K different values and the
 estimate is exact, fast and without random draws.
@@ -17,19 +17,19 @@ Statistic = Callable[[np.ndarray], float]
 
 
 def confusion(gold: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Count matrix, shape ``(classes, classes)``: rows are gold labels, columns predictions."""
+    """Count labels by prediction, shape ``(classes, classes)``: rows are gold labels, columns predictions."""
     table = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(table, (gold, predicted), 1)
     return table
 
 
 def accuracy(table: np.ndarray) -> float:
-    """Share of examples on the diagonal."""
+    """Compute the share of examples on the diagonal."""
     return float(np.trace(table) / table.sum())
 
 
 def macro_f1(table: np.ndarray) -> float:
-    """Mean of the classes' F1; a class that is neither in the gold nor predicted is left out."""
+    """Compute the mean of the classes' F1; a class that is neither in the gold nor predicted is left out."""
     hits = np.diag(table).astype(float)
     both = table.sum(axis=0) + table.sum(axis=1)
     present = both > 0
@@ -37,7 +37,7 @@ def macro_f1(table: np.ndarray) -> float:
 
 
 def matthews(table: np.ndarray) -> float:
-    """Correlation of gold and predicted classes (Gorodkin, 2004); 0 where one of them is constant."""
+    """Correlate gold and predicted classes (Gorodkin, 2004); 0 where one of them is constant."""
     n, hits = float(table.sum()), float(np.trace(table))
     gold, predicted = table.sum(axis=1).astype(float), table.sum(axis=0).astype(float)
     spread = (n * n - (predicted**2).sum()) * (n * n - (gold**2).sum())
@@ -45,7 +45,7 @@ def matthews(table: np.ndarray) -> float:
 
 
 def jackknife(table: np.ndarray, statistic: Statistic) -> float:
-    """Standard error of a statistic of a confusion matrix (Efron & Stein, 1981).
+    """Compute the standard error of a statistic of a confusion matrix (Efron & Stein, 1981).
 
     sqrt((n - 1) / n * sum_i (t_i - mean t)^2), where t_i leaves example i out. NaN for n < 2.
     """
@@ -64,7 +64,7 @@ def jackknife(table: np.ndarray, statistic: Statistic) -> float:
 
 
 class _ConfusionMetric(evaluate.Metric):
-    """What the three have in common: integer labels in, ``{name, name_se}`` out."""
+    """The parts that the three metrics share: integer labels in, ``{name, name_se}`` out."""
 
     name_: str
     statistic_: Statistic
@@ -116,15 +116,15 @@ def _figures(table: np.ndarray, metric: type[_ConfusionMetric]) -> dict[str, flo
 
 
 def classification_scores(gold: Any, predicted: Any, classes: int) -> dict[str, float]:
-    """The three with their standard errors, at once.
+    """Compute the three metrics with their standard errors at once.
 
-    The same figures as from :func:`classification_metrics`, without writing an Arrow table for each, which
-    took longer than an epoch of a head on cached states.
+    The figures are those of :func:`classification_metrics`, without an Arrow table for each, which took
+    longer to write than an epoch of a head on cached states.
 
     Args:
-        gold: Class numbers.
-        predicted: Class numbers.
-        classes: How many there are.
+        gold: Gold class numbers.
+        predicted: Predicted class numbers.
+        classes: Number of classes.
     """
     table = confusion(np.asarray(gold), np.asarray(predicted), classes)
     found: dict[str, float] = {}
@@ -134,5 +134,5 @@ def classification_scores(gold: Any, predicted: Any, classes: int) -> dict[str, 
 
 
 def classification_metrics(num_classes: int) -> Any:
-    """The three, combined by ``evaluate.combine``."""
+    """Combine the three metrics by ``evaluate.combine``."""
     return evaluate.combine([metric(num_classes) for metric in (Accuracy, MacroF1, Matthews)])

@@ -6,11 +6,11 @@ import numpy as np
 
 
 def ratio_with_error(sums: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """Mean of per-group sums over per-group counts, with the linearised standard error.
+    """Divide the sum over all groups by their count, with the linearised standard error.
 
     With r = S / C over g groups, se = sqrt(g / (g - 1) * sum((s_i - r c_i)^2)) / C (Cochran, 1977,
-    section 2.11): what resampling whole groups comes to. Units of one group are not independent:
-    masked tokens of one batch, questions on one passage. NaN for a single group.
+    section 2.11): this approximates resampling whole groups. Units of one group are not independent,
+    such as the masked tokens of one batch or the questions on one passage. NaN for a single group.
 
     Returns:
         The ratio and its standard error.

@@ -25,13 +25,13 @@ def normalize_answer(text: str) -> str:
 
 
 def exact_match(prediction: str, gold: Sequence[str], *, v2: bool = False) -> float:
-    """1 if the normalized prediction equals a normalized gold answer, else 0."""
+    """Return 1 if the normalized prediction equals a normalized gold answer, else 0."""
     guess = normalize_answer(prediction)
     return float(any(guess == normalize_answer(g) for g in _golds(gold, v2)))
 
 
 def f1(prediction: str, gold: Sequence[str], *, v2: bool = False) -> float:
-    """Best token F1 over the gold answers."""
+    """Return the best token F1 over the gold answers."""
     guess = normalize_answer(prediction).split()
     return max(_f1(guess, normalize_answer(g).split(), v2) for g in _golds(gold, v2))
 
@@ -55,9 +55,9 @@ class Squad(evaluate.Metric):
     """Exact match and F1 in percent, with standard errors over passages.
 
     Args:
-        v2: Score as the v2.0 script does: questions may have no gold answer, and the parts ``HasAns_…``
-            and ``NoAns_…`` come too. The two scripts also differ on answers that are articles or
-            punctuation only.
+        v2: Whether to score as the v2.0 script does: questions may have no gold answer, and the parts
+            ``HasAns_…`` and ``NoAns_…`` are given too. The two scripts also differ on answers that are
+            articles or punctuation only.
     """
 
     def __init__(self, v2: bool = False, **settings: Any) -> None:

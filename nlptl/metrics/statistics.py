@@ -1,4 +1,4 @@
-"""Scores as what each example contributes, and how the contributions combine.
+"""Scores as contributions of the examples, and functions that combine the contributions.
 
 ``statistics`` has shape ``(examples, k)``, float64; a score is a function of its (weighted) mean over
 examples, shape ``(…, k)`` in and ``(…)`` out. So the bootstrap, a comparison and a standard error need
@@ -18,13 +18,13 @@ NOTHING = 1e-12
 
 
 def jackknife_error(statistics: np.ndarray, combine: Combine) -> float:
-    """Standard error of a score (Efron & Stein, 1981).
+    """Compute the standard error of a score (Efron & Stein, 1981).
 
     sqrt((n - 1) / n * sum_i (t_i - mean t)^2), where t_i leaves example i out. NaN for n < 2.
 
     Args:
-        statistics: Shape ``(n, k)``.
-        combine: Means ``(…, k)`` to scores ``(…)``.
+        statistics: Contributions of the examples, shape ``(n, k)``.
+        combine: Function from means, shape ``(…, k)``, to scores, shape ``(…)``.
     """
     n = len(statistics)
     if n < 2:
@@ -36,7 +36,7 @@ def jackknife_error(statistics: np.ndarray, combine: Combine) -> float:
 def scored(
     name: str, statistics: np.ndarray, combine: Combine, *, scale: float = 1.0
 ) -> dict[str, float]:
-    """A score and its standard error (:func:`jackknife_error`), ``{name, name_se}``, both times ``scale``."""
+    """Return a score and its standard error (:func:`jackknife_error`), ``{name, name_se}``, scaled."""
     value = float(combine(statistics.mean(axis=0)))
     return {name: scale * value, f"{name}_se": scale * jackknife_error(statistics, combine)}
 
@@ -46,21 +46,22 @@ def _one_hot(codes: np.ndarray, classes: int) -> np.ndarray:
 
 
 def class_counts(gold: Sequence[int], predicted: Sequence[int], classes: int) -> np.ndarray:
-    """Contributions to :func:`macro_f1_of` and :func:`matthews_of`, shape ``(n, 3 * classes)``.
+    """Count contributions to :func:`macro_f1_of` and :func:`matthews_of`, shape ``(n, 3 * classes)``.
 
-    For each class: whether the example is of it and predicted so; is of it; is predicted so.
+    They are three numbers for each class: whether the example is of this class and predicted as such, whether
+    it is of this class, and whether it is predicted as such.
 
     Args:
-        gold: Class numbers.
-        predicted: Class numbers.
-        classes: How many there are.
+        gold: Gold class numbers.
+        predicted: Predicted class numbers.
+        classes: Number of classes.
     """
     ours, theirs = (_one_hot(np.asarray(codes), classes) for codes in (gold, predicted))
     return np.concatenate([ours * theirs, ours, theirs], axis=1)
 
 
 def macro_f1_of(sums: np.ndarray) -> Any:
-    """Mean of the classes' F1; a class that is neither in the gold nor predicted is left out."""
+    """Compute the mean of the classes' F1; a class that is neither in the gold nor predicted is left out."""
     hits, gold, predicted = np.split(sums, 3, axis=-1)
     both = gold + predicted
     present = both > 0
@@ -69,7 +70,7 @@ def macro_f1_of(sums: np.ndarray) -> Any:
 
 
 def matthews_of(sums: np.ndarray) -> Any:
-    """Correlation of gold and predicted classes (Gorodkin, 2004); 0 where one of them is constant."""
+    """Correlate gold and predicted classes (Gorodkin, 2004); 0 where one of them is constant."""
     hits, gold, predicted = np.split(sums, 3, axis=-1)
     covariance = hits.sum(axis=-1) - (gold * predicted).sum(axis=-1)
     spread = (1 - (gold**2).sum(axis=-1)) * (1 - (predicted**2).sum(axis=-1))
@@ -77,7 +78,7 @@ def matthews_of(sums: np.ndarray) -> Any:
 
 
 def _ratio(above: Any, below: Any) -> Any:
-    """A ratio, 0 where nothing stands below."""
+    """Divide two arrays; 0 where the divisor is 0."""
     above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
     return np.divide(above, below, out=np.zeros_like(above), where=below > NOTHING)
 
@@ -85,12 +86,13 @@ def _ratio(above: Any, below: Any) -> Any:
 def correlation_moments(
     gold: Sequence[float], predicted: Sequence[float], *, ranked: bool = False
 ) -> np.ndarray:
-    """Contributions to :func:`correlation_of`, shape ``(n, 5)``: both values, their squares, their product.
+    """Compute contributions to :func:`correlation_of`, shape ``(n, 5)``: values, squares and product.
 
     Args:
-        gold: Numbers.
-        predicted: Numbers.
-        ranked: Take the values' ranks within the whole set, which makes Pearson's correlation Spearman's.
+        gold: Gold numbers.
+        predicted: Predicted numbers.
+        ranked: Whether to take the values' ranks within the whole set, which makes Pearson's correlation
+            Spearman's.
             Ranks stay as they are when an example is left out or drawn twice.
     """
     pair = []
@@ -105,14 +107,14 @@ def correlation_moments(
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, the mean one among equals."""
+    """Rank values from 0; equal values get their mean rank."""
     _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return (ends - (counts + 1) / 2)[codes]
 
 
 def correlation_of(sums: np.ndarray) -> Any:
-    """Pearson's correlation from :func:`correlation_moments`; 0 where one side is constant."""
+    """Compute Pearson's correlation from :func:`correlation_moments`; 0 where one side is constant."""
     x, y, xx, yy, xy = np.moveaxis(np.asarray(sums), -1, 0)
     spread = np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0)
     return _ratio(xy - x * y, np.sqrt(spread))
@@ -121,26 +123,26 @@ def correlation_of(sums: np.ndarray) -> Any:
 def label_counts(
     gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]]
 ) -> np.ndarray:
-    """Contributions to :func:`micro_f1_of`, shape ``(n, 3)``: labels in common, gold and predicted labels."""
+    """Count contributions to :func:`micro_f1_of`, shape ``(n, 3)``: common, gold and predicted labels."""
     both = [(set(g), set(p)) for g, p in zip(gold, predicted, strict=True)]
     return np.asarray([[len(g & p), len(g), len(p)] for g, p in both], dtype=float).reshape(-1, 3)
 
 
 def micro_f1_of(sums: np.ndarray) -> Any:
-    """F1 over all labels of all examples; 0 where there is none at all."""
+    """Compute F1 over all labels of all examples; 0 where there are none at all."""
     common, gold, predicted = np.moveaxis(np.asarray(sums), -1, 0)
     return _ratio(2 * common, gold + predicted)
 
 
 def example_f1(gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]]) -> np.ndarray:
-    """F1 of each example's labels, shape ``(n, 1)``; 1 where there are none and none is predicted."""
+    """Compute F1 of each example's labels, shape ``(n, 1)``; 1 where there are none and none is predicted."""
     common, ours, theirs = label_counts(gold, predicted).T
     empty = ours + theirs == 0
     return np.where(empty, 1.0, 2 * common / np.where(empty, 1, ours + theirs))[:, None]
 
 
 def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
-    """Entities of one sentence in BIO: their kind, and first and last word, as ``conlleval`` reads them.
+    """Find the entities of a sentence in BIO: their kind, first word and last word, as ``conlleval`` does.
 
     An entity begins at ``B-``, and also at an ``I-`` that continues none of its kind.
 
@@ -161,16 +163,16 @@ def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> np.ndarray:
-    """Contributions of each sentence to :func:`micro_f1_of`, which makes it the F1 of whole entities.
+    """Count each sentence's contributions to :func:`micro_f1_of`, which makes it the F1 of whole entities.
 
     An entity counts as found if kind, first and last word agree (Tjong Kim Sang & De Meulder, 2003). Words
-    that were cut off, behind the last tag that was predicted, have none.
+    that were cut off, after the last tag that was predicted, have no entity.
     """
     return label_counts([entities(tags) for tags in gold], [entities(tags) for tags in predicted])
 
 
 def most_frequent(values: Sequence[Any]) -> Any:
-    """Return the most frequent value, the first in order among equals; lists are values too."""
+    """Return the most frequent value, or of several the first in order; lists are values too."""
     keys = [json.dumps(value) if isinstance(value, list) else value for value in values]
     counts = Counter(keys)
     return values[keys.index(min(counts, key=lambda key: (-counts[key], key)))]

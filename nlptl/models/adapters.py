@@ -1,4 +1,4 @@
-"""LoRA by peft: low-rank updates in the blocks, the whole head trained and saved beside them."""
+"""LoRA by peft: low-rank updates in the blocks, and the whole head trained and saved beside them."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from nlptl.models.layer_map import layer_map
 
 
 def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -> list[str]:
-    """Full names of the linear layers inside the blocks that get an adapter.
+    """List the full names of the linear layers inside the blocks that get an adapter.
 
     Args:
         model: A mapped model.
-        targets: Names relative to a block's projections, matched against the whole last parts of a
+        targets: Names relative to a block's projections, matched against the last parts of a
             module's name (``query``, ``attention.self.query``, ``q``); None takes the family's
             query and value projections. ``all-linear`` takes every linear layer of the blocks; the
             head is never among them.
-        above: Lowest blocks to leave without.
+        above: Number of lowest blocks that get no adapter.
 
     Raises:
         ModeError: If a target matches nothing, with the names that exist.
@@ -50,12 +50,12 @@ def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -
 
 
 def check_targets(config: Any, targets: Sequence[str], *, above: int = 0) -> None:
-    """Make sure that targets name linear layers, from a configuration alone: no weight is read.
+    """Make sure that targets name linear layers, by a configuration alone: no weight is read.
 
     Args:
-        config: A mapped checkpoint's configuration.
-        targets: See :func:`target_names`.
-        above: See there.
+        config: Configuration of a mapped checkpoint.
+        targets: Names as for :func:`target_names`.
+        above: Number of lowest blocks that get no adapter.
 
     Raises:
         ModeError: If a target matches nothing.
@@ -69,7 +69,7 @@ def check_targets(config: Any, targets: Sequence[str], *, above: int = 0) -> Non
 
 
 def head_modules(model: Any) -> list[str]:
-    """Names of the smallest set of modules that hold all parameters above the blocks."""
+    """List the names of the smallest set of modules that hold all parameters above the blocks."""
     parts = layer_map(model).part_of(model)
     head = {name for name, part in parts.items() if part == "head"}
     chosen: list[str] = []
@@ -82,10 +82,10 @@ def head_modules(model: Any) -> list[str]:
 
 
 def loose_parameters(model: Any) -> list[str]:
-    """Names of the parameters above the blocks that stand in none of :func:`head_modules`.
+    """List the names of the parameters above the blocks that are in none of :func:`head_modules`.
 
     BERT's and RoBERTa's masked-LM head has one: the bias of a decoder whose weight is the word embeddings, so
-    that the modules around it are not of the head alone.
+    that the modules around it do not belong to the head alone.
     """
     parts = layer_map(model).part_of(model)
     modules = tuple(f"{name}." for name in head_modules(model))
@@ -108,9 +108,9 @@ def add_lora(
         model: A mapped Hugging Face model with its head; changed in place.
         rank: Rank of the update.
         alpha: Numerator of its scale.
-        targets: See :func:`target_names`.
-        above: Lowest blocks to leave without adapters.
-        dropout: On the adapter's input.
+        targets: Names as for :func:`target_names`.
+        above: Number of lowest blocks that get no adapter.
+        dropout: Dropout rate on the adapter's input.
         task_type: peft's name of the task, so that its auto classes open the adapter.
 
     Returns:
@@ -119,7 +119,7 @@ def add_lora(
     from peft import LoraConfig, get_peft_model
 
     # Wrapped without a task type: peft's class for question answering takes token_type_ids and drops
-    # them (0.21). The type is set afterwards, for those who open the adapter.
+    # them (0.21). The type is set afterwards, for whoever opens the adapter.
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # peft takes fractions too
@@ -129,7 +129,7 @@ def add_lora(
     )
     loose = [model.get_parameter(name) for name in loose_parameters(model)]
     with warnings.catch_warnings():
-        # peft 0.21 still asks transformers 5 under an old name; it harms nothing.
+        # peft 0.21 still uses an old name of transformers 5; the warning is harmless.
         warnings.filterwarnings(
             "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
         )
@@ -141,13 +141,13 @@ def add_lora(
 
 
 def save_adapter(model: Any, directory: Path) -> None:
-    """Write adapters and head as peft does, and beside them the head's parameters that it knows nothing of.
+    """Write adapters and head as peft does, and with them the head's parameters that peft does not know of.
 
     ``PeftModel.from_pretrained`` loads every tensor of the file whose name the model has.
 
     Args:
-        model: From :func:`add_lora`.
-        directory: The run's ``adapter/``.
+        model: Model from :func:`add_lora`.
+        directory: The ``adapter/`` of the run.
     """
     from safetensors.torch import load_file, save_file
 
@@ -170,7 +170,7 @@ def is_lora(model: Any) -> bool:
 
 
 def unwrap_peft(model: Any) -> Any:
-    """The Hugging Face model itself, below a peft wrapper if there is one."""
+    """Return the Hugging Face model itself, without peft's wrapper if there is one."""
     return model.get_base_model() if is_lora(model) else model
 
 
@@ -180,13 +180,13 @@ def merge_adapter(model: Any) -> Any:
 
 
 def remove_adapter(model: Any) -> Any:
-    """Undo :func:`add_lora`: the adapters go with what they learned, the head stays as it is now.
+    """Undo :func:`add_lora`: remove the adapters with what they learned, and keep the head as it is now.
 
-    A head that trained with the adapters keeps its trained values, as it does under every other mode. Whoever
-    wants to keep the adapters' steps calls :func:`merge_adapter` instead.
+    A head that trained with the adapters keeps its trained values, as it does under every other mode. To keep
+    what the adapters learned, call :func:`merge_adapter` instead.
 
     Args:
-        model: A :class:`peft.PeftModel`; another model is returned as it is.
+        model: A :class:`peft.PeftModel`; any other model is returned as it is.
 
     Returns:
         The Hugging Face model; all of it trains.

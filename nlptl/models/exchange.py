@@ -1,4 +1,4 @@
-"""Another ``forward`` for a module, for a while, on the object: names, hooks and wrappers stay."""
+"""Temporary replacement of a module's ``forward`` on the object: names, hooks and wrappers stay."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import nn
 
 @contextmanager
 def swapped_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Within, ``module`` computes ``forward``; afterwards what it did before, swapped itself or not."""
+    """Let ``module`` compute ``forward`` within; afterwards it computes what it did before, swapped or not."""
     before = vars(module).get("forward")
     module.forward = forward  # type: ignore[method-assign]
     try:

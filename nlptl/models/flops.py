@@ -17,7 +17,7 @@ def block_forward(
     one_token: bool = False,
     read: np.ndarray | None = None,
 ) -> float:
-    """Operations of one block's forward pass over texts of these lengths.
+    """Count the operations of one block's forward pass over texts of these lengths.
 
     A token costs 8 d d' for the four projections of attention (d' = heads * head size, usually d),
     4 d d_ff for the feed-forward layer (6 d d_ff if it is gated), and 4 s d' for attention in a text of s
@@ -25,11 +25,11 @@ def block_forward(
     Norms, softmax, embeddings and heads are left out. A decoder's block also attends to what the encoder read.
 
     Args:
-        config: Of a mapped family.
+        config: Configuration of a mapped family.
         lengths: Tokens of each text.
-        one_token: Whether it is computed for one token a text (:mod:`nlptl.models.one_token`): keys and
-            values of all tokens, and the rest of the first.
-        read: Of a block of T5's decoder: tokens of each text that the encoder read.
+        one_token: Whether the block is computed for one token per text (:mod:`nlptl.models.one_token`): keys
+            and values for all tokens, and the rest for the first.
+        read: Tokens of each text that the encoder read, for a block of T5's decoder.
     """
     width = config.hidden_size
     if config.model_type == "t5":
@@ -54,19 +54,19 @@ def training_flops(
     pooled: bool = False,
     targets: np.ndarray | None = None,
 ) -> float:
-    """Operations of training on texts of these lengths for some epochs.
+    """Count the operations of training on texts of these lengths for some epochs.
 
-    A block that trains costs 3 forward passes, one that is frozen with something that trains below it (a LoRA
-    adapter: its own products are left out) costs 2, and one with nothing that trains in or below it costs 1,
-    or, cached, 1 in all instead of 1 an epoch.
+    A block that trains costs 3 forward passes; a frozen block with something that trains below it (a LoRA
+    adapter, whose own products are left out) costs 2; and a block with nothing that trains in or below it
+    costs 1, or, if it is cached, 1 in all instead of 1 per epoch.
 
     Args:
-        model: After :func:`nlptl.modes.base.apply_mode`, wrapped by peft or not.
-        lengths: Tokens of each training text, or window.
+        model: Model after :func:`nlptl.modes.base.apply_mode`, wrapped by peft or not.
+        lengths: Tokens of each training text or window.
         epochs: Passes over them.
         cached: Whether the states of the frozen blocks were kept.
         pooled: Whether the head reads one token only.
-        targets: Tokens of each text that T5's decoder reads; None for as many as the encoder.
+        targets: Tokens of each text that T5's decoder reads; None for as many as the encoder reads.
     """
     base = unwrap_peft(model)
     config, blocks = base.config, layer_map(base).blocks

@@ -1,7 +1,7 @@
 """The frozen lower part of a model: run alone, and left out.
 
-A block that is left out keeps its place, its name and its parameters; only its ``forward`` is swapped_forward,
-on the object, for one that passes on what it gets. So checkpoints, optimizers and wrappers see the same
+A block that is left out keeps its place, its name and its parameters; only its ``forward`` is swapped, on the
+object, for one that passes on what it gets. So checkpoints, optimizers and wrappers see the same
 model with and without its lower part.
 """
 
@@ -23,9 +23,9 @@ from nlptl.models.layer_map import Family, layer_map
 
 
 def frozen_blocks(model: Any) -> int:
-    """How many of the lowest blocks never change: nothing in or below them trains, or drops out.
+    """Count the lowest blocks that never change: nothing in or below them trains or drops out.
 
-    0 if the embeddings change, or only they are frozen.
+    The count is 0 if the embeddings change, or if only they are frozen.
 
     Args:
         model: A mapped model after :func:`nlptl.modes.base.apply_mode`, wrapped by peft or not.
@@ -59,7 +59,7 @@ class FrozenStem:
 
     Attributes:
         model: A mapped model, wrapped by peft or not.
-        blocks: How many blocks, at least one; for T5 the encoder's, then the decoder's.
+        blocks: Number of blocks, at least one; for T5 the encoder's, then the decoder's.
     """
 
     model: Any
@@ -70,14 +70,14 @@ class FrozenStem:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is known of a text at the border: ``states``, and ``encoder`` where T5's decoder goes on."""
+        """Names of a text's states at the border: ``states``, and ``encoder`` where T5's decoder goes on."""
         encoder = len(self._stacks()[0])
         inside_decoder = encoder < self.blocks < len(self._layers().blocks)
         return ("states", "encoder") if inside_decoder else ("states",)
 
     @property
     def whole_model(self) -> bool:
-        """Whether all blocks are in it, so that only the head is left."""
+        """Whether the stem has all blocks, so that only the head is left."""
         return self.blocks == len(self._layers().blocks)
 
     @property
@@ -87,11 +87,11 @@ class FrozenStem:
 
     @torch.no_grad()
     def run(self, forward: Callable[[], object]) -> dict[str, Tensor]:
-        """States at the border, each ``(batch, length, width)``, float32.
+        """Compute the states at the border, each ``(batch, length, width)``, float32.
 
         Args:
-            forward: Runs the model on some inputs; the blocks above the border pass on what they get
-                meanwhile, so that they cost next to nothing.
+            forward: Function that runs the model on some inputs; meanwhile the blocks above the border pass
+                on what they get, so that they cost almost nothing.
         """
         encoder, _ = self._stacks()
         caught: dict[str, Tensor] = {}
@@ -116,7 +116,7 @@ class FrozenStem:
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
-        """Within, the model starts at the border, with what :meth:`feed` was given for this pass."""
+        """Let the model start at the border within, with what :meth:`feed` was given for this pass."""
         self._leave_out()
         try:
             yield
@@ -125,7 +125,7 @@ class FrozenStem:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """Within :meth:`left_out`, the model is whole again."""
+        """Make the model whole again, within :meth:`left_out`."""
         self._put_back()
         try:
             yield
@@ -157,15 +157,15 @@ class FrozenStem:
         self.feed({})
 
     def feed(self, states: Mapping[str, Tensor]) -> None:
-        """Give what the model goes on from, as :meth:`run` made it, for one pass.
+        """Give the states that the model starts from, as :meth:`run` made them, for one pass.
 
-        A second pass without a second feed raises: it would get the first one's states.
+        A second pass without a second feed raises an error: it would get the first one's states.
         """
         self._fed = dict(states)
         self._read.clear()
 
     def fingerprint(self) -> str:
-        """Hash of all that the states depend on besides the inputs: weights, architecture, precision."""
+        """Hash everything that the states depend on besides the inputs: weights, architecture, precision."""
         base = unwrap_peft(self.model)
         found = sha256()
         config = base.config.to_dict()
@@ -191,7 +191,7 @@ class FrozenStem:
         return blocks[:count], blocks[count:]
 
     def _states(self, reader: str, name: str = "states") -> Tensor:
-        """Hand out what was fed, to each part of the model that begins with it once."""
+        """Give out what was fed, once to each part of the model that begins with it."""
         if reader in self._read or name not in self._fed:
             raise RunError(
                 "The model was called more than once on the cached states of one batch, which are of one text "
@@ -214,7 +214,7 @@ def _passing(
 ) -> Iterator[None]:
     """Let a block pass on its input, or ``states``, in the form of its own output."""
 
-    # Two functions: torch.compile took one function with and without states for the same.
+    # Two functions, because torch.compile treated one function with and without states as the same.
     def through(hidden: Tensor, mask: Any = None, bias: Any = None, *_: Any, **__: Any) -> Any:
         return family.pass_on(block, hidden, bias)
 

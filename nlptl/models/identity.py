@@ -1,4 +1,4 @@
-"""Which checkpoint is it? Hashes of weights, configuration and tokenizer."""
+"""Identity of a checkpoint: hashes of its weights, configuration and tokenizer."""
 
 import json
 from hashlib import sha256
@@ -11,11 +11,11 @@ from nlptl.models.loading import load_config, load_tokenizer, load_with_head
 
 
 def checkpoint_hash(name: str, *, task: Any = None) -> str:
-    """Hash of a checkpoint's weights, its configuration and its tokenizer.
+    """Hash a checkpoint's weights, its configuration and its tokenizer.
 
     Args:
         name: The checkpoint.
-        task: Also count the head that the file holds for this task; None takes the body alone.
+        task: Task whose head in the file counts too; None takes the backbone alone.
     """
     from transformers import AutoModel
 
@@ -31,7 +31,7 @@ def checkpoint_hash(name: str, *, task: Any = None) -> str:
 
 
 def architecture_hash(name: str) -> str:
-    """Hash of a checkpoint's configuration and tokenizer, whatever its weights."""
+    """Hash a checkpoint's configuration and tokenizer, whatever its weights."""
     config = load_config(name).to_dict()
     for key in ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"):
         config.pop(key, None)

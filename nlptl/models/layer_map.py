@@ -1,7 +1,7 @@
-"""Where things live in a model: embeddings, blocks in forward order, and the head above them.
+"""Parts of a model: embeddings, blocks in forward order, and the head above them.
 
-One row of :data:`FAMILIES` a model family. Modules are addressed as objects, never by a piece of
-their name: T5's parameters are called ``encoder.block.N.layer.M``, and a rule that looks for
+There is one row of :data:`FAMILIES` for each model family. Modules are addressed as objects, never by a piece
+of their name: T5's parameters are called ``encoder.block.N.layer.M``, and a rule that looks for
 ``layer.0.`` finds all 24 blocks of a 12 + 12 T5.
 """
 
@@ -20,21 +20,21 @@ RATE_WIDTH = 768
 
 @dataclass(frozen=True)
 class Family:
-    """How one model family is laid out.
+    """The layout of one model family.
 
     Attributes:
-        embeddings: Backbone to the modules below the first block.
-        blocks: Backbone to its blocks in forward order; one entry may hold several modules.
+        embeddings: Function from the backbone to the modules below the first block.
+        blocks: Function from the backbone to its blocks in forward order; an entry may hold several modules.
         lora_targets: The query and value projections inside a block (Hu et al., 2022, section 4.2).
         residual_writes: The projections of a block whose output is added to the residual stream.
-        pre_norm: Whether norms stand before a block's parts, and not in the stream.
+        pre_norm: Whether norms are placed before a block's parts, and not in the stream.
         lm_head: Name of the pretraining head on the language model.
-        positions: Configuration to the longest input in tokens; None where there is no limit.
-        pass_on: A block, a hidden state and a position bias to what the block would return if it changed
-            nothing.
-        pooled: Which token a classification head reads, ``first`` or ``last``.
-        ties: What shares one tensor, in words.
-        full_rate: AdamW's usual peak rate where all of a model of :data:`RATE_WIDTH` trains.
+        positions: Function from the configuration to the longest input in tokens; None if there is no limit.
+        pass_on: Function from a block, a hidden state and a position bias to what the block would return if
+            it changed nothing.
+        pooled: Position of the token that a classification head reads, ``first`` or ``last``.
+        ties: Parameters that share one tensor, in words.
+        full_rate: AdamW's usual peak rate if all of a model of width :data:`RATE_WIDTH` trains.
     """
 
     embeddings: Callable[[Any], Modules]
@@ -123,8 +123,8 @@ FAMILIES: dict[str, Family] = {
             "encoder and decoder share the embeddings (and v1.0 checkpoints the LM head); the first "
             "block of each stack owns the relative position bias of all its blocks"
         ),
-        # 1e-4 to 3e-4 with AdamW (transformers, pull request 13240), of which the lowest: at twice that, an
-        # earlier bundled/t5 learned less in each of two modes.
+        # The lowest of 1e-4 to 3e-4 with AdamW (transformers, pull request 13240): at twice that, an earlier
+        # bundled/t5 learned less in each of two modes.
         full_rate=1e-4,
     ),
 }
@@ -135,7 +135,7 @@ class LayerMap:
     """The layers of one model, as objects.
 
     Attributes:
-        family: Its row in :data:`FAMILIES`.
+        family: The model's row in :data:`FAMILIES`.
         embeddings: Modules below the first block.
         blocks: Blocks from the input up; for T5 the encoder's, then the decoder's.
     """
@@ -171,7 +171,7 @@ def layer_map(model: Any) -> LayerMap:
 
 
 def depth(config: Any) -> tuple[int, int]:
-    """Blocks of a configuration's encoder, and of its decoder."""
+    """Count the blocks of a configuration's encoder, and of its decoder."""
     seq2seq = getattr(config, "is_encoder_decoder", False)
     return config.num_hidden_layers, config.num_decoder_layers if seq2seq else 0
 
@@ -184,7 +184,7 @@ def check_family(kind: str, name: str = "This model") -> Family:
     """
     if kind not in FAMILIES:
         raise ModelError(
-            f"{name} is of the family '{kind}', which nlptl has no layer map for, so it cannot tell "
+            f"{name} is of the family '{kind}', which nlptl has no layer map for, so it does not know "
             f"what to freeze. Mapped families: {', '.join(FAMILIES)}. CONTRIBUTING.md says how to "
             "add one."
         )

@@ -1,6 +1,6 @@
 """Checkpoints from disk or the hub, as Hugging Face's own classes, in float32.
 
-transformers 5 loads weights in the file's dtype; training in float16 weights fails without a word,
+transformers 5 loads weights in the file's dtype; training in float16 weights fails silently,
 so float32 is asked for everywhere, and autocast does the rest.
 """
 
@@ -21,7 +21,7 @@ BUNDLED = Path(__file__).parent.parent / "bundled"
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence load reports and progress bars: what matters of them, nlptl says itself."""
+    """Silence load reports and progress bars; nlptl itself prints what matters of them."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -36,7 +36,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def resolve(name: str, flag: str = "--model") -> str:
-    """Turn ``bundled/bert`` into its directory; a local directory and a hub name stay.
+    """Turn ``bundled/bert`` into its directory; a local directory or a hub name stays as it is.
 
     Raises:
         ModelError: If there is no such bundled checkpoint.
@@ -61,7 +61,7 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
         changes: Entries to set.
 
     Raises:
-        ModelError: If it is no checkpoint, cannot be had from the hub, or is of an unmapped family.
+        ModelError: If it is not a checkpoint, cannot be loaded from the hub, or is of an unmapped family.
     """
     from transformers import AutoConfig
 
@@ -75,7 +75,7 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
             f" Did you mean {local / 'model'}?" if (local / "model/config.json").is_file() else ""
         )
         raise ModelError(
-            f"{flag} {name}: is no model directory: it has no config.json (it holds "
+            f"{flag} {name}: is not a model directory: it has no config.json (it holds "
             f"{listed(holds, 8) or 'nothing'}).{hint}"
         )
     try:
@@ -93,7 +93,7 @@ def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model"
         return f"{flag} {name}: the checkpoint cannot be read ({cause})."
     bundled = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
     return (
-        f"{flag} {name}: is no local directory, and could not be had from the hub ({cause}). Check "
+        f"{flag} {name}: is not a local directory, and could not be loaded from the hub ({cause}). Check "
         f"the spelling and the network, or take a local directory or a bundled checkpoint: "
         f"{listed(bundled)}."
     )
@@ -104,10 +104,10 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = 
 
     Args:
         name: Bundled name, directory or hub name.
-        split_special_tokens: Read literal special tokens in a text (``</s>``, ``[SEP]``) as plain text: T5's
-            classifier fails on a batch in which one text holds more ``</s>`` than another. A language
-            model's tokenizer must know its ``[MASK]``, so there it is False.
-        flag: What the user calls it.
+        split_special_tokens: Whether to read literal special tokens in a text (``</s>``, ``[SEP]``) as plain
+            text: T5's classifier fails on a batch in which one text holds more ``</s>`` than another. A
+            language model's tokenizer must know its ``[MASK]``, so it takes False.
+        flag: The flag that named it, for messages.
 
     Raises:
         ModelError: If there is none.
@@ -127,9 +127,9 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = 
 
 
 def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int = 512) -> int:
-    """Tokens that a text is cut to: as asked, else the usual number, or less if the model takes less.
+    """Return the tokens that a text is truncated to: as asked, else the usual number or what the model takes.
 
-    On a GPU a model of, say, 510 positions takes 504, because batches are padded to multiples of eight.
+    On a GPU a model of 510 positions, for example, takes 504: batches are padded to multiples of eight.
 
     Raises:
         ModelError: If ``asked`` is more than the model has positions for.
@@ -149,7 +149,7 @@ class Loaded:
         model: One of Hugging Face's own head classes, float32.
         tokenizer: Its fast tokenizer.
         new: Names of the parameters that the checkpoint did not have.
-        notices: What the user should know of them.
+        notices: Messages about them for the user.
     """
 
     model: Any
@@ -167,11 +167,11 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
 
     Args:
         name: Bundled name, directory or hub name.
-        auto_class: For instance ``AutoModelForSequenceClassification``.
+        auto_class: Class with the head, such as ``AutoModelForSequenceClassification``.
         head: Configuration of the head: ``num_labels``, ``id2label``, ``label2id``; may be empty.
 
     Raises:
-        ModelError: If the file lacks parameters of the body, or cannot be read.
+        ModelError: If the file lacks parameters of the backbone, or cannot be read.
     """
     path = resolve(name)
     before = load_config(name)
@@ -192,7 +192,7 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
     parts = layer_map(model).part_of(model)
     if lost := sorted(key for key in missing if parts[key] != "head"):
         raise ModelError(
-            f"--model {name}: {len(lost)} tensors of the model's body are not in the checkpoint "
+            f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "
             f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
         )
     resized = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
@@ -217,7 +217,7 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
 
 
 def label_parameters(auto_class: Any, config: Any) -> set[str]:
-    """Names of the parameters whose shape depends on the number of labels."""
+    """Return the names of the parameters whose shape depends on the number of labels."""
     more = {i: str(i) for i in range(config.num_labels + 1)}
     other = type(config).from_dict({**config.to_dict(), "id2label": more})
     shapes = []
@@ -228,7 +228,7 @@ def label_parameters(auto_class: Any, config: Any) -> set[str]:
 
 
 def load_trained(name: str, auto_class: Any) -> Any:
-    """Load a model that has its head already.
+    """Load a model that already has its head.
 
     Raises:
         ModelError: If a part of it is not in the file, so that its answers would be random.
@@ -243,7 +243,7 @@ def load_trained(name: str, auto_class: Any) -> Any:
 
 
 def save_pretrained(model: Any, tokenizer: Any, directory: Path) -> None:
-    """Write a model and its tokenizer so that plain transformers opens them."""
+    """Write a model and its tokenizer so that plain transformers can open them."""
     with quiet_transformers():
         model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)

@@ -1,8 +1,8 @@
-"""The last block, for the one token that a classification head reads.
+"""Computation of the last block for the one token that a classification head reads.
 
-Nothing reads what a BERT's last block makes of the other tokens; of them it needs keys and values only.
+Nothing reads the output of BERT's last block for the other tokens; the block needs only their keys and values.
 Queries, the attention's output and the feed-forward layer, ten of twelve parts of its matrix products, are
-then those of one token a text. The head gets the same numbers, and every weight the same gradient.
+then computed for one token per text. The head gets the same numbers, and every weight the same gradient.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from nlptl.models.layer_map import layer_map
 def can_read_one_token(model: Any) -> bool:
     """Whether the last block of a mapped model can be computed for the first token alone.
 
-    So it is for encoders whose heads read the first token, with the attention that transformers calls
+    This holds for encoders whose heads read the first token, with the attention that transformers calls
     ``sdpa``. T5's head reads the last token of a decoder.
     """
     config = unwrap_peft(model).config
@@ -31,7 +31,7 @@ def can_read_one_token(model: Any) -> bool:
 
 @contextmanager
 def last_block_for_one_token(model: nn.Module) -> Iterator[None]:
-    """Within, the last block returns the first token's states only, ``(batch, 1, width)``.
+    """Let the last block return the first token's states only, ``(batch, 1, width)``, within.
 
     Models that cannot (:func:`can_read_one_token`) stay as they are.
 
@@ -49,7 +49,7 @@ def last_block_for_one_token(model: nn.Module) -> Iterator[None]:
 def _first_token(
     block: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any
 ) -> Tensor:
-    """What transformers' BertLayer and RobertaLayer compute, of which the first row is kept."""
+    """Compute the first row of what transformers' BertLayer and RobertaLayer compute."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     attention, first = block.attention.self, hidden_states[:, :1]

@@ -1,1 +1,1 @@
-"""What trains: one registered pure function a mode."""
+"""Modes: what trains, by one registered pure function for each mode."""

@@ -24,11 +24,11 @@ def _settings(
     problems = Problems()
     if rank < 1:
         problems.add(
-            f"--lora-rank is {rank}; expected 1 or more, or none for the usual {LORA_RANK}."
+            f"--lora-rank is {rank}; expected 1 or more, or leave it out for the usual {LORA_RANK}."
         )
     if alpha is not None and not 0 < alpha < math.inf:
         problems.add(
-            f"--lora-alpha is {alpha}; expected a number above 0, or none for twice the rank."
+            f"--lora-alpha is {alpha}; expected a number above 0, or leave it out for twice the rank."
         )
     problems.raise_if_any()
     alpha = 2.0 * rank if alpha is None else alpha
@@ -43,10 +43,10 @@ def _check(mode: Mode, depth: int, name: str, config: Any) -> None:
 
 
 def check_above(above: int, depth: int, name: str, mode: str) -> None:
-    """Make sure that LoRA's adapters have a block to stand in.
+    """Make sure that LoRA's adapters have a block to go into.
 
     Raises:
-        ModeError: Naming the model and its depth.
+        ModeError: If there is none; the message names the model and its depth.
     """
     if above >= depth:
         raise ModeError(
@@ -80,15 +80,15 @@ def lora(
     """Freeze the embeddings, put low-rank adapters into the blocks, train them and the head.
 
     The frozen modules stay in train mode here: gradients pass through them, and their dropout is
-    the regulariser that LoRA was published with. Not so below the lowest adapter: ``above`` leaves so many
-    blocks frozen, as :func:`nlptl.modes.freezing.freeze_lower` does, and their output can be cached.
+    the regulariser that LoRA was published with. Below the lowest adapter this is different: ``above`` leaves
+    so many blocks frozen, as :func:`nlptl.modes.freezing.freeze_lower` does, and their output can be cached.
 
     Args:
         model: A mapped model; changed in place.
         rank: Rank of the update.
         alpha: Numerator of its scale; twice the rank unless given.
         targets: Linear layers that get an adapter; None for query and value.
-        above: Lowest blocks without adapters.
+        above: Number of lowest blocks without adapters.
         task_type: peft's name of the task.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What trains: a mode, parsed and set on a model, its usual rate and epochs, and what it trains, counted.
+"""Modes as parsed and applied to a model, with their usual rates and epochs, and counts of what trains.
 
 The head (everything above the blocks) trains in every mode, and so does every parameter that the
 checkpoint did not have.
@@ -24,7 +24,7 @@ from nlptl.modes.definition import (
     is_builtin,
 )
 
-#: A depth that no model has: whether a mode freezes blocks at all is asked of it.
+#: A depth that no model has, to ask whether a mode freezes blocks at all.
 DEEP = 1000
 
 
@@ -33,9 +33,9 @@ class Mode:
     """A parsed mode.
 
     Attributes:
-        name: As the user wrote it.
-        key: Where :data:`MODES` has its definition.
-        values: Its settings, as pairs.
+        name: Name as the user wrote it.
+        key: Key of its definition in :data:`MODES`.
+        values: Settings as pairs of name and value.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Mode:
 
     @property
     def definition(self) -> Definition:
-        """What was registered."""
+        """The registered definition."""
         return entry(self.key)
 
     @property
@@ -54,13 +54,13 @@ class Mode:
 
     @property
     def stages(self) -> tuple["Stage", ...]:
-        """Modes that training goes through, one after the other; empty for a plain mode."""
+        """The modes that training goes through, one after the other; empty for a plain mode."""
         return tuple(self.definition.function(**self.settings)) if self.definition.staged else ()
 
     def frozen_blocks(self, depth: int) -> int:
-        """How many of the lowest blocks neither train nor change, in a model of so many.
+        """Count the lowest blocks that neither train nor change, in a model of so many blocks.
 
-        In a mode of stages, in none of them.
+        In a mode of stages, these are the blocks that do so in every stage.
         """
         if self.stages:
             return min(stage.mode.frozen_blocks(depth) for stage in self.stages)
@@ -69,15 +69,16 @@ class Mode:
 
     @property
     def has_frozen_stem(self) -> bool:
-        """Whether blocks at the bottom neither train nor change, so that their output can be kept.
+        """Whether the lowest blocks neither train nor change, so that their output can be kept.
 
-        In a mode of stages: whether there are some that no stage trains. A single stage may have more.
+        In a mode of stages, this says whether there are blocks that no stage trains. A single stage may have
+        more.
         """
         return self.frozen_blocks(DEEP) > 0
 
     @property
     def is_adapter(self) -> bool:
-        """Whether peft wraps the model, in the last of several stages."""
+        """Whether peft wraps the model; in a mode of stages, whether it does so in the last one."""
         return self.stages[-1].mode.is_adapter if self.stages else self.definition.adapter
 
     @property
@@ -103,12 +104,12 @@ class Mode:
         """Make sure that the mode fits a checkpoint, before its weights are read.
 
         Args:
-            depth: Its blocks.
-            name: What it is called.
-            config: Its configuration.
+            depth: Number of the checkpoint's blocks.
+            name: Name of the checkpoint.
+            config: Configuration of the checkpoint.
 
         Raises:
-            ModeError: Saying what does not fit.
+            ModeError: If the mode does not fit; the message says why.
         """
         if self.definition.check:
             self.definition.check(self, depth, name, config)
@@ -116,32 +117,32 @@ class Mode:
             stage.mode.check(depth, name, config)
 
     def parameter_groups(self, model: Any) -> list[dict[str, Any]] | None:
-        """Parameters with a rate of their own, ``{"params": [...], "rate": factor of the peak}``.
+        """Group the parameters with their own rate, ``{"params": [...], "rate": factor of the peak}``.
 
-        Those that stand in no group have the factor 1.
+        Parameters in no group have the factor 1.
 
         Returns:
-            None where all parameters have one rate.
+            The groups; None where all parameters have one rate.
         """
         groups = self.definition.groups
         return groups(model, **self.settings) if groups else None
 
     def rate_factor(self, family: str) -> float | None:
-        """Default peak rate as a multiple of the family's for ``full``; None for a rate of the mode's own."""
+        """Return the default peak rate as a multiple of the family's for ``full``; None if it is fixed."""
         about = self.definition
         return (about.rates or {}).get(family, about.rate) if about.peak is None else None
 
     def default_epochs(self, examples: int, batch_size: int) -> float:
-        """Three epochs, or as many as 500 steps take, at most 20, or what the mode has instead.
+        """Return three epochs, or as many as 500 steps take, at most 20, or the mode's own default.
 
-        Small sets fail for want of steps, not of data (Mosbach et al., 2021; Zhang et al., 2021).
+        Training on small sets fails for lack of steps, not of data (Mosbach et al., 2021; Zhang et al., 2021).
         """
         usual = self.definition.epochs
         needed = ceil(usual.steps * batch_size / max(1, examples))
         return float(min(usual.most, max(usual.least, needed)))
 
     def identity(self) -> str:
-        """What the mode does, as text for the keys of kept runs: settings, and code from outside nlptl."""
+        """Describe the mode as text for the keys of kept runs: its settings, and code from outside nlptl."""
         about = self.definition
         parts = [about.pattern, json.dumps(self.settings, sort_keys=True)]
         if not is_builtin(about):
@@ -152,12 +153,12 @@ class Mode:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a training that goes through several modes, with an optimizer of its own.
+    """A part of a training that goes through several modes; each part has its own optimizer.
 
     Attributes:
-        mode: What trains meanwhile.
-        share: Its share of the steps, relative to the other stages'.
-        rate: Its peak rate, times the run's.
+        mode: Mode of this part.
+        share: Share of the optimizer steps, relative to the other stages' shares.
+        rate: Peak rate as a multiple of the run's.
     """
 
     mode: Mode
@@ -173,7 +174,7 @@ class Stage:
 
 
 def stage_steps(total: int, stages: Sequence[Stage]) -> list[int]:
-    """Divide optimizer steps among stages by their shares; the sum is ``total``, each right to one step.
+    """Divide optimizer steps among stages by their shares; they sum to ``total``, each exact to one step.
 
     Example:
         >>> head, whole = parse_mode("head-only"), parse_mode("full")
@@ -208,7 +209,7 @@ def parse_mode(
 
     Raises:
         ModeError: If there is no such mode, or a flag comes with a mode that does not take it.
-        UserError: If a setting is none that there can be.
+        UserError: If a setting is out of range.
     """
     key, definition, named = find(text)
     flags = {"rank": rank, "alpha": alpha, "targets": tuple(targets) if targets else None}
@@ -232,11 +233,11 @@ def apply_mode(
 ) -> tuple[Any, "Manifest"]:
     """Set what trains, whatever trained before: any mode after any other equals that mode alone.
 
-    Of a mode of stages, the first is set.
+    For a mode of stages, the first stage is set.
 
     Args:
         model: A mapped Hugging Face model with its head, wrapped by peft or not; changed in place.
-        mode: What to train.
+        mode: Mode to apply.
         newly_initialized: Parameters that the checkpoint did not have; each must train in every mode.
         task_type: peft's name of the task.
 
@@ -257,7 +258,7 @@ def apply_mode(
         )
     for parameter in model.parameters():
         if not parameter.requires_grad:
-            parameter.grad = None  # of an earlier mode; clipping would count it
+            parameter.grad = None  # left by an earlier mode; clipping would count it
     return model, manifest(model, mode.name)
 
 
@@ -268,13 +269,13 @@ def _plain_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What trains, counted in parameters.
+    """Counts of the parameters that train.
 
     Attributes:
-        mode: The mode's name.
-        total: All parameters; LoRA's are counted in.
-        trainable: Those that train.
-        parts: ``embeddings``, ``block N`` and ``head`` to ``{"total": …, "trainable": …}``.
+        mode: Name of the mode.
+        total: Number of all parameters, LoRA's included.
+        trainable: Number of parameters that train.
+        parts: Mapping from ``embeddings``, ``block N`` and ``head`` to ``{"total": …, "trainable": …}``.
     """
 
     mode: str
@@ -296,7 +297,7 @@ class Manifest:
 
 
 def _alike(parts: dict[str, dict[str, int]]) -> list[tuple[str, str, dict[str, int]]]:
-    """Runs of neighbouring blocks with equal counts."""
+    """Find the runs of neighbouring blocks with equal counts."""
     runs: list[tuple[str, str, dict[str, int]]] = []
     for name, part in parts.items():
         if (
@@ -316,11 +317,11 @@ def manifest(model: Any, mode: str) -> Manifest:
 
     Args:
         model: A mapped model, wrapped by peft or not.
-        mode: What its mode is called.
+        mode: Name of its mode.
     """
     base = unwrap_peft(model)
     where = layer_map(base).part_of(base)
-    # peft keeps an untrained copy of every saved module; it is not part of the model.
+    # peft keeps an untrained copy of every saved module, which is not part of the model.
     counted = {n: p for n, p in base.named_parameters() if ".original_module." not in n}
     parts: dict[str, dict[str, int]] = {}
     for name, parameter in counted.items():
@@ -343,7 +344,7 @@ def _part_order(part: str) -> tuple[int, int]:
 
 
 def default_learning_rate(mode: Mode, family: str, width: int) -> float:
-    """The peak rate of a mode for a family, scaled to the model's width.
+    """Return the peak rate of a mode for a family, scaled to the model's width.
 
     rate = base * 768 / width: Adam's best rate falls with the width (Yang et al., 2021, "Tensor
     Programs V", table 8), and the small BERTs of Turc et al. (2019) were indeed best at 1e-4 to

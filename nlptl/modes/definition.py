@@ -1,4 +1,4 @@
-"""What a mode is, where modes are registered, and what frozen means."""
+"""Definitions of modes, their registry, and freezing."""
 
 import pkgutil
 import re
@@ -16,11 +16,11 @@ from nlptl.errors import ConfigError, ModeError, suggest
 from nlptl.models.adapters import remove_adapter
 from nlptl.registry import Registry, load_file
 
-#: Flags that go with some modes only, and what a mode calls them.
+#: Flags that only some modes take, by the names of their settings.
 FLAGS = {"rank": "--lora-rank", "alpha": "--lora-alpha", "targets": "--lora-targets"}
-#: Where a module keeps what it was before it was frozen, and a model what trained before its mode.
+#: Attributes in which a module keeps its state before freezing, and a model what trained before its mode.
 FROZEN, TRAINED = "_before_freezing", "_trained_before_mode"
-#: What a place in a pattern takes.
+#: Numbers that a place in a pattern takes.
 NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "int": ("[0-9]+", int),
     "float": (r"[0-9]+(?:\.[0-9]+)?", float),
@@ -29,7 +29,7 @@ PLACE = re.compile(r"\{(\w+):(\w+)\}")
 
 
 def freeze(module: nn.Module) -> None:
-    """Freeze a module: no gradient, and eval mode whatever its parents are put in, until :func:`thaw`.
+    """Freeze a module until :func:`thaw`: no gradient, and eval mode whatever the mode of its parents.
 
     A bare ``requires_grad = False`` leaves dropout running: the frozen features are then noisy and
     differ at each pass (25 dropout modules in the lower eight blocks of BERT-base).
@@ -51,12 +51,12 @@ def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:
 
 @dataclass(frozen=True)
 class Before:
-    """What a module was before it was frozen.
+    """The state of a module before it was frozen.
 
     Attributes:
-        train: A ``train`` method of its own, or None.
-        training: Its mode.
-        trained: Names of its own parameters that freezing stopped.
+        train: The module's own ``train`` method, or None.
+        training: Whether it was in train mode.
+        trained: Names of its own parameters that trained.
     """
 
     train: Any
@@ -65,10 +65,10 @@ class Before:
 
 
 def thaw(model: Any) -> Any:
-    """Undo every :func:`freeze` and every mode of a model, and take its adapters out (:func:`remove_adapter`).
+    """Undo every :func:`freeze` and every mode of a model, and remove its adapters (:func:`remove_adapter`).
 
-    What did not train before for reasons of its own, such as sinusoidal positions, does not train afterwards.
-    A thawed module takes the train or eval mode of the model again.
+    Parameters that did not train before any mode, such as sinusoidal positions, do not train afterwards.
+    A thawed module follows the train or eval mode of the model again.
 
     Returns:
         The model, without peft's wrapper.
@@ -95,11 +95,11 @@ def thaw(model: Any) -> Any:
 
 @dataclass(frozen=True)
 class Epochs:
-    """How many epochs are usual: as many as so many steps take, within bounds.
+    """The usual number of epochs: as many as a number of optimizer steps takes, within bounds.
 
     Attributes:
         least: Fewest epochs.
-        steps: Optimizer steps.
+        steps: Number of optimizer steps.
         most: Most epochs.
     """
 
@@ -110,24 +110,27 @@ class Epochs:
 
 @dataclass(eq=False)
 class Definition:
-    """A registered mode; called like its function, on a model that is thawed first.
+    """A registered mode; it is called like its function, and thaws the model first.
 
     Attributes:
-        function: Model and settings by keyword to the model; of a staged mode, settings to its stages.
-        pattern: What ``--mode`` is given, with places for numbers; see :func:`mode`.
-        help: What trains, for ``--mode list`` and the README.
-        rate: Default peak rate, times the family's rate of training everything.
-        rates: The same for some families, by name.
-        peak: Default peak rate itself, for every family; goes before ``rate``.
-        epochs: Usual epochs.
-        frozen: Depth and settings to how many of the lowest blocks neither train nor change.
+        function: Function from a model and settings (by keyword) to the model; for a staged mode, from
+            settings to its stages.
+        pattern: Value of ``--mode``, with places for numbers; see :func:`mode`.
+        help: Description of what trains, for ``--mode list`` and the README.
+        rate: Default peak rate as a multiple of the family's rate for training everything.
+        rates: The same multiple for some families, by name.
+        peak: Default peak rate itself, for every family; overrides ``rate``.
+        epochs: Usual number of epochs.
+        frozen: Function from depth and settings to the number of lowest blocks that neither train nor change.
         trains_all: Whether everything trains.
         adapter: Whether peft wraps the model.
-        staged: Whether it is a row of other modes.
+        staged: Whether the mode is a sequence of other modes.
         flags: Keys of :data:`FLAGS` that it takes.
-        settings: The numbers in the name and the flags' values to all settings, checked.
-        check: A mode, a depth, a checkpoint's name and configuration to nothing, or to a :class:`ModeError`.
-        groups: Model and settings to parameter groups; see :meth:`nlptl.modes.base.Mode.parameter_groups`.
+        settings: Function from the numbers in the name and the flags' values to all settings, checked.
+        check: Function of a mode, a depth, a checkpoint's name and its configuration that raises a
+            :class:`ModeError` if they do not fit.
+        groups: Function from model and settings to parameter groups; see
+            :meth:`nlptl.modes.base.Mode.parameter_groups`.
     """
 
     function: Callable[..., Any]
@@ -161,7 +164,7 @@ class Definition:
         return model if changed is None else changed
 
     def read(self, text: str) -> dict[str, Any] | None:
-        """Return the numbers that stand in a mode's name, or None if it is another's."""
+        """Return the numbers in a mode's name, or None if the name is another mode's."""
         kinds = dict(PLACE.findall(self.pattern))
         parts = re.split(r"(\{\w+:\w+\}|\[|\])", self.pattern)
         signs = {"[": "(?:", "]": ")?"}
@@ -179,10 +182,10 @@ class Definition:
         }
 
     def names(self, number: str | None = None) -> list[str]:
-        """List what the mode may be called, from the shortest: ``lora``, ``lora-rN``, ``lora-above-N``, ….
+        """List the mode's possible names, the shortest first: ``lora``, ``lora-rN``, ``lora-above-N``, ….
 
         Args:
-            number: What stands in each place; None for N, or M and N.
+            number: Text for each place; None for N, or M and N.
         """
         variants, last = [self.pattern], re.compile(r"(.*)\[([^\[\]]*)\](.*)")
         while any(map(last.search, variants)):
@@ -204,8 +207,8 @@ def mode(pattern: str, *, help: str, **about: Any) -> Callable[[Callable[..., An
     """Register a function as a mode, so that ``--mode`` takes it.
 
     The function gets a model in which everything trains, and the mode's settings by keyword; it sets what
-    trains (with :func:`freeze` what shall neither train nor drop out) and returns the model. A mode of stages
-    (``staged=True``) gets the settings alone and returns its :class:`~nlptl.modes.base.Stage` s.
+    trains (:func:`freeze` is for modules that must neither train nor drop out) and returns the model. A mode
+    of stages (``staged=True``) gets the settings alone and returns its :class:`~nlptl.modes.base.Stage` s.
 
     Example:
         >>> from nlptl.models.layer_map import layer_map
@@ -218,10 +221,10 @@ def mode(pattern: str, *, help: str, **about: Any) -> Callable[[Callable[..., An
         ('freeze-odd', 'every other block, and the head')
 
     Args:
-        pattern: The mode's name. ``{n:int}`` and ``{share:float}`` are places for numbers, which become
-            settings; what stands in brackets may be left out: ``lora[-r{rank:int}]``.
-        help: What trains, in a few words.
-        about: The other attributes of :class:`Definition`.
+        pattern: Name of the mode. ``{n:int}`` and ``{share:float}`` are places for numbers, which become
+            settings; a part in brackets may be left out: ``lora[-r{rank:int}]``.
+        help: Description of what trains, in a few words.
+        about: Other attributes of :class:`Definition`.
 
     Raises:
         ConfigError: If nlptl itself has a mode of that name.
@@ -245,16 +248,16 @@ def is_builtin(definition: Definition) -> bool:
 
 @cache
 def load_builtin() -> None:
-    """Import every file of this room, so that its modes are registered."""
+    """Import every file of this package, so that its modes are registered."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         import_module(f"nlptl.modes.{module.name}")
 
 
 def definitions(*, builtin: bool = False) -> list[Definition]:
-    """List the modes that are there: nlptl's own, then those of other packages and of the program.
+    """List the modes: nlptl's own, then those of other packages and of the program.
 
     Args:
-        builtin: Only nlptl's own.
+        builtin: Whether to list only nlptl's own.
     """
     load_builtin()
     if not builtin:
@@ -263,19 +266,19 @@ def definitions(*, builtin: bool = False) -> list[Definition]:
 
 
 def _ordered(found: Iterable[Any]) -> list[Definition]:
-    """Each definition once, nlptl's own first, and of these adapters last."""
+    """List each definition once, nlptl's own first, and among these the adapters last."""
     each = dict.fromkeys(thing for thing in found if isinstance(thing, Definition))
     return sorted(each, key=lambda d: 2 if not is_builtin(d) else int(d.adapter))
 
 
 def entry(name: str) -> Definition:
-    """Return the definition under a key of :data:`MODES`, from another package or file if need be.
+    """Return the definition under a key of :data:`MODES`, from another package or file if necessary.
 
     Raises:
         ConfigError: If there is none.
     """
     load_builtin()
-    # The second reads all packages' metadata; a pattern may be of one that was imported where it was parsed.
+    # The second reads all packages' metadata; a pattern may be from a package that was imported on parsing.
     if name not in MODES.things and name not in MODES.names():
         read_entries()
     found = MODES.get(name, "--mode")
@@ -289,7 +292,7 @@ def read_entries() -> list[str]:
     """Import the modes that other packages offer (entry points ``nlptl.modes``).
 
     Returns:
-        What is wrong with those that are none.
+        The mistakes of entry points that are not modes.
     """
     broken = []
     for name in MODES.names():
@@ -301,10 +304,10 @@ def read_entries() -> list[str]:
 
 
 def find(text: str) -> tuple[str, Definition, dict[str, Any]]:
-    """Look a mode up by what ``--mode`` was given.
+    """Look up a mode by the value of ``--mode``.
 
     Returns:
-        Where :data:`MODES` has it, its definition, and the numbers in the name.
+        Its key in :data:`MODES`, its definition, and the numbers in the name.
 
     Raises:
         ModeError: If there is none.
@@ -316,7 +319,7 @@ def find(text: str) -> tuple[str, Definition, dict[str, Any]]:
         places = {f"{file[1]}:{name}": thing for name, thing in vars(module).items()}
     found = _match(places, word)
     if not (found or file):
-        broken = read_entries()  # a package that cannot be imported may have it, or not
+        broken = read_entries()  # a package that cannot be imported might have it
         found, places = _match(MODES.things, word), dict(MODES.things)
     if found:
         return found

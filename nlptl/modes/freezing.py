@@ -9,10 +9,10 @@ from nlptl.modes.definition import Epochs, freeze, mode
 
 
 def check_depth(blocks: int, depth: int, name: str) -> None:
-    """Make sure that a model has as many blocks as shall be frozen.
+    """Make sure that a model has as many blocks as are to be frozen.
 
     Raises:
-        ModeError: Naming the model and its depth.
+        ModeError: If it has fewer; the message names the model and its depth.
     """
     if blocks > depth:
         raise ModeError(
@@ -40,13 +40,13 @@ def head_only(model: Any) -> Any:
 @mode(
     "freeze-lower-{n:int}",
     help="the head and the blocks above the N lowest; 0 freezes the embeddings only",
-    # Freezing wants more than full (Saad-Falcon et al., 2023, hyper-parameter files: up to ten times with
-    # 75 % frozen).
+    # Freezing needs a higher rate than full (Saad-Falcon et al., 2023, hyper-parameter files: up to ten times
+    # with 75 % frozen).
     rate=2.0,
     rates={
         "roberta": 5e-5 / 2e-5,
         "t5": 1.5e-4 / 1e-4,
-    },  # the peaks that were tried, over those of full
+    },  # the peaks that were tried, relative to those of full
     frozen=lambda depth, n: n,
     check=_check,
 )
@@ -60,7 +60,7 @@ def freeze_lower(model: Any, n: int) -> Any:
 
     Args:
         model: A mapped model; changed in place.
-        n: Blocks, counted from the input; for T5 encoder blocks, then decoder blocks.
+        n: Number of blocks, counted from the input; for T5 encoder blocks, then decoder blocks.
 
     Raises:
         ModeError: If the model has fewer blocks.
@@ -74,5 +74,5 @@ def freeze_lower(model: Any, n: int) -> Any:
 
 @mode("full", help="everything", trains_all=True)
 def full(model: Any) -> Any:
-    """Train everything that was not frozen for reasons of its own."""
+    """Train everything that the model itself does not freeze."""
     return model

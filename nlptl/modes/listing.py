@@ -1,4 +1,4 @@
-"""All modes in words: for ``--mode list`` and the README's table."""
+"""Descriptions of all modes, for ``--mode list`` and the README's table."""
 
 import textwrap
 
@@ -9,7 +9,7 @@ from nlptl.modes.definition import Definition, definitions, read_entries
 
 
 def describe_modes() -> str:
-    """Say of every mode what trains, at which rate and for how long by default, and what can be cached."""
+    """Describe what each mode trains, at which rate and for how long by default, and what can be cached."""
     lines = [
         "What trains (--mode); the head, and whatever the checkpoint lacks, trains in all of them."
     ]
@@ -34,7 +34,7 @@ def describe_modes() -> str:
 
 
 def modes_table() -> str:
-    """The README's table of nlptl's own modes, in Markdown."""
+    """Write the README's table of nlptl's own modes, in Markdown."""
     families = " / ".join(
         {"bert": "BERT", "roberta": "RoBERTa"}.get(f, f.upper()) for f in FAMILIES
     )
@@ -68,16 +68,16 @@ def _rate_rule(definition: Definition) -> str:
 
 
 def _short(rate: float) -> str:
-    """``1.5e-4``: no zeros that say nothing."""
+    """Write a rate as ``1.5e-4``, without zeros that mean nothing."""
     digits, exponent = f"{rate:.1e}".split("e")
     return f"{digits.removesuffix('.0')}e{int(exponent)}"
 
 
 def _cached(definition: Definition) -> str:
-    """Whether the lowest blocks are frozen, so that their output can be kept, or under which names."""
+    """Say whether the lowest blocks are frozen, so that their output can be kept, or under which names."""
     try:
         frozen = [parse_mode(text).has_frozen_stem for text in definition.names("1")]
-    except UserError:  # 1 is no number for it
+    except UserError:  # the mode does not take 1
         return "depends on the number"
     if all(frozen) or not any(frozen):
         return "yes" if all(frozen) else "no"

@@ -1,4 +1,4 @@
-"""The model card that every run ends with, filled from its result."""
+"""The model card of a run, made from its result."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
 
     Args:
         record: The run's ``result.json``.
-        configured: Whether a ``config.yaml`` lies beside it; a run by a library call has none.
+        configured: Whether there is a ``config.yaml`` beside it; a run by a library call has none.
     """
     import yaml
 
@@ -52,7 +52,7 @@ def _fine_tuned(record: Mapping[str, Any]) -> str:
 {labels}
 ## Scores
 
-On the test split ({n["test"]} examples), which chose nothing; the epoch ({selection["best_epoch"]})
+On the test split ({n["test"]} examples), on which nothing was chosen; the epoch ({selection["best_epoch"]})
 was chosen by {selection["metric"]} on the validation split ({n["validation"]} examples).
 
 {_table(record["metrics"])}

@@ -1,4 +1,4 @@
-"""A run's directory: claimed before any slow work, written at the end, read back and compared."""
+"""A run's directory: reserved before any slow work, written at the end, read back and compared."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
 from nlptl.train.terminal import is_main_process, say
 
-#: Any of these in an output directory means that a run was there.
+#: Files that show, in an output directory, that a run was there.
 RUN_FILES = (
     *("result.json", "config.yaml", "model", "checkpoints"),
     *("compare.json", "upstream_curve.json"),
 )
-#: Any of these means that work was done there which must not get lost.
+#: Files that show that work was done there which must not be lost.
 WORK_FILES = (
     "predictions.jsonl",
     "result.json",
@@ -36,12 +36,12 @@ WORK_FILES = (
     "teacher",
     "log.jsonl",
 )
-#: What a model computes may differ by this much after reloading, and by this much after merging LoRA.
+#: Largest allowed difference of a model's outputs after reloading, and after merging LoRA.
 RELOADED, MERGED = 1e-6, 1e-4
 
 
 def check_free(directory: Path, *, resume: bool) -> None:
-    """Make sure that an output directory is free, or that a run there is to go on.
+    """Make sure that an output directory is free, or that the run there is to be resumed.
 
     Raises:
         ConfigError: If another run is there.
@@ -50,8 +50,8 @@ def check_free(directory: Path, *, resume: bool) -> None:
     found = [name for name in RUN_FILES if (directory / name).exists()]
     if found and not resume:
         raise ConfigError(
-            f"--output-dir {directory} holds another run ({listed(found)}), which would be written "
-            "over. Choose another directory, delete that one, or go on from it with --resume."
+            f"--output-dir {directory} holds another run ({listed(found)}), which would be "
+            "overwritten. Choose another directory, delete that one, or continue it with --resume."
         )
 
 
@@ -59,11 +59,11 @@ def reserve(directory: Path, configuration: str) -> None:
     """Make an output directory, and write the run's configuration there, so that no other run takes it.
 
     Args:
-        directory: The run's.
-        configuration: What ``config.yaml`` holds.
+        directory: Directory of the run.
+        configuration: Content of ``config.yaml``.
 
     Raises:
-        ConfigError: If nothing can be written there.
+        ConfigError: If the directory is not writable.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -75,10 +75,10 @@ def reserve(directory: Path, configuration: str) -> None:
 
 
 def check_parents(directory: Path) -> None:
-    """Make sure that a directory is there or can be made: no part of its path is a file.
+    """Make sure that a directory exists or can be made: no part of its path is a file.
 
     Raises:
-        ConfigError: Naming the file.
+        ConfigError: If a part is a file; the message names it.
     """
     nearest = next(path for path in (directory, *directory.parents) if os.path.exists(path))
     if not nearest.is_dir():
@@ -89,11 +89,11 @@ def check_parents(directory: Path) -> None:
 
 @contextmanager
 def release_on_failure(directory: Path) -> Iterator[None]:
-    """Within, an error that comes before any work was done gives the claimed directory back.
+    """Release the reserved directory if an error occurs before any work was done.
 
-    A damaged file of weights, say, is found when it is read. Its ``config.yaml`` alone would lock out the
-    corrected command, and there is nothing yet that ``--resume`` could go on from. What others wrote there,
-    such as a tracker, stays.
+    A damaged file of weights, for example, is found when it is read. The ``config.yaml`` alone would lock out
+    the corrected command, and there is nothing yet that ``--resume`` could continue. Files that others wrote
+    there, such as a tracker's, stay.
 
     Args:
         directory: From :func:`reserve_output_dir`.
@@ -112,16 +112,17 @@ def release_on_failure(directory: Path) -> Iterator[None]:
 
 
 def _work(directory: Path) -> list[str]:
-    """What must not get lost; the model as it was before its first step is soon made again."""
+    """List what must not be lost; the model as it was before its first step is quickly made again."""
     found = [name for name in WORK_FILES if (directory / name).exists()]
     kept = list((directory / "models").glob("*"))
     return [name for name in found if name != "models" or kept != [directory / START]]
 
 
 def is_finished(directory: Path) -> bool:
-    """Whether a run there came to its end: its model was read back and gave the trained model's logits.
+    """Whether the run there is finished: its model was read back and gave the trained model's logits.
 
-    ``result.json`` alone says less: it is written before ``model/`` too, so that a run's figures are safe.
+    ``result.json`` alone does not show this: it is written before ``model/`` too, so that the run's figures
+    are safe.
     """
     try:
         record = json.loads((directory / "result.json").read_text("utf-8"))
@@ -131,9 +132,9 @@ def is_finished(directory: Path) -> bool:
 
 
 def is_unfinished(directory: Path) -> bool:
-    """Whether a run is unfinished; says so where it is not."""
+    """Whether a run is unfinished; prints a line if it is finished."""
     if is_finished(directory):
-        say(f"{directory} is finished, nothing is left to do there.")
+        say(f"{directory} is finished, there is nothing left to do.")
         return False
     return True
 
@@ -146,10 +147,10 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
     (:func:`is_finished`).
 
     Args:
-        run: A finished one, of whatever was trained.
-        directory: The run's directory.
-        extra: More for ``result.json``: where the data came from, which flags were defaults.
-        accelerator: Only the main process writes.
+        run: Finished run, whatever it trained.
+        directory: Directory of the run.
+        extra: Further entries for ``result.json``: origin of the data, flags that had their default values.
+        accelerator: Accelerator whose main process writes.
 
     Raises:
         RunError: If the saved model does not compute what the trained model did.
@@ -200,7 +201,7 @@ def _compare(before: Mapping, after: Mapping, tolerance: float, what: str, name:
 
 
 def scores(run: Run, directory: Path) -> str:
-    """One paragraph for the terminal: what came out, and where it lies."""
+    """Write one paragraph for the terminal: the scores, and where the files are."""
     metrics = []
     for name, value in run.metrics.items():
         if not name.endswith("_se"):

@@ -1,4 +1,4 @@
-"""A finished run as an object that takes texts and gives labels, or questions and gives answers."""
+"""A finished run as an object that labels texts or answers questions."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,21 +20,21 @@ from nlptl.train.losses import Outputs
 from nlptl.train.predict import predict
 from nlptl.train.setup import new_accelerator
 
-#: Examples that are read, sorted by length and predicted together.
+#: Number of examples that are read, sorted by length and predicted together.
 CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Runs a model on new examples, in batches of similar length.
+    """A model that predicts new examples, in batches of similar length.
 
     Attributes:
-        task: What the examples mean.
-        model: In eval mode.
+        task: Task of the examples.
+        model: Model in eval mode.
         tokenizer: Its tokenizer.
-        max_length: Tokens a text or window.
-        batch_size: Features a batch.
-        accelerator: The device.
+        max_length: Tokens per text or window.
+        batch_size: Features per batch.
+        accelerator: Accelerator, which knows the device.
     """
 
     task: Task
@@ -48,15 +48,15 @@ class Predictor:
         """Predict one example, a list, or a dataset.
 
         Args:
-            given: A mapping with the task's fields (``text``; ``question`` and ``context``; ``first`` and
-                ``second``; …); a tuple of their values, for a single one the text alone; or a list or
-                :class:`datasets.Dataset` of these.
-            context: The passage, if ``given`` is a single question.
+            given: Mapping with the task's fields (``text``; ``question`` and ``context``; ``first`` and
+                ``second``; …); or a tuple of their values, or the text itself if there is a single field; or a
+                list or :class:`datasets.Dataset` of these.
+            context: Passage, if ``given`` is a single question.
 
         Returns:
-            For one example one record, for several a list: ``prediction``; for classes ``score`` in [0, 1]
-            and ``scores``; for answers ``score``, ``start`` and ``end`` (characters of the context; -1 for no
-            answer) and ``alternatives``.
+            A record for one example, a list of records for several. Each has ``prediction``; for classes
+            ``score`` in [0, 1] and ``scores``; for answers ``score``, ``start`` and ``end`` (characters of the
+            context; -1 for no answer) and ``alternatives``.
 
         Raises:
             DataError: If an example is not of that form.
@@ -68,7 +68,7 @@ class Predictor:
         return list(self.stream(given))
 
     def stream(self, examples: Iterable[Any]) -> Iterator[dict[str, Any]]:
-        """Yield a record an example, in their order, reading :data:`CHUNK` at a time."""
+        """Yield a record for each example, in their order; :data:`CHUNK` examples are read at a time."""
         source, done = iter(examples), 0
         while chunk := list(islice(source, CHUNK)):
             rows = [self._row(example, done + i) for i, example in enumerate(chunk)]
@@ -120,12 +120,12 @@ def load_predictor(
     """Open a run, its ``model/``, or a checkpoint with a head for classification or question answering.
 
     A run's task and its settings (window, stride, no-answer threshold) come from its ``result.json``. A
-    checkpoint that is no run is opened by its architecture, under the task's defaults.
+    checkpoint that is not a run is opened by its architecture, under the task's defaults.
 
     Args:
-        directory: A run's directory, a model's directory, a bundled name or a hub name.
-        task: The task, by name or as a class, instead of the one that the run names.
-        batch_size: Texts or windows a batch.
+        directory: Directory of a run or of a model, a bundled name or a hub name.
+        task: Task, by name or as a class, instead of the one that the run names.
+        batch_size: Texts or windows per batch.
 
     Raises:
         ModelError: If there is no such model, the run's task cannot be imported, or the checkpoint has no head
@@ -162,7 +162,7 @@ def load_predictor(
 
 
 def _kind_of(config: Any, name: str) -> type[Task]:
-    """The task of a checkpoint that is no run, by its architecture.
+    """Return the task of a checkpoint that is not a run, by its architecture.
 
     Raises:
         ModelError: If it has no head that answers without a record.

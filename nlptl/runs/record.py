@@ -1,4 +1,4 @@
-"""What ``result.json`` holds of a run."""
+"""The content of a run's ``result.json``."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -8,12 +8,12 @@ from nlptl.runs.versions import versions
 from nlptl.tasks import source_of
 from nlptl.train.run import Run
 
-#: Learning rates kept in the record; of longer runs, evenly chosen ones.
+#: Most learning rates in the record; of longer runs, evenly spaced ones are kept.
 TRACE_POINTS = 2000
 
 
 def result_record(run: Run) -> dict[str, Any]:
-    """Return what ``result.json`` holds of a run; parts that it does not have are left out."""
+    """Return the content of a run's ``result.json``; parts that the run does not have are left out."""
     record = {
         "task": run.task.name,
         "task_version": run.task.version,
@@ -59,11 +59,11 @@ def selection(run: Run) -> dict[str, Any]:
 
 
 def parameters(manifest: Any, new: Iterable[str]) -> dict[str, Any]:
-    """What trained, counted, and which parameters no checkpoint had.
+    """Count the parameters that trained, and list those that no checkpoint had.
 
     Args:
         manifest: A :class:`nlptl.modes.base.Manifest`.
-        new: Their names.
+        new: Names of the parameters that no checkpoint had.
     """
     return {
         "total": manifest.total,
@@ -74,6 +74,6 @@ def parameters(manifest: Any, new: Iterable[str]) -> dict[str, Any]:
 
 
 def learning_rates(lr_history: Sequence[float]) -> list[list[float]]:
-    """Number and rate of each step; of a long run, of evenly chosen ones."""
+    """List number and learning rate of each step; of a long run, of evenly spaced steps."""
     thin = range(0, len(lr_history), max(1, -(-len(lr_history) // TRACE_POINTS)))
     return [[i + 1, lr_history[i]] for i in thin]

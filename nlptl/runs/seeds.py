@@ -17,13 +17,13 @@ def summarize_seeds(homes: Sequence[Path], scores: Sequence[float], floor: float
     fine-tunings: Mosbach et al., 2021).
 
     Args:
-        homes: The runs' directories, all finished; the first one's record gets the summary.
-        scores: The task's metric of each run, in [0, 1]: one in percent, as QA's, would never be near the
-            floor.
-        floor: The metric of :meth:`nlptl.tasks.base.Task.constant_predictions`, in [0, 1].
+        homes: Directories of the runs, all finished; the first one's record gets the summary.
+        scores: Score of each run under the task's metric, in [0, 1]: a score in percent, as QA's, would never
+            be near the floor.
+        floor: Score of :meth:`nlptl.tasks.base.Task.constant_predictions` under the metric, in [0, 1].
 
     Returns:
-        Per metric mean, standard deviation, median, minimum, maximum and all scores.
+        For each metric, mean, standard deviation, median, minimum, maximum and all scores.
     """
     records = [json.loads((d / "result.json").read_text("utf-8")) for d in homes]
     names = [n for n in records[0]["metrics"] if not n.endswith("_se")]
@@ -40,10 +40,10 @@ def summarize_seeds(homes: Sequence[Path], scores: Sequence[float], floor: float
 
 
 def spread_line(summary: Mapping[str, Any]) -> str:
-    """Two lines for the terminal: what came out over the seeds, and which of them failed.
+    """Write two lines for the terminal: the scores over the seeds, and which of the runs failed.
 
     Args:
-        summary: From :func:`summarize_seeds`, of two or more seeds.
+        summary: Summary from :func:`summarize_seeds`, of two or more seeds.
     """
     metrics = ", ".join(
         f"{name} {found['mean']:.4f} ± {found['sd']:.4f}"

@@ -1,11 +1,11 @@
-"""What a result was made with."""
+"""Versions of the software that a result was made with."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     names = ("nlptl", "torch", "transformers", "datasets", "peft", "accelerate", "evaluate")
     found = {"python": platform.python_version()}
     for name in names:

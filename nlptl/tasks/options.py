@@ -1,4 +1,4 @@
-"""The flags that belong to a task; light, because ``--help`` reads them."""
+"""The flags that belong to a task; quick to import, because ``--help`` reads them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,49 +6,49 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """What every task takes."""
+    """Flags that every task takes."""
 
     dataset: str | None = None
     """Data set: a local file or folder, or a hub name (name or name:config)."""
     column: tuple[str, ...] = ()
-    """Columns that have no usual name, as role=name: the roles are the task's fields and its label."""
+    """Columns that do not have a usual name, as role=name; the roles are the task's fields and its label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassificationOptions(TaskOptions):
-    """What classification of texts takes."""
+    """Flags of text classification."""
 
     dataset: str | None = "bundled/reviews"
     """Data set: bundled/reviews, a local file or folder, or a hub name (name or name:config)."""
     text_column: str | None = None
-    """Column of the texts; found by name where it is called sentence, text, review, …"""
+    """Column of the texts; found by itself if it is called sentence, text, review, …"""
     label_column: str | None = None
-    """Column of the labels; found by name where it is called label, sentiment, class, …"""
+    """Column of the labels; found by itself if it is called label, sentiment, class, …"""
     class_weights: Literal["none", "balanced"] = "none"
-    """Weight the loss so that all classes count alike."""
+    """Weights of the classes in the loss; balanced makes all classes count alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnsweringOptions(TaskOptions):
-    """What extractive question answering takes."""
+    """Flags of extractive question answering."""
 
     dataset: str | None = "bundled/passages"
     """Data set: bundled/passages, a local file or folder, or a hub name (name or name:config)."""
     max_length: int | None = None
-    """Tokens a window: the question (at most half of it) and a part of the passage. By default 384, or
-    what the model takes."""
+    """Tokens per window, which holds the question (at most half of it) and a part of the passage. By default
+    384, or fewer if the model takes fewer."""
     stride: int | None = None
     """Tokens that neighbouring windows of a passage share; by default a third of a window."""
     question_column: str | None = None
-    """Column of the questions; found by name where it is called question or query."""
+    """Column of the questions; found by itself if it is called question or query."""
     context_column: str | None = None
-    """Column of the passages; found by name where it is called context, passage or paragraph."""
+    """Column of the passages; found by itself if it is called context, passage or paragraph."""
     answers_column: str | None = None
-    """Column of the answers, {text: [...], answer_start: [...]}; found where it is called answers."""
+    """Column of the answers, {text: [...], answer_start: [...]}; found by itself if it is called answers."""
     squad_version: Literal["auto", "1.1", "2.0"] = "auto"
-    """Whether questions may have no answer (2.0); auto looks whether some have none."""
+    """Version of SQuAD: in 2.0 questions may have no answer; auto checks whether some have none."""
     n_best: int = 20
-    """Starts and ends that are combined to answers, and answers that are kept."""
+    """Number of starts and of ends that are combined to answers, and of answers that are kept."""
     max_answer_tokens: int = 30
     """Longest answer, in tokens."""
 

@@ -178,7 +178,7 @@ def test_wrong_specs_are_named(files):
         f"{files}/void": "the folder holds no file ending in",
         f"{files}/numbers.csv": "the column 'text' holds no text",
         "bundled/nothing": "there is no file or folder",
-        "nobody/nothing": "is no local file or folder, and could not be had from the hub",
+        "nobody/nothing": "is not a local file or folder, and could not be loaded from the hub",
     }
     with pytest.raises(UserError) as caught:
         load_corpus(list(wrong), column="text", held_out=1)

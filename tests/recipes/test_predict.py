@@ -80,7 +80,7 @@ def test_the_command_line_labels_a_text_and_a_file(runs, reviews, tmp_path):
         *("--output", tmp_path / "out.jsonl"),
     )
     assert done.returncode == 2
-    assert "error: 3 things" in done.stderr and "would be written over" in done.stderr
+    assert "error: 3 things" in done.stderr and "would be overwritten" in done.stderr
     assert len(lines(tmp_path / "out.jsonl")) == 120
 
 

@@ -631,7 +631,7 @@ def test_a_corpus_without_text_to_train_on_leaves_the_directory_free(tmp_path, c
         )
     for part in ("of 54 documents a weight of 0.001 takes none", "it has no mask_token"):
         assert part in str(caught.value)
-    with pytest.raises(UserError, match="--tokenizer nowhere/x: is no local directory"):
+    with pytest.raises(UserError, match="--tokenizer nowhere/x: is not a local directory"):
         run_in_process("pretrain", *given, *new[:4], "--tokenizer", "nowhere/x")
 
 

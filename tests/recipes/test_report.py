@@ -157,7 +157,7 @@ def test_report_alone_means_standard():
 def test_wrong_use(tmp_path, checkpoints, reviews):
     (tmp_path / "note.txt").write_text("x")
     with pytest.raises(
-        ConfigError, match=r"is no finished run: .* found note.txt\. Give the --output"
+        ConfigError, match=r"is not a finished run: .* found note.txt\. Give the --output"
     ):
         report_directory(tmp_path, tier="quick")
     with pytest.raises(DataError, match="--upstream-text .*nowhere.txt: there is no file"):

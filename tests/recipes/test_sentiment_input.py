@@ -120,8 +120,8 @@ def test_models(refused, tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "notes.txt").write_text("")
     message = refused(model=tmp_path / "weights")
-    assert "is no model directory: it has no config.json (it holds notes.txt)" in message
-    assert "could not be had from the hub" in refused(model="nobody/no-such-model")
+    assert "is not a model directory: it has no config.json (it holds notes.txt)" in message
+    assert "could not be loaded from the hub" in refused(model="nobody/no-such-model")
     assert "there is no such bundled checkpoint" in refused(model="bundled/gpt")
 
 
