@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from nlptl.cli.output import check_directory, reserve_output_dir
-from nlptl.cli.ranges import check_numbers, with_sound_numbers
+from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import check_family, depth
@@ -192,23 +192,10 @@ def defaults_used(config: Any) -> list[str]:
 
 def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
     """Return the arguments of one seed's run."""
-    return FinetuneArgs(
-        model=config.model,
-        mode=mode,
-        learning_rate=config.learning_rate,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm or None,
-        max_length=config.max_length,
-        patience=config.patience,
-        seed=seed,
-        cache=config.cache,
-        compile=config.compile,
-        gradient_checkpointing=config.gradient_checkpointing,
-    )
+    names = {field.name for field in dataclasses.fields(FinetuneArgs)} & set(vars(config))
+    same = {name: getattr(config, name) for name in names}
+    own = {"mode": mode, "seed": seed, "max_grad_norm": config.max_grad_norm or None}
+    return FinetuneArgs(**{**same, **own})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from nlptl.cli.check import (
 )
 from nlptl.cli.config import TaskConfig, with_task
 from nlptl.cli.output import check_directory, check_unchanged, reserve_output_dir
-from nlptl.cli.ranges import with_sound_numbers
+from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import Problems
 from nlptl.pretrain.upstream_entry import bundled_texts
 from nlptl.study.arms import ArmSpec

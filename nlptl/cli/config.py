@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
-from nlptl.cli.declared import check_words, declared_types, flag_groups, from_yaml
+from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
 from nlptl.tasks import options_of
 from nlptl.tasks.options import QuestionAnsweringOptions, TextClassificationOptions

@@ -8,7 +8,7 @@ from typing import Any
 
 from nlptl.cli.check import check_flags, check_precision, check_training, defaults_used, launch
 from nlptl.cli.output import check_directory, reserve_output_dir
-from nlptl.cli.ranges import with_sound_numbers
+from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
 from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_config, load_tokenizer, longest_input

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
-from nlptl.models.exchange import swapped_forward
 from nlptl.models.layer_map import Family, layer_map
 
 
@@ -224,3 +223,17 @@ def _passing(
 
     with swapped_forward(block, through if states is None else fed):
         yield
+
+
+@contextmanager
+def swapped_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Let ``module`` compute ``forward`` within; afterwards it computes what it did before, swapped or not."""
+    before = vars(module).get("forward")
+    module.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before  # type: ignore[method-assign]

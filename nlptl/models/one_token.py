@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nlptl.models.adapters import unwrap_peft
-from nlptl.models.exchange import swapped_forward
+from nlptl.models.frozen_stem import swapped_forward
 from nlptl.models.layer_map import layer_map
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nlptl.metrics.ratio import ratio_with_error
 from nlptl.records import Collate
 from nlptl.train.losses import Loss
-from nlptl.train.processes import gather
+from nlptl.train.machine import gather
 
 IGNORED = -100
 #: Of what is corrupted in the same way every time.

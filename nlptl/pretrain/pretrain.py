@@ -20,7 +20,7 @@ from nlptl.pretrain.pieces import Pieces
 from nlptl.records import FitState
 from nlptl.train.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.train.losses import Loss, Plus
-from nlptl.train.memory import PeakMemory
+from nlptl.train.machine import PeakMemory
 from nlptl.train.run import Run
 from nlptl.train.setup import TrainArgs, seed_dropout, train
 

@@ -19,7 +19,7 @@ from nlptl.report.few_labels import learning_curves
 from nlptl.report.simple_arms import simple_arms
 from nlptl.report.untouched import untouched_states
 from nlptl.report.warnings import warnings_of
-from nlptl.runs.versions import versions
+from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Difference, joint_bootstrap
 from nlptl.stats.verdict import (
     MARGIN,

@@ -16,8 +16,8 @@ from nlptl.models.loading import load_config, load_tokenizer, load_trained, long
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.tasks import TASKS, get_task, recorded_task
 from nlptl.tasks.base import Task
+from nlptl.train.loop import predict
 from nlptl.train.losses import Outputs
-from nlptl.train.predict import predict
 from nlptl.train.setup import new_accelerator
 
 #: Number of examples that are read, sorted by length and predicted together.

@@ -1,10 +1,11 @@
-"""The content of a run's ``result.json``."""
+"""The record of a run: what ``result.json`` holds, with the versions that it was made with."""
 
 import dataclasses
+import platform
 from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from nlptl.runs.versions import versions
 from nlptl.tasks import source_of
 from nlptl.train.run import Run
 
@@ -77,3 +78,15 @@ def learning_rates(lr_history: Sequence[float]) -> list[list[float]]:
     """List number and learning rate of each step; of a long run, of evenly spaced steps."""
     thin = range(0, len(lr_history), max(1, -(-len(lr_history) // TRACE_POINTS)))
     return [[i + 1, lr_history[i]] for i in thin]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    names = ("nlptl", "torch", "transformers", "datasets", "peft", "accelerate", "evaluate")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[name] = "unknown"
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.runs.versions import versions
+from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import JOINT, Combine, Difference, joint_bootstrap
 from nlptl.stats.multiple import equivalence_p, holm
 from nlptl.stats.spread import spread

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.runs.versions import versions
+from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, joint_bootstrap, mean_scores
 from nlptl.stats.spread import spread
 from nlptl.study.arms import Arm

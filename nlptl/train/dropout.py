@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlptl.models.exchange import swapped_forward
+from nlptl.models.frozen_stem import swapped_forward
 
 #: A 64-bit random number decides on four values, each with a quarter of its bits.
 BITS, LANES = 16, 4

@@ -12,8 +12,8 @@ from nlptl.data.encoding import encode_texts
 from nlptl.data.padding import pad, real_tokens
 from nlptl.models.layer_map import check_family
 from nlptl.models.loading import load_with_head, longest_input
+from nlptl.train.loop import predict
 from nlptl.train.losses import Loss
-from nlptl.train.predict import predict
 
 Pool = Literal["mean", "token"]
 

@@ -21,9 +21,9 @@ from nlptl.modes.base import Manifest, Mode, apply_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
+from nlptl.train.loop import predict
 from nlptl.train.losses import Loss, Outputs, TaskLoss
-from nlptl.train.memory import PeakMemory
-from nlptl.train.predict import predict
+from nlptl.train.machine import PeakMemory
 from nlptl.train.setup import FinetuneArgs, TrainArgs, seed_dropout, train
 from nlptl.train.stem_cache.plan import check_fed, open_cache
 from nlptl.train.stem_cache.stem_cache import StemCache

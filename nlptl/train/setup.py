@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from nlptl.train.dropout import dropout_made_cheap
 from nlptl.train.hooks import SaveCheckpoints
 from nlptl.train.loop import fit
 from nlptl.train.losses import Loss
+from nlptl.train.machine import use_cores
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
 from nlptl.train.stem_cache.plan import Kind
-from nlptl.train.threads import use_cores
 
 #: How long a process waits for another one before it gives up.
 LONGEST_WAIT = timedelta(hours=12)
@@ -154,16 +154,9 @@ class FinetuneArgs:
 
     def plan(self, batches: int) -> TrainArgs:
         """Return how long and how to train on so many batches an epoch."""
-        return TrainArgs(
-            steps=steps_for(self.epochs, batches, self.gradient_accumulation_steps),
-            learning_rate=self.learning_rate,
-            warmup=self.warmup,
-            weight_decay=self.weight_decay,
-            gradient_accumulation_steps=self.gradient_accumulation_steps,
-            max_grad_norm=self.max_grad_norm,
-            compile=self.compile,
-            gradient_checkpointing=self.gradient_checkpointing,
-        )
+        same = {f.name: getattr(self, f.name) for f in fields(TrainArgs) if hasattr(self, f.name)}
+        steps = steps_for(self.epochs, batches, self.gradient_accumulation_steps)
+        return TrainArgs(steps=steps, **same)
 
 
 def _checkpoint_activations(model: nn.Module) -> None:

@@ -6,7 +6,7 @@ import pytest
 from launching import QA_FLAGS, questions, run_in_process
 
 from nlptl.cli.config import PretrainConfig, QAConfig, SentimentConfig
-from nlptl.cli.ranges import LAST_SEED, wrong_numbers
+from nlptl.cli.values import LAST_SEED, wrong_numbers
 from nlptl.errors import UserError
 
 

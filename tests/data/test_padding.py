@@ -11,7 +11,7 @@ from nlptl.errors import ModelError
 from nlptl.models.loading import longest_input
 from nlptl.records import Batch
 from nlptl.tasks.classification import TextClassification
-from nlptl.train.stem_cache.ragged import Ragged
+from nlptl.train.stem_cache.store import Ragged
 
 ROWS = [{"input_ids": [5, 6, 7]}, {"input_ids": [8] * 9}]
 

@@ -11,9 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSequenceClassification
 
-from nlptl.models.exchange import swapped_forward
 from nlptl.models.flops import block_forward, training_flops
-from nlptl.models.frozen_stem import FrozenStem
+from nlptl.models.frozen_stem import FrozenStem, swapped_forward
 from nlptl.models.layer_map import layer_map
 from nlptl.models.one_token import can_read_one_token, last_block_for_one_token
 from nlptl.modes.base import apply_mode, parse_mode

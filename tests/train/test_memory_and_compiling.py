@@ -13,7 +13,7 @@ from nlptl.modes.base import apply_mode, parse_mode
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.hooks import Quiet
 from nlptl.train.losses import TaskLoss
-from nlptl.train.memory import free_memory
+from nlptl.train.machine import free_memory
 from nlptl.train.optimizer import make_optimizer
 from nlptl.train.setup import TrainArgs, new_accelerator, train
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nlptl.train.threads import cores, launched_alone
+from nlptl.train.machine import cores, launched_alone
 
 CHILD = """
 import torch

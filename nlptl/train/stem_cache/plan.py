@@ -12,8 +12,7 @@ from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
 from nlptl.models.layer_map import layer_map
 from nlptl.train.losses import Loss
-from nlptl.train.memory import free_memory
-from nlptl.train.processes import from_main
+from nlptl.train.machine import free_memory, from_main
 from nlptl.train.stem_cache.directory import free_disk
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import say

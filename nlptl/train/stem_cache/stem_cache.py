@@ -21,7 +21,7 @@ from nlptl.data.batching import LengthBatches
 from nlptl.errors import RunError
 from nlptl.models.frozen_stem import FrozenStem
 from nlptl.records import Batch, Batches, Collate
-from nlptl.train.processes import gather
+from nlptl.train.machine import gather
 from nlptl.train.stem_cache.plan import DTYPES, CachePlan, Kind
 from nlptl.train.stem_cache.store import Arrays, Draft, Entry
 
