@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from nlptl.modes.definition import freeze, mode, thaw
     from nlptl.modes.freezing import freeze_lower, full, head_only
     from nlptl.pretrain.held_out import pseudo_perplexity, upstream_loss
-    from nlptl.report.report import TransferReport, score_transfer
+    from nlptl.report.report import Finished, TransferReport, score_transfer
     from nlptl.runs.directory import save_run
     from nlptl.runs.predictor import Predictor, load_predictor
-    from nlptl.study.methods import register_method
+    from nlptl.study.arms import ArmSpec
+    from nlptl.study.methods import get_method, register_method
+    from nlptl.study.study import Study
     from nlptl.tasks import register_task
     from nlptl.tasks.base import EncodedSplit, Task
     from nlptl.tasks.classification import TextClassification
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
     from nlptl.train.stem_cache.store import free_states
 
 _HOME = {
+    "ArmSpec": "nlptl.study.arms",
     "EncodedSplit": "nlptl.tasks.base",
     "FinetuneArgs": "nlptl.train.setup",
+    "Finished": "nlptl.report.report",
     "Learner": "nlptl.train.learner",
     "Loss": "nlptl.train.losses",
     "Mode": "nlptl.modes.base",
@@ -45,6 +49,7 @@ _HOME = {
     "Run": "nlptl.train.run",
     "SentimentConfig": "nlptl.cli.config",
     "Stage": "nlptl.modes.base",
+    "Study": "nlptl.study.study",
     "Task": "nlptl.tasks.base",
     "TaskLoss": "nlptl.train.losses",
     "TextClassification": "nlptl.tasks.classification",
@@ -56,6 +61,7 @@ _HOME = {
     "freeze": "nlptl.modes.definition",
     "freeze_lower": "nlptl.modes.freezing",
     "full": "nlptl.modes.freezing",
+    "get_method": "nlptl.study.methods",
     "head_only": "nlptl.modes.freezing",
     "layer_map": "nlptl.models.layer_map",
     "load_predictor": "nlptl.runs.predictor",
@@ -75,8 +81,10 @@ _HOME = {
 }
 
 __all__ = [
+    "ArmSpec",
     "EncodedSplit",
     "FinetuneArgs",
+    "Finished",
     "Learner",
     "Loss",
     "Mode",
@@ -88,6 +96,7 @@ __all__ = [
     "Run",
     "SentimentConfig",
     "Stage",
+    "Study",
     "Task",
     "TaskLoss",
     "TextClassification",
@@ -99,6 +108,7 @@ __all__ = [
     "freeze",
     "freeze_lower",
     "full",
+    "get_method",
     "head_only",
     "layer_map",
     "load_predictor",

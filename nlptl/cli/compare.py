@@ -127,9 +127,11 @@ def arm_name(way: Way, ways: Sequence[Way]) -> str:
         way: The arm.
         ways: All arms.
     """
-    several = [len({getattr(other, part) for other in ways}) > 1 for part in ("model", "method")]
-    parts = [way.model] * several[0] + [way.mode] + [way.method] * several[1]
-    return " ".join(parts)
+    models, methods = ({getattr(other, part) for other in ways} for part in ("model", "method"))
+    method = way.method.rpartition(":")[2]  # of path/to/file.py:name
+    if [other.rpartition(":")[2] for other in methods].count(method) > 1:
+        method = way.method
+    return " ".join([way.model] * (len(models) > 1) + [way.mode] + [method] * (len(methods) > 1))
 
 
 def check_study_dir(config: Any) -> None:

@@ -139,7 +139,9 @@ def get_method(name: str, flag: str = "") -> Method:
     thing: Any = METHODS.get(name, flag)
     if isinstance(thing, type):
         return thing()
-    return FunctionMethod(name, thing) if isinstance(thing, FunctionType) else thing
+    if isinstance(thing, FunctionType):
+        return FunctionMethod(name.rpartition(":")[2], thing)
+    return thing
 
 
 def identity_of(thing: Any) -> str:

@@ -122,6 +122,9 @@ def test_arms_are_named_by_what_they_differ_in():
     ways = [Way("a", "full"), Way("a", "full", "twice")]
     assert [arm_name(way, ways) for way in ways] == ["full finetune", "full twice"]
     assert arm_name(ways[0], ways[:1]) == "full"
+    files = [Way("a", "full", "one.py:half"), Way("a", "full", "two.py:half")]
+    assert arm_name(files[0], [files[0], ways[0]]) == "full half"
+    assert arm_name(files[0], files) == "full one.py:half"
 
 
 def rows(**values):
