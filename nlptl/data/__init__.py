@@ -1,1 +1,1 @@
-"""What is seen: sources, column checks, splits, token ids, batches."""
+"""Data: sources, column checks, splits, token ids, batches."""

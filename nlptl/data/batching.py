@@ -12,7 +12,7 @@ from nlptl.records import Batch, Batches, Collate
 #: Shuffled examples are sorted by length inside windows of this many batches, as many as transformers'
 #: Trainer takes: little padding, and still another mix in every epoch.
 WINDOW = 50
-#: Inputs of a second stream stand beside the first one's under this prefix.
+#: Prefix of a second stream's inputs, which are placed beside the first one's.
 ALSO = "also_"
 
 
@@ -23,9 +23,9 @@ def batch_indices(
 
     Args:
         lengths: Tokens of each example.
-        batch_size: Examples a batch; only the last one made may be smaller.
-        rng: Shuffles; None sorts everything by falling length (for evaluation: least padding, and
-            the largest batch comes first, so memory runs out early or not at all).
+        batch_size: Examples per batch; only the last one made may be smaller.
+        rng: Generator that shuffles; None sorts everything by falling length (for evaluation: least padding,
+            and the largest batch comes first, so memory runs out early or not at all).
 
     Returns:
         Index arrays; every example is in exactly one of them.
@@ -44,19 +44,19 @@ def batch_indices(
 
 
 class LengthBatches:
-    """Batches of features, each dealt out over the processes.
+    """Batches of features, each divided over the processes.
 
     Process ``r`` of ``n`` takes rows ``r, r + n, …`` of every batch, so that a step sees the same
     examples whatever ``n`` is. Where a batch has fewer rows than there are processes, the others
     get a filler (:class:`nlptl.records.Batch`), because all must run the same number of passes.
 
     Args:
-        features: Token lists and labels; random access by index.
+        features: Token lists and labels, with random access by index.
         lengths: Tokens of each feature.
-        collate: Pads a list of features to tensors; gets a generator for what it draws at random.
-        batch_size: Features a batch over all processes.
-        seed: Order of the training set; None for evaluation (sorted by length).
-        process: This process' rank and the number of processes.
+        collate: Function that pads a list of features to tensors; gets a generator for random draws.
+        batch_size: Features per batch over all processes.
+        seed: Seed of the order of a training set; None for evaluation (sorted by length).
+        process: Rank of this process, and the number of processes.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LengthBatches:
         self.rank, self.processes = process
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches per epoch."""
         whole, rest = divmod(len(self.lengths), self.batch_size)
         return whole + (rest > 0)
 
@@ -83,7 +83,7 @@ class LengthBatches:
 
         Args:
             number: The epoch; another epoch is another order. Evaluation ignores it.
-            start: Position to go on from; the batches before it are skipped without being read.
+            start: Position to continue from; the batches before it are skipped without being read.
         """
         shuffled = self.seed is not None
         rng = None if self.seed is None else np.random.default_rng([self.seed, number])
@@ -103,15 +103,15 @@ class LengthBatches:
 
 
 class Zipped:
-    """Two streams side by side: each batch of the first has one of the second beside it.
+    """Two streams side by side: each batch of the first has a batch of the second beside it.
 
     The inputs of the second are called ``also_…``; indices, size and epochs are the first one's. The second
-    begins again when it ends, in the order of its next epoch, and its place follows from the first one's:
-    a run that is resumed sees the same pairs.
+    begins again when it ends, in the order of its next epoch, and its position follows from the first one's:
+    a resumed run sees the same pairs.
 
     Args:
-        first: Usually labelled.
-        second: Usually not; it may be longer or shorter.
+        first: First stream, usually labelled.
+        second: Second stream, usually without labels; it may be longer or shorter.
     """
 
     def __init__(self, first: Batches, second: Batches) -> None:
@@ -119,7 +119,7 @@ class Zipped:
         self.fed = getattr(first, "fed", False)  # whether it holds cached states
 
     def __len__(self) -> int:
-        """Batches an epoch of the first stream."""
+        """Return the number of batches per epoch of the first stream."""
         return len(self.first)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""What a function or a class computes, as a hash: part of the keys of whatever is kept on disk."""
+"""Hashes of what functions and classes compute, for the keys of whatever is kept on disk."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,11 +14,11 @@ LIBRARIES = frozenset(
 
 
 def code_hash(*things: Any) -> str:
-    """Hash of what functions, methods and classes compute: their code, defaults, closures and what they call.
+    """Hash what functions, methods and classes compute: their code, defaults, closures and what they call.
 
-    Followed are functions and classes of the same package (or file), and plain values that they refer to; of
-    what nlptl gives to a class outside it, the name alone counts. Two classes of one name and other code have
-    other hashes; comments and docstrings do not count.
+    Functions and classes of the same package (or file) and plain values that they refer to are followed; of
+    what a class outside nlptl takes from nlptl, only the name counts. Two classes with the same name and
+    different code have different hashes; comments and docstrings do not count.
     """
     seen: set[int] = set()
     found = sha256()
@@ -87,7 +87,7 @@ def _code(code: CodeType, function: FunctionType, write: Callable, seen: set[int
 def _value(value: Any, module: str, write: Callable, seen: set[int]) -> None:
     """Count a plain value, or follow a function or class of the same package.
 
-    Of any other value its ``repr`` counts, or its type alone where that names a place in memory.
+    For any other value its ``repr`` counts, or its type alone if the ``repr`` has an address in memory.
     """
     if not isinstance(value, type):
         value = getattr(value, "__wrapped__", value)

@@ -1,4 +1,4 @@
-"""Which column holds what, and whether its values will do."""
+"""Columns by their roles, and checks of their values."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,21 +30,21 @@ USUAL = {
 
 
 def column_flag(role: str, request: Any = None) -> str:
-    """The beginning of the flag that names a role's column: ``--text-column `` or ``--column first=``.
+    """Return the beginning of the flag for a role's column: ``--text-column `` or ``--column first=``.
 
     Args:
         role: The role.
-        request: What may have a field ``{role}_column``; None stands for one that has.
+        request: Request that may have a field ``{role}_column``; None stands for one that has it.
     """
     named = request is None or hasattr(request, f"{role}_column")
     return f"--{role.replace('_', '-')}-column " if named else f"--column {role}="
 
 
 def asked_columns(request: Any, roles: Sequence[str]) -> dict[str, str | None]:
-    """Role to the column that a configuration names, by ``{role}_column`` or ``column``, or to None.
+    """Map each role to the column that a configuration names, by ``{role}_column`` or ``column``, or to None.
 
     Raises:
-        ConfigError: For an entry of ``column`` that is no ``role=name``, or of no such role.
+        ConfigError: If an entry of ``column`` is not ``role=name``, or there is no such role.
     """
     asked = {role: getattr(request, f"{role}_column", None) for role in roles}
     problems = Problems()
@@ -66,13 +66,13 @@ def find_column(
     """Name the column of a role in all splits.
 
     Args:
-        splits: Split name to dataset.
+        splits: Mapping from split names to datasets.
         role: A key of :data:`USUAL`, or the usual name itself.
         asked: The user's choice, or None to look for a usual name.
         flag: Beginning of the flag that names it (:func:`column_flag`).
 
     Raises:
-        DataError: If it is not there, with the columns that are.
+        DataError: If there is no such column; the message lists the columns.
     """
     names, flag = splits["train"].column_names, flag or column_flag(role)
     if asked is None:
@@ -80,7 +80,7 @@ def find_column(
         asked = next((lower[usual] for usual in _usual(role) if usual in lower), None)
         if asked is None:
             raise DataError(
-                f"No column of the training set is called like a {role} usually is "
+                f"No column of the training set has a usual name for a {role} "
                 f"({', '.join(_usual(role))}). It has: {listed(names)}. Say which with {flag}NAME."
             )
     for split, table in splits.items():
@@ -102,12 +102,12 @@ def find_columns(
     """Name the columns of several roles.
 
     Args:
-        splits: Split name to dataset.
-        asked: Role to choice, see :func:`find_column`.
-        request: See :func:`column_flag`.
+        splits: Mapping from split names to datasets.
+        asked: Mapping from roles to choices, as for :func:`find_column`.
+        request: Request, as for :func:`column_flag`.
 
     Raises:
-        DataError: With all that are not there, and with those that two roles share.
+        DataError: With all columns that are missing, and with those that two roles share.
     """
     problems = Problems()
     found = {
@@ -127,7 +127,7 @@ def find_columns(
 
 
 def values_of(table: Any, column: str) -> Iterator[Any]:
-    """A column's values one by one, without reading the whole of it into memory."""
+    """Yield a column's values one by one, without reading all of it into memory."""
     for batch in table.select_columns([column]).iter(batch_size=1000):
         yield from batch[column]
 
@@ -148,12 +148,12 @@ def check_texts(splits: Mapping[str, Any], column: str, flag: str = "--text-colu
     """Make sure that every text is a string with something in it.
 
     Args:
-        splits: Split name to dataset.
-        column: The column of the texts.
+        splits: Mapping from split names to datasets.
+        column: Name of the column of the texts.
         flag: Beginning of the flag that names it.
 
     Raises:
-        DataError: With how many are not, and which rows.
+        DataError: If some are not; the message says how many, and which rows.
     """
     problems = Problems()
     for split, table in splits.items():
@@ -162,7 +162,7 @@ def check_texts(splits: Mapping[str, Any], column: str, flag: str = "--text-colu
             values = values_of(table, column)
             kinds = sorted({type(v).__name__ for v in values if not isinstance(v, str)})
             problems.add(
-                f"The {split} split's column '{column}' holds values that are no text: {odd}, of type "
+                f"The {split} split's column '{column}' holds values that are not text: {odd}, of type "
                 f"{listed(kinds)}. Expected strings; correct the file or choose another column with "
                 f"{flag}NAME."
             )
@@ -187,13 +187,13 @@ def check_words(splits: Mapping[str, Any], column: str, flag: str) -> None:
     """Make sure that every value is a list of words.
 
     Raises:
-        DataError: With how many are not, and which rows.
+        DataError: If some are not; the message says how many, and which rows.
     """
     problems = Problems()
     for split, table in splits.items():
         if odd := rows_where(values_of(table, column), lambda v: not is_words(v)):
             problems.add(
-                f"The {split} split's column '{column}' holds values that are no list of words: {odd}. "
+                f"The {split} split's column '{column}' holds values that are not lists of words: {odd}. "
                 f"Expected lists of strings without white space; correct the file or choose another column "
                 f"with {flag}NAME."
             )
@@ -201,7 +201,7 @@ def check_words(splits: Mapping[str, Any], column: str, flag: str) -> None:
 
 
 def hidden_splits(splits: Mapping[str, Any], column: str) -> list[str]:
-    """Splits but ``train`` whose labels are all -1 or all missing, as in the test sets of GLUE."""
+    """List the splits, except ``train``, whose labels are all -1 or all missing, as in GLUE's test sets."""
     return [
         split
         for split, table in splits.items()
@@ -216,7 +216,7 @@ def check_numbers(splits: Mapping[str, Any], column: str) -> list[str]:
         The splits whose labels are hidden.
 
     Raises:
-        DataError: With how many are none, and which rows.
+        DataError: If some are not; the message says how many, and which rows.
     """
     problems, hidden = Problems(), hidden_splits(splits, column)
     for split, table in splits.items():
@@ -226,8 +226,8 @@ def check_numbers(splits: Mapping[str, Any], column: str) -> list[str]:
         )
         if odd and split not in hidden:
             problems.add(
-                f"The {split} split's column '{column}' holds values that are no finite number: {odd}. "
-                "Expected a number a row."
+                f"The {split} split's column '{column}' holds values that are not finite numbers: {odd}. "
+                "Expected one number per row."
             )
     problems.raise_if_any()
     return hidden
@@ -239,15 +239,15 @@ def check_label_lists(
     """List the labels where each row has a list of them: any number, or one a word.
 
     Args:
-        splits: Split name to dataset.
-        column: The column of the lists, of strings or of whole numbers.
-        words: The column of the words, as many as labels.
+        splits: Mapping from split names to datasets.
+        column: Name of the column of the lists, of strings or of whole numbers.
+        words: Name of the column of the words, which are as many as the labels.
 
     Returns:
         The labels' names in the order of :func:`check_labels`, and the hidden splits' names.
 
     Raises:
-        DataError: With all that is wrong with them.
+        DataError: With everything that is wrong with them.
     """
     problems, hidden = Problems(), hidden_splits(splits, column)
     names, seen = label_names(splits["train"], column), {}
@@ -258,8 +258,8 @@ def check_label_lists(
         odd = rows_where(rows, lambda row: not isinstance(row[0], list) or None in read_label(*row))
         if odd:
             problems.add(
-                f"The {split} split's column '{column}' holds values that are no list of labels: {odd}. "
-                "Expected a list of strings or of whole numbers a row."
+                f"The {split} split's column '{column}' holds values that are not lists of labels: {odd}. "
+                "Expected a list of strings or of whole numbers in each row."
             )
             continue
         seen[split] = {name for row in rows for name in read_label(*row)}
@@ -271,7 +271,7 @@ def check_label_lists(
         ):
             problems.add(
                 f"The {split} split has another number of '{column}' than of '{words}': {odd}. Expected one "
-                "label a word."
+                "label per word."
             )
     problems.raise_if_any()
     known = sorted(seen["train"], key=_sort_key)
@@ -316,7 +316,7 @@ def check_labels(
         if odd:
             problems.add(
                 f"The {split} split's column '{column}' holds missing labels, or numbers that are not "
-                f"whole: {odd}. Expected a string or an integer a row."
+                f"whole: {odd}. Expected a string or an integer in each row."
             )
         seen[split] = {name for v in values if (name := label_name(v, names)) is not None}
     problems.raise_if_any()
@@ -339,7 +339,7 @@ def check_labels(
 
 
 def label_name(value: Any, names: Any = None) -> str | None:
-    """Name of a label's class; None for what cannot be a label."""
+    """Name a label's class; None if the value cannot be a label."""
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, float) and value.is_integer():
@@ -353,13 +353,13 @@ def label_name(value: Any, names: Any = None) -> str | None:
 
 
 def label_names(table: Any, column: str) -> list[str] | None:
-    """Names of a column's integer labels, where the dataset brings them (ClassLabel, also in lists)."""
+    """Return the names of a column's integer labels, if the dataset has them (ClassLabel, also in lists)."""
     feature = table.features[column]
     return getattr(getattr(feature, "feature", feature), "names", None)
 
 
 def read_label(value: Any, names: Any = None) -> Any:
-    """A row's label by name (:func:`label_name`), or a list of labels by theirs."""
+    """Return a row's label by name (:func:`label_name`), or a list of labels by their names."""
     if isinstance(value, list):
         return [label_name(one, names) for one in value]
     return label_name(value, names)

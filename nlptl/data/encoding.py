@@ -1,4 +1,4 @@
-"""Texts to token ids, with nothing in a text mistaken for a special token."""
+"""Tokenization, with nothing in a text mistaken for a special token."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,14 +12,14 @@ from nlptl.data.windows import frame_of, tokenize
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """Hash of a fast tokenizer's whole definition, but for truncation and padding, which each call sets."""
+    """Hash a fast tokenizer's whole definition, except truncation and padding, which each call sets."""
     definition = json.loads(tokenizer.backend_tokenizer.to_str())
     definition |= {"truncation": None, "padding": None}
     return sha256(json.dumps(definition).encode()).hexdigest()
 
 
 def content_hash(table: Any) -> str:
-    """Hash of a dataset's columns and values in their order, wherever they lie; reads all of it once."""
+    """Hash a dataset's columns and values in their order, wherever they are stored; reads all of it once."""
     digest = sha256()
     for batch in table.iter(batch_size=1000):
         digest.update(json.dumps(batch, ensure_ascii=False, default=repr).encode())
@@ -27,7 +27,7 @@ def content_hash(table: Any) -> str:
 
 
 def splits_hash(splits: Mapping[str, Any]) -> str:
-    """Hash of the content of all splits."""
+    """Hash the content of all splits."""
     each = [f"{name} {content_hash(splits[name])}" for name in sorted(splits)]
     return sha256("\n".join(each).encode()).hexdigest()
 
@@ -39,21 +39,22 @@ def map_kept(
     identity: str | None = None,
     **options: Any,
 ) -> Any:
-    """Replace a dataset's columns by what a function makes of them, and keep it for the next time.
+    """Replace a dataset's columns by what a function makes of them, and keep the result for the next time.
 
     The library would look for it by a hash of the function, whose state changes as it is used, and of the
     file's path. Here the key is what the result depends on, so that another seed, another process and a
-    copy of the file find it. Of a table in memory (a predictor's) nothing is kept.
+    copy of the file find it. For a table in memory (a predictor's) nothing is kept.
 
     Args:
         table: A :class:`datasets.Dataset` with the columns that the function reads, and no others.
-        function: Rows in, rows out; batched.
-        key: Whatever else the result depends on, :func:`nlptl.data.code_hash.code_hash` of the code included.
-        identity: Stands for the content, where reading all of it would take too long.
-        options: For :meth:`datasets.Dataset.map`.
+        function: Function from rows to rows, batched.
+        key: Text for whatever else the result depends on, including the code (by
+            :func:`nlptl.data.code_hash.code_hash`).
+        identity: Text that stands for the content, where reading all of it would take too long.
+        options: Arguments of :meth:`datasets.Dataset.map`.
 
     Returns:
-        The new table; memory-mapped from ``nlptl/`` in the datasets library's cache, if ``table`` lies in a
+        The new table; memory-mapped from ``nlptl/`` in the datasets library's cache, if ``table`` is in a
         file.
     """
     from datasets import config
@@ -79,7 +80,7 @@ def map_tokenized(
 
 
 def numbers_of(table: Any, column: str) -> np.ndarray:
-    """A column of numbers as an array, read from the file without making Python objects."""
+    """Read a column of numbers as an array, from the file and without making Python objects."""
     if table._indices is None:
         return table.data.column(column).to_numpy()
     return np.asarray(table.with_format("numpy")[column][:])
@@ -115,17 +116,17 @@ def encode_texts(
 ) -> tuple[list[list[int]], list[bool]]:
     """Tokenize single texts; longer ones keep their beginning and the special tokens at the end.
 
-    Special tokens that stand literally in a text are read as plain text. Where a vocabulary holds
-    them as ordinary pieces too (T5's Unigram knows ``</s>``), the text is broken up first: T5's
+    Special tokens that occur literally in a text are read as plain text. Where a vocabulary has
+    them as ordinary pieces too (T5's Unigram has ``</s>``), the text is broken up first: T5's
     classifier refuses a batch in which one text has more ``</s>`` than another.
 
     Args:
         texts: The texts.
         tokenizer: A fast Hugging Face tokenizer.
-        max_length: Tokens a text at most, special tokens included.
+        max_length: Most tokens per text, special tokens included.
 
     Returns:
-        Token ids a text, and whether it was truncated.
+        Token ids of each text, and whether it was truncated.
     """
     made = _encoded([list(texts)], tokenizer, max_length)
     return made["input_ids"], made["truncated"]
@@ -136,7 +137,7 @@ def encode_pairs(
 ) -> dict[str, list[Any]]:
     """Tokenize pairs of texts by the tokenizer's own template; see :func:`encode_texts`.
 
-    Of a pair that is too long, tokens are taken off the end of the longer text until it fits.
+    If a pair is too long, tokens are removed from the end of the longer text until it fits.
 
     Returns:
         ``input_ids`` and ``truncated``, and ``token_type_ids`` where the tokenizer makes them.
@@ -171,12 +172,12 @@ def _encoded(columns: list[list[str]], tokenizer: Any, max_length: int) -> dict[
 def encode_words(
     sentences: Sequence[Sequence[str]], tokenizer: Any, *, max_length: int
 ) -> dict[str, list[Any]]:
-    """Tokenize sentences that are split into words, as if the words stood in a text with single spaces.
+    """Tokenize sentences that are split into words, as if the words were a text with single spaces.
 
-    Special tokens that stand literally in a word become unknown ones.
+    Special tokens that occur literally in a word become unknown ones.
 
     Returns:
-        ``input_ids``, ``truncated``, and ``places``: the first token of each word. Words behind the last token
+        ``input_ids``, ``truncated``, and ``places``: the first token of each word. Words after the last token
         that fits have none.
     """
     frame = frame_of(tokenizer)

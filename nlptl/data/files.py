@@ -9,7 +9,7 @@ from typing import Any
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file beside its place and move it there; text as UTF-8.
+    """Write a file under another name and move it to its place; text as UTF-8.
 
     Returns:
         The path.
@@ -20,7 +20,7 @@ def write_whole(path: Path, content: str | bytes) -> Path:
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> Path:
-    """Write indented JSON with :func:`write_whole`; what could not be computed (nan) is null.
+    """Write indented JSON with :func:`write_whole`; a number that could not be computed (nan) becomes null.
 
     Returns:
         The path.
@@ -30,12 +30,12 @@ def write_json(path: Path, record: Mapping[str, Any]) -> Path:
 
 
 def json_line(record: Mapping[str, Any]) -> str:
-    """A line of a ``.jsonl`` file, its end included; what could not be computed (nan) is null."""
+    """Return a line of a ``.jsonl`` file with its line end; nan, which could not be computed, becomes null."""
     return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no nan: what could not be computed is null."""
+    """Replace nan by None, because JSON has no nan."""
     if isinstance(value, Mapping):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

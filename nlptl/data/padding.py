@@ -8,12 +8,12 @@ import torch
 
 
 def multiple() -> int:
-    """What padded lengths are a multiple of: 8 on a GPU, whose matrix units work in eights, else 1."""
+    """Return what padded lengths are a multiple of: 8 on a GPU, whose matrix units work in eights, else 1."""
     return 8 if torch.cuda.is_available() else 1
 
 
 def padded_length(longest: int) -> int:
-    """Tokens of a batch's rows whose longest has ``longest``; single tokens (cached ``[CLS]``) stay single."""
+    """Return the padded length of a batch whose longest row has ``longest`` tokens; one token stays one."""
     return longest if longest < 2 else -(-longest // multiple()) * multiple()
 
 
@@ -27,17 +27,17 @@ def pad(features: Sequence[Mapping[str, Any]], key: str, value: int) -> np.ndarr
 
 
 def real_tokens(features: Sequence[Mapping[str, Any]], key: str = "input_ids") -> np.ndarray:
-    """True where a token is, False where padding is; shape ``(features, padded_length)``."""
+    """Return True for tokens and False for padding, shape ``(features, padded_length)``."""
     lengths = np.asarray([len(feature[key]) for feature in features])
     return np.arange(padded_length(lengths.max())) < lengths[:, None]
 
 
 def labels_at_places(rows: Sequence[Mapping[str, Any]], shape: tuple[int, ...]) -> np.ndarray:
-    """Place labels of words (``gold``) at the tokens that stand for them (``places``), and -100 elsewhere.
+    """Put the labels of words (``gold``) at the tokens that represent them (``places``), and -100 elsewhere.
 
     Args:
-        rows: Words that were cut off have no token.
-        shape: Of the result, ``(rows, padded_length)``.
+        rows: Encoded rows; words that were cut off have no token.
+        shape: Shape of the result, ``(rows, padded_length)``.
     """
     labels = np.full(shape, -100, dtype=np.int64)
     for number, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Splits and subsets: stratified, seeded, and written down."""
+"""Splits and subsets: stratified, seeded, and recorded."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,8 +18,8 @@ def stratified_order(labels: Sequence[Any], seed: int) -> np.ndarray:
     (j + u) / n with u uniform in [0, 1). So subsets of growing size are nested.
 
     Args:
-        labels: A label an example (or a group: anything hashable).
-        seed: Of the order.
+        labels: Label of each example (or its group: anything hashable).
+        seed: Seed of the order.
 
     Returns:
         A permutation of ``range(len(labels))``.
@@ -47,11 +47,11 @@ def carve_missing(
     would do both and flatter the result.
 
     Args:
-        splits: Split name to dataset, with at least ``train``.
+        splits: Mapping from split names to datasets, with at least ``train``.
         labels: Strata of the training set's rows.
-        seed: The same seed carves the same rows.
+        seed: Seed; the same one carves out the same rows.
         groups: Group of each row, such as its passage; no group is in two splits, and the strata
-            are left aside.
+            are ignored.
 
     Returns:
         All three splits, and a record ``{split: rows carved}`` of those that were missing.
@@ -96,9 +96,9 @@ def limit(
     """Apply ``--max-train-examples`` and ``--max-eval-examples``.
 
     Args:
-        splits: Split name to dataset.
-        strata: A dataset to the stratum of each row.
-        request: How much, and the seed.
+        splits: Mapping from split names to datasets.
+        strata: Function from a dataset to the stratum of each row.
+        request: Request with the numbers of examples and the seed.
     """
     most = {"train": request.max_train_examples}
     return {

@@ -1,4 +1,4 @@
-"""Labelled data from the bundled sets, local files, or the hub, as one dataset a split."""
+"""Labelled data from the bundled sets, local files, or the hub, as one dataset per split."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,9 +8,9 @@ from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, su
 
 Reader = Callable[[Path, str], Any]
 BUNDLED = Path(__file__).parent.parent / "bundled"
-#: Builder of the datasets library, and its options, for each file ending.
+#: Builder of the datasets library, and its options, for each file extension.
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    # "NA" and "null" are words, not missing values. Tab-separated files of the field (GLUE) quote
+    # "NA" and "null" are words, not missing values. The usual tab-separated files (GLUE) quote
     # nothing, and their texts hold lone quotation marks.
     ".csv": ("csv", {"keep_default_na": False}),
     ".tsv": ("csv", {"sep": "\t", "quoting": 3, "keep_default_na": False}),
@@ -18,7 +18,7 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".json": ("json", {}),
     ".parquet": ("parquet", {}),
 }
-#: What a split may be called, as a file's stem or on the hub.
+#: Names that a split may have, as a file's stem or on the hub.
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -32,9 +32,9 @@ def read_table(
     """Read one local file.
 
     Args:
-        path: A file.
+        path: Path of the file.
         flag: The flag that named it, for messages.
-        readers: The kinds that are taken, by file ending.
+        readers: Kinds of files that are accepted, by file extension.
 
     Returns:
         A :class:`datasets.Dataset`, memory-mapped from the library's cache.
@@ -82,12 +82,12 @@ def load_splits(
     Args:
         dataset: ``bundled/…``, a local file or folder, or a hub name (``name`` or ``name:config``);
             a folder's files are told apart by their names (train, validation or dev, test).
-        files: ``train``, ``validation`` and ``test`` to a path or None; a path there wins over the
+        files: Mapping from ``train``, ``validation`` and ``test`` to a path or None; a path overrides the
             data set's own split.
-        read: Reads one file; takes the path, and the flag that named it.
+        read: Function that reads one file, given its path and the flag that named it.
 
     Returns:
-        Split name to dataset; ``train`` is always there.
+        Mapping from split names to datasets, always with ``train``.
 
     Raises:
         UserError: If files cannot be read (all are named), or there is no training set.
@@ -111,19 +111,19 @@ def load_splits(
 
 
 class DataRequest(Protocol):
-    """Which data, and how much of it; the flags of a task (:attr:`Task.options`) stand beside these.
+    """A request for data: which, and how much; a task's flags (:attr:`Task.options`) come on top.
 
     Attributes:
         dataset: Bundled name, local file or folder, or hub name; None for files alone.
         train_file: Training data.
-        validation_file: Data that chooses the epoch.
+        validation_file: Data that the epoch is chosen on.
         test_file: Data that is scored.
         column: Columns of roles, as ``role=name``.
         max_train_examples: Most training examples.
-        max_eval_examples: Most examples of the other splits.
-        seed: Seed of what is drawn.
-        model: The checkpoint, where the form of the data depends on it.
-        max_length: Tokens an input.
+        max_eval_examples: Most examples of each other split.
+        seed: Seed of the splits and subsets.
+        model: Checkpoint, where the form of the data depends on it.
+        max_length: Tokens per input.
     """
 
     dataset: str | None
@@ -159,7 +159,7 @@ def load_asked(
 
 
 def local_path(name: str) -> Path:
-    """The path that a name would have: ``bundled/…`` lies in the package, all else as it stands."""
+    """Return the path that a name would have: ``bundled/…`` is in the package, anything else is a path."""
     return BUNDLED / name.removeprefix("bundled/") if name.startswith("bundled/") else Path(name)
 
 
@@ -192,10 +192,10 @@ def _load_folder(path: Path, name: str, read: Reader) -> dict[str, Any]:
 
 
 def from_hub(name: str, flag: str, instead: str) -> Any:
-    """All splits of a hub data set, ``name`` or ``name:config``.
+    """Load all splits of a hub data set, ``name`` or ``name:config``.
 
     Raises:
-        DataError: If it cannot be had.
+        DataError: If it cannot be loaded.
     """
     from datasets import load_dataset
 

@@ -13,7 +13,7 @@ from nlptl.data.encoding import map_kept
 from nlptl.data.sources import read_table
 from nlptl.errors import DataError, Problems, listed
 
-#: Columns of the form that the task works on; a question has none, one or several answers.
+#: Columns of the form that the task works on; a question has no answer, one, or several.
 COLUMNS = ("id", "question", "context", "answer_texts", "answer_starts")
 
 
@@ -54,7 +54,7 @@ def read_questions(path: Path, flag: str) -> Any:
     except DatasetGenerationError as error:
         cause = str(error.__cause__ or error).splitlines()[0]
         raise DataError(
-            f"{where}: holds something else than texts and whole offsets: {cause}"
+            f"{where}: holds something other than texts and whole offsets: {cause}"
         ) from error
     return table
 
@@ -90,8 +90,8 @@ def normalize(splits: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str
     to the nearest place in the passage where the answer stands, or to -1 where there is none.
 
     Args:
-        splits: Split name to dataset.
-        columns: ``question``, ``context`` and ``answers`` to the columns' names.
+        splits: Mapping from split names to datasets.
+        columns: Mapping from ``question``, ``context`` and ``answers`` to the columns' names.
 
     Raises:
         UserError: With everything that is wrong: values of a wrong type, empty passages or
@@ -150,7 +150,7 @@ def _check_rows(split: str, table: Any, columns: Mapping[str, str]) -> None:
         )
         if odd:
             problems.add(
-                f"The {split} split has empty {role}s, or {role}s that are no text: {odd}."
+                f"The {split} split has empty {role}s, or {role}s that are not text: {odd}."
             )
     odd = rows_where(values_of(table, columns["answers"]), lambda v: _as_lists(v) is None)
     if odd:
@@ -186,7 +186,7 @@ def _as_lists(value: Any) -> Any:
 
 
 def place(context: str, text: str, start: int) -> int:
-    """Offset of an answer: the stated one if it is there, else the nearest one, else -1.
+    """Find the offset of an answer: the stated one if the answer is there, else the nearest one, else -1.
 
     Example:
         >>> place("one two one", "one", 8), place("one two one", "one", 6), place("one", "two", 0)
@@ -203,7 +203,7 @@ def place(context: str, text: str, start: int) -> int:
 
 
 def misplaced(table: Any, split: str) -> str | None:
-    """Say how many answers do not stand at their offset, show three, and say what is done."""
+    """Say how many answers are not at their offset, show three, and say what is done."""
     moved, lost, shown = 0, 0, []
     columns = ("id", "answer_texts", "answer_given", "answer_starts")
     for i, texts, given, found in zip(*(values_of(table, c) for c in columns), strict=True):
@@ -219,7 +219,7 @@ def misplaced(table: Any, split: str) -> str | None:
         shown.append("…")
     return (
         f"{split}: {moved + lost} answers are not at their offset ({'; '.join(shown)}). "
-        f"{moved} were moved to the nearest place where they stand; {lost} are nowhere in their "
+        f"{moved} were moved to the nearest place where they occur; {lost} are nowhere in their "
         "passage: such answers are scored as text, and not trained on."
     )
 
@@ -228,12 +228,12 @@ def check_trainable(train: Any, columns: Mapping[str, str]) -> None:
     """Make sure that there is something to learn.
 
     Raises:
-        DataError: If no answer of the training questions stands in its passage, so that no window has a label.
+        DataError: If no answer of the training questions occurs in its passage, so that no window has a label.
     """
     starts = [found for found in values_of(train, "answer_starts") if found]
     if starts and all(at < 0 for found in starts for at in found):
         raise DataError(
-            f"No answer of the {len(train)} training questions stands in its passage, so there is nothing to "
-            f"point at. Read were the columns {', '.join(map(repr, columns.values()))}: are they the right "
-            "ones? Answers in free words cannot be learned by this task."
+            f"No answer of the {len(train)} training questions occurs in its passage, so there is nothing to "
+            f"point at. The columns read are {', '.join(map(repr, columns.values()))}: are they the right "
+            "ones? This task cannot learn answers in free words."
         )

@@ -1,4 +1,4 @@
-"""Long passages as windows of tokens: question first, then a part of the passage, with offsets.
+"""Long passages as windows of tokens: first the question, then a part of the passage, with offsets.
 
 Question and passage are tokenized by themselves, each passage once however many questions it has,
 and windows are cut from the arrays. The tokenizer's own stride would tokenize a passage again for
@@ -14,12 +14,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Frame:
-    """How a tokenizer puts a pair together: ``before + question + between + passage + after``.
+    """The way a tokenizer puts a pair together: ``before + question + between + passage + after``.
 
     Attributes:
-        before: Special ids in front of the question.
-        between: Between question and passage.
-        after: Behind the passage.
+        before: Special ids before the question.
+        between: Special ids between question and passage.
+        after: Special ids after the passage.
         segments: Whether the model takes token types: 0 up to the passage, 1 from there on.
         null_first: Whether the answer "none" is the first token (``[CLS]``, ``<s>``) or the last
             (T5's ``</s>``).
@@ -37,12 +37,12 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """Special tokens a window."""
+        """Number of special tokens per window."""
         return len(self.before) + len(self.between) + len(self.after)
 
 
 def frame_of(tokenizer: Any) -> Frame:
-    """Read off a fast tokenizer how it puts a pair together."""
+    """Find out how a fast tokenizer puts a pair together."""
     pair = tokenizer("a", "b", return_token_type_ids=True)
     sides = pair.sequence_ids(0)
     first, second = sides.index(0), sides.index(1)
@@ -70,7 +70,7 @@ class Tokens:
 
 
 def tokenize(texts: Sequence[str], tokenizer: Any, frame: Frame) -> list[Tokens]:
-    """Tokenize texts without special tokens; those that stand literally in a text become unknown.
+    """Tokenize texts without special tokens; those that occur literally in a text become unknown.
 
     Offsets are trimmed of white space at both ends (byte-level BPE counts a leading space in).
     """
@@ -110,16 +110,16 @@ def _trimmed(text: str, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarra
 
 
 def question_room(max_length: int, frame: Frame) -> int:
-    """Tokens that a question may take: half of what the special tokens leave.
+    """Return the tokens that a question may take: half of what the special tokens leave.
 
-    The rule for long questions: they keep their beginning, and the passage always has as much
-    room as the question.
+    A long question keeps its beginning, and the passage always has at least as much room as the
+    question.
     """
     return (max_length - frame.size) // 2
 
 
 def window_starts(tokens: int, room: int, stride: int) -> range:
-    """First passage token of each window: as many as it takes, neighbours sharing ``stride`` tokens.
+    """List the first passage token of each window, so that neighbouring windows share ``stride`` tokens.
 
     Example:
         >>> list(window_starts(10, room=5, stride=2)), list(window_starts(5, room=5, stride=2))
@@ -129,7 +129,7 @@ def window_starts(tokens: int, room: int, stride: int) -> range:
 
 
 def answer_tokens(passage: Tokens, start: int, end: int) -> tuple[int, int] | None:
-    """First and last token that overlap the characters ``[start, end)``; None if none does."""
+    """Find the first and last token that overlap the characters ``[start, end)``; None if none does."""
     first = int(np.searchsorted(passage.ends, start, side="right"))
     last = int(np.searchsorted(passage.starts, end, side="left")) - 1
     return (first, last) if 0 <= first <= last < len(passage.ids) else None

@@ -1,4 +1,4 @@
-"""What examples mean: encoding, loss, predictions, scores; and which tasks there are, by name.
+"""Tasks by name; a task has the encoding, the loss, the predictions and the scores of its examples.
 
 Nothing heavy is imported here: ``--help`` needs a task's flags, and not torch.
 """
@@ -29,7 +29,7 @@ TASKS: "Registry[type[Task]]" = Registry(
 
 
 def register_task(kind: K) -> K:
-    """Register a class of tasks under its ``name``; a decorator."""
+    """Register a class of tasks under its ``name``, as a decorator."""
     return TASKS.register(kind.name, kind)  # type: ignore[attr-defined,return-value]
 
 
@@ -37,20 +37,20 @@ def get_task(name: str, flag: str = "--task") -> "type[Task]":
     """Return the class of a task.
 
     Args:
-        name: A registered name, an alias, or ``path/to/file.py:Class``.
+        name: Registered name, alias, or ``path/to/file.py:Class``.
         flag: The flag that named it, for messages.
 
     Raises:
-        ConfigError: If there is none, or its module cannot be imported.
+        ConfigError: If there is no such task, or its module cannot be imported.
     """
     return TASKS.get(name, flag)
 
 
 def options_of(name: str) -> type:
-    """Return the flags of a task as a dataclass; those of nlptl's own tasks without their code.
+    """Return the flags of a task as a dataclass; for nlptl's own tasks without importing their code.
 
     Args:
-        name: See :func:`get_task`.
+        name: Name as for :func:`get_task`.
     """
     own = TASKS.aliases.get(name, name)
     if own in BUILTIN_OPTIONS and own not in TASKS.things:
@@ -71,15 +71,15 @@ def source_of(kind: type) -> str | None:
 def recorded_task(record: Mapping[str, Any], home: Path) -> "type[Task]":
     """Return the class of a finished run's task.
 
-    A class of a file is imported from where it was, unless that is inside the run: a run may come from
-    somebody else, and brings no code.
+    A class from a file is imported from the same path, unless that is inside the run: a run may come from
+    somebody else, and its code is not trusted.
 
     Args:
-        record: The run's ``result.json``.
-        home: The run's directory.
+        record: Content of the run's ``result.json``.
+        home: Directory of the run.
 
     Raises:
-        ModelError: If it cannot be imported; the message names the import.
+        ModelError: If the class cannot be imported; the message names the import.
     """
     name, source = str(record.get("task")), record.get("task_source")
     known = TASKS.things.get(name)
@@ -91,8 +91,8 @@ def recorded_task(record: Mapping[str, Any], home: Path) -> "type[Task]":
             return get_task(name, "")
         if Path(path).resolve().is_relative_to(home.resolve()):
             raise ConfigError(
-                f"{path} lies inside the run, and code of a run is not imported unasked. Give "
-                f"--task {path}:{attribute}, if you trust it."
+                f"{path} is inside the run, and code of a run is not imported without being asked for. Give "
+                f"--task {path}:{attribute} if you trust it."
             )
         return get_task(str(source), "")
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""What a task is: a class with defaults. What differs is written, the rest inherited."""
+"""The base class of tasks, with defaults: a task states what differs and inherits the rest."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ class EncodedSplit:
     """A split's examples as the model sees them.
 
     Attributes:
-        rows: Random access by index to ``{"input_ids": [...], …}``; one or more an example.
+        rows: Rows ``{"input_ids": [...], …}`` with random access by index; one or more per example.
         lengths: Tokens of each row, shape ``(rows,)``.
         truncated: Number of texts that were longer than the model takes.
     """
@@ -41,32 +41,32 @@ class EncodedSplit:
 
 @dataclass(frozen=True)
 class Task:
-    """A supervised task; as it stands, classification of texts, or of pairs of texts, with one label each.
+    """A supervised task; by default, classification of texts or of pairs of texts with one label each.
 
-    A task of one's own is a subclass that writes what differs. It needs no decorator, unless it adds a field.
-    Tables have one column a field, and one for the label, under these names: the command line renames them.
+    Your own task is a subclass that states what differs. It needs no decorator unless it adds a field.
+    Tables have one column per field and one for the label, under these names: the command line renames them.
 
     Attributes:
         labels: Names of the classes, in the order of the model's outputs; empty where there are none. A
-            subclass may state them; else they come from the data.
+            subclass may state them; otherwise they come from the data.
         name: Name in records, on the command line and in the registry.
-        version: Counts up when the same name means something else; part of every key of what is kept.
+        version: Number that goes up when the name comes to mean something else; part of every key on disk.
         fields: Columns of an example's inputs: one text, two texts, or (``split_into_words``) a list of words.
         label: Column of the gold value.
-        selection: Name of the metric that chooses the epoch; more is better.
-        scale: Value of the metric where all is right: 1, or 100 for a metric in percent.
+        selection: Name of the metric that the epoch is chosen by; higher is better.
+        scale: Value of the metric if everything is right: 1, or 100 for a metric in percent.
         peft_type: Peft's name of the task, for its auto classes.
         label_dtype: Type of the labels' tensor; a floating one for numbers and for several labels at once.
-        usual_length: Tokens an input where the user sets none and the model takes as many.
-        truncation_notice: What ``EncodedSplit.truncated`` counts: the beginning of a sentence, with
-            ``{limit}`` for tokens.
+        usual_length: Tokens per input if the user sets no number and the model takes as many.
+        truncation_notice: Beginning of a sentence that says what ``EncodedSplit.truncated`` counts, with
+            ``{limit}`` for the number of tokens.
         calibrates: Whether :meth:`calibrate` chooses anything.
-        pooled: Whether the head reads one token only, the one that its family pools; then nothing else of the
+        pooled: Whether the head reads only the one token that its family pools; then nothing else of the
             last block is computed (:mod:`nlptl.models.one_token`) or cached.
-        split_into_words: Whether the field holds a list of words, each with an output of its own.
+        split_into_words: Whether the field holds a list of words, each with its own output.
         not_encoded: Names of the task's own dataclass fields that its tokens do not depend on.
-        options: Dataclass of the task's own flags. A dataclass field of the same name takes a flag's value.
-        architecture: Ending of the names of transformers' classes that open as this task without a record.
+        options: Dataclass of the task's own flags. A dataclass field of the same name gets the flag's value.
+        architecture: Suffix of the names of transformers' classes that open as this task without a record.
     """
 
     labels: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class Task:
             object.__setattr__(self, "labels", tuple(type(self).labels))
 
     def __reduce__(self) -> Any:
-        """Pickle a task whose class comes from a file by that file, which another process must import."""
+        """Pickle a task whose class comes from a file by its path, because another process must import it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         source = source_of(type(self)) or ""
         from_file = source.rpartition(":")[0].endswith(".py")
@@ -121,21 +121,21 @@ class Task:
         }
 
     def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Run the model: ``logits``, shape ``(batch, …, outputs)``, float32. Inputs may lack labels."""
+        """Run the model; return ``logits``, ``(batch, …, outputs)``, float32. The inputs may lack labels."""
         given = {key: value for key, value in inputs.items() if key not in ("labels", "size")}
         return {"logits": model(**given).logits.float()}
 
     def loss(
         self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, float]:
-        """Mean cross-entropy over all labels that are not -100, and their number."""
+        """Return the mean cross-entropy over all labels that are not -100, and their number."""
         logits, labels = outputs["logits"], inputs["labels"]
         loss = nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
         return loss, float(inputs["size"])
 
     # ---- examples to tensors
     def gold(self, table: Any) -> list[Any]:
-        """Gold value of each row, as predictions hold it: a class by its name, a number as it stands."""
+        """List the gold value of each row, as predictions hold it: a class by its name, a number as it is."""
         values = table[self.label][:]
         if not self.labels:
             return values
@@ -143,11 +143,13 @@ class Task:
         return [read_label(value, names) for value in values]
 
     def gold_of(self, value: Any) -> Any:
-        """A gold value as the loss takes it: the class's number, -100 for a class that there is not.
+        """Return a gold value as the loss takes it: the class's number, or -100 for an unknown class.
 
         Args:
-            value: One of :meth:`gold`. What is returned is a number, or a list of numbers; of whole numbers in
-                a list there is one a word.
+            value: A value of :meth:`gold`.
+
+        Returns:
+            A number or a list of numbers; a list of whole numbers has one for each word.
         """
         if isinstance(value, list):
             return [self.gold_of(one) for one in value]
@@ -159,13 +161,13 @@ class Task:
         """Turn some rows into token ids; nothing in a text is mistaken for a special token.
 
         Args:
-            batch: The fields' columns.
+            batch: Columns of the fields.
             tokenizer: A fast tokenizer.
-            max_length: Tokens a row at most.
+            max_length: Most tokens per row.
 
         Returns:
-            ``input_ids`` and ``truncated``; ``token_type_ids`` where pairs have them; ``places`` for words:
-            the token at which each word's output is read.
+            ``input_ids`` and ``truncated``; ``token_type_ids`` if pairs have them; for words ``places``, the
+            token at which each word's output is read.
         """
         columns = [batch[name] for name in self.fields]
         if self.split_into_words:
@@ -176,7 +178,7 @@ class Task:
         return {"input_ids": ids, "truncated": truncated}
 
     def encode(self, table: Any, tokenizer: Any, max_length: int) -> EncodedSplit:
-        """Tokenize a dataset's rows; kept by content (:func:`nlptl.data.encoding.map_kept`).
+        """Tokenize a dataset's rows, and keep the result by content (:func:`nlptl.data.encoding.map_kept`).
 
         Raises:
             DataError: If a field has no column.
@@ -206,12 +208,12 @@ class Task:
         return EncodedSplit(rows, numbers_of(rows, "length"), truncated)
 
     def collator(self, tokenizer: Any) -> Collate:
-        """A function that pads rows to tensors.
+        """Return a function that pads rows to tensors.
 
         ``input_ids``, ``attention_mask`` (and ``token_type_ids``) have shape ``(batch, length)``; ``labels``
-        ``(batch,)`` for a class or a number, ``(batch, labels)`` for several, ``(batch, length)`` for words,
-        with -100 where no output is read. ``size``, a single number, counts the labels that are not -100; the
-        examples, where labels are numbers or several.
+        has ``(batch,)`` for a class or a number, ``(batch, labels)`` for several, ``(batch, length)`` for
+        words, with -100 where no output is read. ``size``, a single number, counts the labels that are not
+        -100, or the examples if labels are numbers or there are several.
         """
         dtype, fill = self.label_dtype, tokenizer.pad_token_id
 
@@ -223,7 +225,7 @@ class Task:
                 "input_ids": torch.from_numpy(ids),
                 "attention_mask": torch.from_numpy(real_tokens(rows).astype(np.int64)),
             }
-            if "token_type_ids" in rows[0]:  # of cached texts, ids hold one token only
+            if "token_type_ids" in rows[0]:  # the ids of cached texts hold one token only
                 types = pad(rows, "token_type_ids", 0)[:, : ids.shape[1]]
                 batch["token_type_ids"] = torch.from_numpy(types)
             if "gold" in rows[0]:
@@ -239,13 +241,13 @@ class Task:
 
     # ---- outputs to predictions
     def decode(self, logits: np.ndarray) -> dict[str, Any]:
-        """What one example's outputs say: the most probable class, and the probability of each.
+        """Decode one example's outputs: the most probable class, and the probability of each class.
 
         Args:
-            logits: Shape ``(outputs,)``; of words ``(words, outputs)``, and the best tag of each comes out.
+            logits: Outputs, shape ``(outputs,)``; for words ``(words, outputs)``, which give a tag for each.
 
         Returns:
-            ``prediction`` in the form of :meth:`gold`, and ``scores`` in [0, 1] where there are some.
+            ``prediction`` in the form of :meth:`gold`, and ``scores`` in [0, 1] if there are any.
         """
         if logits.ndim > 1:
             return {"prediction": [self.labels[int(i)] for i in logits.argmax(-1)]}
@@ -256,7 +258,7 @@ class Task:
     def predictions(
         self, table: Any, split: EncodedSplit, outputs: Mapping[str, Sequence[np.ndarray]]
     ) -> list[dict[str, Any]]:
-        """One record an example: ``id``, what :meth:`decode` says, and ``gold`` (None where unknown)."""
+        """Make a record per example: ``id``, the result of :meth:`decode`, and ``gold`` (None if unknown)."""
         ids = table["id"][:] if "id" in table.column_names else range(len(table))
         gold = self.gold(table) if self.label in table.column_names else [None] * len(table)
         each = outputs["logits"]
@@ -268,7 +270,7 @@ class Task:
         ]
 
     def to_public(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
-        """What a user wants of a record: ``prediction``, a class's ``score`` in [0, 1], and ``scores``."""
+        """Return a record as a user gets it: ``prediction``, a class's ``score`` in [0, 1], and ``scores``."""
         known = {key: value for key, value in prediction.items() if key not in ("id", "gold")}
         scores, best = known.get("scores"), known["prediction"]
         if isinstance(best, str) and scores and best in scores:
@@ -276,23 +278,23 @@ class Task:
         return known
 
     def calibrate(self, predictions: Sequence[Mapping[str, Any]]) -> "Task":
-        """The task with what is chosen on validation predictions, such as a threshold; here nothing is."""
+        """Return the task with what validation predictions choose, such as a threshold; here nothing."""
         return self
 
     # ---- predictions to scores
     def statistics(self, predictions: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """What each example contributes to :attr:`selection`, shape ``(examples, k)``, float64.
+        """Compute each example's contribution to :attr:`selection`, shape ``(examples, k)``, float64.
 
-        Here k is 1: 1.0 for an example that is right, 0.0 for one that is wrong.
+        By default k is 1: 1.0 for an example that is right, 0.0 for one that is wrong.
         """
         right = [[float(record["prediction"] == record["gold"])] for record in predictions]
         return np.asarray(right).reshape(-1, 1)
 
     def combine(self, sums: np.ndarray) -> Any:
-        """The metric from (weighted) means of :meth:`statistics` over examples, in units of ``scale``.
+        """Compute the metric from (weighted) means of :meth:`statistics` over examples, in units of ``scale``.
 
         Args:
-            sums: Shape ``(…, k)``: as many metrics come out as there are means.
+            sums: Means, shape ``(…, k)``; the result has shape ``(…)``.
         """
         return sums[..., 0]
 
@@ -302,14 +304,14 @@ class Task:
         return type(self).combine is Task.combine
 
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Metrics, each with its standard error under ``<name>_se``; :attr:`selection` is among them."""
+        """Compute the metrics, each with its standard error ``<name>_se``; :attr:`selection` is among them."""
         statistics = self.statistics(predictions)
         return scored(self.selection, statistics, self.combine, scale=self.scale)
 
     def constant_predictions(self, train: Any, test: Any) -> list[dict[str, Any]]:
-        """Predictions of always giving one answer: the training set's most frequent one, or its mean.
+        """Predict always one answer: the training set's most frequent one, or its mean.
 
-        Of equally frequent classes it is the first by name; of words each gets the most frequent tag.
+        Of equally frequent classes the first by name is taken; every word gets the most frequent tag.
         """
         gold, test_gold = self.gold(train), self.gold(test)
         if self.split_into_words:
@@ -326,32 +328,32 @@ class Task:
 
     # ---- for reports
     def texts(self, table: Any) -> list[str]:
-        """The text of each example, both of a pair, for measures of the backbone that need no labels."""
+        """List the text of each example, both of a pair, for measures of the backbone that need no labels."""
         columns = [table[name][:] for name in self.fields]
         if self.split_into_words:
             return [" ".join(words) for words in columns[0]]
         return [" ".join(parts) for parts in zip(*columns, strict=True)]
 
     def classes(self, table: Any) -> list[str] | None:
-        """The class of each example; None where it has no single one, so that no probe can be fitted."""
+        """List the class of each example; None if they have no single class, so no probe can be fitted."""
         gold = self.gold(table)
         return gold if self.labels and all(isinstance(value, str) for value in gold) else None
 
     def groups(self, table: Any) -> list[str] | None:
-        """What each example belongs to, such as its passage; None where all are independent."""
+        """List the group of each example, such as its passage; None if all examples are independent."""
         return None
 
     # ---- who it is, and where it comes from
     def identity(self) -> str:
-        """Name, version, fields' values, and the code of a class outside nlptl: in every kept run's key."""
+        """Describe the task for the keys of kept runs: name, version, fields' values, code outside nlptl."""
         values = json.dumps(dataclasses.asdict(self), sort_keys=True, default=str)
         own = _outside(type(self))
         return " ".join([self.name, str(self.version), values, *[code_hash(*own)] * bool(own)])
 
     def encoding_identity(self) -> str:
-        """What the tokens depend on besides rows, tokenizer and length: code, columns and fields' values.
+        """Describe what the tokens depend on besides rows, tokenizer and length: code, columns and fields.
 
-        Of a class outside nlptl the whole code counts, so that nothing that it calls is missed.
+        For a class outside nlptl the whole code counts, so that nothing that it calls is missed.
         """
         values = {
             f.name: getattr(self, f.name)
@@ -365,11 +367,11 @@ class Task:
 
     @classmethod
     def from_run(cls, config: Any, settings: Mapping[str, Any]) -> "Task":
-        """The task of a finished run.
+        """Make the task of a finished run.
 
         Args:
-            config: Configuration of its model, which names the classes where the settings do not.
-            settings: ``task_settings`` of its record: the dataclass fields' values.
+            config: Configuration of its model, which names the classes if the settings do not.
+            settings: Values of the dataclass fields, ``task_settings`` of its record.
         """
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         return cls(**values)
@@ -379,7 +381,7 @@ class Task:
         """Read the data that a configuration asks for and check all of it.
 
         Args:
-            request: Which data, and how much of it; with the attributes of :attr:`options` too.
+            request: Request for the data; it has the attributes of :attr:`options` too.
 
         Returns:
             The task, the splits (``train``, ``validation``, ``test``) with their columns renamed to
@@ -400,5 +402,5 @@ def _made_again(source: Any, values: Mapping[str, Any]) -> Task:
 
 
 def _outside(kind: type) -> list[type]:
-    """The class and its bases that are not nlptl's."""
+    """List the class and its bases that are not nlptl's."""
     return [k for k in kind.__mro__ if k.__module__.split(".")[0] not in ("nlptl", "builtins")]

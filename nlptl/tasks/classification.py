@@ -1,4 +1,4 @@
-"""TextClassification: texts, or pairs of texts, each of one class."""
+"""Text classification: texts, or pairs of texts, with one class each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from nlptl.records import Collate
 from nlptl.tasks.base import Task
 from nlptl.tasks.options import TextClassificationOptions
 
-#: Metrics that are no mean over examples.
+#: Metrics that are not means over examples.
 COMBINED = {"macro_f1": macro_f1_of, "matthews": matthews_of}
 
 
@@ -23,8 +23,8 @@ def balanced_weights(labels: Sequence[str], classes: Sequence[str]) -> tuple[flo
     """Weight classes by n / (K * n_k), so that all count alike (King & Zeng, 2001; scikit-learn).
 
     Args:
-        labels: The training set's class names.
-        classes: Names in the order of the weights.
+        labels: Class names of the training examples.
+        classes: Class names in the order of the weights.
     """
     counts = {name: 0 for name in classes}
     for label in labels:
@@ -34,7 +34,7 @@ def balanced_weights(labels: Sequence[str], classes: Sequence[str]) -> tuple[flo
 
 @cache
 def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Copied once, because a GPU is waited for at each copy."""
+    """Copy weights to a device once, because each copy waits for a GPU."""
     return torch.tensor(values, device=device)
 
 
@@ -42,10 +42,11 @@ def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
 class TextClassification(Task):
     """Classification of texts into any number of classes; with other ``fields``, of pairs of texts.
 
-    A subclass may choose by another metric: ``selection`` is ``accuracy``, ``macro_f1`` or ``matthews``.
+    A subclass may choose the epoch by another metric: ``selection`` is ``accuracy``, ``macro_f1`` or
+    ``matthews``.
 
     Attributes:
-        class_weights: Weight of each class in the loss; None for equal ones.
+        class_weights: Weight of each class in the loss; None for equal weights.
     """
 
     class_weights: tuple[float, ...] | None = None
@@ -57,12 +58,12 @@ class TextClassification(Task):
 
     @classmethod
     def from_run(cls, config: Any, settings: Mapping[str, Any]) -> "Task":
-        """The task of a finished run, or of a checkpoint alone: its configuration names the classes."""
+        """Make the task of a finished run, or of a checkpoint alone, whose configuration names the classes."""
         names = tuple(config.id2label[i] for i in range(config.num_labels))
         return super().from_run(config, {"labels": names, **settings})
 
     def collator(self, tokenizer: Any) -> Collate:
-        """As for every task; ``size`` is the sum of the labels' weights, their number where all weigh 1."""
+        """Return a function as for every task, with the sum of the labels' weights as ``size``."""
         plain = super().collator(tokenizer)
         if self.class_weights is None:
             return plain
@@ -82,7 +83,7 @@ class TextClassification(Task):
     def loss(
         self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, float]:
-        """Cross-entropy, weighted by class if asked; its size is the sum of the weights."""
+        """Compute the cross-entropy, weighted by class if asked for; its size is the sum of the weights."""
         logits, labels, weights = outputs["logits"], inputs["labels"], None
         if self.class_weights is not None:
             weights = _on_device(self.class_weights, logits.device)
@@ -94,17 +95,17 @@ class TextClassification(Task):
         return self.selection not in COMBINED
 
     def statistics(self, predictions: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """1 for a text that is right, 0 for one that is wrong; for other metrics counts by class."""
+        """Give 1 for a text that is right and 0 for one that is wrong; for other metrics, counts by class."""
         if self.linear:
             return super().statistics(predictions)
         return class_counts(*self._codes(predictions), len(self.labels))
 
     def combine(self, sums: np.ndarray) -> Any:
-        """Accuracy, macro-F1 or Matthews' correlation, as :attr:`selection` says."""
+        """Compute accuracy, macro-F1 or Matthews' correlation, as :attr:`selection` says."""
         return super().combine(sums) if self.linear else COMBINED[self.selection](sums)
 
     def _codes(self, predictions: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
-        """Class numbers of gold and prediction."""
+        """List the class numbers of gold values and predictions."""
         index = {name: i for i, name in enumerate(self.labels)}
         gold, predicted = (
             [index[record[key]] for record in predictions] for key in ("gold", "prediction")
@@ -112,7 +113,7 @@ class TextClassification(Task):
         return gold, predicted
 
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Accuracy, macro-F1 and Matthews' correlation."""
+        """Compute accuracy, macro-F1 and Matthews' correlation."""
         from nlptl.metrics.classification import classification_scores
 
         return classification_scores(*self._codes(predictions), len(self.labels))
@@ -121,7 +122,7 @@ class TextClassification(Task):
     def prepare(
         cls, request: DataRequest
     ) -> tuple["TextClassification", dict[str, Any], dict[str, Any]]:
-        """Read and check the data as every task does; balance the classes if ``class_weights`` says so."""
+        """Read and check the data as every task does, and weight the classes if ``class_weights`` says so."""
         task, splits, record = super().prepare(request)
         assert isinstance(task, TextClassification)
         weights = None

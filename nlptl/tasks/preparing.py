@@ -1,4 +1,4 @@
-"""From a configuration to checked splits with one column a role: what a task's ``prepare`` does by default."""
+"""Checked splits with one column per role: what a task's ``prepare`` does by default."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -69,7 +69,7 @@ def prepare_splits(
 
 
 def renamed(table: Any, columns: Mapping[str, str]) -> Any:
-    """A dataset with the columns of the roles, under the roles' names, and ``id`` where there is one."""
+    """Return a dataset with the columns of the roles under the roles' names, and ``id`` if there is one."""
     own = [name for name in ("id",) if name in table.column_names and name not in columns.values()]
     used = table.select_columns([*own, *columns.values()])
     return used.rename_columns({column: role for role, column in columns.items() if column != role})
@@ -78,7 +78,7 @@ def renamed(table: Any, columns: Mapping[str, str]) -> Any:
 def _check_gold(
     kind: type[Task], splits: Mapping[str, Any], columns: Mapping[str, str], request: DataRequest
 ) -> tuple[list[str], list[str]]:
-    """Check the labels as far as their form is known; their names, none for numbers, and hidden splits."""
+    """Check the labels as far as their form is known; return names (none for numbers) and hidden splits."""
     column, flag = columns[kind.label], column_flag(kind.label, request)
     several = isinstance(splits["train"][column][0], list)
     check: Callable[..., tuple[list[str], list[str]]]
@@ -104,13 +104,13 @@ def _check_gold(
 def check_left(
     count: int, classes: list[str] | None, carved: Mapping[str, int], request: DataRequest
 ) -> None:
-    """Make sure that something to learn is left once other splits were set aside.
+    """Make sure that there is something left to learn after other splits were set aside.
 
     Args:
-        count: Training examples.
-        classes: Theirs, where they have some.
+        count: Number of training examples.
+        classes: Their classes, if they have any.
         carved: Splits that were taken out of them.
-        request: With ``max_train_examples``.
+        request: Request with ``max_train_examples``.
 
     Raises:
         DataError: If no example is left, or examples of one class only.

@@ -50,10 +50,10 @@ class QuestionAnswering(Task):
 
     Attributes:
         stride: Tokens that neighbouring windows of a passage share.
-        n_best: Starts and ends that are combined, and answers that are kept.
-        max_answer_tokens: Longest answer.
+        n_best: Number of starts and of ends that are combined, and of answers that are kept.
+        max_answer_tokens: Tokens of the longest answer.
         v2: Whether questions may have no answer.
-        threshold: No answer is given where the null score is more than this above the best span's;
+        threshold: Difference of the null score from the best span's above which no answer is given;
             :meth:`calibrate` sets it.
     """
 
@@ -78,12 +78,12 @@ class QuestionAnswering(Task):
 
     @property
     def head(self) -> dict[str, Any]:
-        """Two outputs a token, start and end: what the class has anyway."""
+        """Configuration of the head: empty, because the class has two outputs per token, start and end."""
         return {}
 
     @property
     def calibrates(self) -> bool:  # type: ignore[override]
-        """With unanswerable questions, the threshold is chosen on validation data."""
+        """Whether the threshold is chosen on validation data: with unanswerable questions."""
         return self.v2
 
     @property
@@ -94,16 +94,16 @@ class QuestionAnswering(Task):
         return AutoModelForQuestionAnswering
 
     def encode(self, table: Any, tokenizer: Any, max_length: int) -> EncodedSplit:
-        """Cut passages into windows; kept (:func:`nlptl.data.encoding.map_kept`).
+        """Cut passages into windows, and keep the result (:func:`nlptl.data.encoding.map_kept`).
 
-        A window is ``question, passage part``; labels are the tokens of the first answer where the
+        A window is ``question, passage part``; labels are the tokens of the first answer if the
         window holds all of it, else the no-answer token. Answers that are nowhere in their passage
         get no label (-100).
 
         Args:
-            table: Columns as :data:`nlptl.data.squad.COLUMNS`.
+            table: Table with the columns :data:`nlptl.data.squad.COLUMNS`.
             tokenizer: A fast tokenizer.
-            max_length: Tokens a window.
+            max_length: Tokens per window.
         """
         frame = frame_of(tokenizer)
         read = ("question", "context", "answer_texts", "answer_starts")
@@ -119,7 +119,9 @@ class QuestionAnswering(Task):
         return EncodedSplit(rows, numbers_of(rows, "length"), truncated)
 
     def collator(self, tokenizer: Any) -> Collate:
-        """Pad windows: ids, mask, token types, ``allowed`` ``(batch, length)``; positions ``(batch,)``.
+        """Return a function that pads windows to ids, mask, token types, ``allowed`` and positions.
+
+        Positions have shape ``(batch,)``, the others ``(batch, length)``.
 
         ``size``, a single number, counts the windows with a label.
         """
@@ -150,7 +152,7 @@ class QuestionAnswering(Task):
         return collate
 
     def outputs(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``start_logits`` and ``end_logits``, ``(batch, length)``; only passage and null can win."""
+        """Compute ``start_logits`` and ``end_logits``, ``(batch, length)``; only passage and null can win."""
         given = ("input_ids", "attention_mask", "token_type_ids")
         found = model(**{name: inputs[name] for name in given if name in inputs})
         barred = ~inputs["allowed"]
@@ -162,7 +164,7 @@ class QuestionAnswering(Task):
     def loss(
         self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> tuple[Tensor, float]:
-        """Mean of the cross-entropies of start and end (Devlin et al., 2019, section 4.2)."""
+        """Compute the mean of the cross-entropies of start and end (Devlin et al., 2019, section 4.2)."""
         size = int(inputs["size"])
         losses = [
             nn.functional.cross_entropy(
@@ -178,7 +180,7 @@ class QuestionAnswering(Task):
         """Decode each question over all its windows.
 
         ``answer`` is the best span and ``null_difference`` the null score minus its score; the
-        ``prediction`` is the answer, or, in v2, ``""`` where the difference is above the threshold.
+        ``prediction`` is the answer, or, in v2, ``""`` if the difference is above the threshold.
         """
         windows: list[list[Window]] = [[] for _ in range(len(table))]
         for row, start, end in zip(
@@ -226,7 +228,7 @@ class QuestionAnswering(Task):
         return {**record, "prediction": self.decided(record)}
 
     def to_public(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer, its probability, its characters in the passage (-1 for none), and the next best."""
+        """Return the answer, its probability, its characters in the passage (-1 for none), and the others."""
         given = prediction["prediction"] != ""
         scores = prediction["scores"]
         return {
@@ -254,35 +256,35 @@ class QuestionAnswering(Task):
         return replace(self, threshold=threshold)
 
     def decided(self, prediction: Mapping[str, Any]) -> str:
-        """The text that is given under this task's threshold."""
+        """Return the text that is given under this task's threshold."""
         difference = prediction["null_difference"]
         none = difference is None or (self.v2 and difference > self.threshold)
         return "" if none else prediction["answer"]
 
     def statistics(self, predictions: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """F1 of each question, in [0, 1], shape ``(questions, 1)``."""
+        """Compute F1 of each question, in [0, 1], shape ``(questions, 1)``."""
         from nlptl.metrics.squad import f1
 
         each = [[f1(self.decided(p), p["gold"], v2=self.v2)] for p in predictions]
         return np.asarray(each).reshape(-1, 1)
 
     def gold(self, table: Any) -> list[list[str]]:
-        """The texts of each question's answers; none for a question without an answer."""
+        """List the texts of each question's answers; none for a question without an answer."""
         return table["answer_texts"][:]
 
     def texts(self, table: Any) -> list[str]:
-        """The passages."""
+        """List the passages."""
         return table["context"][:]
 
     def classes(self, table: Any) -> None:
-        """Answers are no classes."""
+        """Return None, because answers are not classes."""
 
     def groups(self, table: Any) -> list[str]:
-        """The passages: their questions are not independent."""
+        """List the passages, because the questions of one passage are not independent."""
         return table["context"][:]
 
     def constant_predictions(self, train: Any, test: Any) -> list[dict[str, Any]]:
-        """The one answer that suits all passages: none."""
+        """Predict the one answer that suits all passages: none."""
         return [
             self._decode(i, context, [], gold)
             for i, context, gold in zip(
@@ -291,7 +293,7 @@ class QuestionAnswering(Task):
         ]
 
     def score(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Exact match and F1 in percent; in v2 with their parts and the threshold."""
+        """Compute exact match and F1 in percent; in v2 with their parts and the threshold."""
         from nlptl.metrics.squad import Squad
 
         figures = Squad(self.v2).compute(
@@ -308,7 +310,7 @@ class QuestionAnswering(Task):
         """Read the data that a configuration asks for and check all of it.
 
         Args:
-            request: See :meth:`nlptl.tasks.base.Task.prepare`.
+            request: Request as for :meth:`nlptl.tasks.base.Task.prepare`.
 
         Returns:
             The task, the splits (``train``, ``validation``, ``test``) in the form of
@@ -331,7 +333,7 @@ class QuestionAnswering(Task):
         check_trainable(splits["train"], columns)
         v2, counts = check_version(splits, request.squad_version)
         notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
-        once: dict[str, str] = {}  # a passage is held once, however many questions it has
+        once: dict[str, str] = {}  # a passage is kept once, however many questions it has
         passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
         splits, carved = carve_missing(
             splits, _has_none(splits["train"]), request.seed, groups=passages
@@ -369,7 +371,7 @@ def _windows(
     max_length: int,
     stride: int,
 ) -> dict[str, list[Any]]:
-    """Windows of some questions; passages that several of them share are tokenized once."""
+    """Make the windows of some questions; passages that several of them share are tokenized once."""
     passages = {text: i for i, text in enumerate(dict.fromkeys(batch["context"]))}
     tokens = tokenize(list(passages), tokenizer, frame)
     questions = tokenize([q.strip() for q in batch["question"]], tokenizer, frame)
@@ -433,11 +435,11 @@ def _has_none(table: Any) -> list[bool]:
 
 
 def window_length(model: str, asked: int | None) -> int:
-    """Tokens a window of a checkpoint; what is asked for, where the checkpoint cannot be read."""
+    """Return the tokens per window of a checkpoint; as asked for, if the checkpoint cannot be read."""
     usual = QuestionAnswering.usual_length
     try:
         return longest_input(load_config(model), load_tokenizer(model), asked, usual=usual)
-    except UserError:  # told by those who check the model
+    except UserError:  # reported by the check of the model
         return asked or usual
 
 
@@ -445,7 +447,7 @@ def check_stride(stride: int, length: int) -> None:
     """Make sure that windows of any question move on.
 
     Raises:
-        ConfigError: If ``stride`` is not below the least room that a passage has.
+        ConfigError: If ``stride`` is not less than the least room that a passage has.
     """
     least = (length - 4) // 2  # four special tokens at most (RoBERTa)
     if not 0 <= stride < least:
@@ -459,7 +461,7 @@ def check_version(splits: Mapping[str, Any], asked: str) -> tuple[bool, dict[str
     """Decide whether questions may have no answer, and count those that have none.
 
     Raises:
-        ConfigError: If the data has such questions and ``--squad-version 1.1`` was asked for.
+        ConfigError: If the data have such questions and ``--squad-version 1.1`` was asked for.
     """
     counts = {name: sum(_has_none(table)) for name, table in splits.items()}
     if asked == "1.1" and any(counts.values()):

@@ -1,4 +1,4 @@
-"""From start and end logits to an answer: a total function, whatever the logits are."""
+"""Answers from start and end logits, whatever the logits are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Window:
-    """What the model said of one window of a passage.
+    """The model's outputs for one window of a passage.
 
     Attributes:
         start: Start logits of the window's passage tokens, shape ``(tokens,)``.
         end: End logits, same shape.
         starts: First character of each token, same shape.
-        ends: Character after the last one, same shape.
+        ends: Character after the last one of each token, same shape.
         null: Start plus end logit of the no-answer token.
     """
 
@@ -40,11 +40,11 @@ def best_spans(
     """Rank answers over all windows of a question.
 
     Score = start logit + end logit over ``n_best`` x ``n_best`` of each window; the end is not
-    before the start, at most ``max_tokens`` tokens, and something other than white space stands
-    there. The same characters from two windows count once, with the better score.
+    before the start, the answer has at most ``max_tokens`` tokens, and it is not only white space. The same
+    characters from two windows count once, with the better score.
 
     Returns:
-        At most ``n_best`` spans, best first; empty where no window has a valid one.
+        At most ``n_best`` spans, best first; empty if no window has a valid one.
     """
     found: dict[tuple[int, int], float] = {}
     for window in windows:
@@ -68,7 +68,7 @@ def _finite(logits: np.ndarray) -> np.ndarray:
 
 
 def null_score(windows: Sequence[Window]) -> float:
-    """Score of "no answer": the minimum over windows, since each must find none (BERT, SQuAD 2.0)."""
+    """Return the score of "no answer": the minimum over windows, since each must find none (SQuAD 2.0)."""
     return min((float(_finite(np.asarray(w.null))) for w in windows), default=0.0)
 
 
@@ -78,12 +78,12 @@ def best_threshold(
     """Choose the no-answer threshold that scores best; ties go to the one nearest to 0.
 
     Args:
-        differences: Null score minus best span's score, a question.
-        answered: Score of a question if its best span is given.
-        empty: Score if no answer is given.
+        differences: Null score minus best span's score of each question.
+        answered: Score of each question if its best span is given.
+        empty: Score of each question if no answer is given.
 
     Returns:
-        A threshold t: no answer is given where the difference is above t.
+        A threshold t: no answer is given if the difference is above t.
     """
     order = np.argsort(differences, kind="stable")
     sorted_ = np.asarray(differences, dtype=float)[order]
@@ -94,7 +94,7 @@ def best_threshold(
         [[sorted_[0] - 1.0], (sorted_[:-1] + sorted_[1:]) / 2, [sorted_[-1] + 1.0]]
     )
     distinct = edges[1:] > edges[:-1]  # equal differences fall on one side together
-    # 0 itself, where it separates the same questions, is a rounder threshold than the middle.
+    # 0 itself, if it separates the same questions, is a rounder threshold than the middle.
     nearest = np.clip(0.0, edges[:-1], np.nextafter(edges[1:], -np.inf))
     middles = np.where((edges[:-1] <= 0.0) & (edges[1:] > 0.0), nearest, middles)
     best = totals[distinct].max()

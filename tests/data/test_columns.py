@@ -30,9 +30,9 @@ def test_unusual_and_misspelt_columns_are_refused_with_those_that_exist():
 def test_empty_and_non_string_texts_are_counted_with_their_rows():
     with pytest.raises(ConfigError, match=r"empty texts: 2 of 4 \(rows 1, 3\)"):
         check_texts({"train": table(text=["a", " ", "b", ""])}, "text")
-    with pytest.raises(ConfigError, match=r"no text: 3 of 3 \(rows 0, 1, 2\), of type int"):
+    with pytest.raises(ConfigError, match=r"not text: 3 of 3 \(rows 0, 1, 2\), of type int"):
         check_texts({"train": table(text=[1, 2, 3])}, "text")
-    with pytest.raises(ConfigError, match=r"no text: 1 of 2 \(row 1\), of type NoneType"):
+    with pytest.raises(ConfigError, match=r"not text: 1 of 2 \(row 1\), of type NoneType"):
         check_texts({"train": table(text=["a", None])}, "text")
 
 

@@ -56,7 +56,7 @@ def test_a_hub_set_is_read_under_its_name_and_configuration(monkeypatch):
 
 def test_a_hub_name_without_network_says_what_to_do():
     with pytest.raises(
-        DataError, match=r"--dataset nobody/nothing: is no local file.*from the hub"
+        DataError, match=r"--dataset nobody/nothing: is not a local file.*from the hub"
     ):
         load_splits("nobody/nothing", {})
 

@@ -98,8 +98,8 @@ def test_every_mistake_is_named_at_once(tmp_path):
     with pytest.raises(UserError) as caught:
         normalize({"dev": Dataset.from_dict(rows)}, COLUMNS)
     for part in (
-        "empty questions, or questions that are no text: 1 of 3 (row 1)",
-        "empty contexts, or contexts that are no text: 1 of 3 (row 0)",
+        "empty questions, or questions that are not text: 1 of 3 (row 1)",
+        "empty contexts, or contexts that are not text: 1 of 3 (row 0)",
         "of another form than SQuAD's: 3 of 3 (rows 0, 1, 2)",
         "1 ids more than once (a)",
     ):

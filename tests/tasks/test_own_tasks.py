@@ -198,7 +198,7 @@ def test_a_run_whose_task_cannot_be_imported_is_refused(trained, tmp_path):
         load_predictor(run)
     shutil.copy(OWN / "pairs.py", run / "brought.py")
     say(task_source=f"{run / 'brought.py'}:Pairs")
-    with pytest.raises(ModelError, match="lies inside the run, and code of a run is not imported"):
+    with pytest.raises(ModelError, match="is inside the run, and code of a run is not imported"):
         load_predictor(run)
     say(task="masked-lm", task_source=None)
     with pytest.raises(ModelError, match="a run of the task 'masked-lm', which cannot be imported"):
