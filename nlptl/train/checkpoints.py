@@ -1,4 +1,4 @@
-"""Checkpoints that ``--resume`` goes on from: trainable weights, optimizer, randomness, position.
+"""Checkpoints that ``--resume`` continues from: trainable weights, optimizer, randomness, position.
 
 Everything is safetensors or JSON. A checkpoint is written under another name and renamed when it is
 whole, so that a run killed at any moment leaves only whole ones behind.
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.records import FitState, Hook, Sums
 
-#: A pretrained model as it was before its first step, in a run's directory; what ``--resume`` builds on.
+#: A model as it was before its first step, in a pretraining's directory; ``--resume`` builds on it.
 START = "models/step-0000000"
 POSITION = ("step", "epoch", "batch", "examples", "loss", "lr_history", "stopped")
 
@@ -31,7 +31,7 @@ class Resumable(Protocol):
     """A hook with a memory that a checkpoint must hold."""
 
     def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What to write: JSON-able values, and tensors."""
+        """Return what to write: JSON-able values, and tensors."""
         ...
 
     def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -53,7 +53,7 @@ def named_memories(hooks: Sequence[Hook]) -> dict[str, Resumable]:
 
 
 def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of the trainable parameters and of all buffers, by name, on the CPU."""
+    """Copy the trainable parameters and all buffers, by name, to the CPU."""
     tensors = {name: p for name, p in model.named_parameters() if p.requires_grad}
     tensors |= dict(model.named_buffers())
     return {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
@@ -86,13 +86,13 @@ def save(
     schedules: Sequence[Any],
     memories: Mapping[str, Resumable],
 ) -> Path:
-    """Write one checkpoint below ``directory`` and drop all but the newest two.
+    """Write one checkpoint below ``directory`` and delete all but the newest two.
 
     Args:
-        directory: The run's ``checkpoints/``.
+        directory: The ``checkpoints/`` of the run.
         state: Position in the run; ``state.model`` and ``state.optimizers`` are written too.
-        accelerator: Every process must call; each writes its own random state.
-        schedules: One an optimizer; their ``state_dict`` goes into the JSON.
+        accelerator: Accelerator; every process must call, and each writes its own random state.
+        schedules: One schedule per optimizer; their ``state_dict`` goes into the JSON.
         memories: Hooks to write, from :func:`named_memories`.
 
     Returns:
@@ -133,7 +133,7 @@ def save(
 
 
 def newest(directory: Path) -> Path | None:
-    """The newest checkpoint whose files all open, or None."""
+    """Return the newest checkpoint whose files all open, or None."""
     for path in sorted(directory.glob("step-*"), reverse=True):
         try:
             json.loads((path / "state.json").read_text())
@@ -156,10 +156,10 @@ def restore(
     """Load a checkpoint into model, optimizers, schedules, hooks and random generators, in place.
 
     Args:
-        path: From :func:`newest`.
+        path: Checkpoint from :func:`newest`.
         state: A fresh state; its position is set.
-        accelerator: As for :func:`save`.
-        schedules: Fresh ones.
+        accelerator: Accelerator as for :func:`save`.
+        schedules: Fresh schedules.
         memories: Fresh hooks, as for :func:`save`.
 
     Raises:
@@ -196,22 +196,22 @@ def restore(
 
 
 def _check_form(path: Path, record: Mapping[str, Any], memories: Mapping[str, Resumable]) -> None:
-    """Make sure that a checkpoint is of this version and holds the memory of every hook of now."""
+    """Make sure that a checkpoint is of this version and holds the memory of every present hook."""
     if "schedules" not in record or "launch" not in record:
         raise ConfigError(
-            f"--resume: {path} was written by an older version of nlptl, which kept other things. Begin "
+            f"--resume: {path} was written by an older version of nlptl, which kept other things. Start "
             "again in another --output-dir."
         )
     if set(record["hooks"]) != set(memories):
         raise ConfigError(
             f"--resume: {path} holds the memory of the hooks {listed(sorted(record['hooks'])) or 'none'}; now "
-            f"there are {listed(sorted(memories)) or 'none'}. Give the same hooks, or begin again in another "
+            f"there are {listed(sorted(memories)) or 'none'}. Give the same hooks, or start again in another "
             "--output-dir."
         )
 
 
 def _check_rates(path: Path, then: Sequence[float], now: Sequence[float]) -> None:
-    """Make sure that a checkpoint's parameter groups are those of now, each with its factor of the peak."""
+    """Make sure that a checkpoint has the present parameter groups, each with its factor of the peak rate."""
     factors = zip(then, now, strict=False)
     if len(then) != len(now) or not all(isclose(a * now[0], b * then[0]) for a, b in factors):
         raise RunError(
@@ -232,15 +232,15 @@ def _launch(accelerator: Any) -> dict[str, Any]:
 
 
 def _check_launch(path: Path, record: dict, accelerator: Any) -> None:
-    """Random states and what is drawn depend on the rank, all numbers on the precision."""
+    """Make sure that the launch is the same: random draws depend on the rank, all numbers on the precision."""
     now, then = _launch(accelerator), record["launch"]
     if then != now:
         count = then["processes"]
         start = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
         raise ConfigError(
             f"--resume: {path} was written by {_launched(then)}; now it is {_launched(now)}, with which the "
-            "run cannot go on exactly. Launch it as before (ACCELERATE_MIXED_PRECISION="
-            f"{then['mixed_precision']} {start} recipes/… --resume), or begin again in another --output-dir."
+            "run cannot continue exactly. Launch it as before (ACCELERATE_MIXED_PRECISION="
+            f"{then['mixed_precision']} {start} recipes/… --resume), or start again in another --output-dir."
         )
 
 
@@ -254,7 +254,7 @@ def _jsonable(record: dict) -> dict:
 
 
 def _optimizer_state(model: nn.Module, optimizers: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Moments by name; a parameter belongs to one optimizer only."""
+    """Return the moments by name; a parameter belongs to one optimizer only."""
     names = {id(p): name for name, p in model.named_parameters()}
     tensors = {}
     for optimizer in optimizers.values():

@@ -1,4 +1,4 @@
-"""Dropout that costs little on a CPU."""
+"""Dropout that takes little time on a CPU."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,8 +23,8 @@ def cheap_dropout(values: Tensor, rate: float) -> Tensor:
     1 / 65,536, and the scale is that of the rounded rate, so the mean is exact.
 
     Args:
-        values: On the CPU, any shape, floating point.
-        rate: In [0, 1).
+        values: Floating-point values on the CPU, of any shape.
+        rate: Dropout rate, in [0, 1).
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -50,21 +50,22 @@ def cheap_attention(
     position_bias: Tensor | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls ``sdpa``, with :func:`cheap_dropout` of the weights on a CPU.
+    """Compute what transformers calls ``sdpa``, with :func:`cheap_dropout` of the weights on a CPU.
 
-    torch's own kernel has no fused form with dropout on CPUs either, so nothing is lost. Everything that is no
-    plain attention of an encoder or of T5 (a cache, grouped keys, causal without a mask) goes to the original.
+    torch's own kernel has no fused form with dropout on CPUs either, so nothing is lost. Everything that is
+    not plain attention of an encoder or of T5 (a cache, grouped keys, causal without a mask) goes to the
+    original.
 
     Args:
         module: The attention layer.
-        query: ``(batch, heads, length, size)``.
-        key: The same of the texts attended to.
-        value: The same.
-        attention_mask: True where attention may go, or what is added to the scores; None for everywhere.
-        dropout: Rate.
-        scaling: Of the scores; None takes 1 / sqrt(size).
-        position_bias: Added to the scores (T5).
-        more: What else transformers passes.
+        query: Queries, ``(batch, heads, length, size)``.
+        key: Keys of the texts attended to, of the same shape.
+        value: Values of these texts, of the same shape.
+        attention_mask: True where attention may go, or numbers to add to the scores; None for everywhere.
+        dropout: Dropout rate.
+        scaling: Scale of the scores; None takes 1 / sqrt(size).
+        position_bias: Bias that is added to the scores (T5).
+        more: Other arguments that transformers passes.
 
     Returns:
         ``(batch, length, heads, size)``, and None in place of the weights.
@@ -91,7 +92,7 @@ def cheap_attention(
 
 @contextmanager
 def dropout_made_cheap(model: nn.Module) -> Iterator[None]:
-    """Within, a model that trains on a CPU drops by :func:`cheap_dropout`, in its attention too."""
+    """Let a model that trains on a CPU use :func:`cheap_dropout` within, in its attention too."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     usual = ALL_ATTENTION_FUNCTIONS["sdpa"]

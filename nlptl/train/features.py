@@ -1,4 +1,4 @@
-"""States of texts under a body, pooled to one vector a text for each layer."""
+"""States of texts under a backbone, pooled to one vector per text for each layer."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -27,22 +27,22 @@ def pooled_states(
     batch_size: int = 64,
     pool: Pool = "mean",
 ) -> np.ndarray:
-    """Mean state of each text after the embeddings and after each encoder block.
+    """Compute the mean state of each text after the embeddings and after each encoder block.
 
-    The mean is over all tokens that are no padding, the model in eval mode. Of T5 only the encoder runs,
+    The mean is over all tokens that are not padding, with the model in eval mode. Only T5's encoder runs,
     and its last row is after the final norm.
 
     Args:
         name: Bundled name, directory or hub name; a head in the file is left out.
-        texts: One or more.
-        accelerator: From :func:`nlptl.train.setup.new_accelerator`.
-        max_length: Tokens a text at most; None takes what the model does, at most 512.
-        batch_size: Texts a batch.
-        pool: ``token`` takes the one that the family's classification heads read, first or last, instead
-            of the mean.
+        texts: One or more texts.
+        accelerator: Accelerator from :func:`nlptl.train.setup.new_accelerator`.
+        max_length: Most tokens per text; None takes as many as the model, at most 512.
+        batch_size: Texts per batch.
+        pool: Pooling; ``token`` takes the token that the family's classification heads read, first or last,
+            instead of the mean.
 
     Returns:
-        Shape ``(texts, blocks + 1, width)``, float32.
+        States, shape ``(texts, blocks + 1, width)``, float32.
     """
     from transformers import AutoModel
 
@@ -68,7 +68,7 @@ def body_states(
     batch_size: int = 64,
     pool: Pool = "mean",
 ) -> np.ndarray:
-    """:func:`pooled_states` of a model at hand, with a head or without."""
+    """Compute :func:`pooled_states` of a model in memory, with or without a head."""
     limit = longest_input(model.config, tokenizer, max_length)
     ids, _ = encode_texts(texts, tokenizer, max_length=limit)
     seq2seq = getattr(model.config, "is_encoder_decoder", False)
@@ -97,11 +97,11 @@ def body_states(
 
 
 class LayerStates(Loss):
-    """No loss at all: one state a text for each layer.
+    """A module with no loss at all: it gives one state per text for each layer.
 
     Args:
         body: An encoder.
-        which: ``mean``, ``first`` or ``last`` token.
+        which: Pooling: ``mean``, or the ``first`` or ``last`` token.
     """
 
     def __init__(self, body: nn.Module, which: str) -> None:

@@ -30,13 +30,13 @@ def finetune(
     """Fine-tune a checkpoint on ``train``, choose the epoch on ``validation``, score on ``test``.
 
     Args:
-        task: What the examples mean.
+        task: Task of the examples.
         splits: ``train``, ``validation`` and ``test``, as :class:`datasets.Dataset`.
         args: Checkpoint, mode and hyper-parameters.
-        accelerator: From :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
-        loss: Makes what is trained on; None takes the task's own, which always scores.
-        checkpoint_dir: Where ``--resume`` finds its checkpoints; None writes none.
-        resume: Go on from the newest whole one.
+        accelerator: Accelerator from :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
+        loss: Function that makes the training loss; None takes the task's own, which always scores.
+        checkpoint_dir: Directory of the checkpoints that ``--resume`` needs; None writes none.
+        resume: Whether to continue from the newest intact checkpoint.
 
     Returns:
         The trained model with its scores and its record.
@@ -62,8 +62,8 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
     kept and before the test set is seen.
 
     Args:
-        learner: After :meth:`~nlptl.train.learner.Learner.fit`, with these splits prepared.
-        state: What the fit returned.
+        learner: Learner after :meth:`~nlptl.train.learner.Learner.fit`, with these splits prepared.
+        state: State that the fit returned.
         splits: ``train``, ``validation`` and ``test``.
     """
     seconds, began = state.clock.training, time.perf_counter()
@@ -102,7 +102,7 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
 
 
 def settings_record(args: FinetuneArgs) -> dict[str, Any]:
-    """Return the arguments as JSON; the mode stands in the record by name and with its settings."""
+    """Return the arguments as JSON; the record has the mode by name and with its settings."""
     settings = dataclasses.asdict(args)
     del settings["mode"]
     return settings

@@ -1,4 +1,4 @@
-"""Observers of the loop: progress, logs, checkpoints, keeping the best. None changes a step."""
+"""Observers of the loop: progress, logs, checkpoints, keeping the best. None of them changes a step."""
 
 import json
 import math
@@ -33,10 +33,10 @@ class Quiet:
 
 
 class ProgressBar(Quiet):
-    """One line with loss, rate, examples a second and the time left.
+    """A line with loss, learning rate, examples per second and the time left.
 
     Args:
-        accelerator: Only the main process draws.
+        accelerator: Accelerator whose main process draws the bar.
     """
 
     def __init__(self, accelerator: Any) -> None:
@@ -75,7 +75,7 @@ class ProgressBar(Quiet):
 
 
 class Trackers(Quiet):
-    """Sends loss, rate and gradient norm to the trackers of Accelerate (``--tracker``)."""
+    """Hook that sends loss, learning rate and gradient norm to Accelerate's trackers (``--tracker``)."""
 
     def __init__(self, accelerator: Any, *, every: int = 10) -> None:
         self.accelerator, self.every = accelerator, every
@@ -92,25 +92,25 @@ class Trackers(Quiet):
 
 
 def known_error(line: Mapping[str, float], name: str) -> float:
-    """Standard error of a figure of an epoch's line; 0 where it is not known, such as of a single group."""
+    """Return the standard error of a figure in an epoch's line; 0 if it is unknown, as for a single group."""
     error = line.get(f"{name}_se", 0.0)
     return error if math.isfinite(error) else 0.0
 
 
 class KeepBest(Quiet):
-    """Scores the model on validation data after each epoch and puts one epoch's weights back at the end.
+    """Hook that scores the model on validation data after each epoch and restores one epoch's weights.
 
     That is the latest epoch within one standard error of the best (Breiman et al., 1984, who take the simplest
     model so close to the best; here the one whose rate has fallen furthest). The best of many epochs on a few
     hundred examples is often an early one that was lucky.
 
     Args:
-        score: Model to figures; ``metric`` (more is better), its standard error ``<metric>_se``, if it is
-            known, and ``loss`` among them.
-        metric: What chooses.
-        accelerator: To reach the model below its wrappers.
-        patience: Stop after so many epochs without a better score; None never stops.
-        report: Told each epoch's line.
+        score: Function from the model to figures, among them ``metric`` (higher is better), its standard
+            error ``<metric>_se``, if it is known, and ``loss``.
+        metric: Name of the metric that chooses the epoch.
+        accelerator: Accelerator, to reach the model below its wrappers.
+        patience: Number of epochs without a better score after which to stop; None never stops.
+        report: Function that gets each epoch's line.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class KeepBest(Quiet):
         return self.patience is not None and waited >= self.patience
 
     def _score(self, state: FitState) -> int:
-        """Append an epoch's line; the place of the best one."""
+        """Append an epoch's line, and return the place of the best one."""
         figures = dict(self.score(state.model))
         epoch = round(state.step / state.steps_per_epoch, 3)
         line = {"epoch": epoch, "step": state.step, "train_loss": state.loss}
@@ -163,7 +163,7 @@ class KeepBest(Quiet):
             checkpoints.load_trainable_state(model, self.weights)
 
     def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Scores so far and the weights that were kept, for a checkpoint."""
+        """Return the scores so far and the weights that were kept, for a checkpoint."""
         return {"history": self.history, "best": self.best}, self.weights
 
     def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -172,12 +172,12 @@ class KeepBest(Quiet):
 
 
 class SaveCheckpoints(Quiet):
-    """Writes what ``--resume`` needs at the end of each epoch, or every so many steps.
+    """Hook that writes what ``--resume`` needs at the end of each epoch, or every so many steps.
 
     Args:
-        directory: The run's ``checkpoints/``.
-        accelerator: Devices and processes.
-        schedules: Learning-rate schedules, one an optimizer.
+        directory: The ``checkpoints/`` of the run.
+        accelerator: Accelerator with devices and processes.
+        schedules: Learning-rate schedules, one per optimizer.
         memories: The hooks that have a memory, by name (:func:`nlptl.train.checkpoints.named_memories`).
         every: Steps between checkpoints; None for the ends of epochs.
     """
@@ -195,7 +195,7 @@ class SaveCheckpoints(Quiet):
         self.memories, self.every = memories, every
 
     def on_step(self, state: FitState) -> bool:
-        """Write, if it is time; after the last step too, where the saving still lies ahead."""
+        """Write, if it is time; also after the last step, before the model is saved."""
         last = state.step == state.total_steps
         if self.every and (state.step % self.every == 0 or last):
             self.write(state)
@@ -219,17 +219,17 @@ class SaveCheckpoints(Quiet):
 
 
 class EvaluateEvery(Quiet):
-    """Scores the model every so many steps and appends a line to a log.
+    """Hook that scores the model every so many steps and appends a line to a log.
 
-    The line also has the speed since the line before, time spent on scores not counted.
+    The line also has the speed since the previous line, without the time spent on scores.
 
     Args:
-        score: Model to figures.
+        score: Function from the model to figures.
         log: A ``.jsonl`` file; one line ``{"step": …, "examples": …, **figures}`` each time.
-        accelerator: Only the main process writes.
+        accelerator: Accelerator whose main process writes.
         at: Steps to score at, besides every ``every``.
         every: Steps between scores.
-        tokens_each: Mean tokens an example, for the speed.
+        tokens_each: Mean tokens per example, for the speed.
     """
 
     def __init__(
@@ -246,9 +246,9 @@ class EvaluateEvery(Quiet):
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
 
     def on_start(self, state: FitState) -> None:
-        """Score the model as it comes; or drop the lines that a resumed run will write again.
+        """Score the untrained model; or drop the lines that a resumed run will write again.
 
-        A run that was killed before its first checkpoint begins anew when it is resumed, and so does its log.
+        A run that was killed before its first checkpoint starts over when it is resumed, and so does its log.
         """
         if state.step == 0:
             if self.accelerator.is_main_process:
@@ -287,13 +287,13 @@ class EvaluateEvery(Quiet):
 
 
 class SaveModels(Quiet):
-    """Keeps whole models at some steps, for a curve over pretraining.
+    """Hook that keeps whole models at some steps, for a curve over pretraining.
 
     Args:
-        save: Writes the model to a directory.
-        directory: The run's ``models/``; each goes to ``step-<number>`` below it.
-        accelerator: Only the main process writes.
-        at: The steps.
+        save: Function that writes the model to a directory.
+        directory: The ``models/`` of the run; each model goes to ``step-<number>`` below it.
+        accelerator: Accelerator whose main process writes.
+        at: Steps to keep a model at.
     """
 
     def __init__(

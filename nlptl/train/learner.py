@@ -1,4 +1,4 @@
-"""A model, a task and what trains of it, with the verbs of every method: fit, predict, score, features."""
+"""A model with a task and a mode, and the verbs of every method: fit, predict, score, features."""
 
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from nlptl.train.terminal import say
 
 
 class Learner:
-    """What :func:`nlptl.train.finetune.finetune` is made of, and what every outer loop calls.
+    """The parts of :func:`nlptl.train.finetune.finetune`, which every outer loop calls.
 
     Example::
 
@@ -40,24 +40,24 @@ class Learner:
         learner.score(test)
 
     Args:
-        task: What the examples mean.
+        task: Task of the examples.
         args: Checkpoint and hyper-parameters.
-        accelerator: From :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
+        accelerator: Accelerator from :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
         model: A live model with the task's head; None loads the checkpoint.
 
     Attributes:
         model: The model, wrapped by peft where the mode does so; trained in place.
         tokenizer: Its tokenizer.
         newly_initialized: Parameters that the checkpoint did not have.
-        manifest: What trains, after :meth:`mode`.
-        notices: What the user should know.
+        manifest: Counts of what trains, after :meth:`mode`.
+        notices: Messages for the user.
         encoded: The splits that are prepared, by name.
-        cache: The kept states of their frozen blocks; None where there are none.
-        history: A line an epoch of the last fit: losses and validation metrics.
+        cache: The kept states of their frozen blocks; None if there are none.
+        history: A line for each epoch of the last fit: losses and validation metrics.
         best: Index in ``history`` of the epoch that was kept.
         flops: Operations of the last fit.
-        identity: Who its loss was (:meth:`nlptl.train.losses.Loss.identity`).
-        memory: The most memory held since the learner was made.
+        identity: Identity of its loss (:meth:`nlptl.train.losses.Loss.identity`).
+        memory: Most memory held since the learner was made.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Learner:
     def mode(self, mode: Mode) -> "Learner":
         """Set what trains; any mode after any other equals that mode alone.
 
-        Of a mode with stages the first one is set; :meth:`fit` goes on to the others.
+        For a mode with stages the first one is set; :meth:`fit` goes on to the others.
 
         Raises:
             ModeError: If the mode does not fit the model.
@@ -111,11 +111,12 @@ class Learner:
         return TaskLoss(self.model, self.task)
 
     def prepare(self, splits: Mapping[str, Any], loss: Loss | None = None) -> None:
-        """Tokenize splits, and compute their frozen blocks once, where that pays.
+        """Tokenize splits, and compute their frozen blocks once if that pays.
 
         Args:
-            splits: Name to :class:`datasets.Dataset`; :meth:`fit` and :meth:`predict` know them again.
-            loss: What is trained on; it says whether states may be kept.
+            splits: Mapping from names to :class:`datasets.Dataset`; :meth:`fit` and :meth:`predict`
+                recognize them.
+            loss: Training loss; it says whether states may be kept.
         """
         self.encoded = {name: self._encode(table) for name, table in splits.items()}
         self.tables = dict(splits)
@@ -128,14 +129,14 @@ class Learner:
         self._open(loss)
 
     def _open(self, loss: Loss | None) -> None:
-        """Look once under each mode whether states are kept."""
+        """Decide once under each mode whether states are kept."""
         self._opened = True
         with self._one_token():
             self.cache = open_cache(self, loss)
 
     @property
     def truncated(self) -> dict[str, int]:
-        """Texts of each prepared split that were longer than the model takes."""
+        """Number of texts of each prepared split that were longer than the model takes."""
         return {name: part.truncated for name, part in self.encoded.items()}
 
     def batches(
@@ -145,8 +146,8 @@ class Learner:
 
         Args:
             table: A prepared split, or any other table of the task's form.
-            seed: Order of a training set; None keeps none (for predictions).
-            batch_size: Examples a batch over all processes; None takes the arguments', doubled for
+            seed: Seed of the order of a training set; None sorts by length (for predictions).
+            batch_size: Examples per batch over all processes; None takes the arguments' number, doubled for
                 predictions.
         """
         return self._stream(table, seed=seed, batch_size=batch_size)[1]
@@ -154,7 +155,7 @@ class Learner:
     def _stream(
         self, table: Any, *, seed: int | None = None, batch_size: int | None = None
     ) -> tuple[EncodedSplit, Batches]:
-        """The encoded table and its batches, of cached states where the table is prepared and cached."""
+        """Return the encoded table and its batches, of cached states if the table is prepared and cached."""
         size = batch_size or self.args.batch_size * (1 if seed is not None else 2)
         name = self._name(table)
         if name and self.cache:
@@ -183,20 +184,20 @@ class Learner:
         home: Path | None = None,
         resume: bool = False,
     ) -> FitState:
-        """Train; with validation data the weights of the epoch that they choose are put back at the end.
+        """Train; with validation data, restore the weights of the epoch that they choose at the end.
 
         Args:
-            data: A table, or :class:`nlptl.records.Batches` of one's own.
-            loss: What is trained on; None takes the task's own. Under a mode with stages that wrap the
+            data: A table, or your own :class:`nlptl.records.Batches`.
+            loss: Training loss; None takes the task's own. Under a mode with stages that wrap the
                 model, a function of the learner that makes it. Validation always uses the task's own.
-            validation: A table that chooses the epoch (:class:`nlptl.train.hooks.KeepBest`).
-            plan: How long and how; None follows from the arguments.
+            validation: Table that the epoch is chosen on (:class:`nlptl.train.hooks.KeepBest`).
+            plan: Length and manner of the training; None follows from the arguments.
             hooks: Observers besides the progress bar and the trackers.
-            home: Where checkpoints go; of a mode with stages, into ``stage-<number>`` below it.
-            resume: Go on from the newest whole one.
+            home: Directory of the checkpoints; for a mode with stages, they go to ``stage-<number>`` below it.
+            resume: Whether to continue from the newest intact checkpoint.
 
         Returns:
-            The final state; of a mode with stages, the last one's with the rates of all.
+            The final state; for a mode with stages, the last stage's with the rates of all.
 
         Raises:
             RunError: If the loss holds another model than the learner's.
@@ -228,7 +229,7 @@ class Learner:
         args = plan or self.args.plan(len(stream))
         if self.current is not None and args.groups is None:
             args = replace(args, groups=self.current.parameter_groups(self.model))
-        self.model.to(self.accelerator.device)  # starting a GPU is no part of training
+        self.model.to(self.accelerator.device)  # starting a GPU is not part of training
         with self._reading(cached, checked=cached), self._feeding(made, cached):
             state = train(
                 made,
@@ -275,12 +276,12 @@ class Learner:
         )
 
     def judge(self, table: Any) -> tuple[list[dict[str, Any]], float]:
-        """Predict a labelled table: one record an example, and the mean of the task's own loss."""
+        """Predict a labelled table: one record per example, and the mean of the task's own loss."""
         part, rows, loss = self._predict(table, self.loss())
         return self.task.predictions(table, part, rows), loss
 
     def predict(self, table: Any) -> list[dict[str, Any]]:
-        """Predict a table, with labels or without: one record an example, in their order."""
+        """Predict a table, with or without labels: one record per example, in their order."""
         part, rows, _ = self._predict(table, Outputs(self.model, self.task))
         return self.task.predictions(table, part, rows)
 
@@ -289,7 +290,7 @@ class Learner:
         return self.task.score(self.predict(table))
 
     def features(self, table: Any) -> np.ndarray:
-        """Compute the state that the head reads of each encoded row, ``(rows, width)``, float32."""
+        """Compute the state of each encoded row that the head reads, ``(rows, width)``, float32."""
         loss = Outputs(self.model, self.task, features=True)
         _, rows, _ = self._predict(table, loss)
         loss.unwatch()
@@ -331,11 +332,11 @@ class Learner:
 
     @contextmanager
     def _reading(self, cached: bool, *, checked: bool = False) -> Iterator[None]:
-        """Within, the model computes what is read only: one token of a text, nothing below cached states.
+        """Let the model compute only what is read: one token of a text, nothing below cached states.
 
         Args:
             cached: Whether cached states are fed.
-            checked: Make sure afterwards that the frozen weights are what they were.
+            checked: Whether to make sure afterwards that the frozen weights have not changed.
         """
         with self._one_token():
             if self.cache is None or cached == self._left_out:
@@ -353,7 +354,7 @@ class Learner:
 
     @contextmanager
     def _one_token(self) -> Iterator[None]:
-        """Once, however deep: what leaves frozen blocks out stands inside it."""
+        """Compute one token per text within, once however deep the nesting; blocks are left out inside it."""
         if self._one or not self.task.pooled:
             yield
             return

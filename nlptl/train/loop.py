@@ -15,11 +15,11 @@ from nlptl.records import Batch, Batches, FitState, Hook
 from nlptl.train.machine import gather
 
 #: Losses are summed, divided by this, and scaled to a mean when the whole step's size is known.
-#: A power of two, so that it changes no bit in float32; it keeps fp16's loss scale where it is.
+#: It is a power of two, so that it changes no bit in float32; it keeps fp16's loss scale where it is.
 LOSS_UNIT = 64.0
-#: Instead of a size of zero, to divide by.
+#: Divisor instead of a size of zero.
 TINY = 1e-30
-#: The loss is read (which waits for a GPU) and checked every so many steps.
+#: Number of steps between readings of the loss, which wait for a GPU.
 READ_EVERY = 10
 
 
@@ -38,7 +38,7 @@ def fit(
 ) -> FitState:
     """Train for ``steps`` optimizer steps.
 
-    The loop, with every point where something is attached::
+    The loop, with every point where something can be attached::
 
         hook.on_start
         while steps are left:
@@ -55,16 +55,16 @@ def fit(
 
     Args:
         loss: A :class:`nlptl.train.losses.Loss`, as returned by ``accelerator.prepare``.
-        batches: What is seen; its order depends on the epoch's number alone.
-        optimizers: Turn of a batch to the optimizer that steps after it, as returned by
+        batches: Source of batches; its order depends on the epoch's number alone.
+        optimizers: Mapping from the turn of a batch to the optimizer that steps after it, as returned by
             ``accelerator.prepare``.
-        schedules: One an optimizer, each stepped once a step; not prepared.
-        accelerator: Device, processes and precision.
-        steps: Optimizer steps in all.
-        gradient_accumulation_steps: Batches a step.
-        max_grad_norm: Gradient clipping by global norm; None for none.
+        schedules: One schedule per optimizer, each stepped once per optimizer step; not prepared.
+        accelerator: Accelerator with device, processes and precision.
+        steps: Number of optimizer steps.
+        gradient_accumulation_steps: Batches per optimizer step.
+        max_grad_norm: Global norm that gradients are clipped to; None for no clipping.
         hooks: Observers.
-        state: Where to go on from (:func:`nlptl.train.checkpoints.restore`); None starts at the beginning.
+        state: State to continue from (:func:`nlptl.train.checkpoints.restore`); None starts at the beginning.
 
     Returns:
         The final state.
@@ -80,7 +80,7 @@ def fit(
     loss.train()  # all of it: a wrapper's own flag says nothing of what it wraps
     for hook in hooks:
         hook.on_start(state)
-    stop = False  # asked for in the midst of an epoch; state.stopped is a decision that a checkpoint keeps
+    stop = False  # asked for in the middle of an epoch; state.stopped is a decision that a checkpoint keeps
     while state.step < steps and not (stop or state.stopped):
         stream = batches.epoch(state.epoch, start=state.batch)
         while state.step < steps and (window := list(islice(stream, gradient_accumulation_steps))):
@@ -142,7 +142,7 @@ def _turn(window: Sequence[Batch], optimizers: Mapping[str, Any]) -> str:
 
 
 def _stepped(loss: nn.Module, optimizer: Any, *, alone: bool) -> Any:
-    """Parameters that an optimizer steps, in the order of the module's."""
+    """List the parameters that an optimizer steps, in the order of the module's parameters."""
     if alone:
         return loss.parameters()
     own = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -194,17 +194,17 @@ def predict(
 ) -> tuple[dict[str, list[np.ndarray]], float]:
     """Run a model over batches in eval mode.
 
-    Rows, never averages, are gathered from the processes and told apart by their index, so that a
+    Rows, never averages, are gathered from the processes and identified by their index, so that a
     metric over 7 examples is the same on one process and on two.
 
     Args:
         loss: A :class:`nlptl.train.losses.Loss`, prepared or not; its training flag is left as it was. Its
             losses are averaged over sizes.
-        batches: Without a shuffle seed.
-        accelerator: Device, processes, precision.
+        batches: Batches without a shuffle seed.
+        accelerator: Accelerator with device, processes and precision.
 
     Returns:
-        Output name to one array a feature, in the order of the features; and the mean loss.
+        Output names to one array per feature, in the order of the features; and the mean loss.
     """
     was_training = loss.training
     loss.eval()

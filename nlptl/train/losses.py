@@ -1,4 +1,4 @@
-"""What is minimised: a module around the model that gives the loss, and whatever trains besides the model."""
+"""Losses: modules around the model that give the loss, and hold whatever trains besides the model."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -15,17 +15,17 @@ from nlptl.models.layer_map import layer_map
 
 
 class Loss(nn.Module):
-    """Model in, loss out.
+    """A module around the model that gives the training loss.
 
     A subclass sets up its own modules in ``__init__`` (a discriminator, a projection): they train, are
-    saved in checkpoints and are seen by DistributedDataParallel, because all of it runs inside ``forward``.
+    saved in checkpoints and are seen by DistributedDataParallel, because everything runs inside ``forward``.
 
     Args:
         model: The model that is trained, wrapped by peft or not.
 
     Attributes:
         cacheable: Whether frozen blocks may be computed once and kept under this loss. False where the model
-            is called more than once a step, or where a text is seen otherwise each time.
+            is called more than once per step, or where a text is seen differently each time.
         find_unused: Whether some parameters may have no gradient in a step (DistributedDataParallel must
             look).
         seen: States of the last forward pass, for :meth:`features` and for terms.
@@ -79,7 +79,7 @@ class Loss(nn.Module):
         ]
 
     def unwatch(self) -> None:
-        """Keep no states any more."""
+        """Stop keeping states."""
         for handle in vars(self).pop("watched", ()):
             handle.remove()
         self.seen.clear()
@@ -98,7 +98,7 @@ class Loss(nn.Module):
         return self
 
     def turns(self) -> Mapping[str, Sequence[nn.Parameter]]:
-        """Return the parameters that an optimizer of their own steps, by the turn of their batches.
+        """Return the parameters with their own optimizers, by the turn of the batches after which these step.
 
         All others belong to the turn ``model``. A batch says whose turn it is
         (:attr:`nlptl.records.Batch.turn`).
@@ -106,24 +106,24 @@ class Loss(nn.Module):
         return {}
 
     def compile_model(self) -> None:
-        """Compile what costs, in place."""
+        """Compile the expensive part, in place."""
         self.model.compile(dynamic=True)
 
     def identity(self) -> str:
-        """Say who this loss is: part of the keys of kept runs.
+        """Identify this loss in the keys of kept runs.
 
-        Hash of the code of its class, of its plain attributes, tensors and modules, without the model's.
+        The text is a hash of its class's code, plain attributes, tensors and modules, without the model's.
         """
         return identity(self, but="model")
 
 
 def identity(thing: Any, *, but: str = "") -> str:
-    """Hash of what a module or another object computes with: its class' code, plain attributes and tensors.
+    """Hash what a module or another object computes with: its class's code, plain attributes and tensors.
 
-    Of a parameter that trains only the shape counts: it starts at random.
+    For a parameter that trains only the shape counts, because it starts at random.
 
     Args:
-        thing: A loss, a term, a method.
+        thing: A loss, a term or a method.
         but: An attribute to leave out.
     """
     found = sha256(f"{type(thing).__qualname__} {code_hash(type(thing))}".encode())
@@ -159,11 +159,11 @@ def _count(values: Mapping[str, Any], found: Any, but: str, *, trains: bool) -> 
 
 
 class TaskLoss(Loss):
-    """A task's own loss: what is trained on unless another one is given, and always what is scored by.
+    """A task's own loss: the training loss unless another one is given, and always the loss for scores.
 
     Args:
         model: The model with the task's head.
-        task: Says how outputs and loss are computed.
+        task: Task that computes outputs and loss.
     """
 
     def __init__(self, model: Any, task: Any) -> None:
@@ -178,12 +178,12 @@ class TaskLoss(Loss):
 
 
 class Outputs(Loss):
-    """No loss at all: a task's outputs, for batches that need no labels.
+    """A module with no loss at all: it gives a task's outputs, for batches that need no labels.
 
     Args:
         model: The model with the task's head.
-        task: Says how outputs are computed.
-        features: Give the state that the head reads of each row too, under ``features``.
+        task: Task that computes the outputs.
+        features: Whether to give the state of each row that the head reads too, under ``features``.
     """
 
     def __init__(self, model: Any, task: Any, *, features: bool = False) -> None:
@@ -202,18 +202,18 @@ class Outputs(Loss):
 
 
 class Plus(Loss):
-    """A loss and one more term: ``base + weight * term``, logged by name; composes in order.
+    """A loss and one more term: ``base + weight * term``, logged by name; several compose in order.
 
-    The term is called with this loss (its ``features()`` are those of the base's pass, its ``model`` is at
-    hand for another one), with what the base found, and with the batch's inputs: those of a second stream too,
-    which the base does not get.
+    The term is called with this loss (its ``features()`` are those of the base's pass, and its ``model`` can
+    be called again), with what the base found, and with the batch's inputs, including those of a second
+    stream, which the base does not get.
 
     Args:
         base: The loss so far.
-        term: A module that gives a scalar; what trains in it, trains. ``cacheable = False`` on it says that it
-            calls the model again, or sees texts otherwise each time; ``find_unused = True`` as on a loss.
-        weight: Its factor. With 0 the term is not called: the run is the base's.
-        name: What it is called in logs.
+        term: A module that gives a scalar; its parameters train. ``cacheable = False`` on it says that it
+            calls the model again, or sees texts differently each time; ``find_unused = True`` as on a loss.
+        weight: Factor of the term. With 0 the term is not called, and the run is the base's.
+        name: Name of the term in logs.
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class Plus(Loss):
             self.cacheable, self.find_unused = base.cacheable, base.find_unused
 
     def __getattr__(self, name: str) -> Any:
-        """Return the base's model as ``model``: it is a submodule once only, of the base."""
+        """Return the base's model as ``model``, which is a submodule only once, of the base."""
         if name != "model":
             return super().__getattr__(name)
         base: Any = super().__getattr__("base")
@@ -271,7 +271,7 @@ class Plus(Loss):
         self.base.compile_model()
 
     def identity(self) -> str:
-        """Say who base and term are, and how much the term counts; with weight 0, the base alone."""
+        """Identify base and term, with the term's weight; with weight 0, the base alone."""
         if not self.weight:
             return self.base.identity()
         own = getattr(self.term, "identity", None)

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def gather(items: list[T], accelerator: Any) -> list[T]:
-    """The items of all processes, in the order of their ranks; any objects that pickle takes."""
+    """Gather the items of all processes, in the order of their ranks; any objects that pickle takes."""
     if accelerator.num_processes == 1:
         return items
     from accelerate.utils import gather_object
@@ -24,7 +24,7 @@ def gather(items: list[T], accelerator: Any) -> list[T]:
 
 
 def from_main(value: T, accelerator: Any) -> T:
-    """What the main process has; any object that pickle takes."""
+    """Return the main process' value, any object that pickle takes."""
     if accelerator.num_processes == 1:
         return value
     from accelerate.utils import broadcast_object_list
@@ -32,14 +32,14 @@ def from_main(value: T, accelerator: Any) -> T:
     return broadcast_object_list([value])[0]
 
 
-#: What a launcher's command line holds.
+#: Words of a launcher's command line.
 LAUNCHERS = ("accelerate", "torchrun", "torch.distributed")
 
 
 def use_cores() -> None:
-    """Take back what ``accelerate launch`` and ``torchrun`` set: ``OMP_NUM_THREADS=1`` for every process.
+    """Undo what ``accelerate launch`` and ``torchrun`` set: ``OMP_NUM_THREADS=1`` for every process.
 
-    Only if the user did not ask for it: then the launcher's own environment has the variable too. Each of
+    If the user asked for it, the launcher's own environment has the variable too, and it stays. Each of
     several processes on a machine gets an equal share of the cores. On two cores, fine-tuning
     ``bundled/bert`` in full was 1.3 to 1.6 times as fast as with the launcher's one thread.
     """
@@ -58,24 +58,24 @@ def use_cores() -> None:
 
 
 def launched_alone(command: list[str], environment: Mapping[str, str]) -> bool:
-    """Whether a launcher chose the number of threads, and no user.
+    """Whether a launcher, and not a user, chose the number of threads.
 
     Args:
-        command: The parent process' command line.
-        environment: With which it was started.
+        command: Command line of the parent process.
+        environment: Environment with which it was started.
     """
     launcher = any(name in word for word in command for name in LAUNCHERS)
     return launcher and "OMP_NUM_THREADS" not in environment
 
 
 def cores() -> int:
-    """Physical cores that this process may use."""
+    """Count the physical cores that this process may use."""
     allowed = getattr(psutil.Process(), "cpu_affinity", None)  # not on macOS
     logical = len(allowed()) if allowed else psutil.cpu_count() or 1
     return max(1, min(logical, psutil.cpu_count(logical=False) or logical))
 
 
-#: Linux keeps the peak of a process' resident memory, and forgets it when a 5 is written here.
+#: Linux keeps the peak of a process' resident memory, and resets it when a 5 is written here.
 _RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -90,10 +90,10 @@ _GROUPS = (
 
 
 def free_memory(groups: Sequence[tuple[str, str]] = _GROUPS) -> int:
-    """Bytes of memory that this process may still take: of the machine's, and of its container's share.
+    """Return the bytes of memory that this process may still take, of the machine's and of its container's.
 
     Args:
-        groups: Files with limit and use.
+        groups: Files with the limit and the use.
     """
     from psutil import virtual_memory
 
@@ -105,12 +105,12 @@ def free_memory(groups: Sequence[tuple[str, str]] = _GROUPS) -> int:
 
 
 class PeakMemory:
-    """Peak since it was made: of the accelerator's memory, or on CPUs of the process' resident memory.
+    """The peak since it was made of the accelerator's memory, or on CPUs of the process' resident memory.
 
-    Where the system cannot reset its peak (macOS), it is that since the process began.
+    If the system cannot reset its peak (macOS), it is the peak since the process began.
 
     Args:
-        device: Where the model is.
+        device: Device of the model.
     """
 
     def __init__(self, device: Any) -> None:
@@ -122,7 +122,7 @@ class PeakMemory:
             _RESET.write_text("5")
 
     def megabytes(self) -> float:
-        """Millions of bytes."""
+        """Return the peak in millions of bytes."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 1e6
         if _STATUS.exists():

@@ -1,4 +1,4 @@
-"""AdamW groups from what is trainable, and learning-rate schedules counted in optimizer steps."""
+"""Optimizers over what is trainable, and learning-rate schedules counted in optimizer steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 
 def decayed(model: nn.Module) -> set[str]:
-    """Names of the trainable parameters that weight decay applies to.
+    """Return the names of the trainable parameters that weight decay applies to.
 
     Biases and everything inside a normalisation layer are left out, T5's ``layer_norm`` included:
     the test is the module's class, not a list of parameter names (the list in the transformers
@@ -47,19 +47,19 @@ def make_optimizer(
     deviation of 1 and its queries with 0.01, and one rate for both leaves it at the unigram plateau.
 
     Args:
-        model: Frozen parameters enter no group.
+        model: Model whose frozen parameters are in no group.
         learning_rate: Peak rate; for Adafactor relative to a tensor's size, and at most 1 / sqrt(step).
-        weight_decay: For the parameters named by :func:`decayed`; the others get none.
+        weight_decay: Weight decay of the parameters named by :func:`decayed`; the others get none.
         betas: Decay of AdamW's moment estimates.
         name: A key of :data:`OPTIMIZERS`.
         only: Parameters to take; None takes all that train.
-        groups: Parameters with a rate of their own, each ``{"params": [...], "rate": factor of the peak}``
+        groups: Parameters with their own rate, each ``{"params": [...], "rate": factor of the peak}``
             (:meth:`nlptl.modes.base.Mode.parameter_groups`); those in no group have the factor 1, and frozen
             ones are left out. The optimizer's groups come by falling rate, so that the first one's, which is
             logged, is the highest. None for one rate.
 
     Raises:
-        RunError: If nothing is trainable, or the groups are none of this model.
+        RunError: If nothing is trainable, or the groups are not of this model.
     """
     own = None if only is None else {id(p) for p in only}
     trainable = {
@@ -84,7 +84,7 @@ def make_optimizer(
 
 
 def _factors(model: nn.Module, groups: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """Each grouped parameter's factor of the peak rate, by the parameter's id."""
+    """Return each grouped parameter's factor of the peak rate, by the parameter's id."""
     known = {id(p) for p in model.parameters()}
     factors: dict[int, float] = {}
     for number, group in enumerate(groups):
@@ -113,10 +113,10 @@ def warmup_steps(warmup: float, total: int) -> int:
 def make_schedule(
     optimizer: torch.optim.Optimizer, *, name: str, warmup: int, total: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Linear warm-up, then linear or cosine decay to zero, or no decay.
+    """Make a schedule with linear warm-up, then linear or cosine decay to zero, or no decay.
 
-    The caller steps it once an optimizer step. It is never handed to ``accelerator.prepare``,
-    which would step it once a process and end the decay early.
+    The caller steps it once per optimizer step. It is never passed to ``accelerator.prepare``,
+    which would step it once per process and end the decay early.
 
     Raises:
         ConfigError: If there is no such schedule.

@@ -1,4 +1,4 @@
-"""One record of a finished run, whatever it trained: what is saved, shown and compared is made from it."""
+"""The record of a finished run, whatever it trained; files, printed lines and comparisons are made from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,27 +16,27 @@ class Run:
         task: The task or the pretraining objective; has ``name``, ``version`` and ``auto_class``.
         model: The trained model, the epoch that was kept, below Accelerate's wrappers (LoRA: peft's stays).
         tokenizer: Its tokenizer.
-        judge: The task's own loss around a model: what a saved model is compared with the trained one by.
+        judge: Function that puts the task's own loss around a model; it compares saved and trained model.
         check_batch: A batch of held-out examples, for that comparison.
-        metrics: Of the test split or of held-out text, each with its standard error under ``<name>_se``.
-        num_examples: Examples a split.
-        history: A line each time that the model was scored.
-        timing: Seconds, and examples a second.
-        settings: How it was trained, every value filled, as JSON.
+        metrics: Metrics of the test split or of held-out text, each with its standard error ``<name>_se``.
+        num_examples: Number of examples of each split.
+        history: A line for each time that the model was scored.
+        timing: Seconds, and examples per second.
+        settings: Settings of the training, with every value filled in, as JSON.
         lr_history: Learning rate of each step.
-        manifest: What trained; None where the caller knows it.
+        manifest: Counts of what trained; None if the caller knows it.
         newly_initialized: Parameters that the checkpoint did not have.
-        args: The arguments of a fine-tuning; None of another run.
-        predictions: One record a test example; None where there are none.
-        best: Index in ``history`` of the epoch that was kept; None where none was chosen.
-        truncated: Texts a split that were longer than the model takes.
-        notices: What the user should know.
-        cache: What the cache of frozen blocks did; None where there was none.
+        args: The arguments of a fine-tuning; None for another run.
+        predictions: One record per test example; None if there are none.
+        best: Index in ``history`` of the epoch that was kept; None if none was chosen.
+        truncated: Number of texts of each split that were longer than the model takes.
+        notices: Messages for the user.
+        cache: Record of the cache of frozen blocks; None if there was none.
         padding: Share of padding in training.
         flops: Operations of the training (:func:`nlptl.models.flops.training_flops`).
         peak_memory: Most memory held meanwhile, in millions of bytes.
         compared: Name of the outputs that are compared after reloading.
-        identity: Who the training loss was (:meth:`nlptl.train.losses.Loss.identity`).
+        identity: Identity of the training loss (:meth:`nlptl.train.losses.Loss.identity`).
     """
 
     task: Any

@@ -1,4 +1,4 @@
-"""What a run needs before the loop: processes, seeds, optimizer, schedule, and where to go on from."""
+"""Preparation of a run before the loop: processes, seeds, optimizer, schedule, and where to resume."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ from nlptl.train.machine import use_cores
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
 from nlptl.train.stem_cache.plan import Kind
 
-#: How long a process waits for another one before it gives up.
+#: Time that a process waits for another one before it gives up.
 LONGEST_WAIT = timedelta(hours=12)
 
 
@@ -31,9 +31,9 @@ def new_accelerator(*, kwargs_handlers: Sequence[Any] = (), **options: Any) -> A
     """Start Accelerate with the settings of ``accelerate launch``, for any number of processes.
 
     Args:
-        kwargs_handlers: More of Accelerate's, such as ``DistributedDataParallelKwargs``; one of a kind that
-            nlptl sets itself goes before it.
-        options: More arguments of :class:`accelerate.Accelerator`.
+        kwargs_handlers: Further handlers of Accelerate, such as ``DistributedDataParallelKwargs``; they
+            override those that nlptl sets itself.
+        options: Further arguments of :class:`accelerate.Accelerator`.
     """
     from accelerate import Accelerator, InitProcessGroupKwargs
 
@@ -53,9 +53,9 @@ def start_accelerator(*, tracker: str | None, output_dir: Path, seed: int, **opt
 
     Args:
         tracker: Name of a tracker, or None.
-        output_dir: Where a tracker that writes files writes them.
-        seed: The same on every process: the head must start equal everywhere.
-        options: More arguments of :func:`new_accelerator`.
+        output_dir: Directory for a tracker that writes files.
+        seed: Seed, the same on every process because the head must start equal everywhere.
+        options: Further arguments of :func:`new_accelerator`.
     """
     from accelerate.utils import set_seed
 
@@ -76,27 +76,27 @@ def seed_dropout(accelerator: Any, seed: int) -> None:
 
 
 def steps_for(epochs: float, batches: int, gradient_accumulation_steps: int) -> int:
-    """Optimizer steps in ``epochs``, at least one; a ragged last window counts as one."""
+    """Count the optimizer steps in ``epochs``, at least one; a ragged last window counts as one."""
     return max(1, round(epochs * math.ceil(batches / gradient_accumulation_steps)))
 
 
 @dataclass(frozen=True)
 class TrainArgs:
-    """How long to train, and how.
+    """Length and manner of a training.
 
     Attributes:
-        steps: Optimizer steps in all.
-        learning_rate: Peak rate.
-        warmup: Share of the steps (below 1) or a count.
-        weight_decay: AdamW's.
-        gradient_accumulation_steps: Batches a step.
-        max_grad_norm: Gradient clipping; None for none.
-        schedule: ``linear``, ``cosine`` or ``constant``.
-        betas: Adam's.
-        optimizer: ``adamw`` or ``adafactor``.
+        steps: Number of optimizer steps.
+        learning_rate: Peak learning rate.
+        warmup: Share of the steps (below 1), or a number of steps.
+        weight_decay: Weight decay of AdamW.
+        gradient_accumulation_steps: Batches per optimizer step.
+        max_grad_norm: Global norm that gradients are clipped to; None for no clipping.
+        schedule: Schedule of the rate: ``linear``, ``cosine`` or ``constant``.
+        betas: Decay of Adam's moment estimates.
+        optimizer: Optimizer: ``adamw`` or ``adafactor``.
         compile: Whether the model is compiled, for batches of any shape.
-        gradient_checkpointing: Whether activations are computed twice instead of kept.
-        groups: Parameter groups with a rate of their own, as a mode gives them
+        gradient_checkpointing: Whether activations are recomputed instead of kept.
+        groups: Parameter groups with their own rates, as a mode gives them
             (:func:`nlptl.train.optimizer.make_optimizer`); None for one rate.
     """
 
@@ -116,24 +116,24 @@ class TrainArgs:
 
 @dataclass(frozen=True)
 class FinetuneArgs:
-    """How to fine-tune; every field is filled.
+    """Arguments of a fine-tuning, with every field filled in.
 
     Attributes:
-        model: Bundled name, directory or hub name.
+        model: Bundled name, directory or hub name of the checkpoint.
         mode: What trains.
-        learning_rate: Peak rate.
+        learning_rate: Peak learning rate.
         epochs: Passes over the training set.
-        batch_size: Examples a batch, over all processes.
-        gradient_accumulation_steps: Batches an optimizer step.
-        warmup: Share of the steps (below 1) or a count.
-        weight_decay: AdamW's decay.
-        max_grad_norm: Gradient clipping by global norm; None for none.
-        max_length: Tokens a text; None takes what the model does, at most the task's usual length.
+        batch_size: Examples per batch, over all processes.
+        gradient_accumulation_steps: Batches per optimizer step.
+        warmup: Share of the steps (below 1), or a number of steps.
+        weight_decay: Weight decay of AdamW.
+        max_grad_norm: Global norm that gradients are clipped to; None for no clipping.
+        max_length: Tokens per text; None takes as many as the model, at most the task's usual length.
         patience: Epochs without a better validation score before stopping; None never stops.
-        seed: Seed of head, data order and dropout.
-        cache: Where the states of frozen blocks are kept: ``auto``, ``off``, ``memory`` or ``disk``.
+        seed: Seed of the head, the data order and dropout.
+        cache: Place of the states of frozen blocks: ``auto``, ``off``, ``memory`` or ``disk``.
         compile: Whether the model is compiled.
-        gradient_checkpointing: Whether activations are computed twice instead of kept.
+        gradient_checkpointing: Whether activations are recomputed instead of kept.
     """
 
     model: str
@@ -153,7 +153,7 @@ class FinetuneArgs:
     gradient_checkpointing: bool = False
 
     def plan(self, batches: int) -> TrainArgs:
-        """Return how long and how to train on so many batches an epoch."""
+        """Return length and manner of the training for so many batches per epoch."""
         same = {f.name: getattr(self, f.name) for f in fields(TrainArgs) if hasattr(self, f.name)}
         steps = steps_for(self.epochs, batches, self.gradient_accumulation_steps)
         return TrainArgs(steps=steps, **same)
@@ -179,15 +179,15 @@ def train(
     """Prepare a loss and its model for their devices, and fit, from the start or from a checkpoint.
 
     Args:
-        loss: Around a model that is already frozen where it does not train; trained in place.
-        batches: What is seen.
-        args: How long and how.
-        accelerator: Devices, processes, precision.
-        hooks: Observers. Every one that has a ``memory`` is written into the checkpoints, under its class'
-            name.
-        checkpoint_dir: Where checkpoints go; None for none.
+        loss: Loss around a model that is already frozen where it does not train; trained in place.
+        batches: Source of batches.
+        args: Length and manner of the training.
+        accelerator: Accelerator with devices, processes and precision.
+        hooks: Observers. Every hook with a ``memory`` is written into the checkpoints, under the name of its
+            class.
+        checkpoint_dir: Directory of the checkpoints; None for none.
         checkpoint_every: Steps between checkpoints; None for the ends of epochs.
-        resume: Go on from the newest whole checkpoint, if there is one.
+        resume: Whether to continue from the newest intact checkpoint, if there is one.
 
     Returns:
         The final state.
@@ -246,7 +246,7 @@ def train(
 
 
 def _optimizers(loss: Loss, args: TrainArgs) -> dict[str, Any]:
-    """One optimizer a turn: ``model`` steps all that no other turn names."""
+    """Make one optimizer per turn; that of ``model`` steps all parameters that no other turn names."""
     turns = {name: list(parameters) for name, parameters in loss.turns().items()}
     named = {id(p) for parameters in turns.values() for p in parameters}
     turns = {"model": [p for p in loss.parameters() if id(p) not in named], **turns}

@@ -1,4 +1,4 @@
-"""A fit under a mode with stages: one plain mode after the other, a fresh optimizer each."""
+"""A fit under a mode with stages: one plain mode after the other, each with a fresh optimizer."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from nlptl.train.terminal import say
 if TYPE_CHECKING:
     from nlptl.train.learner import Learner
 
-#: What a stage leaves when it has ended: its weights, then its record; the record says that both are whole.
+#: Files that a finished stage leaves: its weights, then its record, which shows that both are whole.
 WEIGHTS, DONE = "done.safetensors", "done.json"
 
 
@@ -36,8 +36,8 @@ def fit_stages(
 ) -> FitState:
     """Train under each stage's mode, in their order; see :meth:`nlptl.train.learner.Learner.fit`.
 
-    The steps are shared out by the stages' shares. Each stage keeps its best epoch, has warm-up and decay
-    of its own, and checkpoints under ``stage-<number>``; a resumed run reads what the finished stages left.
+    The steps are divided by the stages' shares. Each stage keeps its best epoch, and has its own warm-up and
+    decay and its own checkpoints under ``stage-<number>``; a resumed run reads what the finished stages left.
 
     Returns:
         The last stage's state, with the rates and examples of all.
@@ -97,7 +97,7 @@ def fit_stages(
 
 
 def keep_stage(learner: "Learner", folder: Path, record: dict[str, Any]) -> None:
-    """Write what a stage left, whole or not at all."""
+    """Write what a stage leaves, whole or not at all."""
     if learner.accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{WEIGHTS}"
@@ -108,6 +108,6 @@ def keep_stage(learner: "Learner", folder: Path, record: dict[str, Any]) -> None
 
 
 def read_stage(learner: "Learner", folder: Path) -> dict[str, Any]:
-    """Put back the weights that a finished stage left; its record."""
+    """Load the weights that a finished stage left, and return its record."""
     load_trainable_state(learner.model, load_file(folder / WEIGHTS))
     return json.loads((folder / DONE).read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""What a run says, once, whatever the number of processes."""
+"""Lines that a run prints, once, whatever the number of processes."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _MUTED = [False]
 def is_main_process() -> bool:
     """Whether this is the first of the processes that torchrun or accelerate started.
 
-    Asked before Accelerate is up; afterwards ``accelerator.is_main_process`` says the same.
+    It can be called before Accelerate has started; afterwards ``accelerator.is_main_process`` is the same.
     """
     return os.environ.get("RANK", "0") == "0"
 
@@ -25,7 +25,7 @@ def say(text: object) -> None:
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Say nothing within: for runs that are parts of something that speaks for them."""
+    """Print nothing within, for runs that are parts of something that prints its own lines."""
     was, _MUTED[0] = _MUTED[0], True
     try:
         yield

@@ -173,7 +173,7 @@ def test_another_launch_is_refused(tmp_path, launch, then, start):
 
 def test_a_checkpoint_of_an_older_version_is_refused(tmp_path):
     killed(tmp_path, launch=None)
-    with pytest.raises(ConfigError, match="written by an older version of nlptl.*Begin again"):
+    with pytest.raises(ConfigError, match="written by an older version of nlptl.*Start again"):
         run(tmp_path, resume=True)
 
 

@@ -147,7 +147,7 @@ def test_states_cannot_be_kept_under_a_loss_that_calls_the_model_twice(checkpoin
     loss = Plus(made.loss(), Coral(), name="coral")
     made.prepare({"train": TRAIN}, loss)
     assert made.cache is None
-    assert "cache: off, the loss calls the model more than once a step" in capsys.readouterr().out
+    assert "cache: off, the loss calls the model more than once per step" in capsys.readouterr().out
     asked = learner(checkpoints["bert"], "freeze-lower-1", cache="memory")
     with pytest.raises(ConfigError, match="--cache memory: the loss calls the model more than"):
         asked.prepare({"train": TRAIN}, loss)

@@ -1,1 +1,1 @@
-"""Frozen blocks computed once: what is cached, where, and whether it pays."""
+"""The cache of frozen blocks: what is kept, where, and whether it pays."""

@@ -1,4 +1,4 @@
-"""The folder of cached states: what is in it, what is whole, and how it is kept small."""
+"""The folder of cached states: its entries, which of them are whole, and its size limit."""
 
 import json
 import os
@@ -10,26 +10,26 @@ from pathlib import Path
 
 from nlptl.errors import ConfigError
 
-#: Bytes that all entries together may take, unless the environment variable NLPTL_CACHE_GB says more or less.
+#: Bytes that all entries together may take, unless the environment variable NLPTL_CACHE_GB says otherwise.
 LIMIT = 20e9
 UNFINISHED = "unfinished or damaged"
 
 
 def root() -> Path:
-    """``$NLPTL_CACHE``, by default ``~/.cache/nlptl``."""
+    """Return ``$NLPTL_CACHE``, by default ``~/.cache/nlptl``."""
     return Path(os.environ.get("NLPTL_CACHE") or Path.home() / ".cache" / "nlptl")
 
 
 def folder() -> Path:
-    """``$NLPTL_CACHE/prefix``, by default in ``~/.cache/nlptl``."""
+    """Return ``$NLPTL_CACHE/prefix``, by default in ``~/.cache/nlptl``."""
     return root() / "prefix"
 
 
 def limit() -> float:
-    """Bytes that the cache may take.
+    """Return the bytes that the cache may take.
 
     Raises:
-        ConfigError: If ``$NLPTL_CACHE_GB`` is no number.
+        ConfigError: If ``$NLPTL_CACHE_GB`` is not a number.
     """
     given = os.environ.get("NLPTL_CACHE_GB") or str(LIMIT / 1e9)
     try:
@@ -42,13 +42,13 @@ def limit() -> float:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry.
+    """An entry of the cache.
 
     Attributes:
         path: Its folder, named by its key.
         bytes: Size on disk.
-        used: When it was read last, seconds since the epoch.
-        about: What it holds, in words.
+        used: Time of its last use, in seconds since the epoch.
+        about: Description of its content.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All entries, the least recently used first; unfinished ones too."""
+    """List all entries, the least recently used first; unfinished ones too."""
     found = []
     for path in folder().glob("*") if folder().is_dir() else ():
         with suppress(OSError):  # another run may be giving it its name, or removing it
@@ -68,7 +68,7 @@ def entries() -> list[Entry]:
 
 
 def _record(path: Path) -> tuple[float, str]:
-    """When an entry was used last, and what it holds."""
+    """Return when an entry was last used, and what it holds."""
     try:
         meta = path / "meta.json"
         return meta.stat().st_mtime, str(json.loads(meta.read_text())["about"])
@@ -85,12 +85,12 @@ def shrink(most: float, *, sparing: float = 0.0) -> list[Entry]:
     """Remove the least recently used entries until the others take at most ``most`` bytes.
 
     Args:
-        most: Bytes.
-        sparing: Seconds; unfinished entries younger than that may be another run's, and stay uncounted. Older
-            ones go whatever the others take.
+        most: Bytes that may remain.
+        sparing: Age in seconds; younger unfinished entries may be another run's, and stay uncounted. Older
+            ones are removed whatever the others take.
 
     Returns:
-        What was removed.
+        The entries that were removed.
     """
     there, removed = [], []
     for entry in entries():
@@ -106,7 +106,7 @@ def shrink(most: float, *, sparing: float = 0.0) -> list[Entry]:
 
 
 def free_disk() -> int:
-    """Bytes that a new entry may take: free on the disk, and below the limit once others made room."""
+    """Return the bytes for a new entry: free on the disk, and below the limit once others made room."""
     path = folder()
     while not path.exists():
         path = path.parent

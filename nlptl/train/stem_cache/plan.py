@@ -1,4 +1,4 @@
-"""Whether a cache pays, and where it goes."""
+"""Decision whether a cache pays, and where it goes."""
 
 import os
 from collections.abc import Collection
@@ -22,20 +22,20 @@ Kind = Literal["auto", "off", "memory", "disk"]
 #: Sustained speed of the frozen blocks and of fetching states, for the pay-off: orders of magnitude.
 FLOPS = {"cpu": 1e11, "accelerator": 3e13}
 BYTES = {"memory": 1e10, "disk": 1e9}
-#: Shares of what is free that a cache may take.
+#: Shares of the free space that a cache may take.
 OF_MEMORY, OF_DISK = 0.4, 0.5
-#: How states are kept, exact first, and bytes a value.
+#: Types of the kept states, the exact one first, and their bytes per value.
 DTYPES = {"float32": 4, "float16": 2}
 
 
 @dataclass(frozen=True)
 class CachePlan:
-    """What is decided.
+    """The decision about a cache.
 
     Attributes:
-        kind: ``off``, ``memory`` or ``disk``.
-        dtype: ``float32`` where it fits, else ``float16``.
-        reason: Why, in words.
+        kind: Place of the states: ``off``, ``memory`` or ``disk``.
+        dtype: Type of the states: ``float32`` if it fits, else ``float16``.
+        reason: Reason for the decision, in words.
     """
 
     kind: Kind
@@ -44,13 +44,13 @@ class CachePlan:
 
 
 def refusal(asked: Kind, *, blocks: int, passes: float, machines: int = 1) -> str:
-    """Why nothing is to be kept, whatever room there is; empty if nothing speaks against it.
+    """Say why nothing can be kept, whatever room there is; return an empty string if something can.
 
     Args:
         asked: ``--cache``.
         blocks: Frozen blocks at the bottom.
-        passes: How often each text goes through the model in the whole run.
-        machines: That the processes run on; their files are not each other's.
+        passes: Number of times that each text goes through the model in the whole run.
+        machines: Number of machines that the processes run on; each has its own files.
     """
     if asked == "off":
         return "--cache off"
@@ -62,7 +62,7 @@ def refusal(asked: Kind, *, blocks: int, passes: float, machines: int = 1) -> st
 
 
 def places(asked: Kind, processes: int) -> list[Kind]:
-    """Where states may go; several processes share a file."""
+    """List the places where states may go; several processes share a file."""
     if processes > 1:
         return ["disk"]
     return ["memory", "disk"] if asked == "auto" else [asked]
@@ -91,14 +91,14 @@ def choose(
     Args:
         asked: ``--cache``.
         blocks: Frozen blocks at the bottom.
-        values: Numbers to keep in all.
+        values: Number of values to keep.
         width: Hidden size.
-        passes: How often each text goes through the model in the whole run.
-        free_memory: Bytes.
-        free_disk: Bytes below the cache's limit.
+        passes: Number of times that each text goes through the model in the whole run.
+        free_memory: Free bytes of memory.
+        free_disk: Free bytes on disk, below the cache's limit.
         processes: Processes on this machine; several share a file.
         on_cpu: Whether the model runs on the CPU.
-        pooled: Whether one token a text is kept only; fetching it costs nothing to speak of.
+        pooled: Whether only one token per text is kept; fetching it takes almost no time.
         kept: Places and types in which an earlier run left all states. They take no new room, and come first:
             what is free now is less than what that run found, so that a fresh decision could be another one.
     """
@@ -127,22 +127,23 @@ def check_fed(stream: Any, loss: Loss) -> bool:
     fed = bool(getattr(stream, "fed", False))
     if fed and not loss.cacheable:
         raise ConfigError(
-            "The batches hold cached states, but the loss calls the model more than once a step or sees a "
-            "text otherwise each time. Run with --cache off, or make the batches after prepare(splits, loss)."
+            "The batches hold cached states, but the loss calls the model more than once per step or sees "
+            "a text differently each time. Run with --cache off, or make the batches after "
+            "prepare(splits, loss)."
         )
     return fed
 
 
 def open_cache(learner: Any, loss: Loss | None) -> Any:
-    """Keep the states of the frozen blocks of all prepared splits, where that pays (see ``plan.choose``).
+    """Keep the states of the frozen blocks of all prepared splits, if that pays (see :func:`choose`).
 
     Args:
         learner: A :class:`nlptl.train.learner.Learner` with prepared splits.
-        loss: What is trained on; it says whether states may be kept.
+        loss: Training loss; it says whether states may be kept.
 
     Returns:
-        A :class:`~nlptl.train.stem_cache.stem_cache.StemCache`; None where there is nothing to keep or
-        nothing to gain, and the user is told why.
+        A :class:`~nlptl.train.stem_cache.stem_cache.StemCache`; None if there is nothing to keep or
+        nothing to gain, and a line says why.
 
     Raises:
         ConfigError: If a cache was asked for and the loss cannot go with one.
@@ -159,11 +160,13 @@ def open_cache(learner: Any, loss: Loss | None) -> Any:
         machines=processes // int(os.environ.get("LOCAL_WORLD_SIZE") or processes),
     )
     if not reason and loss is not None and not loss.cacheable:
-        reason = "the loss calls the model more than once a step or sees a text otherwise each time"
+        reason = (
+            "the loss calls the model more than once per step or sees a text differently each time"
+        )
         if args.cache != "auto":
             raise ConfigError(f"--cache {args.cache}: {reason}. Use auto or off.")
     if reason:
-        free_states()  # another run's, which have served
+        free_states()  # another run's, which are no longer needed
         return _told(learner, reason)
     model.to(accelerator.device)
     pooled = layer_map(unwrap_peft(model)).family.pooled if learner.task.pooled else None

@@ -1,9 +1,9 @@
-"""Frozen blocks computed once: a transform of Batches, and a loss whose model starts above them.
+"""The cache of frozen blocks: a transform of batches, and a loss whose model starts above the blocks.
 
 The states at the border of what is frozen are computed once, in batches sorted by length, without
-gradient, and kept ragged; from then on the model starts there. The loop does not know it. AutoFreeze
+gradient, and kept ragged; from then on the model starts there. The loop is not aware of it. AutoFreeze
 (Liu et al., 2021) and Embedding Recycling (Saad-Falcon et al., 2023) are the precedents. The states
-are as good as the texts: they can be turned back into them, so the folder is as private as the data.
+can be turned back into the texts, so the folder is as private as the data.
 """
 
 import time
@@ -31,7 +31,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 #: of half precision in storage, and of bf16 arithmetic.
 TOLERANCE = {"float32": 1e-4, "float16": 2e-3}
 AUTOCAST_TOLERANCE = 5e-2
-#: Features that are computed together; those that are compared with the live model.
+#: Number of features that are computed together, and of those that are compared with the live model.
 BATCH, SAMPLE = 64, 4
 
 
@@ -43,12 +43,12 @@ class StemCache:
     """The cached states of one model's splits.
 
     Args:
-        stem: What is left out; its model on its device.
-        outputs: Runs the model on a batch's inputs.
-        pooled: ``first`` or ``last`` where the head reads one token of a text only and all blocks are left
+        stem: The blocks that are left out; the model is on its device.
+        outputs: Function that runs the model on a batch's inputs.
+        pooled: ``first`` or ``last`` if the head reads only one token of a text and all blocks are left
             out, so that nothing else is kept; else None.
-        accelerator: Device, processes, precision.
-        report: Told of entries that had to be made again.
+        accelerator: Accelerator with device, processes and precision.
+        report: Function that prints a line about entries that had to be made again.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class StemCache:
     def look(
         self, splits: Mapping[str, Any], collate: Collate, kinds: Sequence[Kind]
     ) -> list[tuple[Kind, str]]:
-        """Places and types in which an earlier run left the states of all splits.
+        """Look for places and types in which an earlier run left the states of all splits.
 
         Args:
-            splits: Name to rows and lengths.
-            collate: Makes batches of them.
-            kinds: Places to look.
+            splits: Mapping from names to rows and lengths.
+            collate: Function that makes batches of them.
+            kinds: Places to look in.
 
         Raises:
             RunError: If the collate function draws at random, so that a text is never seen twice alike.
@@ -103,7 +103,9 @@ class StemCache:
         kind, entry = self.plan.kind, self._entry(split, lengths, self.plan)
         arrays = entry.open(kind)
         if arrays is not None and not self._agrees(arrays, rows, lengths, collate):
-            self.report("note: the cached states of an earlier run were damaged; made anew.")
+            self.report(
+                "note: the cached states of an earlier run were damaged; they are computed again."
+            )
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process or kind == "memory":
                 entry.drop(kind)
@@ -125,7 +127,7 @@ class StemCache:
         self.took[split] = time.perf_counter() - began
 
     def batches(self, split: str, *, batch_size: int, seed: int | None) -> Batches:
-        """The split's batches, in the same order as without a cache, with the states in them."""
+        """Return the split's batches, in the same order as without a cache, with the states in them."""
         rows, lengths, collate, arrays = self.splits[split]
         fed = LengthBatches(
             _Fed(rows, self.pooled),
@@ -139,7 +141,7 @@ class StemCache:
 
     @contextmanager
     def feeding(self, loss: nn.Module) -> Iterator[None]:
-        """Within, a loss takes the states out of its inputs, and its model goes on from them."""
+        """Let a loss take the states out of its inputs within, and its model continue from them."""
 
         def feed(module: nn.Module, args: Any, inputs: dict[str, Tensor]) -> tuple[Any, Any]:
             self.stem.feed({name: inputs[f"_{name}"] for name in self.stem.names})
@@ -153,10 +155,10 @@ class StemCache:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Within, the model starts above the frozen blocks.
+        """Let the model start above the frozen blocks within.
 
         Raises:
-            RunError: If the frozen weights are others at the end, so that the states were wrong.
+            RunError: If the frozen weights have changed at the end, so that the states were wrong.
         """
         with self.stem.left_out():
             yield
@@ -168,7 +170,7 @@ class StemCache:
 
     @property
     def saved(self) -> float:
-        """Seconds that the frozen blocks would have taken for what was served, less what they took."""
+        """Seconds that the frozen blocks would have taken for all passes, less the seconds that they took."""
         if not self.tokens:
             return 0.0
         return self.seconds * self.served / self.tokens - self.seconds
@@ -183,7 +185,7 @@ class StemCache:
         return f"cache: {what} above block {self.stem.blocks} ({size}), {how}"
 
     def record(self) -> dict[str, Any]:
-        """For ``result.json``."""
+        """Return the cache's entry in ``result.json``."""
         return {
             "kind": self.plan.kind,
             "dtype": self.plan.dtype,
@@ -224,7 +226,7 @@ class StemCache:
             if any(not torch.equal(again[n], batch.inputs[n]) for n in INPUTS if n in again):
                 raise RunError(
                     "The task's collate function draws at random (augmentation, dynamic masks), so no text is "
-                    "seen twice alike and nothing can be cached. Use --cache off."
+                    "ever the same twice and nothing can be cached. Use --cache off."
                 )
 
     def _entry(self, split: str, lengths: np.ndarray, plan: CachePlan) -> Entry:
@@ -258,7 +260,7 @@ class StemCache:
         for batch in batches.epoch(0):
             for name, values in self._states(batch).items():
                 largest = max(largest, float(np.abs(values).max()))
-                with np.errstate(over="ignore"):  # told below, for all processes together
+                with np.errstate(over="ignore"):  # reported below, for all processes together
                     for row, index in enumerate(batch.indices):
                         arrays[name].put(index, self._part(values[row], int(lengths[index])))
         if max(gather([largest], self.accelerator)) > float(np.finfo(self.plan.dtype).max):
@@ -277,7 +279,7 @@ class StemCache:
         return {name: tensor.cpu().numpy() for name, tensor in states.items()}
 
     def _part(self, states: np.ndarray, length: int) -> np.ndarray:
-        """Of one text's padded states those that are kept."""
+        """Return those of a text's padded states that are kept."""
         if self.pooled is None:
             return states[:length]
         return states[length - 1 : length] if self.pooled == "last" else states[:1]
@@ -300,7 +302,7 @@ class StemCache:
 
 
 class _Fed:
-    """Features whose rows know their number; of a pooled one only the token that the head reads."""
+    """Features whose rows know their number; if pooled, with only the token that the head reads."""
 
     def __init__(self, rows: Any, pooled: str | None) -> None:
         self.rows, self.pooled = rows, pooled
@@ -310,9 +312,7 @@ class _Fed:
         if index in self.small:
             return self.small[index]
         row = {**self.rows[index], "_index": index}
-        if (
-            self.pooled
-        ):  # a handful of numbers: reading them anew would take longer than the head does
+        if self.pooled:  # a few numbers: reading them again would take longer than the head does
             row["input_ids"] = [row["input_ids"][-1 if self.pooled == "last" else 0]]
             self.small[index] = row
         return row

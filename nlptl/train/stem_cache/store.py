@@ -24,15 +24,15 @@ CHUNK = 1 << 24
 
 
 class Ragged:
-    """Arrays of shape ``(length_i, width)`` behind one another.
+    """Arrays of shape ``(length_i, width)``, one after the other.
 
     Args:
-        lengths: Rows of each array.
-        width: Columns.
+        lengths: Number of rows of each array.
+        width: Number of columns.
         dtype: ``float32``, or ``float16`` for half the space and a relative error of about 2e-4.
-        path: A file to map into memory; None keeps everything in memory.
-        create: Make the file anew; else it must be there, with the right size.
-        write: Open a file that is there for writing.
+        path: File to map into memory; None keeps everything in memory.
+        create: Whether to make a new file; else it must exist, with the right size.
+        write: Whether to open an existing file for writing.
 
     Raises:
         OSError: If the file is missing or of another size.
@@ -68,10 +68,10 @@ class Ragged:
         self.flat[self.offsets[index] : self.offsets[index + 1]] = rows
 
     def padded(self, indices: Sequence[int]) -> Tensor:
-        """Some arrays, zeros behind the shorter ones: ``(batch, padded_length, width)``, float32."""
+        """Return some arrays, padded with zeros: ``(batch, padded_length, width)``, float32."""
         begins, ends = self.offsets[list(indices)], self.offsets[[i + 1 for i in indices]]
         longest = padded_length(int((ends - begins).max()))
-        # In torch's own memory, which is aligned alike every time: sums may differ in the last bit else.
+        # In torch's own memory, which is always aligned in the same way: else sums may differ in the last bit.
         made = torch.zeros(len(begins), longest, self.width)
         filled = made.numpy()
         for row, (begin, end) in enumerate(zip(begins, ends, strict=True)):
@@ -90,7 +90,7 @@ class Ragged:
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file, read in pieces."""
+    """Compute the CRC-32 of a file, read in pieces."""
     found = 0
     with path.open("rb") as file:
         while piece := file.read(CHUNK):
@@ -124,11 +124,11 @@ class Entry:
     Attributes:
         weights: Hash of the frozen weights.
         key: Hash of all that the states depend on.
-        names: What a file is called, one for each stack of blocks.
-        rows: States of each text.
-        width: Their size.
-        dtype: ``float32`` or ``float16``.
-        about: What it holds, in words.
+        names: Names of the files, one for each stack of blocks.
+        rows: Number of states of each text.
+        width: Size of a state.
+        dtype: Type of the states, ``float32`` or ``float16``.
+        about: Description of the content.
     """
 
     weights: str
@@ -141,12 +141,12 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its folder."""
         return f"{self.key}-{self.dtype}"
 
     @property
     def path(self) -> Path:
-        """Its folder, where it is on disk."""
+        """The entry's folder on disk."""
         return directory.folder() / self.name
 
     def is_there(self, kind: str) -> bool:
@@ -156,7 +156,7 @@ class Entry:
         return (self.path / "meta.json").is_file()
 
     def open(self, kind: str) -> Arrays | None:
-        """The arrays; None if there are none, or damaged ones."""
+        """Open the arrays; return None if there are none, or they are damaged."""
         if kind == "memory":
             return _KEPT.get(self.weights, {}).get(self.name)
         try:
@@ -183,7 +183,7 @@ class Entry:
     def arrays(
         self, folder: Path | None, *, create: bool = False, write: bool = False
     ) -> dict[str, Ragged]:
-        """Arrays for the states, in memory or in files of a folder."""
+        """Make arrays for the states, in memory or in files of a folder."""
         return {
             name: Ragged(
                 self.rows,
@@ -201,8 +201,8 @@ class Draft:
     """An entry while it is written to disk, under a name of its own: other runs may write the same one.
 
     Args:
-        entry: What it shall be.
-        accelerator: Its processes, all on this machine, write to the same files.
+        entry: Entry to be written.
+        accelerator: Accelerator whose processes, all on this machine, write to the same files.
 
     Raises:
         RunError: If nothing can be written there.
@@ -222,7 +222,7 @@ class Draft:
         """Give it its name, or drop it if another run was faster.
 
         Raises:
-            RunError: If it was taken away meanwhile.
+            RunError: If it was removed meanwhile.
         """
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:

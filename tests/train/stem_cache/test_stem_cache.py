@@ -237,7 +237,7 @@ def test_a_damaged_entry_is_made_anew(checkpoints, own_folder, harm, capsys):
     assert again.cache["found"] == 0
     assert again.metrics == before.metrics
     if harm == "wrong states":
-        assert "were damaged; made anew" in capsys.readouterr().out
+        assert "were damaged; they are computed again" in capsys.readouterr().out
 
 
 def test_killed_while_it_is_made(checkpoints, own_folder, monkeypatch):
