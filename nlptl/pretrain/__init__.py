@@ -1,1 +1,1 @@
-"""Pretraining: objectives, corpora, building and growing models, teachers, and how much of it is kept."""
+"""Pretraining: objectives, corpora, building and growing models, teachers, and forgetting."""

@@ -1,4 +1,4 @@
-"""Architectures of new models: a family with depth and width, or a configuration file."""
+"""Architectures of new models: a family with depth and width, or a configuration."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from nlptl.errors import ModelError, Problems, listed, suggest
 from nlptl.models.layer_map import FAMILIES, check_family
 from nlptl.models.loading import load_config, load_tokenizer
 
-#: Sizes of a model of which nothing but the family is given.
+#: Sizes of a model if only the family is given.
 DEPTH, WIDTH, POSITIONS = 12, 128, 256
 
 
@@ -20,7 +20,7 @@ def is_family(architecture: str) -> bool:
 
 
 def _is_bare(architecture: str) -> bool:
-    """Whether it is a family, one misspelt, or a hub name of one word."""
+    """Whether it is a family, a misspelt one, or a hub name of one word."""
     return not ("/" in architecture or Path(architecture).exists())
 
 
@@ -32,7 +32,7 @@ def check_architecture(
     Args:
         architecture: ``bert``, ``roberta``, ``t5``; or what :meth:`transformers.AutoConfig.from_pretrained`
             takes: a ``config.json``, a model directory, or a hub name.
-        depth: Blocks; None for the configuration's own, or 12.
+        depth: Number of blocks; None for the configuration's own, or 12.
         width: Hidden size, a multiple of 32; None for the configuration's own, or 128.
         positions: Longest input; None for the configuration's own, or 256.
 
@@ -66,22 +66,22 @@ def new_config(
     width: int | None = None,
     positions: int | None = None,
 ) -> Any:
-    """The configuration of a new model, with the tokenizer's vocabulary and special tokens.
+    """Make the configuration of a new model, with the tokenizer's vocabulary and special tokens.
 
     A family alone gives heads of 32 dimensions, a feed-forward layer four times as wide, and dropout
     0.1 (pretraining switches it off, see :func:`nlptl.pretrain.building.set_dropout`); a T5 gets two decoder
-    blocks besides ``depth`` encoder blocks, since the tasks here read texts and write little. A configuration
-    that is given says all but the weights' type, which is float32.
+    blocks besides ``depth`` encoder blocks, since the tasks here read texts and write little. A given
+    configuration decides everything but the weights' type, which is float32.
 
     Args:
-        architecture: See :func:`check_architecture`.
-        tokenizer: Its size is the vocabulary's.
-        depth: See there.
-        width: See there.
-        positions: See there.
+        architecture: Family or configuration, as for :func:`check_architecture`.
+        tokenizer: Tokenizer, whose size is the vocabulary's.
+        depth: Number of blocks, as there.
+        width: Hidden size, as there.
+        positions: Longest input, as there.
 
     Raises:
-        UserError: See :func:`check_architecture`.
+        UserError: As :func:`check_architecture` does.
     """
     family = check_architecture(architecture, depth=depth, width=width, positions=positions)
     if is_family(architecture):
@@ -100,7 +100,7 @@ def new_config(
         return config
     config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
     if positions is not None:
-        # RoBERTa's positions start behind the padding index.
+        # RoBERTa's positions start after the padding index.
         config.max_position_embeddings = positions + (pad + 1 if family == "roberta" else 0)
     return config
 
@@ -120,8 +120,8 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
 
     Args:
         name: Bundled name, directory or hub name.
-        directory: Where it goes; opens like any checkpoint.
-        seed: Of the weights.
+        directory: Directory to write to; it opens like any checkpoint.
+        seed: Seed of the weights.
     """
     from safetensors.torch import save_file
 
@@ -129,8 +129,8 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = new_model(config)
-    # Not by save_pretrained: of several processes it writes in the first one only, and each has a folder
-    # of its own here.
+    # Not by save_pretrained: of several processes it writes in the first one only, and here each process
+    # has its own folder.
     tied = model.all_tied_weights_keys
     weights = {key: value for key, value in model.state_dict().items() if key not in tied}
     config.save_pretrained(directory)
@@ -139,15 +139,15 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
 
 
 def longest_position(architecture: str, positions: int | None, asked: int | None) -> int:
-    """Tokens that a new model takes.
+    """Return the number of tokens that a new model takes.
 
     Args:
-        architecture: See :func:`check_architecture`.
-        positions: See there.
+        architecture: Family or configuration, as for :func:`check_architecture`.
+        positions: Longest input, as there.
         asked: ``--max-length``: a T5, whose positions are relative, takes any length.
 
     Returns:
-        As ``positions`` or the configuration says, or 256; of a T5 without ``positions`` at least ``asked``.
+        The number in ``positions`` or the configuration, or 256; for T5 without the former at least ``asked``.
     """
     if positions is not None:
         return positions
@@ -206,7 +206,7 @@ def _given_config(name: str) -> Any:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"--architecture {name}: is no model configuration ({str(error).splitlines()[0]})."
+            f"--architecture {name}: is not a model configuration ({str(error).splitlines()[0]})."
         ) from error
     check_family(config.model_type, f"--architecture {name}")
     return config

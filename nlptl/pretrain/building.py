@@ -11,12 +11,12 @@ from nlptl.errors import ModelError
 from nlptl.models.layer_map import layer_map
 from nlptl.pretrain.architecture import check_architecture, longest_position, new_config, new_model
 
-#: Lists of documents. The trainers read them more than once, so no iterator will do; and hold none of them.
+#: Lists of documents, not an iterator: the trainers read them more than once, and hold none of them.
 Texts = Iterable[list[str]]
 
-#: Characters of a new WordPiece vocabulary, the most frequent: as many as the trainer itself would take.
+#: Most characters of a new WordPiece vocabulary, the most frequent ones: as many as the trainer would take.
 ALPHABET = 1000
-#: Tokens ``<extra_id_0>``, … of a new T5 vocabulary, as many as T5's own has.
+#: Number of tokens ``<extra_id_0>``, … of a new T5 vocabulary, as many as T5's own has.
 SENTINELS = 100
 
 
@@ -57,7 +57,7 @@ def train_wordpiece(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
         tokenizer.train_from_iterator(texts, trainer)
         return tokenizer.get_vocab()
 
-    # The trainer numbers "##x" in the order of a hash table, another one each time, and breaks ties between
+    # The trainer numbers "##x" in the order of a hash table, different each time, and breaks ties between
     # pairs by these numbers. Those that a first pass without merges finds are given to it in their order.
     inner = sorted(
         token for token in trained(0, special) if token.startswith("##") and len(token) > 2
@@ -67,7 +67,7 @@ def train_wordpiece(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
 
 
 def most_frequent(counts: Counter[str], most: int) -> list[str]:
-    """The ``most`` most frequent characters but white space; of equal ones the first in Unicode's order."""
+    """List the ``most`` most frequent characters but white space; of equal ones the first in Unicode."""
     found = (character for character in counts if not character.isspace())
     return sorted(found, key=lambda character: (-counts[character], character))[:most]
 
@@ -106,14 +106,14 @@ def train_unigram(
 ) -> Any:
     """Train a Unigram vocabulary in T5's manner (Raffel et al., 2020, section 2.2.1).
 
-    The same texts give the same vocabulary, but for pieces of equal worth at the cut. Of more characters than
-    there are entries the most frequent are taken; words are cut at the others, which become ``<unk>``.
+    The same texts give the same vocabulary, except for pieces of equal score at the cut. If there are more
+    characters than entries, the most frequent are taken; words are cut at the others, which become ``<unk>``.
 
     Args:
         texts: Lists of documents; read twice.
         vocab_size: Entries in all, ``sentinels`` included.
-        max_length: Written into the tokenizer as the model's length.
-        sentinels: Tokens ``<extra_id_0>``, … for span corruption.
+        max_length: Length that is written into the tokenizer as the model's.
+        sentinels: Number of tokens ``<extra_id_0>``, … for span corruption.
 
     Returns:
         A :class:`transformers.T5Tokenizer`.
@@ -134,8 +134,8 @@ def train_unigram(
     for text in (text for batch in texts for text in batch):
         counts.update(text)
     counts["▁"] = counts.total()  # a space, which every word begins with
-    # The trainer takes every character that it sees: of too many it fails, and of as many as there are entries
-    # it gives a tenth more entries than it was asked for.
+    # The trainer takes every character that it sees: with too many it fails, and with as many as there are
+    # entries it gives a tenth more entries than it was asked for.
     most = vocab_size - sentinels - len(special) - 1
     alphabet = most_frequent(counts, most)
     if len(alphabet) == most:
@@ -155,12 +155,12 @@ def train_unigram(
 
 
 def settled(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Unigram pieces in an order that a second training of the same texts gives again.
+    """Sort Unigram pieces so that a second training on the same texts gives the same order.
 
-    The trainer adds up in the order of a hash table, another one each time. So log-probabilities differ in
-    their last digits: they are rounded to six, and equal ones stand in the order of their pieces. And single
-    characters that it keeps only so that all can be spelt stand 0, 0.0001, 0.0002, … above the lowest,
-    handed out in that order too: here in the characters' own.
+    The trainer adds up in the order of a hash table, which is different each time. So log-probabilities differ
+    in their last digits: they are rounded to six, and equal ones are put in the order of their pieces. Single
+    characters that are kept only so that everything can be spelt get 0, 0.0001, 0.0002, … above the lowest, in
+    the order of that table too: here they get them in the characters' own order.
     """
     lowest = min((score for _, score in pieces), default=0.0)
 
@@ -175,7 +175,7 @@ def settled(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
     return sorted(rounded, key=lambda entry: (-entry[1], entry[0]))
 
 
-#: What each family's vocabulary is trained by.
+#: Trainer of each family's vocabulary.
 TRAINERS = {"bert": train_wordpiece, "roberta": train_byte_level_bpe, "t5": train_unigram}
 
 
@@ -184,13 +184,16 @@ def set_dropout(model: Any, rate: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
-        for name in ("dropout_prob", "dropout"):  # of attention: numbers, not modules
+        for name in (
+            "dropout_prob",
+            "dropout",
+        ):  # of the attention, where they are numbers, not modules
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, rate)
 
 
 def check_growth(config: Any, depth: int) -> None:
-    """Make sure that a model can grow to ``depth`` blocks, or has as many.
+    """Make sure that a model can grow to ``depth`` blocks, or already has as many.
 
     Raises:
         ModelError: If ``depth`` is not a multiple of the model's depth (of T5: of its encoder's).
@@ -199,7 +202,7 @@ def check_growth(config: Any, depth: int) -> None:
     if depth < 1 or depth % count:
         raise ModelError(
             f"--depth {depth} is not a multiple of the checkpoint's {count} blocks: it cannot grow to that. "
-            f"A new model of {depth} blocks is asked for with --architecture, and without --model."
+            f"For a new model of {depth} blocks, give --architecture and leave out --model."
         )
 
 
@@ -211,16 +214,16 @@ def grow_depth(shallow: Any, depth: int) -> Any:
     whose projections into the stream are zero and whose norms are plain, so that they pass on what they
     get; training then gives them something to add. Function-preserving growth is Net2Net's (Chen et al.,
     2016) and bert2BERT's (Chen et al., 2022); the zero start is Goyal et al.'s (2017). Copies that are not
-    silenced (Gong et al., 2019, "Progressively Stacking") threw a post-norm model of three blocks back to
-    its first day: held-out loss 4.23 before, 8.43 stacked, 4.23 grown in this way. It is exact only as far
+    silenced (Gong et al., 2019, "Progressively Stacking") undid the training of a post-norm model of three
+    blocks: held-out loss 4.23 before, 8.43 stacked, 4.23 grown in this way. The growth is exact only as far
     as the norm's gains are equal.
 
-    Where they stand before a block's parts (T5), a block and its copies each write their share of what the
-    one wrote: as many smaller steps of one residual flow (Chang et al., 2018, "Multi-level residual
+    Where norms stand before a block's parts (T5), a block and its copies each write their share of what the
+    block wrote before: as many smaller steps of one residual flow (Chang et al., 2018, "Multi-level residual
     networks from dynamical systems view"). Three blocks grown to twelve: held-out loss 3.83 before, 3.89
     after. Silenced copies were exact there, and stayed silent, because Adafactor moves a tensor in
     proportion to its size: after 2,000 steps their projections into the stream had a root mean square of
-    0.0004, their elders' 0.03 to 0.1.
+    0.0004, those of the original blocks 0.03 to 0.1.
 
     Raises:
         ModelError: If ``depth`` is not a multiple of the model's depth (of T5: of its encoder's).
@@ -268,15 +271,15 @@ def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, An
 
     Args:
         config: A :class:`nlptl.cli.config.PretrainConfig`.
-        objective: Says which class the model is of.
+        objective: Objective, which knows the class of the model.
         documents: Training texts; a tokenizer from scratch is trained on up to 100,000 of them.
 
     Returns:
         The model with its pretraining head, its tokenizer, and the parameters that no checkpoint had: all
-        of a model from scratch. A block that a model grows by is none of them; it begins as a copy.
+        parameters of a model from scratch, but not a block that a model grows by, which begins as a copy.
 
     Raises:
-        DataError: If there is no piece to warm-start from.
+        DataError: If there is no piece for the warm start.
     """
     from nlptl.models.loading import load_tokenizer, load_with_head
     from nlptl.pretrain.corpus import TRAINING, Sample, check_any_piece, tokenize
@@ -300,7 +303,7 @@ def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, An
         tokenizer = TRAINERS[family](texts, vocab_size=config.vocab_size, max_length=longest)
     model = new_model(new_config(config.architecture, tokenizer=tokenizer, **sizes))
     if config.warm_start:
-        # Of all sources alike: a corpus begins with its first one.
+        # Drawn from all sources alike: a corpus begins with its first one.
         sample = documents.shuffle(seed=config.seed)
         pieces: Any = tokenize(sample.select(range(min(COUNTED, len(sample)))), tokenizer, room=126)
         check_any_piece({TRAINING: len(pieces)})

@@ -20,21 +20,21 @@ from nlptl.data.code_hash import code_hash
 from nlptl.data.encoding import map_tokenized
 from nlptl.errors import ConfigError, DataError, Problems, listed, suggest
 
-#: What a corpus may be read from: labelled data's formats, and text with a document a line.
+#: File formats of a corpus: those of labelled data, and text with one document per line.
 READERS: dict[str, tuple[str, dict[str, Any]]] = {**sources.READERS, ".txt": ("text", {})}
 
-#: Documents that are held at a time: books are long, and their tokens are objects for a while.
+#: Number of documents in memory at a time: books are long, and their tokens are objects for a while.
 DOCUMENTS = 100
 
-#: What messages call the documents that are trained on.
+#: Name of the training documents in messages.
 TRAINING = "training texts"
-#: Pieces that are hashed at a time.
+#: Number of pieces that are hashed at a time.
 PIECES = 4096
 
 
 @dataclass(frozen=True)
 class Source:
-    """A part of a corpus.
+    """A source of a corpus.
 
     Attributes:
         name: A file, a folder, ``bundled/…``, or a hub name.
@@ -46,10 +46,10 @@ class Source:
 
 
 def parse_corpus(spec: str) -> Source:
-    """Split ``name[:weight]``; the weight defaults to 1. A hub name may bring a ``:config`` of its own.
+    """Split ``name[:weight]``; the weight defaults to 1. A hub name may have a ``:config`` before it.
 
     Raises:
-        ConfigError: If the weight is no positive number.
+        ConfigError: If the weight is not a positive number.
         DataError: If a local file is missing or of an unknown kind, or a folder holds no text.
     """
     name, _, end = spec.rpartition(":") if ":" in spec else (spec, "", "")
@@ -64,7 +64,7 @@ def parse_corpus(spec: str) -> Source:
 
 
 def files_of(name: str, flag: str = "--corpus") -> list[Path]:
-    """The local files that a corpus' name stands for; none for a hub name.
+    """List the local files that a corpus' name stands for; none for a hub name.
 
     Raises:
         DataError: If a file is missing or of an unknown kind, or a folder holds no text.
@@ -92,19 +92,19 @@ def files_of(name: str, flag: str = "--corpus") -> list[Path]:
 
 
 def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
-    """All documents of a file, folder or hub data set (its training split).
+    """Read all documents of a file, folder or hub data set (its training split).
 
     Args:
-        name: See :func:`parse_corpus`.
-        column: The text's column; a ``.txt`` names no columns, and its lines are taken whatever this is.
+        name: Name as for :func:`parse_corpus`, without the weight.
+        column: Column of the texts; a ``.txt`` has no columns, and its lines are taken whatever this is.
         flag: The flag that named it, for messages.
 
     Returns:
-        A :class:`datasets.Dataset` with the one column ``text``, memory-mapped: it lies on disk, however
+        A :class:`datasets.Dataset` with the one column ``text``, memory-mapped: it stays on disk, however
         large it is.
 
     Raises:
-        DataError: If it cannot be read, or has no such column, or something else than text in it.
+        DataError: If it cannot be read, or has no such column, or something other than text in it.
     """
     files = files_of(name, flag)
     tables = [sources.read_table(path, flag, READERS) for path in files]
@@ -133,24 +133,24 @@ def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
 
 
 def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> tuple[Any, Any]:
-    """Read documents, set some aside, and weigh the sources.
+    """Read documents, set some aside, and weight the sources.
 
     Each source is shuffled once, always in the same way, so that all runs on it hold out the same
     documents and their losses can be compared; its share of ``held_out`` documents (by number of
-    documents, but one at least) is taken off, and of the rest ``weight`` times as many documents as there
-    are go into training (a weight of 0.5 takes half of them, 2 takes each twice). The only document of a
-    source is trained on.
+    documents, but at least one) is set aside, and ``weight`` times as many documents as are left go into
+    training (a weight of 0.5 takes half of them, 2 takes each twice). The only document of a source is
+    trained on.
 
     Args:
-        specs: ``name[:weight]`` each, see :func:`parse_corpus`.
-        column: The text's column.
-        held_out: Documents to set aside in all; None takes a tenth, at most 2,000.
+        specs: Sources ``name[:weight]``, as for :func:`parse_corpus`.
+        column: Column of the texts.
+        held_out: Number of documents to set aside; None takes a tenth, at most 2,000.
 
     Returns:
         Training and held-out documents, as datasets with the one column ``text``.
 
     Raises:
-        UserError: See :func:`parse_corpus` and :func:`read_documents`; with all mistakes.
+        UserError: With all mistakes of :func:`parse_corpus` and :func:`read_documents`.
     """
     problems = Problems()
     parts = []
@@ -189,11 +189,11 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> t
 
 @dataclass(frozen=True)
 class Sample:
-    """Lists of texts, for training a tokenizer; each time they are gone through, they are read from disk.
+    """Lists of texts, for training a tokenizer; each iteration reads them from disk.
 
     Attributes:
-        documents: Column ``text``.
-        most: So many of them are taken, the first.
+        documents: Dataset with the column ``text``.
+        most: Number of documents that are taken, from the first on.
     """
 
     documents: Dataset
@@ -207,13 +207,13 @@ class Sample:
 
 
 def check_any_piece(counts: Mapping[str, int]) -> None:
-    """Make sure that no part of a corpus is without a piece.
+    """Make sure that every part of a corpus has a piece.
 
     Args:
-        counts: Pieces of each part, by its name for messages.
+        counts: Number of pieces of each part, by its name for messages.
 
     Raises:
-        DataError: If one has none.
+        DataError: If a part has none.
     """
     if empty := [name for name, count in counts.items() if not count]:
         raise DataError(
@@ -245,22 +245,22 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
     pieces, never another copy.
 
     Args:
-        documents: Column ``text``.
+        documents: Dataset with the column ``text``.
         tokenizer: A fast Hugging Face tokenizer.
-        room: Tokens a piece at most.
-        least: Shorter pieces are dropped.
+        room: Most tokens per piece.
+        least: Fewest tokens per piece; shorter pieces are dropped.
 
     Returns:
         Columns ``input_ids`` (list of int) and ``length``.
     """
 
     def cut(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
-        texts = [text or "" for text in batch["text"]]  # a missing text is no document
+        texts = [text or "" for text in batch["text"]]  # a missing text is not a document
         encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         pieces = [p for ids in encoded for p in even_pieces(ids, room) if len(p) >= least]
         return {"input_ids": pieces, "length": [len(ids) for ids in pieces]}
 
-    # A corpus may have many gigabytes: files are told apart by name and time, not by reading them.
+    # A corpus may have many gigabytes: files are distinguished by name and time, not by reading them.
     return map_tokenized(
         documents,
         cut,
@@ -276,13 +276,13 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
 
 
 def pieces_hash(pieces: Dataset, key: str = "") -> str:
-    """Hash of all token ids, each piece behind its length; reads them once, and makes no Python objects.
+    """Hash all token ids, each piece after its length; read them once, and make no Python objects.
 
-    Not the dataset's own fingerprint: that one changes when the datasets library's cache is emptied.
+    The dataset's own fingerprint is of no use: it changes when the datasets library's cache is emptied.
 
     Args:
-        pieces: Column ``input_ids``, as from :func:`tokenize`.
-        key: Whatever else the hash shall depend on.
+        pieces: Dataset with the column ``input_ids``, as from :func:`tokenize`.
+        key: Text for whatever else the hash is to depend on.
     """
     found = sha256(key.encode())
     batch: Any
@@ -300,7 +300,7 @@ def pieces_hash(pieces: Dataset, key: str = "") -> str:
 
 
 def special_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Ids that the tokenizer puts before and after a single text."""
+    """Return the ids that the tokenizer puts before and after a single text."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     framed = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)

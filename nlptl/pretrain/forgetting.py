@@ -1,4 +1,4 @@
-"""What a checkpoint forgot: its own pretraining objective, before and after fine-tuning."""
+"""Forgetting: a checkpoint's own pretraining objective, before and after fine-tuning."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -15,26 +15,26 @@ from nlptl.pretrain.held_out import fixed_batches, objective_of, piece_losses
 from nlptl.pretrain.refit import head_inputs, output_transform, refitted_loss
 from nlptl.stats.bootstrap import CHUNK, DRAWS
 
-#: Texts whose pairwise similarities are compared: their number of pairs grows with its square.
+#: Number of texts whose pairwise similarities are compared: the pairs grow with its square.
 COMPARED = 400
 
 
 @dataclass(frozen=True)
 class Forgetting:
-    """How well the body still does what it was pretrained for.
+    """A measurement of how well the backbone still does what it was pretrained for.
 
     Attributes:
         objective: ``masked-lm``, ``span-corruption`` or ``sentence-similarity``.
-        unit: Of the three figures.
-        sequences: Pieces of text.
-        tokens: Predicted tokens.
-        before: Of the untouched checkpoint.
-        after: With the fine-tuned body.
-        loss: How much worse: after - before in nats, or before - after of a correlation.
+        unit: Unit of the three figures.
+        sequences: Number of pieces of text.
+        tokens: Number of predicted tokens.
+        before: Figure of the untouched checkpoint.
+        after: Figure with the fine-tuned backbone.
+        loss: Amount forgotten: after - before in nats, or before - after of a correlation.
         low: Lower end of its 95 % interval.
-        high: Upper end.
-        refit: Losses before and after with the head's transform refitted to each body
-            (:func:`nlptl.pretrain.refit.refitted_loss`); None where the head has none.
+        high: Upper end of its 95 % interval.
+        refit: Losses before and after with the head's transform refitted to each backbone
+            (:func:`nlptl.pretrain.refit.refitted_loss`); None if the head has no transform.
     """
 
     objective: str
@@ -50,10 +50,10 @@ class Forgetting:
 
 
 def with_body_of(language_model: Any, adapted: Any) -> Any:
-    """The pretrained language model with the embeddings and blocks of a fine-tuned one.
+    """Put the embeddings and blocks of a fine-tuned model into the pretrained language model.
 
-    What stands above the blocks stays the original's, an output layer tied to the embeddings included: the
-    question is what the body forgot, not what a head could be refitted to.
+    Everything above the blocks stays the original's, including an output layer tied to the embeddings: the
+    question is what the backbone forgot, not what a head could be refitted to.
 
     Args:
         language_model: The checkpoint with its pretraining head; not changed.
@@ -73,7 +73,7 @@ def with_body_of(language_model: Any, adapted: Any) -> Any:
 
 
 def below_the_head(model: Any) -> dict[str, nn.Parameter]:
-    """Parameters of the embeddings and blocks, by their names in the body."""
+    """Return the parameters of the embeddings and blocks, by their names in the backbone."""
     layers = layer_map(model)
     below = {id(p) for m in layers.lower(len(layers.blocks)) for p in m.parameters()}
     return {name: p for name, p in model.base_model.named_parameters() if id(p) in below}
@@ -96,7 +96,7 @@ def forgetting(
     max_length: int = 128,
     refit: bool = False,
 ) -> Forgetting:
-    """Held-out loss of the pretraining objective, of a checkpoint and of what fine-tuning made of it.
+    """Measure the held-out loss of the pretraining objective, before and after fine-tuning.
 
     The masks are the same for both, and dropout is off. The interval holds the middle 95 % of 10,000
     bootstrap draws of pieces, the same for both.
@@ -105,10 +105,10 @@ def forgetting(
         name: The checkpoint before fine-tuning; its pretraining head must be in the file.
         adapted: The fine-tuned model, below peft's wrapper.
         texts: Held-out text of the kind that the checkpoint was pretrained on.
-        accelerator: The device.
-        most: Pieces to score.
-        max_length: Tokens a piece, or what the model takes.
-        refit: Also measure what a refitted head wins back.
+        accelerator: Accelerator with the device.
+        most: Most pieces to score.
+        max_length: Tokens per piece, or fewer if the model takes fewer.
+        refit: Whether to measure what a refitted head wins back, too.
 
     Raises:
         DataError: If no text is long enough.
@@ -157,15 +157,15 @@ def _ratio_draws(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0) -> np.n
 
 
 def similarity_forgetting(before: np.ndarray, after: np.ndarray, *, draws: int = 200) -> Forgetting:
-    """What a sentence encoder forgot: Spearman's correlation of all pairwise cosines, before and after.
+    """Measure what a sentence encoder forgot by Spearman's correlation of all pairwise cosines.
 
-    For checkpoints without a pretraining head. Interval: bootstrap over texts; a pair of a text with
-    itself is left out.
+    This is for checkpoints without a pretraining head. The interval is from a bootstrap over texts; a pair of
+    a text with itself is left out.
 
     Args:
         before: Pooled states of the untouched checkpoint, shape ``(texts, width)``; the first 400 are used.
-        after: Of the fine-tuned one.
-        draws: Bootstrap draws.
+        after: Pooled states of the fine-tuned one, of the same shape.
+        draws: Number of bootstrap draws.
     """
     one, two = _cosines(before[:COMPARED]), _cosines(after[:COMPARED])
     upper = np.triu_indices(len(one), 1)

@@ -1,4 +1,4 @@
-"""How well a checkpoint still does what it was pretrained for, on any text."""
+"""Measures of how well a checkpoint does what it was pretrained for, on any text."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from nlptl.pretrain.span_corruption import SpanCorruption
 
 
 def objective_of(name: str) -> Objective:
-    """The objective that a checkpoint's family was pretrained with.
+    """Return the objective that a checkpoint's family was pretrained with.
 
     Raises:
         ModelError: If the checkpoint cannot be read or its family is not mapped.
@@ -28,13 +28,13 @@ def objective_of(name: str) -> Objective:
 
 
 def pretraining_flops(name: str) -> float | None:
-    """Operations that went into a checkpoint, where all of them are known.
+    """Sum the operations that went into a checkpoint, if all of them are known.
 
-    A run leaves its record beside its ``model/``; it names what the run started from, and so on back to a
-    model that was new.
+    A run leaves its record beside its ``model/``; the record names what the run started from, and so on back
+    to a model that was new.
 
     Args:
-        name: As :func:`upstream_loss`; only a run's ``model/`` on this machine has a record.
+        name: Checkpoint as for :func:`upstream_loss`; only a run's ``model/`` on this machine has a record.
 
     Returns:
         The sum (:func:`nlptl.models.flops.training_flops`), or None.
@@ -61,21 +61,21 @@ def upstream_loss(
     max_length: int = 128,
     batch_size: int = 32,
 ) -> dict[str, float]:
-    """Held-out loss of a checkpoint's own objective, with fixed masks and dropout off.
+    """Measure the held-out loss of a checkpoint's own objective, with fixed masks and dropout off.
 
     The masks depend on the tokenizer and on the texts alone, so that figures of checkpoints with one
     tokenizer can be compared.
 
     Args:
         name: Bundled name, directory or hub name; its pretraining head must be in the file.
-        texts: A text each.
-        accelerator: From :func:`nlptl.train.setup.new_accelerator`.
-        objective: None takes the family's (:func:`objective_of`).
-        max_length: Tokens an input at most, or what the model takes; longer texts are cut into pieces.
-        batch_size: Pieces a batch.
+        texts: Texts to measure on.
+        accelerator: Accelerator from :func:`nlptl.train.setup.new_accelerator`.
+        objective: Objective; None takes the family's (:func:`objective_of`).
+        max_length: Most tokens per input, or fewer if the model takes fewer; longer texts are cut into pieces.
+        batch_size: Pieces per batch.
 
     Returns:
-        ``loss`` in nats a predicted token, its standard error ``se`` over batches, and ``tokens``.
+        ``loss`` in nats per predicted token, its standard error ``se`` over batches, and ``tokens``.
 
     Raises:
         ModelError: If the checkpoint has no pretraining head.
@@ -106,16 +106,16 @@ def fixed_batches(
     most: int | None = None,
     process: tuple[int, int] = (0, 1),
 ) -> LengthBatches:
-    """Texts as pieces, corrupted in the same way every time.
+    """Make batches of texts as pieces, corrupted in the same way every time.
 
     Args:
-        texts: A text each.
-        tokenizer: The checkpoint's.
-        objective: How to corrupt them.
-        max_length: Tokens an input at most; longer texts are cut into pieces.
-        batch_size: Pieces a batch.
-        most: Pieces at most, the first ones.
-        process: This process' rank and their number, where each shall have its share.
+        texts: Texts to cut into pieces.
+        tokenizer: Tokenizer of the checkpoint.
+        objective: Objective that corrupts them.
+        max_length: Most tokens per input; longer texts are cut into pieces.
+        batch_size: Pieces per batch.
+        most: Most pieces; the first ones are taken.
+        process: Rank of this process and number of processes, if each is to have its share.
 
     Raises:
         DataError: If no text is long enough.
@@ -136,16 +136,16 @@ def fixed_batches(
 def piece_losses(
     loss: torch.nn.Module, batches: LengthBatches, objective: Objective, device: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nats and predicted tokens of each piece, in the order of the pieces, dropout off.
+    """Compute the nats and count the predicted tokens of each piece, in the pieces' order, with dropout off.
 
     Args:
-        loss: From :meth:`nlptl.pretrain.objectives.Objective.loss`.
-        batches: From :func:`fixed_batches`.
-        objective: The same.
-        device: Where it is.
+        loss: Loss from :meth:`nlptl.pretrain.objectives.Objective.loss`.
+        batches: Batches from :func:`fixed_batches`.
+        objective: The same objective.
+        device: Device of the model.
 
     Returns:
-        Two arrays of shape ``(pieces,)``: sums of nats, and counts.
+        Two arrays of shape ``(pieces,)``: sums of nats, and numbers of tokens.
     """
     loss.eval()
     sums, counts = np.zeros(len(batches.lengths)), np.zeros(len(batches.lengths))
@@ -162,13 +162,13 @@ def piece_losses(
 def pseudo_log_likelihood(
     model: Any, tokenizer: Any, text: str, *, batch_size: int = 64
 ) -> np.ndarray:
-    """Log p(token | all others) of each token, one mask a position (Salazar et al., 2020, eq. 1).
+    """Compute log p(token | all others) of each token, one mask per position (Salazar et al., 2020, eq. 1).
 
     Args:
         model: A masked language model in eval mode.
         tokenizer: Its tokenizer.
         text: A text that the model takes whole; special tokens are not scored.
-        batch_size: Positions a forward pass.
+        batch_size: Positions per forward pass.
 
     Returns:
         Nats, shape ``(tokens,)``; their sum is the text's PLL.
@@ -190,9 +190,9 @@ def pseudo_log_likelihood(
 def pseudo_perplexity(
     model: Any, tokenizer: Any, texts: Sequence[str], *, batch_size: int = 64
 ) -> float:
-    """Exp of minus the mean PLL a token over all texts (Salazar et al., 2020, eq. 3).
+    """Compute exp of minus the mean PLL per token over all texts (Salazar et al., 2020, eq. 3).
 
-    Figures of models with different vocabularies do not compare.
+    Figures of models with different vocabularies cannot be compared.
     """
     scores = [pseudo_log_likelihood(model, tokenizer, t, batch_size=batch_size) for t in texts]
     return float(np.exp(-np.concatenate(scores).mean()))

@@ -19,11 +19,11 @@ from nlptl.train.losses import Loss
 
 @dataclass(frozen=True)
 class MaskedLM:
-    """Predict hidden tokens from both sides.
+    """The objective of predicting hidden tokens from both sides.
 
     Attributes:
         share: Share of the tokens to predict.
-        whole_words: Choose whole words instead of tokens.
+        whole_words: Whether to choose whole words instead of tokens.
     """
 
     share: float = 0.15
@@ -40,23 +40,23 @@ class MaskedLM:
         return AutoModelForMaskedLM
 
     def room(self, max_length: int, tokenizer: Any) -> int:
-        """All but the special tokens around a text."""
+        """Return the length without the special tokens around a text."""
         return max_length - tokenizer.num_special_tokens_to_add()
 
     def lengths(self, tokens: int, tokenizer: Any) -> tuple[int, int]:
-        """Special tokens stand around the input, and no decoder reads anything."""
+        """Return the length with the special tokens around the input, and 0, because there is no decoder."""
         return tokens + tokenizer.num_special_tokens_to_add(), 0
 
     def collator(self, tokenizer: Any) -> Collate:
-        """See :func:`collator`."""
+        """Return the function of :func:`collator`."""
         return collator(tokenizer, share=self.share, whole_words=self.whole_words)
 
     def loss(self, model: Any) -> Loss:
-        """See :class:`MaskedPositions`."""
+        """Return a :class:`MaskedPositions` around the model."""
         return MaskedPositions(model)
 
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Row of each chosen token."""
+        """Return the row of each chosen token."""
         return inputs["positions"] // inputs["input_ids"].shape[1]
 
 
@@ -79,22 +79,22 @@ def mask_tokens(
     Args:
         ids: Token ids, shape ``(batch, length)``.
         maskable: True where a token may be chosen (no special tokens, no padding), same shape.
-        draws: Uniform numbers below 1, shape ``(3, batch, length)``: what is chosen, what becomes of it, and
-            which random id.
+        draws: Uniform numbers below 1, shape ``(3, batch, length)``, for what is chosen, what becomes of it,
+            and which random id it gets.
         mask_id: Id of the mask token.
-        vocab_size: Random ids are drawn below this.
+        vocab_size: Size of the vocabulary; random ids are drawn below it.
         share: Probability of being chosen.
         words: Number of the word that a token belongs to, within its row, same shape; words are then
             chosen as wholes. None chooses token by token.
-        every_row: In each row, and not only in the batch, at least the token that came nearest is chosen: then
-            nothing beside a row changes what is chosen there.
+        every_row: Whether at least the token that came nearest is chosen in each row, and not only in the
+            batch: then the choice in a row does not depend on the others.
 
     Returns:
         The ids to show, and the labels: the true id where chosen, -100 elsewhere; same shape.
     """
     draw, fate, other = draws
     if words is not None:
-        draw = np.take_along_axis(draw, words, axis=1)  # one draw a word
+        draw = np.take_along_axis(draw, words, axis=1)  # one draw per word
     chosen = (draw < share) & maskable
     nearest = np.where(maskable, draw, 1.0)
     if every_row:
@@ -109,7 +109,7 @@ def mask_tokens(
 
 
 def continuing(tokenizer: Any) -> np.ndarray:
-    """True for each token id that continues a word: WordPiece's ``##…``, byte-level BPE's without a space."""
+    """Mark each token id that continues a word: WordPiece's ``##…``, byte-level BPE's without a space."""
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     # Not by its tokens: a byte-level vocabulary may hold "##" too, of Markdown's headings.
     if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
@@ -159,7 +159,7 @@ def collator(tokenizer: Any, *, share: float = 0.15, whole_words: bool = False) 
 def _draws(
     features: Sequence[Mapping[str, Any]], real: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Uniform numbers for :func:`mask_tokens`; masks are dynamic (Liu et al., 2019) but of fixed pieces."""
+    """Draw numbers for :func:`mask_tokens`; masks are dynamic (Liu et al., 2019) except for fixed pieces."""
     if "draw" not in features[0]:
         return rng.random((3, *real.shape))
     draws = np.ones((3, *real.shape))  # padding, which differs from batch to batch, takes none
@@ -170,10 +170,10 @@ def _draws(
 
 
 class MaskedPositions(LanguageLoss):
-    """Runs a masked language model and sends only the chosen positions through its LM head.
+    """A loss that runs a masked language model and sends only the chosen positions through its LM head.
 
     The vocabulary projection is the most expensive layer of a small model; 85 % of it would be thrown
-    away. It all runs inside ``forward``, because under DDP all that trains must do so.
+    away. Everything runs inside ``forward``, as DDP requires of all that trains.
 
     Args:
         model: A masked language model.

@@ -1,4 +1,4 @@
-"""What a pretraining objective is: everything that differs between masked LM and span corruption."""
+"""Pretraining objectives: everything that differs between masked LM and span corruption."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from nlptl.train.losses import Loss
 from nlptl.train.machine import gather
 
 IGNORED = -100
-#: Of what is corrupted in the same way every time.
+#: Seed of corruption that is the same every time.
 MASK_SEED = 0
 
 
@@ -23,23 +23,23 @@ class Fixed:
     """Pieces that are corrupted in the same way every time, whatever stands beside them in a batch.
 
     Attributes:
-        pieces: Random access by index.
+        pieces: Pieces with random access by index.
     """
 
     pieces: Any
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        """The piece, and its number under ``draw``, which its corruption is drawn from."""
+        """Return the piece, and under ``draw`` its number, which its corruption is drawn from."""
         return {**self.pieces[index], "draw": index}
 
 
 def draws_of(feature: Mapping[str, Any], rng: np.random.Generator) -> np.random.Generator:
-    """What a piece's corruption is drawn from: its own number where it is fixed, or the batch's generator."""
+    """Return the generator of a piece's corruption: from its own number if it is fixed, or the batch's."""
     return np.random.default_rng([MASK_SEED, feature["draw"]]) if "draw" in feature else rng
 
 
 class Objective(Protocol):
-    """An upstream objective. Pieces of plain token ids come in; losses a predicted token go out."""
+    """An upstream objective: pieces of plain token ids come in, losses per predicted token go out."""
 
     name: str
     version: int
@@ -50,28 +50,28 @@ class Objective(Protocol):
         ...
 
     def room(self, max_length: int, tokenizer: Any) -> int:
-        """Plain tokens of a piece whose input has ``max_length`` tokens."""
+        """Return the plain tokens of a piece whose input has ``max_length`` tokens."""
         ...
 
     def lengths(self, tokens: int, tokenizer: Any) -> tuple[int, int]:
-        """Tokens of the input that a piece of so many plain tokens becomes, and of a decoder's target."""
+        """Return the tokens of the input, and of a decoder's target, of a piece of so many plain tokens."""
         ...
 
     def collator(self, tokenizer: Any) -> Collate:
-        """A function that corrupts pieces (column ``input_ids``, without special tokens)."""
+        """Return a function that corrupts pieces (column ``input_ids``, without special tokens)."""
         ...
 
     def loss(self, model: Any) -> Loss:
-        """The loss around a model; among its outputs are ``losses``, the nats of each predicted token."""
+        """Return the loss around a model; its outputs have ``losses``, the nats of each predicted token."""
         ...
 
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Row of the batch that each predicted token stands in, in the order of the nats."""
+        """Return the row of the batch of each predicted token, in the order of the nats."""
         ...
 
 
 class LanguageLoss(Loss):
-    """What the losses of the objectives share: the states that terms read."""
+    """The part that the losses of the objectives share: the states that terms read."""
 
     watched = False
 
@@ -90,12 +90,12 @@ class LanguageLoss(Loss):
         return self.seen["read"]
 
     def compile_model(self) -> None:
-        """Compile all of it: the model's parts are called one by one."""
+        """Compile the whole module, because the model's parts are called one by one."""
         self.compile(dynamic=True)
 
 
 def language_loss(losses: Tensor) -> dict[str, Any]:
-    """Return what a loss does of the nats of predicted tokens, ``(tokens,)``: mean and number."""
+    """Return a loss's result from the nats of predicted tokens, ``(tokens,)``: their mean and number."""
     loss = losses.mean()
     return {
         "loss": loss,
@@ -107,12 +107,12 @@ def language_loss(losses: Tensor) -> dict[str, Any]:
 
 @torch.no_grad()
 def held_out_loss(loss: nn.Module, batches: Any, accelerator: Any) -> dict[str, float]:
-    """Loss in nats a predicted token on text that was set aside, corrupted in the same way every time.
+    """Measure the loss in nats per predicted token on held-out text, corrupted in the same way every time.
 
     Args:
-        loss: From :meth:`Objective.loss`, wrapped or not.
-        batches: Of :class:`Fixed` pieces, without a shuffle seed; each process has its share.
-        accelerator: Device and processes.
+        loss: Loss from :meth:`Objective.loss`, wrapped or not.
+        batches: Batches of :class:`Fixed` pieces, without a shuffle seed; each process has its share.
+        accelerator: Accelerator with device and processes.
 
     Returns:
         ``loss``, its standard error ``se`` over batches (predicted tokens of one batch are not

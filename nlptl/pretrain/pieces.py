@@ -1,4 +1,4 @@
-"""Pieces of a corpus: cut once, checked against what a run began with, and dealt out in batches."""
+"""Pieces of a corpus: cut once, checked against those that a run began with, and put into batches."""
 
 import json
 from collections.abc import Mapping
@@ -18,20 +18,20 @@ from nlptl.pretrain.objectives import Fixed, Objective
 from nlptl.records import Collate
 from nlptl.train.checkpoints import START
 
-#: What the pieces that are trained on, and those that are scored, were made of.
+#: Names in messages of the texts of the training pieces and of the scored ones.
 TEXTS = {"train": corpus.TRAINING, "held_out": "held-out texts"}
-#: Beside the start: which pieces the run has.
+#: File beside the start that says which pieces the run has.
 PIECES = "pieces.json"
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """A corpus as a pretraining sees it.
+    """A corpus as a pretraining run sees it.
 
     Attributes:
         tables: ``train`` and ``held_out``, as from :func:`nlptl.pretrain.corpus.tokenize`.
-        documents: How many texts each was cut from.
-        features: What is trained on: the training table, or that with a teacher's states beside it.
+        documents: Number of texts that each was cut from.
+        features: Training data: the training table, or that table with a teacher's states.
     """
 
     tables: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Pieces:
         return numbers_of(self.tables["train"], "length")
 
     def with_features(self, features: Any) -> "Pieces":
-        """Return the same pieces with more beside each, such as a teacher's states."""
+        """Return the same pieces with more for each, such as a teacher's states."""
         return replace(self, features=features)
 
     def training(
@@ -83,11 +83,11 @@ def cut_pieces(
     Args:
         documents: Training texts, a dataset with the column ``text``.
         held_out: Texts that are scored.
-        tokenizer: The model's.
-        objective: Says how many plain tokens an input has room for.
-        max_length: Tokens an input, special tokens included.
-        output_dir: The run's; a resumed run must have the same pieces.
-        accelerator: One process tokenizes for all.
+        tokenizer: Tokenizer of the model.
+        objective: Objective, which knows how many plain tokens an input has room for.
+        max_length: Tokens per input, special tokens included.
+        output_dir: Directory of the run; a resumed run must have the same pieces.
+        accelerator: Accelerator of which one process tokenizes for all.
 
     Raises:
         DataError: If there are none, or the corpus has changed since the run began.
@@ -101,13 +101,13 @@ def cut_pieces(
 
 
 def check_pieces(file: Path, pieces: Mapping[str, Any], accelerator: Any) -> None:
-    """Make sure that a run has something to train on and to score on, and goes on with the pieces it had.
+    """Make sure that a run has something to train on and to score on, and continues with the pieces it had.
 
     Args:
-        file: Where their number, and hashes of their lengths and of their tokens, are kept.
-        pieces: To train on (``train``), and to score on (``held_out``), as from
+        file: File with their number and hashes of their lengths and of their tokens.
+        pieces: Pieces to train on (``train``) and to score on (``held_out``), as from
             :func:`nlptl.pretrain.corpus.tokenize`.
-        accelerator: The main process writes the file.
+        accelerator: Accelerator whose main process writes the file.
 
     Raises:
         DataError: If there are none, or the corpus has changed since the run began.
@@ -129,8 +129,8 @@ def check_pieces(file: Path, pieces: Mapping[str, Any], accelerator: Any) -> Non
             for name in changed
         ]
         raise DataError(
-            f"--resume: the corpus is not the one that the run began with ({', '.join(how)}), so it cannot go "
-            "on exactly. Bring the old texts back, or begin anew in another --output-dir."
+            f"--resume: the corpus is not the one that the run began with ({', '.join(how)}), so it cannot "
+            "continue exactly. Bring the old texts back, or start again in another --output-dir."
         )
     if accelerator.is_main_process:
         write_json(file, found)

@@ -27,17 +27,17 @@ from nlptl.train.setup import TrainArgs, seed_dropout, train
 
 @dataclass(frozen=True)
 class PretrainArgs:
-    """How to pretrain; every field is filled.
+    """Arguments of a pretraining, with every field filled in.
 
     Attributes:
         train: Steps, rates and optimizer.
-        batch_size: Pieces a batch, over all processes.
-        max_length: Tokens an input, special tokens included.
-        dropout: Rate while training.
-        seed: Seed of order and corruption.
+        batch_size: Pieces per batch, over all processes.
+        max_length: Tokens per input, special tokens included.
+        dropout: Dropout rate while training.
+        seed: Seed of the order and the corruption.
         eval_every: Steps between held-out losses.
         save_every: Steps between checkpoints.
-        keep: Models to keep under ``models/`` at log-spaced steps, each with a line in the log.
+        keep: Number of models to keep under ``models/`` at log-spaced steps, each with a line in the log.
     """
 
     train: TrainArgs
@@ -52,12 +52,12 @@ class PretrainArgs:
 
 @dataclass(frozen=True)
 class Extra:
-    """A term beside the objective's own loss.
+    """A loss term besides the objective's own loss.
 
     Attributes:
-        name: What it is called in logs.
-        weight: Its factor.
-        make: Makes it, a module of :mod:`nlptl.pretrain.terms`; called when the run's seed is set.
+        name: Name of the term in logs.
+        weight: Factor of the term.
+        make: Function that makes it, a module of :mod:`nlptl.pretrain.terms`; called when the seed is set.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Extra:
 
 
 def log_spaced(count: int, steps: int) -> list[int]:
-    """Steps at which models are kept: ``count`` of them, evenly spaced in the logarithm.
+    """List the steps at which models are kept: ``count`` of them, evenly spaced in the logarithm.
 
     Example:
         >>> log_spaced(4, 1000)
@@ -90,15 +90,15 @@ def pretrain(
     """Train a model on pieces of text with an upstream objective, in place.
 
     Args:
-        model: Already frozen where it does not train.
+        model: Model, already frozen where it does not train.
         tokenizer: Its tokenizer.
-        pieces: What is trained on, and what is scored, corrupted in the same way every time.
-        args: How long and how.
-        objective: What is predicted.
-        accelerator: Devices, processes, precision.
-        output_dir: Where ``log.jsonl``, ``checkpoints/`` and ``models/`` go.
-        extras: Terms beside the objective's own loss, which alone is scored.
-        resume: Go on from the newest whole checkpoint.
+        pieces: Pieces to train on, and pieces to score on, which are corrupted in the same way every time.
+        args: Length and manner of the training.
+        objective: Objective of the training.
+        accelerator: Accelerator with devices, processes and precision.
+        output_dir: Directory for ``log.jsonl``, ``checkpoints/`` and ``models/``.
+        extras: Terms besides the objective's own loss, which alone is scored.
+        resume: Whether to continue from the newest intact checkpoint.
 
     Returns:
         The trained model with its losses and its record.
@@ -106,7 +106,7 @@ def pretrain(
     gc.collect()
     memory = PeakMemory(accelerator.device)
     set_dropout(model, args.dropout)
-    # Not before: a teacher may draw while it is loaded, and a run that goes on loads none.
+    # Not before: a teacher may draw while it is loaded, and a resumed run loads none.
     seed_dropout(accelerator, args.seed)
     loss, collate = with_extras(objective, model, tokenizer, extras)
     batches = pieces.training(collate, args.batch_size, accelerator, seed=args.seed)
@@ -142,7 +142,7 @@ def _finished(
     state: FitState,
     log: Path,
 ) -> Run:
-    """The record of a pretraining that has ended; its scores stand in its log."""
+    """Make the record of a finished pretraining; its scores are in its log."""
     history = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     seconds, lengths = state.clock.training, pieces.lengths
     return Run(
@@ -194,7 +194,7 @@ def _watchers(
     log: Path,
     accelerator: Any,
 ) -> list[Any]:
-    """The hooks that score held-out text and keep models."""
+    """Make the hooks that score held-out text and keep models."""
     at = log_spaced(args.keep, args.train.steps) if args.keep else []
 
     def score(wrapped: nn.Module) -> dict[str, float]:
@@ -214,7 +214,7 @@ def _watchers(
 
 
 def metrics(history: Sequence[Any]) -> dict[str, float]:
-    """Held-out loss of the saved model and of the start, nats a predicted token, with standard errors."""
+    """Return the held-out losses of the saved model and the start, nats per predicted token, with errors."""
     if not history:  # a process on another machine than the log
         return {}
     first, last = history[0], history[-1]
@@ -237,7 +237,7 @@ def _settings(args: PretrainArgs) -> dict[str, Any]:
 def _operations(
     model: Any, pieces: np.ndarray, seen: int, objective: Objective, tokenizer: Any
 ) -> float:
-    """Of training on so many of these pieces (their plain tokens); each was as likely to be seen."""
+    """Count the operations of training on so many of these pieces, each of which was as likely to be seen."""
     kinds, which = np.unique(pieces, return_inverse=True)
     sizes = np.asarray([objective.lengths(int(tokens), tokenizer) for tokens in kinds])
     read, targets = sizes[which].T

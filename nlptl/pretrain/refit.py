@@ -1,4 +1,4 @@
-"""Refitting a pretraining head to a changed body: what was only turned around, and what is lost."""
+"""Refitting of a pretraining head to a changed backbone: what was only rotated, and what is lost."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from nlptl.data.batching import LengthBatches
 from nlptl.pretrain.objectives import Objective
 
-#: Steps of each fit, predicted tokens a step, and Adam's rate.
+#: Steps of each fit, predicted tokens per step, and Adam's rate.
 STEPS, BATCH, RATE = 500, 128, 1e-3
 
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What a pretraining head sees of some pieces of text.
+    """The input of a pretraining head for some pieces of text.
 
     Attributes:
-        states: Of the predicted tokens, ``(tokens, width)``.
-        targets: Their ids, ``(tokens,)``.
-        pieces: Which piece each stands in, ``(tokens,)``.
+        states: States of the predicted tokens, ``(tokens, width)``.
+        targets: Ids of these tokens, ``(tokens,)``.
+        pieces: Number of the piece that each is in, ``(tokens,)``.
     """
 
     states: Tensor
@@ -31,7 +31,7 @@ class HeadInputs:
 
 
 def output_transform(head: nn.Module, vocabulary: int) -> list[str]:
-    """Names of a pretraining head's parameters below its projection to the vocabulary; T5 has none."""
+    """Name a pretraining head's parameters below its projection to the vocabulary; T5 has none."""
     return [name for name, p in head.named_parameters() if p.shape[0] != vocabulary]
 
 
@@ -42,11 +42,11 @@ def head_inputs(
     """Run a masked language model up to its head, dropout off.
 
     Args:
-        module: From :meth:`nlptl.pretrain.objectives.Objective.loss`, which calls the head once a batch.
+        module: Loss from :meth:`nlptl.pretrain.objectives.Objective.loss`; it calls the head once per batch.
         head: Its pretraining head.
-        batches: From :func:`nlptl.pretrain.held_out.fixed_batches`.
-        objective: The same.
-        device: Where the module is.
+        batches: Batches from :func:`nlptl.pretrain.held_out.fixed_batches`.
+        objective: The same objective.
+        device: Device of the module.
     """
     seen: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -63,19 +63,19 @@ def head_inputs(
 
 
 def refitted_loss(head: nn.Module, names: list[str], inputs: HeadInputs) -> float:
-    """Loss after the head's transform was fitted to these states.
+    """Measure the loss after the head's transform was fitted to these states.
 
-    500 steps on one half of the pieces, scored on the other, and the other way round. What this wins back
-    was only turned around in the body; the rest of the forgetting is lost. Some of it comes from the texts
-    alone, so compare with the refitted loss of the untouched body.
+    It is fitted for 500 steps on one half of the pieces and scored on the other, and the other way round. What
+    this wins back was only rotated in the backbone; the rest of the forgetting is lost. Some of the gain comes
+    from the texts alone, so compare with the refitted loss of the untouched backbone.
 
     Args:
         head: A pretraining head; not changed.
-        names: Of the parameters to fit (:func:`output_transform`).
-        inputs: From :func:`head_inputs`.
+        names: Names of the parameters to fit (:func:`output_transform`).
+        inputs: Input from :func:`head_inputs`.
 
     Returns:
-        Nats a predicted token.
+        Nats per predicted token.
     """
     fold = torch.from_numpy(inputs.pieces % 2)
     total = 0.0

@@ -19,11 +19,11 @@ from nlptl.train.losses import Loss
 
 @dataclass(frozen=True)
 class SpanCorruption:
-    """Replace spans by sentinels, and predict the spans.
+    """The objective of predicting spans that were replaced by sentinels.
 
     Attributes:
         density: Share of the tokens that is replaced.
-        mean_length: Mean tokens a span.
+        mean_length: Mean number of tokens per span.
     """
 
     density: float = 0.15
@@ -40,14 +40,14 @@ class SpanCorruption:
         return AutoModelForSeq2SeqLM
 
     def room(self, max_length: int, tokenizer: Any) -> int:
-        """The longest piece whose corrupted input fits: 568 tokens for 512."""
+        """Return the length of the longest piece whose corrupted input fits: 568 tokens for 512."""
         tokens = max(2, max_length // 2)
         while self.lengths(tokens + 1)[0] <= max_length:
             tokens += 1
         return tokens
 
     def lengths(self, tokens: int, tokenizer: Any = None) -> tuple[int, int]:
-        """Length of input and target of a piece, ``</s>`` included.
+        """Return the lengths of input and target of a piece, ``</s>`` included.
 
         Example:
             >>> SpanCorruption().lengths(568)
@@ -57,16 +57,16 @@ class SpanCorruption:
         return tokens - noise + spans + 1, noise + spans + 1
 
     def counts(self, tokens: int) -> tuple[int, int]:
-        """Tokens to replace, and the number of spans they come in."""
+        """Return the number of tokens to replace, and the number of spans that they form."""
         noise = min(max(round(tokens * self.density), 1), tokens - 1)
         return noise, min(max(round(noise / self.mean_length), 1), tokens - noise + 1)
 
     def spans(self, max_length: int) -> int:
-        """Spans of the longest piece whose corrupted input fits into ``max_length`` tokens."""
+        """Count the spans of the longest piece whose corrupted input fits into ``max_length`` tokens."""
         return self.counts(self.room(max_length, None))[1]
 
     def collator(self, tokenizer: Any) -> Collate:
-        """Corrupt anew at each call: ids and mask ``(batch, length)``, ``labels`` ``(batch, target)``.
+        """Return a function that corrupts: ids and mask ``(batch, length)``, ``labels`` ``(batch, target)``.
 
         ``positions``, ``(targets,)``, are the places of the real labels in the flattened ``labels``.
         """
@@ -102,7 +102,7 @@ class SpanCorruption:
         return Denoiser(model)
 
     def rows(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Row of each target token, in the order of :class:`Denoiser`'s losses."""
+        """Return the row of each target token, in the order of :class:`Denoiser`'s losses."""
         return inputs["positions"] // inputs["labels"].shape[1]
 
 
@@ -110,12 +110,12 @@ def check_sentinels(task: SpanCorruption, max_length: int, sentinels: int) -> No
     """Make sure that each span of an input gets a sentinel of its own.
 
     Args:
-        task: Says how many spans there are.
-        max_length: Tokens an input.
-        sentinels: How many the vocabulary has.
+        task: Objective, which knows the number of spans.
+        max_length: Tokens per input.
+        sentinels: Number of sentinels in the vocabulary.
 
     Raises:
-        ConfigError: If they are too few, with the length that they suffice for.
+        ConfigError: If there are too few; the message says for which length they suffice.
     """
     if (spans := task.spans(max_length)) <= sentinels:
         return
@@ -131,7 +131,7 @@ def check_sentinels(task: SpanCorruption, max_length: int, sentinels: int) -> No
 
 
 def sentinel_ids(tokenizer: Any) -> np.ndarray:
-    """Ids of ``<extra_id_0>``, ``<extra_id_1>``, … as far as the vocabulary has them."""
+    """Return the ids of ``<extra_id_0>``, ``<extra_id_1>``, … as far as the vocabulary has them."""
     vocabulary = tokenizer.get_vocab()
     found = []
     while (name := f"<extra_id_{len(found)}>") in vocabulary:
@@ -157,13 +157,13 @@ def noise_mask(tokens: int, noise: int, spans: int, *, rng: np.random.Generator)
 
 
 def _cut(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
-    """Lengths, all above 0, of ``parts`` parts of ``total`` things, every way equally probable."""
+    """Draw lengths, all above 0, of ``parts`` parts of ``total`` things, each way equally probable."""
     edges = np.sort(rng.choice(total - 1, parts - 1, replace=False)) + 1
     return np.diff(np.concatenate([[0], edges, [total]]))
 
 
 def replace_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> np.ndarray:
-    """The input: each span gives way to the next sentinel.
+    """Make the input: each span is replaced by the next sentinel.
 
     Raises:
         IndexError: If there are more spans than sentinels.
@@ -174,7 +174,7 @@ def replace_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> 
 
 
 def list_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> np.ndarray:
-    """The target: each span behind its sentinel."""
+    """Make the target: each span after its sentinel."""
     places = np.flatnonzero(_firsts(noise)[noise])
     return np.insert(ids[noise], places, sentinels[: len(places)])
 
@@ -192,10 +192,10 @@ def scales_output(config: Any) -> bool:
 
 
 class Denoiser(LanguageLoss):
-    """Runs a T5 on corrupted text and sends only the real target tokens through its LM head.
+    """A loss that runs a T5 on corrupted text and sends only the real target tokens through its LM head.
 
-    As :class:`~nlptl.pretrain.masked_lm.MaskedPositions`: padding would cost as much there, and transformers'
-    own loss, which would be computed with ``labels``, is not used.
+    The reason is that of :class:`~nlptl.pretrain.masked_lm.MaskedPositions`: padding would cost as much there.
+    Transformers' own loss, which would be computed with ``labels``, is not used.
 
     Args:
         model: A T5 with an LM head.
@@ -206,7 +206,7 @@ class Denoiser(LanguageLoss):
     ) -> dict[str, Any]:
         """Return the mean loss, and among the outputs the nats of each target token, ``(targets,)``.
 
-        What a term reads is the encoder's: its states, and that of ``</s>``.
+        A term reads the encoder's states, and that of ``</s>``.
         """
         base = unwrap_peft(self.model)
         states = base.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state

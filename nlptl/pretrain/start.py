@@ -13,7 +13,7 @@ from nlptl.pretrain.pieces import Pieces
 from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
 
-#: Beside the start: which of its parameters no checkpoint had.
+#: File beside the start that names its parameters that no checkpoint had.
 NEW = "new_parameters.json"
 
 
@@ -26,15 +26,16 @@ def start_model(
 ) -> tuple[Any, Any, frozenset[str]]:
     """Build a model and its tokenizer once, keep both, and read them back.
 
-    A resumed run reads what it began with: training a vocabulary takes time, and may end otherwise where
-    pieces of equal worth stand at the cut; and each process needs the same one.
+    A resumed run reads what it began with: training a vocabulary takes time, and may give another result where
+    pieces of equal score are at the cut; and each process needs the same one.
 
     Args:
-        directory: The run's directory; the model goes to :data:`START` below it.
-        build: Makes the model and its tokenizer, and names the parameters that no checkpoint had.
-        objective: Says which class the model is of.
-        accelerator: Only the main process builds.
-        seed: Of what is drawn next (LoRA's matrices): building a model draws, reading one back does not.
+        directory: Directory of the run; the model goes to :data:`START` below it.
+        build: Function that makes the model and its tokenizer, and names the parameters that no checkpoint
+            had.
+        objective: Objective, which knows the class of the model.
+        accelerator: Accelerator whose main process builds.
+        seed: Seed of what is drawn next (LoRA's matrices): building a model draws, reading one back does not.
 
     Returns:
         The model, float32, its tokenizer, and the parameters that no checkpoint had. These are kept in a
@@ -69,15 +70,15 @@ def load_start(directory: Path, objective: Objective) -> Any:
 def mix_start(run: Run, share: float, pieces: Pieces, directory: Path, accelerator: Any) -> None:
     """Put a share of the start's weights back into a pretrained model, and score it again (WiSE-FT).
 
-    After the training, and not at its last step: the last checkpoint must not hold the mean. The log and the
-    run's history get one more line.
+    This is done after the training, and not at its last step: the last checkpoint must not hold the mean. The
+    log and the run's history get one more line.
 
     Args:
         run: A finished pretraining; its model changes in place.
         share: Share of the start's weights, in [0, 1) (:func:`nlptl.pretrain.averaging.interpolate`).
-        pieces: Says what is scored.
-        directory: The run's, with its start and its log.
-        accelerator: The main process writes.
+        pieces: Pieces, of which the held-out ones are scored.
+        directory: Directory of the run, with its start and its log.
+        accelerator: Accelerator whose main process writes.
     """
     interpolate(run.model, load_start(directory, run.task), share, new_parameters(directory))
     batches = pieces.held_out(

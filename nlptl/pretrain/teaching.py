@@ -22,9 +22,9 @@ from nlptl.train.checkpoints import START
 from nlptl.train.features import body_states
 from nlptl.train.terminal import say
 
-#: Pieces that are held in memory at a time, and that give mean and deviation.
+#: Number of pieces in memory at a time, and of pieces that give mean and deviation.
 CHUNK = 4096
-#: Beside a run's start: whether its word vectors are a teacher's.
+#: File beside a run's start that shows that its word vectors are a teacher's.
 WORDS = "words.json"
 
 
@@ -33,15 +33,15 @@ class Taught:
     """Pieces with a teacher's states.
 
     Attributes:
-        pieces: Random access by index.
-        states: Shape ``(pieces, values)``.
+        pieces: Pieces with random access by index.
+        states: States of the teacher, shape ``(pieces, values)``.
     """
 
     pieces: Any
     states: np.ndarray
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        """The piece, and its states under ``teacher``."""
+        """Return the piece, and its states under ``teacher``."""
         return {**self.pieces[index], "teacher": self.states[index]}
 
 
@@ -54,14 +54,14 @@ def learn_from(
     *,
     new: tuple[Any, Objective] | None = None,
 ) -> Pieces:
-    """Let a teacher read the training pieces, once, and put its states beside them.
+    """Let a teacher read the training pieces, once, and add its states to them.
 
     Args:
         teacher: Bundled name, directory or hub name.
-        pieces: What is trained on.
-        tokenizer: The model's.
-        directory: The run's; the states are kept in ``teacher/`` below it.
-        accelerator: Devices and processes.
+        pieces: Pieces to train on.
+        tokenizer: Tokenizer of the model.
+        directory: Directory of the run; the states are kept in ``teacher/`` below it.
+        accelerator: Accelerator with devices and processes.
         new: A new model and its objective: its word vectors start from the teacher's states.
 
     Returns:
@@ -79,20 +79,20 @@ def learn_from(
 def teacher_states(
     pieces: Any, tokenizer: Any, teacher: str, path: Path, accelerator: Any
 ) -> np.ndarray:
-    """Mean state of each piece at the teacher's middle and last block, standardised.
+    """Compute the mean state of each piece at the teacher's middle and last block, standardised.
 
-    Each value loses its mean and is divided by its standard deviation, both over 4,096 pieces drawn from all:
-    a cosine between raw states would mostly see what all texts have in common.
+    From each value its mean is subtracted, and it is divided by its standard deviation, both over 4,096 pieces
+    drawn from all: a cosine between raw states would mostly see what all texts have in common.
 
     Args:
-        pieces: Column ``input_ids``, without special tokens.
-        tokenizer: Turns them back into texts, for the teacher to tokenize in its own way.
+        pieces: Dataset with the column ``input_ids``, without special tokens.
+        tokenizer: Tokenizer that turns them back into texts, for the teacher to tokenize in its own way.
         teacher: Bundled name, directory or hub name.
-        path: Folder where they are kept; found there again if nothing that they depend on has changed.
-        accelerator: Devices and processes; each computes a share.
+        path: Folder of the states, which are found there again if nothing that they depend on has changed.
+        accelerator: Accelerator with devices and processes; each process computes a share.
 
     Returns:
-        Shape ``(pieces, 2 * width)``, float16, memory-mapped.
+        States, shape ``(pieces, 2 * width)``, float16, memory-mapped.
     """
     file = path / f"{_key(pieces, tokenizer, teacher)[:16]}.npy"
     if not file.exists():  # the same answer on all processes, because all wait at the end
@@ -103,7 +103,7 @@ def teacher_states(
 
 
 def _key(pieces: Any, tokenizer: Any, teacher: str) -> str:
-    """Hash of the texts and the teacher's weights."""
+    """Hash the texts and the teacher's weights."""
     return pieces_hash(pieces, f"2 {checkpoint_hash(teacher)} {tokenizer_hash(tokenizer)}")
 
 
@@ -145,15 +145,15 @@ def teach_words(
 ) -> None:
     """Start a new model's word vectors, in place (:func:`~nlptl.pretrain.warm_start.taught_embeddings`).
 
-    Once a run: they go into the start that the run keeps, and what goes on has read them there.
+    This is done once: the vectors go into the start that the run keeps, where a resumed run reads them.
 
     Args:
-        model: New; every process has a copy.
+        model: New model, of which every process has a copy.
         tokenizer: Its tokenizer.
         taught: Training pieces and the teacher's states.
-        directory: The run's.
-        objective: Says which class the model is of.
-        accelerator: The main process computes.
+        directory: Directory of the run.
+        objective: Objective, which knows the class of the model.
+        accelerator: Accelerator whose main process computes.
     """
     start, draft = directory / START, directory / "models/draft"
     done = (start / WORDS).exists()

@@ -1,4 +1,4 @@
-"""Terms beside an objective's own loss: a teacher's states, and a text's bag of words."""
+"""Loss terms besides an objective's own loss: a teacher's states, and a text's bag of words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ from nlptl.records import Collate
 
 
 def teacher_loss(guesses: Sequence[Tensor], taught: Tensor) -> Tensor:
-    """How far a student's guesses at a teacher's states are from them: mean of 1 - cosine.
+    """Compute how far a student's guesses at a teacher's states are from them: the mean of 1 - cosine.
 
-    The cosine term of DistilBERT (Sanh et al., 2019), on pooled states instead of tokens, so that teacher
-    and student may have different vocabularies; the token that a classifier reads and the mean both guess.
+    This is the cosine term of DistilBERT (Sanh et al., 2019), on pooled states instead of tokens, so that
+    teacher and student may have different vocabularies; the token that a classifier reads and the mean both guess.
 
     Args:
-        guesses: ``(batch, values)`` each, already of the teacher's width.
-        taught: ``(batch, values)``.
+        guesses: Guesses, ``(batch, values)`` each, already of the teacher's width.
+        taught: States of the teacher, ``(batch, values)``.
     """
     each = [
         1 - nn.functional.cosine_similarity(guess.float(), taught, dim=-1).mean()
@@ -31,13 +31,13 @@ def teacher_loss(guesses: Sequence[Tensor], taught: Tensor) -> Tensor:
 
 
 class TeacherTerm(nn.Module):
-    """Two linear maps to a teacher's states, trained along with the student and thrown away afterwards.
+    """Two linear maps to a teacher's states, trained with the student and discarded afterwards.
 
     The token that a classifier reads and the mean of all guess (:func:`teacher_loss`).
 
     Args:
         width: Width of the student.
-        values: Values of the teacher's states of a piece.
+        values: Number of values in the teacher's states of a piece.
     """
 
     def __init__(self, width: int, values: int) -> None:
@@ -71,10 +71,10 @@ class TeacherTerm(nn.Module):
 
 
 class BagOfWords(nn.Module):
-    """The first token's state must predict the words of the whole text (:func:`bag_loss`)."""
+    """The term under which the first token's state must predict the words of the text (:func:`bag_loss`)."""
 
     def forward(self, loss: Any, found: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return the nats a distinct token."""
+        """Return the nats per distinct token."""
         return bag_loss(loss.first.project(loss.seen["read"]), inputs[f"{ALSO}bags"])
 
     def collator(self, collate: Collate, tokenizer: Any) -> Collate:
@@ -92,7 +92,7 @@ class BagOfWords(nn.Module):
 
 
 def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
-    """Nats a distinct token of predicting a text's bag of words from its first token's state.
+    """Compute the nats per distinct token of predicting a text's words from its first token's state.
 
     Masked language modelling never asks anything of ``[CLS]``, which is what a classifier reads. Here
     its state, through the LM head, must give every distinct token of the text a high probability:
@@ -100,7 +100,7 @@ def bag_loss(logits: Tensor, bags: Tensor) -> Tensor:
     Pre-training with Bag-of-Word Prediction").
 
     Args:
-        logits: ``(batch, vocabulary)``.
+        logits: Logits, ``(batch, vocabulary)``.
         bags: Token ids, ``(batch, most)``, filled up with -100.
     """
     real = bags != IGNORED

@@ -1,4 +1,4 @@
-"""What a checkpoint forgot of its pretraining, as the part of a report or a comparison."""
+"""The part of a report or a comparison on what a checkpoint forgot of its pretraining."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +21,16 @@ from nlptl.tasks.base import Task
 from nlptl.train.features import body_states, pooled_states
 
 OWN = "bundled/reviews without labels, and the passages of bundled/passages"
-#: Whether a checkpoint saw the texts that forgetting is measured on.
+#: Note on whether a checkpoint saw the texts that forgetting is measured on.
 UNSEEN = (
-    "The texts were written for nlptl: no checkpoint saw them, but for one that was pretrained further on the "
+    "The texts were written for nlptl: no checkpoint saw them, except one that was pretrained further on the "
     "bundled data (recipes/pretrain.py --corpus bundled/…)."
 )
 GIVEN = "Whether the checkpoint saw these texts while it was pretrained is not known."
 
 
 def bundled_texts() -> list[str]:
-    """Texts that come with nlptl, about 800 short reviews and the passages, in a mixed order."""
+    """Read the texts that come with nlptl, about 800 short reviews and the passages, in a mixed order."""
     reviews, _ = load_corpus([str(BUNDLED / "reviews/unlabelled.jsonl")], column="text", held_out=1)
     passages: list[str] = []
     for path in sorted((BUNDLED / "passages").glob("*.json")):
@@ -49,16 +49,16 @@ def upstream_entry(
     adapter: tuple[Task, Path] | None = None,
     refit: bool = False,
 ) -> dict[str, Any]:
-    """The report's part on forgetting.
+    """Make the report's part on forgetting.
 
     Args:
         name: The checkpoint before fine-tuning.
         adapted: The fine-tuned model; None leaves the part out, with the reason.
         texts: Held-out text; None takes :func:`bundled_texts`.
-        accelerator: The device.
-        most: Pieces to score.
-        adapter: The task and LoRA's adapter, to show that without it the checkpoint is what it was.
-        refit: Also measure what a refitted head wins back.
+        accelerator: Accelerator with the device.
+        most: Most pieces to score.
+        adapter: The task and LoRA's adapter, to show that without it the checkpoint is unchanged.
+        refit: Whether to measure what a refitted head wins back, too.
     """
     note, source = (UNSEEN, OWN) if texts is None else (GIVEN, "given")
     if adapted is None:
@@ -114,7 +114,7 @@ def _upstream(
 
 
 def _with_adapter(name: str, task: Task, adapter: Path) -> Any:
-    """The untouched checkpoint below a saved adapter."""
+    """Load the untouched checkpoint below a saved adapter."""
     from peft import PeftModel
 
     model = load_with_head(name, auto_class=task.auto_class, head=task.head).model

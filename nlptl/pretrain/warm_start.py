@@ -1,4 +1,4 @@
-"""A better start than random for a small masked-LM budget: counts know what thousands of steps learn."""
+"""A better start than random for a small masked-LM budget: counts give what thousands of steps learn."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ import torch
 
 from nlptl.models.layer_map import layer_map
 
-#: Documents, and pieces, that are counted at most.
+#: Most documents, and most pieces, that are counted.
 COUNTED = 120_000
-#: Of the regression on a teacher's states. Of 164,100 pieces of 48 tokens, 128 numbers a word left a mean
+#: Ridge of the regression on teacher states. For 164,100 pieces of 48 tokens, 128 numbers a word left a mean
 #: 1 - cosine of 0.298 on pieces set aside at 0.01, 0.300 at 0.03, 0.312 at 0.1 and 0.338 at 0.3.
 RIDGE = 0.03
-#: Pieces whose states are held in memory at a time.
+#: Number of pieces whose states are in memory at a time.
 CHUNK = 16_384
 
 
@@ -24,7 +24,7 @@ def count_pairs(
 
     Returns:
         Counts ``(vocab,)`` and symmetric pair weights ``(vocab, vocab)``, a sparse array of float32: of 30,000
-        words few ever meet.
+        words, few ever occur together.
     """
     from scipy.sparse import coo_array, csr_array
 
@@ -71,21 +71,21 @@ def count_embeddings(pairs: Any, width: int, *, seed: int) -> np.ndarray:
 def taught_embeddings(
     pieces: Sequence[np.ndarray], states: np.ndarray, vocab_size: int, width: int
 ) -> np.ndarray:
-    """Word vectors whose mean over a piece tells a teacher's states of it as well as words alone can.
+    """Compute word vectors whose mean over a piece predicts a teacher's states as well as words alone can.
 
-    Reduced-rank ridge regression (Mukherjee & Zhu, 2011) of the states, each scaled to length 1, on the share
-    that each token has of its piece: B = (X'X + 0.03 I)^-1 X'Y, and the vectors are B's projection on the
-    ``width`` directions in which its guesses XB vary most. In closed form, so in seconds; X'X takes
+    This is the reduced-rank ridge regression (Mukherjee & Zhu, 2011) of the states, each scaled to length 1, on
+    the share that each token has of its piece: B = (X'X + 0.03 I)^-1 X'Y, and the vectors are B's projection on the
+    ``width`` directions in which its guesses XB vary most. It has a closed form and takes seconds; X'X takes
     8 * vocab_size^2 bytes.
 
     Args:
         pieces: Token ids of each piece, integers.
-        states: Shape ``(pieces, values)``, centred; values may be fewer than ``width``.
-        vocab_size: Entries.
-        width: Of the vectors.
+        states: States of the teacher, ``(pieces, values)``, centred; values may be fewer than ``width``.
+        vocab_size: Number of entries.
+        width: Size of the vectors.
 
     Returns:
-        Shape ``(vocab_size, width)``, float32; zeros for tokens that no piece has.
+        Vectors, shape ``(vocab_size, width)``, float32; zeros for tokens that no piece has.
     """
     from scipy.linalg import eigh, solve
     from scipy.sparse import csr_array
@@ -110,14 +110,14 @@ def taught_embeddings(
 
 
 def sinusoids(positions: int, width: int) -> torch.Tensor:
-    """The position code of Vaswani et al. (2017, section 3.5), shape ``(positions, width)``."""
+    """Compute the position code of Vaswani et al. (2017, section 3.5), shape ``(positions, width)``."""
     place = torch.arange(positions, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, width, 2) * (-np.log(10000.0) / width))
     return torch.cat([torch.sin(place * rate), torch.cos(place * rate)], dim=1)
 
 
 def _align(model: Any) -> None:
-    """T5's start, see :func:`warm_start`."""
+    """Give T5 its start, as :func:`warm_start` says."""
     attention = model.encoder.block[0].layer[0].SelfAttention
     bias = (
         attention.relative_attention_bias.weight
@@ -155,8 +155,8 @@ def warm_start(
     Args:
         model: A new masked language model.
         pieces: Token ids of the corpus; the first ``most`` are counted.
-        seed: Of the SVD.
-        most: Pieces to read.
+        seed: Seed of the SVD.
+        most: Most pieces to read.
     """
     from itertools import islice
 
