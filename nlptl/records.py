@@ -102,7 +102,7 @@ class Clock:
 
     @property
     def training(self) -> float:
-        """Return the seconds of training until now."""
+        """Seconds of training until now."""
         return time.perf_counter() - self.began
 
     @contextmanager

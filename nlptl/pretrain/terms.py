@@ -17,7 +17,8 @@ def teacher_loss(guesses: Sequence[Tensor], taught: Tensor) -> Tensor:
     """Compute how far a student's guesses at a teacher's states are from them: the mean of 1 - cosine.
 
     This is the cosine term of DistilBERT (Sanh et al., 2019), on pooled states instead of tokens, so that
-    teacher and student may have different vocabularies; the token that a classifier reads and the mean both guess.
+    teacher and student may have different vocabularies; the token that a classifier reads and the mean both
+    guess.
 
     Args:
         guesses: Guesses, ``(batch, values)`` each, already of the teacher's width.

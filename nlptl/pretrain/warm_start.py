@@ -73,10 +73,10 @@ def taught_embeddings(
 ) -> np.ndarray:
     """Compute word vectors whose mean over a piece predicts a teacher's states as well as words alone can.
 
-    This is the reduced-rank ridge regression (Mukherjee & Zhu, 2011) of the states, each scaled to length 1, on
-    the share that each token has of its piece: B = (X'X + 0.03 I)^-1 X'Y, and the vectors are B's projection on the
-    ``width`` directions in which its guesses XB vary most. It has a closed form and takes seconds; X'X takes
-    8 * vocab_size^2 bytes.
+    This is the reduced-rank ridge regression (Mukherjee & Zhu, 2011) of the states, each scaled to length 1,
+    on the share that each token has of its piece: B = (X'X + 0.03 I)^-1 X'Y, and the vectors are B's
+    projection on the ``width`` directions in which its guesses XB vary most. It has a closed form and takes
+    seconds; X'X takes 8 * vocab_size^2 bytes.
 
     Args:
         pieces: Token ids of each piece, integers.
