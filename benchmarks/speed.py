@@ -318,7 +318,7 @@ def measure(options: Options, runner: str, case: str, turn: int) -> dict[str, fl
 
 
 def turns(options: Options, runner: str, case: str) -> int:
-    """How often something is measured: minutes of a quiet machine are dear."""
+    """Number of times that something is measured: minutes of a quiet machine are expensive."""
     mode, epochs = case.split(":")
     if mode.startswith("qa-") or epochs == "10":  # windows are about equally long: nothing to group
         return int(runner != "trainer-grouped")

@@ -3,15 +3,15 @@
     python recipes/compare.py
     python recipes/compare.py --model bundled/bert bundled/roberta --mode head-only lora --parallel 2
 
-Writes compare.json, compare.md and a picture under --output-dir. Finished runs are never made
-again, so an interrupted comparison goes on where it stopped.
+Writes compare.json, compare.md and a picture under --output-dir. Finished runs are never
+repeated, so an interrupted comparison continues where it stopped.
 """
 
 from nlptl.cli.config import CompareConfig, run_recipe
 
 
 def main(config: CompareConfig) -> None:
-    """Check everything, run what is not there yet, test, draw, and say which one to take."""
+    """Check everything, make the runs that are missing, test, draw, and say which one to take."""
     from nlptl.cli.compare import run_comparison
 
     run_comparison(config)

@@ -1,9 +1,9 @@
-"""Pretrain a masked language model or a T5 from scratch, or go on from a checkpoint.
+"""Pretrain a masked language model or a T5 from scratch, or continue from a checkpoint.
 
     python recipes/pretrain.py --architecture t5 --corpus reviews.parquet novels.parquet:0.3
     python recipes/pretrain.py --model bundled/bert --corpus my_texts.txt --mode freeze-lower-8
 
-Writes model/ (opens with plain transformers), log.jsonl (held-out loss, nats a predicted token),
+Writes model/ (opens with plain transformers), log.jsonl (held-out loss, nats per predicted token),
 result.json, config.yaml and a model card under --output-dir.
 """
 

@@ -22,7 +22,7 @@ def main(config: QAConfig) -> None:
 
 
 def train(ready: Any, seed: int, home: Path) -> None:
-    """One run: checkpoint, head, mode, batches, loss, fit, score."""
+    """Make one run: checkpoint, head, mode, batches, loss, fit, score."""
     from nlptl.runs.directory import save_run, scores
     from nlptl.train.finetune import finished
     from nlptl.train.learner import Learner

@@ -4,14 +4,14 @@
     python recipes/upstream_curve.py --model runs/pretrain
 
 Writes upstream_curve.json, .md and a picture under --output-dir: the slope in points a nat, and the rank
-correlation. Finished runs are never made again.
+correlation. Finished runs are never repeated.
 """
 
 from nlptl.cli.config import UpstreamCurveConfig, run_recipe
 
 
 def main(config: UpstreamCurveConfig) -> None:
-    """Check everything, score each checkpoint upstream and downstream, and draw the one against the other."""
+    """Check everything, score each checkpoint upstream and downstream, and draw one against the other."""
     from nlptl.cli.upstream_curve import run_upstream_curve
 
     run_upstream_curve(config)
