@@ -1,4 +1,4 @@
-"""Where states are kept, by a key of what they depend on: ragged arrays, in memory or in files."""
+"""Storage of states by a key of what they depend on: ragged arrays, in memory or in files."""
 
 import json
 import os
