@@ -407,7 +407,7 @@ def test_a_hub_name_without_a_slash_gives_the_architecture(tmp_path, monkeypatch
         check_architecture("gpt2", width=None, **none)
     assert "or name a family" not in str(caught.value)
     with pytest.raises(
-        UserError, match=r"(?s)robrta: is no local .* the hub .*, or name a"
+        UserError, match=r"(?s)robrta: is not a local .* the hub .*, or name a"
     ) as caught:
         check_architecture("robrta", width=None, **none)
     assert str(caught.value).endswith("family: bert, roberta, t5. Did you mean 'roberta'?")
@@ -467,7 +467,7 @@ def test_a_given_tokenizer_says_what_the_new_model_takes(name, given, longest, t
 def test_a_configuration_that_is_none_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{not json")
     sizes = {"depth": None, "positions": None}
-    with pytest.raises(UserError, match=r"--architecture \S+config.json: is no model config"):
+    with pytest.raises(UserError, match=r"--architecture \S+config.json: is not a model config"):
         check_architecture(str(tmp_path / "config.json"), width=None, **sizes)
     with pytest.raises(UserError, match=r"(?s)--architecture \S+nowhere.*the file says the width"):
         check_architecture(str(tmp_path / "nowhere"), width=64, **sizes)

@@ -167,7 +167,7 @@ def test_long_questions_keep_their_beginning_and_are_counted(checkpoints, tmp_pa
         *("--model", checkpoints["roberta"], "--train-file", file, *QA_FLAGS, "--epochs", 1),
         *("--output-dir", tmp_path / "run"),
     )
-    assert sum(result(tmp_path / "run")["texts_cut"].values()) == 1
+    assert sum(result(tmp_path / "run")["truncated"].values()) == 1
     assert "Questions longer than half of 48 tokens were cut" in capsys.readouterr().out
 
 

@@ -242,5 +242,5 @@ def test_long_texts_are_cut_counted_and_said(checkpoints, tmp_path, capsys):
         *("--epochs", 1, "--output-dir", tmp_path / "out"),
     )
     record = json.loads((tmp_path / "out/result.json").read_text())
-    assert sum(record["texts_cut"].values()) == 5
+    assert sum(record["truncated"].values()) == 5
     assert "Texts longer than 64 tokens were cut" in capsys.readouterr().out

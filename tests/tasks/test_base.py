@@ -210,7 +210,7 @@ def test_lists_of_labels_are_checked(tmp_path):
     with pytest.raises(UserError) as caught:
         Tags.prepare(asked(Tags, train_file=path))
     assert "another number of 'tags' than of 'tokens': 1 of 10 (row 3)" in str(caught.value)
-    assert "no list of words: 1 of 10 (row 4)" in str(caught.value)
+    assert "not lists of words: 1 of 10 (row 4)" in str(caught.value)
 
 
 def test_constant_predictions_are_the_most_frequent_answer_or_the_mean():
