@@ -593,23 +593,14 @@ def test_a_corpus_that_grew_is_told_before_a_run_goes_on(corpus, tmp_path):
 
 
 def test_a_word_that_changed_is_told_before_a_run_goes_on(corpus, tmp_path):
-    """As many pieces of the same lengths; a run of before, which kept no hash of tokens, goes on as it did."""
-    from nlptl.pretrain.pieces import PIECES
-    from nlptl.train.checkpoints import START
-
-    own, kept = tmp_path / "texts.txt", tmp_path / "run" / START / PIECES
+    """As many pieces of the same lengths, with another word in some of them."""
+    own = tmp_path / "texts.txt"
     shutil.copy(corpus, own)
     run_in_process("pretrain", *flags(own, tmp_path / "run", steps=2))
     unfinish(tmp_path / "run")
     own.write_text(own.read_text().replace("good", "dull"))
     with pytest.raises(DataError, match=r"of training texts then, as many now, with other tokens"):
         run_in_process("pretrain", *flags(own, tmp_path / "run", steps=2), "--resume")
-    record = json.loads(kept.read_text())
-    for part in record.values():
-        del part["tokens_sha256"]
-    kept.write_text(json.dumps(record))
-    run_in_process("pretrain", *flags(own, tmp_path / "run", steps=2), "--resume")
-    assert result(tmp_path / "run")["reload_difference"] <= 1e-6
 
 
 def test_a_corpus_without_text_to_train_on_leaves_the_directory_free(tmp_path, checkpoints):
