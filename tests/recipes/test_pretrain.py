@@ -123,7 +123,7 @@ def test_what_was_no_flag_is_filled_in_and_taken_back(corpus, finished, tmp_path
 def test_a_finished_run_is_not_trained_again(corpus, finished, capsys):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
     run_in_process("pretrain", *flags(corpus, finished), "--resume")
-    assert "is finished, nothing is left to do there" in capsys.readouterr().out
+    assert "is finished, there is nothing left to do" in capsys.readouterr().out
     assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
 
 

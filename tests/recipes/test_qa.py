@@ -57,6 +57,7 @@ print(len(sys.argv) - 1)
     assert done.stdout.split()[-1] == "12"
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta", pytest.param("t5", marks=pytest.mark.slow)])
 def test_sixteen_questions_are_learned_by_heart(checkpoints, tmp_path, family):
     """F1 of 100 on the training questions: labels, windows and decoding agree from end to end."""
     # Each passage has two or three windows; T5's tiny vocabulary spells most words letter by letter.

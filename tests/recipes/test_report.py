@@ -83,6 +83,7 @@ def test_a_run_that_lost_its_model_alone(finished, tmp_path):
     assert found["downstream"]["pre"]["scores"] == record(finished)["downstream"]["pre"]["scores"]
 
 
+@pytest.mark.slow
 def test_two_processes_make_a_report(checkpoints, reviews, tmp_path):
     """Each process has a folder of its own for untrained twins, and both must find them whole."""
     done = command(

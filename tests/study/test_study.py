@@ -200,6 +200,7 @@ def test_a_second_method_goes_through_a_study_and_its_comparison(
     assert ">half<" in (tmp_path / "compare.svg").read_text()
 
 
+@pytest.mark.slow  # two processes of the command line are in tests/recipes/test_compare.py
 def test_worker_processes_search_and_keep_what_they_ran(checkpoints, splits, tmp_path):
     """A task of a file, which a worker must import too; the first seed chooses the rate for the others."""
     path = tmp_path / "own_task.py"
