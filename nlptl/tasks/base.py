@@ -145,6 +145,8 @@ class Task:
     def gold_of(self, value: Any) -> Any:
         """Return a gold value as the loss takes it: the class's number, or -100 for an unknown class.
 
+        Of a task without classes whose ``label_dtype`` is a floating type it is the number itself.
+
         Args:
             value: A value of :meth:`gold`.
 
@@ -153,6 +155,8 @@ class Task:
         """
         if isinstance(value, list):
             return [self.gold_of(one) for one in value]
+        if not self.labels and self.label_dtype.is_floating_point:
+            return float("nan") if value is None else float(value)
         return self.labels.index(value) if value in self.labels else -100
 
     def tokenize(

@@ -286,3 +286,27 @@ def test_pairs_are_padded_with_their_token_types():
     # Of a text whose states are cached, ids hold one token only.
     one = task.collator(tokenizer)([{**rows[0], "input_ids": [2]}], np.random.default_rng(0))
     assert one["token_type_ids"].tolist() == [[0]]
+
+
+def test_the_loss_gets_numbers_as_they_are_and_tags_at_their_words():
+    """By hand: 2.5 and 4 stay; of three words, tagged O, B, O, each is at its first token."""
+    tokenizer = tiny_tokenizer("bert")
+    table = Dataset.from_dict({"text": ["a good film", "a book"], "score": [2.5, 4.0]})
+    task = Scores()
+    batch = task.collator(tokenizer)(
+        list(task.encode(table, tokenizer, 16).rows), np.random.default_rng(0)
+    )
+    assert batch["labels"].tolist() == [2.5, 4.0] and batch["labels"].dtype == Scores.label_dtype
+
+    class Tags(Task):
+        name, fields, label = "tags", ("tokens",), "tags"
+        split_into_words, pooled = True, False
+
+    words = Dataset.from_dict({"tokens": [["a", "good", "film"]], "tags": [["O", "B", "O"]]})
+    tags = Tags(("B", "O"))
+    rows = list(tags.encode(words, tokenizer, 16).rows)
+    labels = tags.collator(tokenizer)(rows, np.random.default_rng(0))["labels"][0].tolist()
+    assert [label for label in labels if label != -100] == [1, 0, 1]
+    tokens = tokenizer.convert_ids_to_tokens(rows[0]["input_ids"])
+    places = [place for place, label in enumerate(labels) if label != -100]
+    assert [tokens[place] for place in places] == ["a", "good", "film"]
