@@ -10,9 +10,26 @@ from pathlib import Path
 from tiny import sentences
 
 from nlptl.modes.definition import definitions
+from nlptl.train.hooks import Quiet
 
 ROOT = Path(__file__).parent.parent
 MODES = tuple(definition.names("2")[0] for definition in definitions(builtin=True))
+
+
+class Killed(Exception):
+    """What a hook raises in place of a power cut."""
+
+
+class KillAt(Quiet):
+    """Ends a run after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, state):
+        if state.step == self.step:
+            raise Killed
+        return False
 
 
 def run_in_process(recipe: str, *argv: object) -> None:

@@ -20,6 +20,7 @@ from nlptl.train.terminal import is_main_process, say
 #: Most documents of --upstream-text that are read.
 DOCUMENTS = 5000
 
+A = TypeVar("A")
 C = TypeVar("C")
 #: Function of a configuration that gives the task, the splits and their record.
 PrepareData = Callable[[Any], tuple[Task, dict[str, Any], dict[str, Any]]]
@@ -192,10 +193,20 @@ def defaults_used(config: Any) -> list[str]:
 
 def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
     """Return the arguments of one seed's run."""
-    names = {field.name for field in dataclasses.fields(FinetuneArgs)} & set(vars(config))
-    same = {name: getattr(config, name) for name in names}
     own = {"mode": mode, "seed": seed, "max_grad_norm": config.max_grad_norm or None}
-    return FinetuneArgs(**{**same, **own})
+    return from_config(FinetuneArgs, config, **own)
+
+
+def from_config(kind: type[A], config: Any, **own: Any) -> A:
+    """Make arguments from the configuration's values of the same names.
+
+    Args:
+        kind: A dataclass of arguments.
+        config: The configuration.
+        own: Values that go before the configuration's.
+    """
+    names = {field.name for field in dataclasses.fields(kind)} & set(vars(config))  # type: ignore[arg-type]
+    return kind(**{**{name: getattr(config, name) for name in names}, **own})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nlptl.cli.check import check_flags, check_precision, check_training, defaults_used, launch
+from nlptl.cli.check import (
+    check_flags,
+    check_precision,
+    check_training,
+    defaults_used,
+    from_config,
+    launch,
+)
 from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
@@ -387,30 +394,15 @@ def pretraining_args(ready: Upstream, model: Any, tokenizer: Any, accelerator: A
         gradient_accumulation_steps = config.gradient_accumulation_steps
         steps = steps_for(config.epochs or EPOCHS, batches, gradient_accumulation_steps)
         steps = steps if config.epochs else min(steps, STEPS)
-    train = TrainArgs(
-        optimizer=config.optimizer,
+    train = from_config(
+        TrainArgs,
+        config,
         steps=steps,
-        learning_rate=config.learning_rate,
-        warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        schedule=config.schedule,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
         max_grad_norm=config.max_grad_norm or None,
         betas=(0.9, 0.98),
-        compile=config.compile,
-        gradient_checkpointing=config.gradient_checkpointing,
         groups=ready.mode.parameter_groups(model),
     )
-    return PretrainArgs(
-        train=train,
-        batch_size=config.batch_size,
-        max_length=length,
-        dropout=config.dropout,
-        seed=config.seed,
-        eval_every=config.eval_every,
-        save_every=config.save_every,
-        keep=config.keep,
-    )
+    return from_config(PretrainArgs, config, train=train, max_length=length)
 
 
 def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: str) -> float:

@@ -68,10 +68,11 @@ class Learner:
         self.task, self.args, self.accelerator = task, args, accelerator
         self.newly_initialized: frozenset[str] = frozenset()
         self.notices: list[str] = []
+        self._loaded: tuple[str, ...] = ()
         if model is None:
             loaded = load_with_head(args.model, auto_class=task.auto_class, head=task.head)
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
-            self.newly_initialized, self.notices = loaded.new, list(loaded.notices)
+            self.newly_initialized, self._loaded = loaded.new, loaded.notices
         else:
             self.model, self.tokenizer = model, load_tokenizer(args.model)
         config = unwrap_peft(self.model).config
@@ -120,12 +121,15 @@ class Learner:
         """
         self.encoded = {name: self._encode(table) for name, table in splits.items()}
         self.tables = dict(splits)
+        found = list(self._loaded)
         if any(self.truncated.values()):
             counts = ", ".join(f"{n} of {name}" for name, n in self.truncated.items() if n)
             limited = self.task.truncation_notice.format(limit=self.max_length)
-            self.notices.append(f"{limited} were cut: {counts}.")
-        for notice in self.notices:
-            say(f"note: {notice}")
+            found.append(f"{limited} were cut: {counts}.")
+        for notice in found:
+            if notice not in self.notices:  # an outer loop prepares many times
+                self.notices.append(notice)
+                say(f"note: {notice}")
         self._open(loss)
 
     def _open(self, loss: Loss | None) -> None:

@@ -147,10 +147,9 @@ def _count(values: Mapping[str, Any], found: Any, but: str, *, trains: bool) -> 
         elif isinstance(value, nn.Module):
             found.update(f"{name} {code_hash(type(value))}".encode())
             _count(vars(value), found, but, trains=trains)
-        elif isinstance(
-            value, Mapping
-        ):  # a module's own parts train; one in a dict or a list does not
+        elif isinstance(value, Mapping):
             found.update(name.encode())
+            # A module's own parts train; one in a dict or a list does not.
             inside = {str(key): one for key, one in value.items()}
             _count(inside, found, but, trains=trains and name.startswith("_"))
         elif isinstance(value, list | tuple):
@@ -219,9 +218,8 @@ class Plus(Loss):
     def __init__(
         self, base: Loss, term: nn.Module, weight: float = 1.0, name: str = "term"
     ) -> None:
-        super().__init__(None)
+        nn.Module.__init__(self)  # the model is the base's
         self.base, self.term, self.weight, self.name = base, term, weight, name
-        del self.model
         self.seen = base.seen
         if weight:
             base.watch()

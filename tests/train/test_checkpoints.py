@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from accelerate import Accelerator
+from launching import KillAt, Killed
 from torch import nn
 
 from nlptl.data.batching import LengthBatches
@@ -13,20 +14,6 @@ from nlptl.train import checkpoints
 from nlptl.train.hooks import KeepBest, Quiet
 from nlptl.train.losses import Loss
 from nlptl.train.setup import TrainArgs, train
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(Quiet):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step(self, state):
-        if state.step == self.step:
-            raise Killed
-        return False
 
 
 def collate(features, rng):

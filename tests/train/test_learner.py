@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from launching import command
+from launching import KillAt, Killed, command
 from tiny import sentences
 from torch import nn
 
@@ -251,20 +251,6 @@ def test_turns_step_their_own_parameters_only(checkpoints):
     mixed = replace(plan, gradient_accumulation_steps=2)
     with pytest.raises(RunError, match="belong to the turns critic, model"):
         made.fit(Alternating(made.batches(TRAIN, seed=0)), loss=loss, plan=mixed)
-
-
-class Killed(Exception):
-    pass
-
-
-class KillAt(Quiet):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step(self, state):
-        if state.step == self.step:
-            raise Killed
-        return False
 
 
 @pytest.mark.parametrize("kind", ["discriminator", "turns"])
