@@ -1,5 +1,6 @@
 """Modes that freeze blocks from the input up: none, some or all of them."""
 
+from collections.abc import Collection
 from typing import Any
 
 from nlptl.errors import ModeError
@@ -67,9 +68,23 @@ def freeze_lower(model: Any, n: int) -> Any:
     """
     layers = layer_map(model)
     check_depth(n, len(layers.blocks), getattr(model, "name_or_path", "") or "the model")
-    for module in layers.lower(n):
-        freeze(module)
+    freeze_parts(model, {"embeddings", *(f"block {number}" for number in range(n))})
     return model
+
+
+def freeze_parts(model: Any, parts: Collection[str]) -> None:
+    """Freeze the parts of a model with these names: ``embeddings``, ``block 0``, ….
+
+    Args:
+        model: A mapped model; changed in place.
+        parts: Names of parts as in :meth:`nlptl.models.layer_map.LayerMap.part_of`.
+    """
+    layers = layer_map(model)
+    modules = [*layers.embeddings] if "embeddings" in parts else []
+    for number, block in enumerate(layers.blocks):
+        modules += block if f"block {number}" in parts else ()
+    for module in modules:
+        freeze(module)
 
 
 @mode("full", help="everything", trains_all=True)
