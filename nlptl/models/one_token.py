@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nlptl.models.adapters import unwrap_peft
+from nlptl.models.adapters import has_prompt, unwrap_peft
 from nlptl.models.frozen_stem import swapped_forward
 from nlptl.models.layer_map import layer_map
 
@@ -26,7 +26,8 @@ def can_read_one_token(model: Any) -> bool:
     config = unwrap_peft(model).config
     encoder = not getattr(config, "is_encoder_decoder", False) and not config.is_decoder
     pooled = layer_map(unwrap_peft(model)).family.pooled
-    return encoder and pooled == "first" and config._attn_implementation == "sdpa"
+    plain = encoder and pooled == "first" and config._attn_implementation == "sdpa"
+    return plain and not has_prompt(model)
 
 
 @contextmanager

@@ -17,12 +17,14 @@ from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
 from nlptl.models.loading import load_tokenizer, load_with_head, longest_input
 from nlptl.models.one_token import last_block_for_one_token
-from nlptl.modes.base import Manifest, Mode, apply_mode
+from nlptl.models.reuse import keep_layers, read_kept, redraw_top
+from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
+from nlptl.train.keep_close import L2SP, mixed_weights, pretrained, trained_pairs
 from nlptl.train.loop import predict
-from nlptl.train.losses import Loss, Outputs, TaskLoss
+from nlptl.train.losses import Loss, Outputs, Plus, TaskLoss
 from nlptl.train.machine import PeakMemory
 from nlptl.train.setup import FinetuneArgs, TrainArgs, seed_dropout, train
 from nlptl.train.stem_cache.plan import check_fed, open_cache
@@ -73,6 +75,7 @@ class Learner:
             loaded = load_with_head(args.model, auto_class=task.auto_class, head=task.head)
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
             self.newly_initialized, self._loaded = loaded.new, loaded.notices
+            self._reuse()
         else:
             self.model, self.tokenizer = model, load_tokenizer(args.model)
         config = unwrap_peft(self.model).config
@@ -89,6 +92,17 @@ class Learner:
         self.best = 0
         self.flops, self.identity = 0.0, ""
         self._opened = self._left_out = self._one = False
+        close = bool(args.l2_sp or args.mixout)
+        self.start = pretrained(self.model, but=self.newly_initialized) if close else {}
+
+    def _reuse(self) -> None:
+        """Take only the blocks that are asked for, and draw again what is not to be taken over."""
+        if self.args.keep_layers:
+            kept = read_kept(self.args.keep_layers)
+            self.model, new = keep_layers(self.model, kept)
+            self.newly_initialized |= new
+        if self.args.reinit_top:
+            self.newly_initialized |= redraw_top(self.model, self.args.reinit_top)
 
     def mode(self, mode: Mode) -> "Learner":
         """Set what trains; any mode after any other equals that mode alone.
@@ -98,9 +112,12 @@ class Learner:
         Raises:
             ModeError: If the mode does not fit the model.
         """
-        now = mode.stages[0].mode if mode.stages else mode
         self.model, self.manifest = apply_mode(
-            self.model, now, newly_initialized=self.newly_initialized, task_type=self.task.peft_type
+            self.model,
+            first_mode(self.model, mode),
+            newly_initialized=self.newly_initialized,
+            task_type=self.task.peft_type,
+            notices=self._loaded,
         )
         self.current = mode
         self.cache, self._opened = None, False
@@ -208,7 +225,7 @@ class Learner:
             ConfigError: If the loss cannot go with cached states that are there or asked for.
         """
         self.history, self.best, self.flops = [], 0, 0.0
-        if self.current is not None and self.current.stages:
+        if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 
             return fit_stages(
@@ -222,19 +239,27 @@ class Learner:
                 resume=resume,
             )
         made = self._made(loss)
+        if self.args.l2_sp and trained_pairs(self.model, self.start):
+            made = Plus(made, L2SP(self.model, self.start), self.args.l2_sp, "l2-sp")
         if not hasattr(data, "epoch") and self._name(data) is None:
             more = {} if validation is None else {"validation": validation}
             self.prepare({"train": data, **more}, made)
         elif self._name(data) and not self._opened:
             self._open(made)
+        if self.current is not None and self.current.definition.untrained:
+            return self._only_score(made, validation)
         stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
         cached, self.identity = check_fed(stream, made), made.identity()
         keeper = [] if validation is None else [self._keeper(validation)]
         args = plan or self.args.plan(len(stream))
         if self.current is not None and args.groups is None:
-            args = replace(args, groups=self.current.parameter_groups(self.model))
+            decay = self.args.layer_decay
+            args = replace(
+                args, groups=self.current.parameter_groups(self.model, layer_decay=decay)
+            )
         self.model.to(self.accelerator.device)  # starting a GPU is not part of training
-        with self._reading(cached, checked=cached), self._feeding(made, cached):
+        mixed = mixed_weights(self.model, self.start, self.args.mixout)
+        with self._reading(cached, checked=cached), self._feeding(made, cached), mixed:
             state = train(
                 made,
                 stream,
@@ -255,6 +280,17 @@ class Learner:
                 cached=cached,
                 pooled=self.task.pooled,
             )
+        return state
+
+    def _only_score(self, loss: Loss, validation: Any) -> FitState:
+        """Score a model that does not train on validation data, as if after an epoch 0."""
+        state = FitState(loss, {}, 0, 1)
+        self.identity = loss.identity()
+        if validation is not None:
+            with state.clock.scores():
+                figures = self._keeper(validation).score(self.model)
+            named = {f"validation_{key}": value for key, value in figures.items()}
+            self.history = [{"epoch": 0.0, "step": 0, **named}]
         return state
 
     def _made(self, loss: Loss | Callable[["Learner"], Loss] | None) -> Loss:
