@@ -52,7 +52,7 @@ def fit_stages(
     assert whole is not None  # only a mode has stages
     history: list[dict[str, Any]] = []
     rates: list[float] = []
-    examples, flops, state, seconds = 0, 0.0, None, [0.0, 0.0]
+    examples, flops, state, seconds, begun = 0, 0.0, None, [0.0, 0.0], 0
     stream = data if hasattr(data, "epoch") else learner.batches(data, seed=0)
     plan = plan or learner.args.plan(len(stream))
     per_epoch = ceil(len(stream) / plan.gradient_accumulation_steps)
@@ -75,7 +75,7 @@ def fit_stages(
                 plan,
                 steps=steps,
                 learning_rate=plan.learning_rate * stage.factor(whole, config),
-                first_epoch=ceil(len(rates) / per_epoch),  # a short stage sees other examples
+                first_epoch=begun,  # where a stage is shorter than an epoch, the next sees other examples
             )
             state = learner.fit(
                 data,
@@ -96,6 +96,7 @@ def fit_stages(
             }
             if folder:
                 keep_stage(learner, folder, kept)
+        begun += ceil(steps / per_epoch)
         learner.best = len(history) + kept["best"]
         history += kept["history"]
         rates += kept["lr_history"]
