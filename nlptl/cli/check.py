@@ -10,7 +10,7 @@ from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
-from nlptl.models.layer_map import check_family, depth
+from nlptl.models.layer_map import depth
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.models.reuse import check_kept, read_kept
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
@@ -62,19 +62,18 @@ def read_mode(config: Any) -> Mode:
     )
 
 
-def check_model(name: str, max_length: int | None) -> tuple[str, int, int]:
+def check_model(name: str, max_length: int | None) -> tuple[Any, int]:
     """Read a checkpoint's configuration and tokenizer.
 
     Returns:
-        Its family, its width and its number of blocks.
+        Its configuration and its number of blocks.
 
     Raises:
         ModelError: If it cannot be used.
     """
     config = load_config(name)
     longest_input(config, load_tokenizer(name), max_length)
-    check_family(config.model_type)
-    return config.model_type, config.hidden_size, sum(depth(config))
+    return config, sum(depth(config))
 
 
 def check_precision(family: str) -> None:
@@ -133,8 +132,14 @@ def check_cache(asked: str, mode: Mode) -> None:
         )
 
 
-def check_reuse(config: Any, mode: Mode, blocks: int) -> int:
+def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
     """Make sure that the blocks that are to be kept are there, and that those to be drawn again will train.
+
+    Args:
+        config: A :class:`nlptl.cli.config.TrainingConfig`.
+        model: Configuration of the checkpoint.
+        mode: What trains.
+        blocks: Number of the checkpoint's blocks.
 
     Returns:
         The number of blocks that the model has in the end.
@@ -145,15 +150,11 @@ def check_reuse(config: Any, mode: Mode, blocks: int) -> int:
     problems = Problems()
     if kept := getattr(config, "keep_layers", None):
         numbers = problems.run(read_kept, kept)
-        found = numbers and problems.run(
-            check_kept, numbers, load_config(config.model), config.model
-        )
-        blocks = found or blocks
+        blocks = (numbers and problems.run(check_kept, numbers, model, config.model)) or blocks
         if getattr(config, "report", None):
             problems.add(
                 "--report compares each block with the checkpoint's, and with --keep-layers some are gone. "
-                "Leave one "
-                "of the two out; recipes/compare.py compares scores."
+                "Leave one of the two out; recipes/compare.py compares scores."
             )
     top = getattr(config, "reinit_top", 0)
     each = [stage.mode for stage in mode.stages(blocks)] or [mode]
@@ -165,8 +166,7 @@ def check_reuse(config: Any, mode: Mode, blocks: int) -> int:
     elif top and (mode.is_adapter or lowest > blocks - top):
         problems.add(
             f"--reinit-top {top}: under --mode {mode.name} random blocks would stay as they are. Take a mode "
-            "that "
-            "trains them from the first step, such as full."
+            "that trains them from the first step, such as full."
         )
     problems.raise_if_any()
     return blocks
@@ -198,13 +198,12 @@ def check_manner(config: Any, mode: Mode) -> None:
         if getattr(config, name, 0) and not moves:
             problems.add(
                 f"--{name.replace('_', '-')}: under --mode {mode.name} no pretrained weight trains that "
-                "could be kept "
-                "close to what it was. Take a mode such as full."
+                "could be kept close to what it was. Take a mode such as full."
             )
     problems.raise_if_any()
 
 
-def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
+def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     """Check everything about training a checkpoint that needs no data; report all mistakes at once.
 
     Args:
@@ -212,7 +211,7 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
         grown: Number of blocks that the checkpoint grows to before it is trained; 0 if it does not grow.
 
     Returns:
-        The mode, and the model's family and width.
+        The mode, and the model's configuration.
 
     Raises:
         UserError: With every mistake.
@@ -222,18 +221,18 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
     length = with_sound_numbers(config).max_length
     model = problems.run(check_model, config.model, length)
     if model:
-        problems.run(check_precision, model[0])
+        problems.run(check_precision, model[0].model_type)
     if mode:
         problems.run(check_cache, getattr(config, "cache", "off"), mode)
     if mode and model:
-        sound, blocks = with_sound_numbers(config), max(model[2], grown)
-        kept = problems.run(check_reuse, sound, mode, blocks)
-        problems.run(mode.check, kept or blocks, config.model, load_config(config.model))
+        sound, blocks = with_sound_numbers(config), max(model[1], grown)
+        kept = problems.run(check_reuse, sound, model[0], mode, blocks)
+        problems.run(mode.check, kept or blocks, config.model, model[0])
     if mode:
         problems.run(check_manner, with_sound_numbers(config), mode)
     problems.raise_if_any()
     assert mode and model  # raised above otherwise
-    return mode, model[0], model[1]
+    return mode, model[0]
 
 
 def check_flags(config: Any, problems: Problems) -> Mode | None:
@@ -247,14 +246,21 @@ def check_flags(config: Any, problems: Problems) -> Mode | None:
     return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is reported once
 
 
-def resolve_defaults(config: C, mode: Mode, family: str, width: int, examples: int) -> C:
-    """Replace every None that has a default by that default."""
+def resolve_defaults(config: C, mode: Mode, model: Any, examples: int) -> C:
+    """Replace every None that has a default by that default.
+
+    Args:
+        config: Configuration of the run.
+        mode: Its mode.
+        model: Configuration of the checkpoint.
+        examples: Number of training examples.
+    """
     known: Any = config
     changes: dict[str, Any] = {}
     if mode.definition.untrained:  # no rate and no epochs
         return config
     if known.learning_rate is None:
-        changes["learning_rate"] = default_learning_rate(mode, family, width)
+        changes["learning_rate"] = default_learning_rate(mode, model)
     if known.epochs is None:
         changes["epochs"] = mode.default_epochs(examples, known.batch_size)
     return dataclasses.replace(known, **changes)
@@ -350,11 +356,11 @@ def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
         problems.run(check_directory, config)
     problems.raise_if_any()
     assert training and data  # raised above otherwise
-    mode, family, width = training
+    mode, model = training
     task, splits, origin = data
     for notice in origin.get("notices", ()):
         say(f"note: {notice}")
-    filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
+    filled = resolve_defaults(config, mode, model, len(splits["train"]))
     if is_main_process():
         reserve_output_dir(filled)
     record = {

@@ -91,11 +91,7 @@ def keep_layers(model: Any, kept: tuple[int, ...]) -> tuple[Any, frozenset[str]]
     if len(getattr(config, "layer_types", None) or ()) == stacks[0]:
         config.layer_types = [config.layer_types[number] for number in kept]
     made = type(model)(config).to(model.dtype)
-    names = {id(module): name for name, module in model.named_modules()}
-    old, new = (
-        [_name(block, each) for block in layer_map(each).blocks]
-        for each, _ in ((model, names), (made, None))
-    )
+    old, new = layer_map(model).names, layer_map(made).names
     wanted = [
         start + number for start in (0, stacks[0])[: 2 if stacks[1] else 1] for number in kept
     ]
@@ -108,11 +104,6 @@ def keep_layers(model: Any, kept: tuple[int, ...]) -> tuple[Any, frozenset[str]]
     _copy(model, made, source, name)
     made.name_or_path = model.name_or_path
     return made, frozenset(draw_head(made))
-
-
-def _name(block: Any, model: nn.Module) -> str:
-    first = block[0] if isinstance(block, tuple) else block
-    return next(name for name, module in model.named_modules() if module is first)
 
 
 def _copy(model: Any, made: Any, source: dict[str, str], name: str) -> None:
@@ -167,11 +158,7 @@ def redraw_top(model: Any, count: int) -> frozenset[str]:
         raise ModelError(
             f"--reinit-top {count}: the model has {len(blocks)} blocks; expected 1 to that."
         )
-    modules = [
-        part
-        for block in blocks[-count:]
-        for part in (block if isinstance(block, tuple) else (block,))
-    ]
+    modules = blocks[-count:]
     own = {id(p) for module in modules for p in module.parameters()}
     for module in modules:
         for inner in module.modules():

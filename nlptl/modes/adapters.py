@@ -7,10 +7,10 @@ from typing import Any
 from nlptl.errors import ModeError, Problems
 from nlptl.models.adapters import add_ia3, add_lora, add_prompt, check_targets
 from nlptl.models.layer_map import depth as blocks_of
-from nlptl.models.layer_map import layer_map
+from nlptl.models.layer_map import layer_map, map_of
 from nlptl.modes.base import Mode
 from nlptl.modes.definition import mode
-from nlptl.modes.freezing import freeze_parts, name_of
+from nlptl.modes.freezing import check_partial, freeze_parts, name_of
 
 LORA_RANK = 8
 #: Number of trained vectors before a text.
@@ -50,6 +50,8 @@ def _lowest(depth: int, above: int = 0, top: int | None = None, **_: Any) -> int
 
 def _check(mode: Mode, depth: int, name: str, config: Any) -> None:
     above, targets = _lowest(depth, **mode.settings), mode.settings["targets"]
+    if above and config is not None and (layers := map_of(config)):
+        check_partial(layers.partial, above, name)
     check_above(above, depth, name, mode.name)
     if targets:  # blocks that a model grows by are like those that it has
         check_targets(config, targets, above=above if above < sum(blocks_of(config)) else 0)
@@ -129,8 +131,10 @@ def lora(
 def _low_rank(
     model: Any, name: str, settings: dict[str, Any], task_type: str | None, **kind: bool
 ) -> Any:
-    depth = len(layer_map(model).blocks)
+    layers = layer_map(model)
+    depth = len(layers.blocks)
     above = _lowest(depth, **settings)
+    check_partial(layers.partial, above, name_of(model))
     suffix = f"top-{settings['top']}" if "top" in settings else f"above-{above}"
     check_above(above, depth, name_of(model), f"{name}-{suffix}")
     if above:
@@ -198,8 +202,7 @@ def _check_prompt(mode: Mode, depth: int, name: str, config: Any) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise ModeError(
             f"--mode {kind}: {name} is an encoder-decoder, whose classifier takes no vectors in place of "
-            "tokens in "
-            "transformers. Take lora."
+            "tokens in transformers. Take lora."
         )
 
 

@@ -3,7 +3,7 @@
 import textwrap
 
 from nlptl.errors import UserError
-from nlptl.models.layer_map import FAMILIES, RATE_WIDTH
+from nlptl.models.families import RATE_WIDTH, RATES
 from nlptl.modes.base import SOME, parse_mode
 from nlptl.modes.definition import Definition, definitions, read_entries
 
@@ -53,13 +53,13 @@ def _rate_rule(definition: Definition) -> str:
     if stages and stages[-1].rate is None:
         return "that of its last stage; each other stage has its own mode's"
     if definition.peak is not None:
-        rule = f"{_short(definition.peak)} for every family"
+        rule = f"{_short(definition.peak)} for every model"
     else:
-        each = [f"{name} {_short(family.full_rate)}" for name, family in FAMILIES.items()]
+        each = [f"{name} {_short(rate)}" for name, rate in RATES.items()]
         own = [f"{name} {factor:.3g}" for name, factor in (definition.rates or {}).items()]
         more = f" ({', '.join(own)})" if own else ""
         times = "" if definition.rate == 1 and not own else f"{definition.rate:.3g}{more} times "
-        rule = f"{times}the family's ({', '.join(each)})"
+        rule = f"{times}the usual rate ({', '.join(each)})"
     return f"{rule}, times {RATE_WIDTH} / width"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from nlptl.errors import ModeError
-from nlptl.models.layer_map import layer_map
+from nlptl.models.layer_map import layer_map, map_of
 from nlptl.modes.base import Mode
 from nlptl.modes.definition import mode
 from nlptl.modes.freezing import name_of
@@ -49,12 +49,9 @@ def _has_any(chooser: Chooser, kind: str, instead: str) -> Callable[[Mode, int, 
     """Make a check that a configuration's model has such parameters; no weight is read."""
 
     def check(mode: Mode, depth: int, name: str, config: Any) -> None:
-        import torch
-        from transformers import AutoModel
-
-        with torch.device("meta"):
-            model = AutoModel.from_config(config)
-        _refuse_none(chooser(model), mode.name, name, kind, instead)
+        if config is not None and (layers := map_of(config)):
+            names = {name for block in layers.blocks for name in chooser(block)}
+            _refuse_none(names, mode.name, name, kind, instead)
 
     return check
 

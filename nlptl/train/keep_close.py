@@ -126,5 +126,4 @@ def _mixed_layers(model: Any, start: Mapping[str, Tensor]) -> list[tuple[Any, Te
 
 def _dropouts(model: Any) -> list[nn.Dropout]:
     blocks = layer_map(unwrap_peft(model)).blocks
-    modules = [m for block in blocks for m in (block if isinstance(block, tuple) else (block,))]
-    return [inner for m in modules for inner in m.modules() if type(inner) is nn.Dropout]
+    return [inner for block in blocks for inner in block.modules() if type(inner) is nn.Dropout]

@@ -67,14 +67,8 @@ def test_any_blocks_can_be_kept(checkpoints, family):
     old, new = layer_map(loaded.model).blocks, layer_map(made).blocks
     places = (0, 2, 3, 5) if family == "t5" else (0, 2)
     for block, place in zip(new, places, strict=True):
-        for one, two in zip(
-            _first(block).parameters(), _first(old[place]).parameters(), strict=True
-        ):
+        for one, two in zip(block.parameters(), old[place].parameters(), strict=True):
             assert torch.equal(one, two) and one is not two
-
-
-def _first(block):
-    return block[0] if isinstance(block, tuple) else block
 
 
 def test_what_cannot_be_kept_is_refused(checkpoints):
@@ -110,7 +104,7 @@ def test_the_highest_blocks_are_drawn_by_the_models_own_rule(checkpoints, family
             assert name not in new and bool((parameter == 3).all()), name
     assert {parts[name] for name in new} == drawn | {"head"}
     if family != "t5":
-        block = _first(layer_map(model).blocks[-1])
+        block = layer_map(model).blocks[-1]
         weight = block.intermediate.dense.weight
         assert float(weight.detach().std()) == pytest.approx(0.02, rel=0.1)  # initializer_range
         assert bool((block.output.LayerNorm.weight == 1).all())

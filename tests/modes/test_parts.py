@@ -166,9 +166,9 @@ def test_frozen_bytes_stay_and_the_others_move(checkpoints, family, name):
 def test_the_frozen_blocks_above_pass_the_gradient_on(checkpoints, family):
     loaded = load(checkpoints, family)
     model, _ = apply_mode(loaded.model, parse_mode("blocks-0-0"), newly_initialized=loaded.new)
-    above = [m for m in layer_map(unwrap_peft(model)).blocks[1:]]
+    above = layer_map(unwrap_peft(model)).blocks[1:]
     model.train()
-    inside = [i for b in above for m in (b if isinstance(b, tuple) else (b,)) for i in m.modules()]
+    inside = [module for block in above for module in block.modules()]
     assert not any(module.training for module in inside)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     step_three_times(model)

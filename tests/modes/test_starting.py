@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from launching import result, run_in_process
+from tiny import tiny_config
 
 from nlptl.errors import ModeError, UserError
 from nlptl.models.labels import label_order
@@ -125,7 +126,8 @@ def test_scratch_is_the_reports_arm_without_pretraining(checkpoints, family, tmp
         assert same(one, two)
         assert found[0].predictions == found[1].predictions and found[0].history == found[1].history
     full, scratch = parse_mode("full"), parse_mode("scratch")
-    assert default_learning_rate(full, family, 32) == default_learning_rate(scratch, family, 32)
+    config = tiny_config(family, 100)
+    assert default_learning_rate(full, config) == default_learning_rate(scratch, config)
     assert full.default_epochs(100, 16) == scratch.default_epochs(100, 16)
     assert not scratch.definition.convex_start and full.definition.convex_start
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from launching import Killed, command
+from tiny import tiny_config
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_learner import OTHER, TRAIN, learner, same, weights
@@ -15,6 +16,8 @@ from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
 from nlptl.modes.base import default_learning_rate, parse_mode
 from nlptl.train.hooks import Quiet
+
+CONFIG = tiny_config("bert", 100)
 
 
 def named(mode, depth):
@@ -64,8 +67,8 @@ def test_chains_that_cannot_be_are_refused():
 def test_each_stage_has_the_default_rate_of_its_mode(checkpoints, mode):
     """--learning-rate is the last stage's; twice its default doubles the others' too."""
     last = parse_mode(mode).stages(3)[-1].mode
-    default = default_learning_rate(last, "bert", 32)
-    assert default_learning_rate(parse_mode(mode), "bert", 32) == default
+    default = default_learning_rate(last, CONFIG)
+    assert default_learning_rate(parse_mode(mode), CONFIG) == default
     made = learner(checkpoints["bert"], mode, epochs=6.0, warmup=0.0, learning_rate=2 * default)
     peaks, trained = [], []
 
@@ -74,14 +77,12 @@ def test_each_stage_has_the_default_rate_of_its_mode(checkpoints, mode):
             if state.step == 1:
                 peaks.append(state.learning_rate)
                 blocks = layer_map(unwrap_peft(made.model)).blocks
-                trained.append(
-                    sum(any(p.requires_grad for m in b for p in m.parameters()) for b in blocks)
-                )
+                trained.append(sum(any(p.requires_grad for p in b.parameters()) for b in blocks))
             return False
 
     made.fit(TRAIN, hooks=[Watch()])
     own = [stage.mode for stage in parse_mode(mode).stages(3)]
-    assert peaks == pytest.approx([2 * default_learning_rate(each, "bert", 32) for each in own])
+    assert peaks == pytest.approx([2 * default_learning_rate(each, CONFIG) for each in own])
     assert trained == {"lp-ft": [0, 3], "gradual": [0, 1, 2, 3]}.get(mode, [0, 3, 3])
 
 
