@@ -43,7 +43,7 @@ def head_calls(model: Any) -> Iterator[list[tuple[nn.Linear, Tensor, Tensor]]]:
     """
     calls: list[tuple[nn.Linear, Tensor, Tensor]] = []
     base = unwrap_peft(model)
-    inside = {id(m) for block in layer_map(base).blocks for part in block for m in part.modules()}
+    inside = {id(m) for block in layer_map(base).blocks for m in block.modules()}
 
     def keep(module: Any, given: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append((module, given[0], output))
