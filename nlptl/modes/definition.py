@@ -150,13 +150,13 @@ class Definition:
         staged: Whether the mode is a sequence of other modes.
         untrained: Whether nothing trains: the checkpoint is scored with the head that it has.
         random: Whether all weights are drawn at random before the training.
-        convex_start: Whether a new head starts from a convex fit on the checkpoint's states.
         flags: Keys of :data:`FLAGS` that it takes.
         settings: Function from the numbers in the name and the flags' values to all settings, checked.
         check: Function of a mode, a depth, a checkpoint's name and its configuration that raises a
             :class:`ModeError` if they do not fit.
         groups: Function from model and settings to parameter groups; see
             :meth:`nlptl.modes.base.Mode.parameter_groups`.
+        convex_start: Whether a new head starts from a convex fit (:func:`nlptl.train.head.start_head`).
     """
 
     function: Callable[..., Any]
@@ -174,11 +174,11 @@ class Definition:
     staged: bool = False
     untrained: bool = False
     random: bool = False
-    convex_start: bool = True
     flags: tuple[str, ...] = ()
     settings: Callable[..., dict[str, Any]] | None = None
     check: Callable[[Any, int, str, Any], None] | None = None
     groups: Callable[..., list[dict[str, Any]]] | None = None
+    convex_start: bool = True
 
     def __post_init__(self) -> None:
         update_wrapper(self, self.function)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -136,6 +136,8 @@ class FinetuneArgs:
         cache: Place of the states of frozen blocks: ``auto``, ``off``, ``memory`` or ``disk``.
         compile: Whether the model is compiled.
         gradient_checkpointing: Whether activations are recomputed instead of kept.
+        head: Start of a new head: ``fit`` (a convex fit, which is also all that a mode does that trains the
+            head alone), ``start`` (a convex fit, and training goes on from there) or ``random``.
         schedule: Schedule of the rate (:data:`nlptl.train.optimizer.SCHEDULES`).
         layer_decay: Factor of the rate from block to block downwards; 1 for one rate.
         l2_sp: Weight of the penalty on the distance to the pretrained weights (:mod:`nlptl.train.keep_close`).
@@ -160,6 +162,7 @@ class FinetuneArgs:
     cache: Kind = "auto"
     compile: bool = False
     gradient_checkpointing: bool = False
+    head: Literal["fit", "start", "random"] = "fit"
     schedule: str = "linear"
     layer_decay: float = 1.0
     l2_sp: float = 0.0

@@ -89,6 +89,7 @@ def fit_stages(
             kept = {
                 "history": [{"stage": number + 1, **line} for line in learner.history],
                 "best": learner.best,
+                "fitted": learner.head_fitted,
                 "flops": learner.flops,
                 "lr_history": state.lr_history,
                 "examples": state.examples,
@@ -125,4 +126,6 @@ def keep_stage(learner: "Learner", folder: Path, record: dict[str, Any]) -> None
 def read_stage(learner: "Learner", folder: Path) -> dict[str, Any]:
     """Load the weights that a finished stage left, and return its record."""
     load_trainable_state(learner.model, load_file(folder / WEIGHTS))
-    return json.loads((folder / DONE).read_text("utf-8"))
+    record = json.loads((folder / DONE).read_text("utf-8"))
+    learner.head_started, learner.head_fitted = True, record["fitted"]
+    return record

@@ -118,7 +118,7 @@ def test_scratch_is_the_reports_arm_without_pretraining(checkpoints, family, tmp
         save_untrained(str(checkpoints[family]), tmp_path / f"{seed}", seed=seed)
         found = []
         for model, mode in ((tmp_path / f"{seed}", "full"), (checkpoints[family], "scratch")):
-            args = learner(checkpoints[family], "full", epochs=1.0, seed=seed).args
+            args = learner(checkpoints[family], "full", epochs=1.0, seed=seed, head="random").args
             args = replace(args, model=str(model), mode=parse_mode(mode))
             accelerator = start_accelerator(tracker=None, output_dir=None, seed=seed)
             found.append(finetune(TASK, splits, args, accelerator=accelerator))

@@ -69,7 +69,10 @@ def test_each_stage_has_the_default_rate_of_its_mode(checkpoints, mode):
     last = parse_mode(mode).stages(3)[-1].mode
     default = default_learning_rate(last, CONFIG)
     assert default_learning_rate(parse_mode(mode), CONFIG) == default
-    made = learner(checkpoints["bert"], mode, epochs=6.0, warmup=0.0, learning_rate=2 * default)
+    made = learner(
+        *(checkpoints["bert"], mode),
+        **{"epochs": 6.0, "warmup": 0.0, "learning_rate": 2 * default, "head": "start"},
+    )
     peaks, trained = [], []
 
     class Watch(Quiet):
@@ -103,7 +106,7 @@ def test_a_short_stage_sees_other_examples(checkpoints):
 
 
 def run(checkpoints, mode, home, *, kill=None, resume=False):
-    made = learner(checkpoints["bert"], mode, epochs=4.0)
+    made = learner(checkpoints["bert"], mode, epochs=4.0, head="start")
 
     class Kill(Quiet):
         stage = -1
@@ -178,7 +181,7 @@ from accelerate import debug_launcher
 from test_learner import OTHER, TRAIN, learner
 
 def main(checkpoint, mode, out):
-    made = learner(checkpoint, mode, epochs=4.0)
+    made = learner(checkpoint, mode, epochs=4.0, head="start")
     state = made.fit(TRAIN, validation=OTHER)
     if made.accelerator.is_main_process:
         open(out, "w").write(json.dumps([made.accelerator.num_processes, state.lr_history]))
