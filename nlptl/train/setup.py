@@ -134,6 +134,8 @@ class FinetuneArgs:
         cache: Place of the states of frozen blocks: ``auto``, ``off``, ``memory`` or ``disk``.
         compile: Whether the model is compiled.
         gradient_checkpointing: Whether activations are recomputed instead of kept.
+        find_rate: Whether a range test on training batches chooses the peak rate
+            (:func:`nlptl.train.rate_finder.find_rate`); ``learning_rate`` is what it falls back on.
     """
 
     model: str
@@ -151,6 +153,7 @@ class FinetuneArgs:
     cache: Kind = "auto"
     compile: bool = False
     gradient_checkpointing: bool = False
+    find_rate: bool = False
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""
