@@ -1,10 +1,11 @@
 """A learning rate found on training batches: a range test (Smith, 2017).
 
 "Cyclical Learning Rates for Training Neural Networks", section 3.3: train for some steps at a rate that
-grows, and watch the loss. Departures: the rate grows exponentially, the loss is smoothed on both sides after
-the test, and the answer is one peak rate. Each batch is a step, whatever is accumulated later. Weights and
-random numbers are put back, so that a run at the rate that was found equals the run that is given this rate.
-Validation and test data are not an argument.
+grows, and watch the loss. Departures: the rate grows exponentially; from each batch's loss that of the
+untouched model on the same batch is subtracted, because small batches differ by more than some steps change;
+the curve is smoothed on both sides after the test; and the answer is one peak rate. Each batch is a step,
+whatever is accumulated later. Weights and random numbers are put back, so that a run at the rate that was
+found equals the run that is given this rate. Validation and test data are not an argument.
 """
 
 import math
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,11 @@ from nlptl.train.setup import TrainArgs
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100
 #: Steps that a smoothed loss is made from, about a power of ten of rates.
 WINDOW = 15
-#: A test ends early where the smoothed loss is so many times its lowest.
-BLOWN_UP = 4.0
+#: A test ends early where the mean loss is so many untouched models' losses above its lowest.
+BLOWN_UP = 2.0
+#: Half a power of ten. A whole one, which is usual with SGD, left AdamW too slow: ``bundled/bert`` in full on
+#: 500 sentences of SST-2 scored 69.5 at the rate that it gives, and 75.8 at the default, six times as high.
+MARGIN = 10**0.5
 #: Weight of the past in the mean that ends a test.
 MEMORY = 0.8
 #: Standard errors that the smoothed loss must fall by; one curve of pure noise in a hundred does.
@@ -42,7 +47,7 @@ class RateSearch:
 
     Attributes:
         rates: Learning rate of each step.
-        losses: Loss of each step's batch, before the step.
+        losses: Loss of each step's batch before the step, less the untouched model's, plus the mean of those.
         rate: The rate that was chosen; None where no rate lowered the loss clearly.
         seconds: Time that the test took.
     """
@@ -70,7 +75,7 @@ def _grid(steps: int = STEPS) -> list[float]:
 
 
 def choose_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
-    """Return the rate at which the loss falls fastest, at most a tenth of the rate of its minimum.
+    """Return the rate at which the loss falls fastest, at most that of its minimum over :data:`MARGIN`.
 
     Loss and slope over log(rate) are those of straight lines through :data:`WINDOW` neighbouring steps.
 
@@ -106,7 +111,7 @@ def choose_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None
     ):  # the first are the untouched model's
         return None
     steepest = int(slope[: lowest + 1].argmin())
-    return float(f"{min(rates[steepest], rates[lowest] / 10):.2g}")
+    return float(f"{min(rates[steepest], rates[lowest] / MARGIN):.2g}")
 
 
 def find_rate(loss: Loss, batches: Batches, *, args: TrainArgs, accelerator: Any) -> RateSearch:
@@ -134,13 +139,21 @@ def find_rate(loss: Loss, batches: Batches, *, args: TrainArgs, accelerator: Any
         wrapped, prepared = accelerator.prepare(loss, optimizer)
         wrapped.train()
         rates, losses = _grid(), []
+        kept = list(islice(batches.epoch(0), len(rates)))
+        with torch.no_grad():
+            untouched = [_loss(wrapped, batch, accelerator)[1] for batch in kept]
+        usual = float(np.mean(untouched))
         mean = best = 0.0
-        for number, (rate, batch) in enumerate(zip(rates, _endless(batches), strict=False)):
-            losses.append(_step(wrapped, prepared, batch, rate, factors, args, accelerator))
+        for number, rate in enumerate(rates):
+            turn = number % len(kept)
+            for group, factor in zip(prepared.param_groups, factors, strict=True):
+                group["lr"] = rate * factor
+            now = _step(wrapped, prepared, kept[turn], args, accelerator)
+            losses.append(now - untouched[turn] + usual)
             mean = MEMORY * mean + (1 - MEMORY) * losses[-1]
             now = mean / (1 - MEMORY ** (number + 1))
             best = now if number == 0 else min(best, now)
-            if not now <= BLOWN_UP * best:  # or not a number
+            if not now <= best + BLOWN_UP * usual:  # or not a number
                 break
         accelerator._models.clear()
         accelerator._optimizers.clear()
@@ -148,35 +161,27 @@ def find_rate(loss: Loss, batches: Batches, *, args: TrainArgs, accelerator: Any
     return RateSearch(rates, losses, choose_rate(rates, losses), time.perf_counter() - began)
 
 
-def _endless(batches: Batches) -> Iterator[Batch]:
-    epoch = 0
-    while True:
-        yield from batches.epoch(epoch)
-        epoch += 1
-
-
-def _step(
-    loss: nn.Module,
-    optimizer: Any,
-    batch: Batch,
-    rate: float,
-    factors: Sequence[float],
-    args: TrainArgs,
-    accelerator: Any,
-) -> float:
-    """Make one step, and return the mean loss of its batch over all processes."""
-    for group, factor in zip(optimizer.param_groups, factors, strict=True):
-        group["lr"] = rate * factor
+def _loss(loss: nn.Module, batch: Batch, accelerator: Any) -> tuple[Any, float]:
+    """Run a batch; return what to differentiate, and the mean loss over all processes."""
     with accelerator.autocast():
         found = loss(**batch.to(accelerator.device).inputs)
     size = found["size"] if batch.indices else 0.0
-    accelerator.backward(found["loss"] * (1.0 if size else 0.0))
+    parts = gather([(float(found["loss"].detach()) * size, size)], accelerator)
+    mean = sum(part for part, _ in parts) / max(1e-30, sum(size for _, size in parts))
+    return found["loss"] * (1.0 if size else 0.0), mean
+
+
+def _step(
+    loss: nn.Module, optimizer: Any, batch: Batch, args: TrainArgs, accelerator: Any
+) -> float:
+    """Make one step, and return the mean loss before it."""
+    value, mean = _loss(loss, batch, accelerator)
+    accelerator.backward(value)
     if args.max_grad_norm is not None:
         accelerator.clip_grad_norm_(loss.parameters(), args.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
-    parts = gather([(float(found["loss"].detach()) * size, size)], accelerator)
-    return sum(part for part, _ in parts) / max(1e-30, sum(size for _, size in parts))
+    return mean
 
 
 @contextmanager
