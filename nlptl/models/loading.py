@@ -14,7 +14,7 @@ import torch
 
 from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
-from nlptl.models.layer_map import check_family, layer_map
+from nlptl.models.layer_map import layer_map, longest_text
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
@@ -61,7 +61,7 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
         changes: Entries to set.
 
     Raises:
-        ModelError: If it is not a checkpoint, cannot be loaded from the hub, or is of an unmapped family.
+        ModelError: If it is not a checkpoint, or cannot be loaded from the hub.
     """
     from transformers import AutoConfig
 
@@ -83,7 +83,6 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
             config = AutoConfig.from_pretrained(path, **changes)
     except Exception as error:  # the hub client and the JSON reader raise a dozen kinds
         raise ModelError(_cannot_load(name, local, error, flag)) from error
-    check_family(config.model_type, f"{flag} {name}")
     return config
 
 
@@ -134,7 +133,7 @@ def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int 
     Raises:
         ModelError: If ``asked`` is more than the model has positions for.
     """
-    positions = check_family(config.model_type).positions(config)
+    positions = longest_text(config)
     if asked is not None and positions is not None and asked > positions:
         raise ModelError(f"--max-length {asked}: the model takes at most {positions} tokens.")
     room = positions and positions - positions % multiple()
@@ -188,8 +187,8 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
     except Exception as error:
         raise ModelError(_cannot_load(name, Path(path), error)) from error
     own = dict(model.named_parameters())
-    missing = {key for key in info["missing_keys"] if key in own}
     parts = layer_map(model).part_of(model)
+    missing = {key for key in info["missing_keys"] if key in own and parts[key] != "unused"}
     if lost := sorted(key for key in missing if parts[key] != "head"):
         raise ModelError(
             f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from nlptl.errors import ModelError, Problems, listed, suggest
-from nlptl.models.layer_map import FAMILIES, check_family
+from nlptl.models.families import FAMILIES, check_family
+from nlptl.models.layer_map import longest_text
 from nlptl.models.loading import load_config, load_tokenizer
 
 #: Sizes of a model if only the family is given.
@@ -155,7 +156,7 @@ def longest_position(architecture: str, positions: int | None, asked: int | None
         limit, usual = None if architecture == "t5" else POSITIONS, POSITIONS
     else:
         config = _given_config(architecture)
-        limit, usual = check_family(config.model_type).positions(config), 512
+        limit, usual = longest_text(config), 512
     return limit or max(usual, asked or 0)
 
 
@@ -194,14 +195,15 @@ def _given_config(name: str) -> Any:
         raise ModelError(f"--architecture {name}: there is no such file.{near}")
     if not path.is_file():
         try:
-            return load_config(name, flag="--architecture")
+            config = load_config(name, flag="--architecture")
         except ModelError as error:
-            # Without a cause it is there, but of a family without a map.
             if not _is_bare(name) or error.__cause__ is None:
                 raise
             near = suggest(name, list(FAMILIES))
             families = f"or name a family: {listed(list(FAMILIES))}."
             raise ModelError(f"{str(error).removesuffix('.')}, {families}{near}") from error
+        check_family(config.model_type, f"--architecture {name}")
+        return config
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:

@@ -12,6 +12,7 @@ from nlptl.data.code_hash import code_hash
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
+from nlptl.models.tracing import hidden
 
 
 class Loss(nn.Module):
@@ -61,7 +62,7 @@ class Loss(nn.Module):
                 "No features are there: call watch() on the loss before its forward pass, once."
             )
         states, mask = self.seen["states"], self.seen.get("mask")
-        pooled = layer_map(unwrap_peft(self.model)).family.pooled
+        pooled = layer_map(unwrap_peft(self.model)).pooled
         if states.shape[1] == 1 or pooled == "first":
             return states[:, 0]
         rows = torch.arange(len(states), device=states.device)
@@ -72,7 +73,7 @@ class Loss(nn.Module):
         """Keep the last block's states from now on, for :meth:`features`."""
         if "watched" in vars(self):
             return
-        block = layer_map(unwrap_peft(self.model)).blocks[-1][-1]
+        block = layer_map(unwrap_peft(self.model)).blocks[-1]
         self.watched = [
             block.register_forward_hook(self._keep_states),
             unwrap_peft(self.model).register_forward_pre_hook(self._keep_mask, with_kwargs=True),
@@ -85,7 +86,7 @@ class Loss(nn.Module):
         self.seen.clear()
 
     def _keep_states(self, block: Any, inputs: Any, output: Any) -> None:
-        self.seen["states"] = output[0] if isinstance(output, tuple) else output
+        self.seen["states"] = hidden(output)
 
     def _keep_mask(self, model: Any, args: Any, inputs: Mapping[str, Any]) -> None:
         self.seen.pop("mask", None)
