@@ -200,8 +200,7 @@ def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
     """Return the arguments of one seed's run."""
     own = {"mode": mode, "seed": seed, "max_grad_norm": config.max_grad_norm or None}
     if config.learning_rate == "find":
-        found = load_config(config.model)
-        rate = default_learning_rate(mode, found.model_type, found.hidden_size)
+        rate = default_learning_rate(mode, load_config(config.model))
         own |= {"learning_rate": rate, "find_rate": True}
     return from_config(FinetuneArgs, config, **own)
 

@@ -68,8 +68,8 @@ def expected(base: Any) -> str:
     if get_origin(base) in UNIONS:
         return " or ".join(expected(one) for one in get_args(base))
     if get_origin(base) is Literal:
-        words: tuple[Any, ...] = get_args(base)
-        return f"one of {listed(words)}" if len(words) > 1 else f"'{words[0]}'"
+        words = listed(get_args(base))
+        return f"one of {words}" if "," in words else f"'{words}'"
     if get_origin(base) is tuple:
         return "a list of texts"
     return IN_WORDS.get(base, "a path")
