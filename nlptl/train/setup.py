@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -136,6 +136,8 @@ class FinetuneArgs:
         gradient_checkpointing: Whether activations are recomputed instead of kept.
         find_rate: Whether a range test on training batches chooses the peak rate
             (:func:`nlptl.train.rate_finder.find_rate`); ``learning_rate`` is what it falls back on.
+        head: Start of a new head: ``fit`` (a convex fit, which is also all that a mode does that trains the
+            head alone), ``start`` (a convex fit, and training goes on from there) or ``random``.
     """
 
     model: str
@@ -154,6 +156,7 @@ class FinetuneArgs:
     compile: bool = False
     gradient_checkpointing: bool = False
     find_rate: bool = False
+    head: Literal["fit", "start", "random"] = "fit"
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""
