@@ -288,7 +288,7 @@ class _Look:
     def _cache(self) -> Iterator[str]:
         """Start from cached states, also while every weight of the blocks below is not a number.
 
-        A run makes sure of the former with a few of its texts, and computes the blocks in each epoch if it fails.
+        A run makes sure of the former with a few of its texts, and else computes the blocks in each epoch.
         """
         stem = FrozenStem(self.model, self.border)
         if not stem.fits:

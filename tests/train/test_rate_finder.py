@@ -33,7 +33,7 @@ TRAIN, OTHER, TEST = rows(32, 1), rows(24, 2), rows(12, 3)
 
 def learner(checkpoint, mode, **changes):
     given = {"learning_rate": 2e-3, "epochs": 2.0, "batch_size": 8, **changes}
-    args = FinetuneArgs(model=str(checkpoint), mode=parse_mode(mode), **given)
+    args = FinetuneArgs(model=str(checkpoint), mode=parse_mode(mode), head="random", **given)
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
     return Learner(TASK, args, accelerator).mode(args.mode)
 
