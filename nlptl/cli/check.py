@@ -11,7 +11,13 @@ from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import check_family, depth
-from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.models.loading import (
+    load_config,
+    load_tokenizer,
+    longest_input,
+    reading,
+    trained_config,
+)
 from nlptl.modes.base import Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.train.setup import FinetuneArgs
@@ -60,8 +66,15 @@ def read_mode(config: Any) -> Mode:
     )
 
 
-def check_model(name: str, max_length: int | None) -> tuple[str, int, int]:
+def check_model(
+    name: str, max_length: int | None, pooling: str | None = None
+) -> tuple[str, int, int]:
     """Read a checkpoint's configuration and tokenizer.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        max_length: Tokens per text, if a number is asked for.
+        pooling: ``--pooling``: of an encoder-decoder maybe only the encoder is trained.
 
     Returns:
         Its family, its width and its number of blocks.
@@ -69,10 +82,30 @@ def check_model(name: str, max_length: int | None) -> tuple[str, int, int]:
     Raises:
         ModelError: If it cannot be used.
     """
-    config = load_config(name)
+    config = trained_config(name, pooling)
     longest_input(config, load_tokenizer(name), max_length)
     check_family(config.model_type)
     return config.model_type, config.hidden_size, sum(depth(config))
+
+
+def check_reading(config: Any, kind: type[Task]) -> None:
+    """Make sure that a checkpoint's states can be pooled as ``--pooling`` says, for a task.
+
+    Args:
+        config: A :class:`nlptl.cli.config.SupervisedConfig`.
+        kind: The task.
+
+    Raises:
+        ConfigError: If the flag comes with a task that pools nothing.
+        ModelError: If the checkpoint cannot be pooled so.
+    """
+    if kind.pooled:
+        reading(config.model, config.pooling)
+    elif config.pooling != "auto":
+        raise ConfigError(
+            f"--pooling {config.pooling}: the head of the task {kind.name} reads the state of every token, so "
+            "nothing is pooled. Leave the flag out."
+        )
 
 
 def check_precision(family: str) -> None:
@@ -147,7 +180,8 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
     problems = Problems()
     mode = check_flags(config, problems)
     length = with_sound_numbers(config).max_length
-    model = problems.run(check_model, config.model, length)
+    pooling = getattr(config, "pooling", None)
+    model = problems.run(check_model, config.model, length, pooling)
     if model:
         problems.run(check_precision, model[0])
     if mode:
@@ -251,21 +285,22 @@ def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
     return prepare
 
 
-def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
+def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     """Check flags, checkpoint, data and output directory, and reserve the directory.
 
     Everything that can be wrong is found here, before any slow work, and reported in one message.
 
     Args:
         config: A recipe's configuration.
-        prepare_data: Function that reads and checks the data, and returns task, splits and their record.
+        kind: The task, which reads and checks the data.
 
     Raises:
         UserError: With every mistake.
     """
     problems = Problems()
     training = problems.run(check_training, config)
-    data = problems.run(prepare_data, with_sound_numbers(config))
+    problems.run(check_reading, config, kind)
+    data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)

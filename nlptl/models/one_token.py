@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import swapped_forward
 from nlptl.models.layer_map import layer_map
+from nlptl.models.pooling import pooling_of
 
 
 def can_read_one_token(model: Any) -> bool:
@@ -25,8 +26,7 @@ def can_read_one_token(model: Any) -> bool:
     """
     config = unwrap_peft(model).config
     encoder = not getattr(config, "is_encoder_decoder", False) and not config.is_decoder
-    pooled = layer_map(unwrap_peft(model)).family.pooled
-    return encoder and pooled == "first" and config._attn_implementation == "sdpa"
+    return encoder and pooling_of(model) == "first" and config._attn_implementation == "sdpa"
 
 
 @contextmanager

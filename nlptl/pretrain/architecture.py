@@ -1,6 +1,7 @@
 """Architectures of new models: a family with depth and width, or a configuration."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import torch
 
 from nlptl.errors import ModelError, Problems, listed, suggest
 from nlptl.models.layer_map import FAMILIES, check_family
-from nlptl.models.loading import load_config, load_tokenizer
+from nlptl.models.loading import load_config, load_tokenizer, resolve
+from nlptl.models.pooling import body_class, is_encoder_alone
+from nlptl.models.sentence_encoder import declared, write_modules
 
 #: Sizes of a model if only the family is given.
 DEPTH, WIDTH, POSITIONS = 12, 128, 256
@@ -106,9 +109,11 @@ def new_config(
 
 
 def new_model(config: Any) -> Any:
-    """Build a model with random weights and its pretraining head."""
+    """Build a model with random weights and its pretraining head, which an encoder alone does not have."""
     from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
+    if is_encoder_alone(config):
+        return body_class(config, "mean")[0].from_config(config)
     seq2seq = getattr(config, "is_encoder_decoder", False)
     return (AutoModelForSeq2SeqLM if seq2seq else AutoModelForMaskedLM).from_config(config)
 
@@ -116,7 +121,8 @@ def new_model(config: Any) -> Any:
 def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     """Write a checkpoint's twin without pretraining: same architecture and tokenizer, random weights.
 
-    The weights are drawn as its configuration says, pretraining head included.
+    The weights are drawn as its configuration says, pretraining head included; a pooling that the checkpoint
+    declares, its twin declares too.
 
     Args:
         name: Bundled name, directory or hub name.
@@ -134,6 +140,9 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     tied = model.all_tied_weights_keys
     weights = {key: value for key, value in model.state_dict().items() if key not in tied}
     config.save_pretrained(directory)
+    about = declared(resolve(name))
+    if about and about.supported:
+        write_modules(directory, replace(about, head=None), width=config.hidden_size)
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     load_tokenizer(name, split_special_tokens=False).save_pretrained(directory)
 

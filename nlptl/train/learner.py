@@ -15,8 +15,15 @@ from nlptl.data.batching import LengthBatches
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
-from nlptl.models.loading import load_tokenizer, load_with_head, longest_input
+from nlptl.models.loading import (
+    load_tokenizer,
+    load_with_head,
+    longest_input,
+    reads_texts,
+    resolve_pooling,
+)
 from nlptl.models.one_token import last_block_for_one_token
+from nlptl.models.pooling import PooledClassifier
 from nlptl.modes.base import Manifest, Mode, apply_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
@@ -65,12 +72,18 @@ class Learner:
     ) -> None:
         gc.collect()  # an earlier model, which refers to itself, must not take this one's memory
         self.memory = PeakMemory(accelerator.device)
-        self.task, self.args, self.accelerator = task, args, accelerator
+        pooling: Any = None
+        if task.pooled and reads_texts(task.auto_class):
+            pooling = resolve_pooling(args.model, args.pooling or "auto")
+        self.args = args = replace(args, pooling=pooling)
+        self.task, self.accelerator = task, accelerator
         self.newly_initialized: frozenset[str] = frozenset()
         self.notices: list[str] = []
         self._loaded: tuple[str, ...] = ()
         if model is None:
-            loaded = load_with_head(args.model, auto_class=task.auto_class, head=task.head)
+            loaded = load_with_head(
+                args.model, auto_class=task.auto_class, head=task.head, pooling=pooling
+            )
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
             self.newly_initialized, self._loaded = loaded.new, loaded.notices
         else:
@@ -79,6 +92,8 @@ class Learner:
         self.max_length = longest_input(
             config, self.tokenizer, args.max_length, usual=task.usual_length
         )
+        if isinstance(self.model, PooledClassifier):
+            self.model.max_length = self.max_length  # for the directory that is written
         self.collate = task.collator(self.tokenizer)
         self.manifest: Manifest | None = None
         self.current: Mode | None = None
@@ -99,8 +114,13 @@ class Learner:
             ModeError: If the mode does not fit the model.
         """
         now = mode.stages[0].mode if mode.stages else mode
+        # peft's auto classes would put the adapter on another head than a pooled one.
+        own = isinstance(unwrap_peft(self.model), PooledClassifier)
         self.model, self.manifest = apply_mode(
-            self.model, now, newly_initialized=self.newly_initialized, task_type=self.task.peft_type
+            self.model,
+            now,
+            newly_initialized=self.newly_initialized,
+            task_type=None if own else self.task.peft_type,
         )
         self.current = mode
         self.cache, self._opened = None, False

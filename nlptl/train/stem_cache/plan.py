@@ -8,9 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from nlptl.errors import ConfigError
-from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
-from nlptl.models.layer_map import layer_map
+from nlptl.models.pooling import pooling_of, pools_last_block
 from nlptl.train.losses import Loss
 from nlptl.train.machine import free_memory, from_main
 from nlptl.train.stem_cache.directory import free_disk
@@ -169,11 +168,13 @@ def open_cache(learner: Any, loss: Loss | None) -> Any:
         free_states()  # another run's, which are no longer needed
         return _told(learner, reason)
     model.to(accelerator.device)
-    pooled = layer_map(unwrap_peft(model)).family.pooled if learner.task.pooled else None
+    pooled = pooling_of(model) if learner.task.pooled and stem.whole_model else None
+    if pooled == "mean" and not pools_last_block(model):
+        pooled = None
     cache = StemCache(
         stem,
         outputs=lambda inputs: learner.task.outputs(model, inputs),
-        pooled=pooled if stem.whole_model else None,
+        pooled=pooled,
         accelerator=accelerator,
         report=say,
     )

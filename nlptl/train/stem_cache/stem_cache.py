@@ -45,7 +45,7 @@ class StemCache:
     Args:
         stem: The blocks that are left out; the model is on its device.
         outputs: Function that runs the model on a batch's inputs.
-        pooled: ``first`` or ``last`` if the head reads only one token of a text and all blocks are left
+        pooled: ``first``, ``last`` or ``mean`` if the head reads one vector of a text and all blocks are left
             out, so that nothing else is kept; else None.
         accelerator: Accelerator with device, processes and precision.
         report: Function that prints a line about entries that had to be made again.
@@ -176,7 +176,7 @@ class StemCache:
         return self.seconds * self.served / self.tokens - self.seconds
 
     def __str__(self) -> str:
-        what = "the token that the head reads" if self.pooled else "the states"
+        what = "what the head reads of a text," if self.pooled else "the states"
         size = f"{self.bytes / 1e6:.1f} MB, {self.plan.dtype}, {self.plan.kind}"
         if not self.tokens:
             how = "found from an earlier run"
@@ -282,6 +282,8 @@ class StemCache:
         """Return those of a text's padded states that are kept."""
         if self.pooled is None:
             return states[:length]
+        if self.pooled == "mean":
+            return states[:length].mean(0, keepdims=True)
         return states[length - 1 : length] if self.pooled == "last" else states[:1]
 
     def _agrees(self, arrays: Arrays, rows: Any, lengths: np.ndarray, collate: Collate) -> bool:
@@ -302,7 +304,7 @@ class StemCache:
 
 
 class _Fed:
-    """Features whose rows know their number; if pooled, with only the token that the head reads."""
+    """Features whose rows know their number; if pooled, with one token, which stands for the whole text."""
 
     def __init__(self, rows: Any, pooled: str | None) -> None:
         self.rows, self.pooled = rows, pooled
