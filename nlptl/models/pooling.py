@@ -1,6 +1,7 @@
 """Pooling of a text's states to the one vector that a head reads, and the classifier above a pooled body."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -147,7 +148,10 @@ def check_pooling(config: Any, pooling: str, name: str) -> None:
 class PooledClassifier(nn.Module):
     """A linear classifier on the pooled states of a body, where Hugging Face's class would read another token.
 
-    It computes what sentence-transformers computes by the directory that :meth:`save_pretrained` writes.
+    It computes what sentence-transformers computes by the directory that :meth:`save_pretrained` writes. A
+    vector of length 1 has entries of about 1 / sqrt(width), on which a head at the usual rates learns next to
+    nothing. So the classifier reads ``scale`` times the vector, and the dense layer in the directory has
+    ``scale`` times its weights: the same logits to the last bit, since the scale is a power of two.
 
     Args:
         body: One of Hugging Face's models without a head.
@@ -159,6 +163,7 @@ class PooledClassifier(nn.Module):
     Attributes:
         config: Configuration of the body, with the names of the labels.
         classifier: The linear layer that gives the logits.
+        scale: Length of the vectors that it reads where they are normalized; else 1.
     """
 
     base_model_prefix = "body"
@@ -176,6 +181,7 @@ class PooledClassifier(nn.Module):
         self.options = dict(options or {})
         self.config = config = body.config
         self.pooling, self.normalize, self.max_length = pooling, normalize, max_length
+        self.scale = 2.0 ** round(math.log2(config.hidden_size) / 2) if normalize else 1.0
         self.body = body
         rates = (getattr(config, name, None) for name in DROPOUT)
         self.dropout = nn.Dropout(next((r for r in rates if r is not None), 0.0))
@@ -209,7 +215,7 @@ class PooledClassifier(nn.Module):
             The vectors, ``(batch, width)``.
         """
         pooled = pool(states, mask, self.pooling)
-        return nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
+        return self.scale * nn.functional.normalize(pooled, dim=-1) if self.normalize else pooled
 
     def forward(self, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
         """Return an output with ``logits``, ``(batch, labels)``; the inputs are the body's."""
@@ -237,14 +243,18 @@ class PooledClassifier(nn.Module):
             options=self.options,
         )
         folders = write_modules(directory, about, width=self.classifier.in_features)
-        write_dense(directory / folders[-1], self.classifier)
+        write_dense(
+            directory / folders[-1],
+            {"weight": self.scale * self.classifier.weight, "bias": self.classifier.bias},
+        )
 
     def load_head(self, weights: Mapping[str, Tensor]) -> bool:
-        """Take over a trained classifier, if it fits; return whether it does."""
+        """Take over the dense layer of a directory, if it fits; return whether it does."""
         own = dict(self.classifier.named_parameters())
         fits = {n: p.shape for n, p in own.items()} == {n: t.shape for n, t in weights.items()}
         if fits:
-            self.classifier.load_state_dict(dict(weights))
+            weight, bias = weights["weight"] / self.scale, weights["bias"]
+            self.classifier.load_state_dict({"weight": weight, "bias": bias})
         return fits
 
 

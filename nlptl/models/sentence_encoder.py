@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor
 
 from nlptl.data.files import write_json, write_whole
 from nlptl.errors import ModelError
@@ -200,13 +200,11 @@ def write_modules(directory: Path, about: Declared, *, width: int) -> list[str]:
     return folders
 
 
-def write_dense(folder: Path, layer: nn.Linear) -> None:
-    """Write the weights of a dense layer as sentence-transformers reads them."""
+def write_dense(folder: Path, layer: Mapping[str, Tensor]) -> None:
+    """Write ``weight`` and ``bias`` of a dense layer as sentence-transformers reads them."""
     from safetensors.torch import save_file
 
-    weights = {
-        f"linear.{name}": p.detach().cpu().contiguous() for name, p in layer.named_parameters()
-    }
+    weights = {f"linear.{name}": t.detach().cpu().contiguous() for name, t in layer.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
