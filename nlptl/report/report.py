@@ -322,6 +322,7 @@ def _identity(study: Study, tier: str, dataset: str, run: str | None) -> dict[st
         "trains": mode.trains,
         "frozen_blocks": mode.frozen_blocks(blocks),
         "blocks": blocks,
+        "pooling": study.pooling(args),
         "dataset": dataset,
         **{f"n_{name}": len(study.splits[name]) for name in ("train", "validation", "test")},
         "tokenizer_sha256": tokenizer_hash(load_tokenizer(args.model)),

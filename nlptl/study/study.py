@@ -152,7 +152,7 @@ class Study:
             Diverged: If it does, and ``made`` is given.
         """
         rate = spec.args.learning_rate if rate is None else rate
-        pooling = self._pooling(spec.args)
+        pooling = self.pooling(spec.args)
         args = replace(spec.args, seed=seed, learning_rate=rate, pooling=pooling)
         # Before the seed is set: it loads the checkpoint, and draws what that lacks.
         start = self._start(spec, seed) if self.keep else ""
@@ -240,11 +240,11 @@ class Study:
 
     def _start(self, spec: ArmSpec, seed: int) -> str:
         args = spec.args
-        pooling = self._pooling(args)
+        pooling = self.pooling(args)
         found = self.checkpoint_hash(args.model, untrained=spec.untrained, pooling=pooling)
         return f"untrained {found} {seed}" if spec.untrained else found
 
-    def _pooling(self, args: FinetuneArgs) -> Any:
+    def pooling(self, args: FinetuneArgs) -> Any:
         """Return what the head reads under these arguments; None if it reads each token."""
         if not (self.task.pooled and reads_texts(self.task.auto_class)):
             return None

@@ -200,3 +200,27 @@ def test_two_processes_give_what_one_does(encoder, reviews, tmp_path):
         *("recipes/sentiment.py", *flags[:-3], "full", "--output-dir", tmp_path / "full"),
     )
     assert done.returncode == 0, done.stderr  # every parameter has a gradient
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "t5"])
+def test_reports_pool_in_every_arm(
+    encoder, masked_lm_checkpoint, checkpoints, reviews, tmp_path, family
+):
+    """Of a sentence encoder similarities are compared, of a BERT's adapter the language model."""
+    model = {"bert": masked_lm_checkpoint, "t5": checkpoints["t5"]}[family]
+    mode = {"bert": "lora", "t5": "full"}[family]
+    flags = ("--mode", mode, "--pooling", "mean", "--report", "quick", "--max-train-examples", 40)
+    train(model, reviews, tmp_path / "run", *flags)
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert report["id"]["blocks"] == DEPTH  # of T5 the encoder's alone
+    assert report["id"]["pooling"] == "mean"
+    assert len(report["shift"]["parts"]) == DEPTH + 1
+    assert len(report["shift"]["rel_weight_change"]) == len(report["shift"]["cka"]) == DEPTH + 1
+    assert len(report["downstream"]["scratch"]["scores"]) == 3
+    if family == "bert":
+        assert report["upstream"]["recoverable"] is True
+    else:
+        train(encoder, reviews, tmp_path / "encoder", *flags[:2], *flags[4:])
+        found = json.loads((tmp_path / "encoder/report.json").read_text())
+        assert found["upstream"]["objective"] == "sentence-similarity"
