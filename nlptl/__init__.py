@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nlptl.modes.adapters import lora
     from nlptl.modes.base import Mode, Stage, apply_mode, parse_mode
     from nlptl.modes.definition import freeze, mode, thaw
-    from nlptl.modes.freezing import freeze_lower, full, head_only
+    from nlptl.modes.freezing import freeze_lower, freeze_parts, full, head_only
     from nlptl.pretrain.held_out import pseudo_perplexity, upstream_loss
     from nlptl.report.report import Finished, TransferReport, score_transfer
     from nlptl.runs.directory import save_run
@@ -60,6 +60,7 @@ _HOME = {
     "free_states": "nlptl.train.stem_cache.store",
     "freeze": "nlptl.modes.definition",
     "freeze_lower": "nlptl.modes.freezing",
+    "freeze_parts": "nlptl.modes.freezing",
     "full": "nlptl.modes.freezing",
     "get_method": "nlptl.study.methods",
     "head_only": "nlptl.modes.freezing",
@@ -107,6 +108,7 @@ __all__ = [
     "free_states",
     "freeze",
     "freeze_lower",
+    "freeze_parts",
     "full",
     "get_method",
     "head_only",

@@ -10,9 +10,8 @@ from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
-from nlptl.models.layer_map import check_family, depth
+from nlptl.models.layer_map import depth
 from nlptl.models.loading import (
-    load_config,
     load_tokenizer,
     longest_input,
     reading,
@@ -66,9 +65,7 @@ def read_mode(config: Any) -> Mode:
     )
 
 
-def check_model(
-    name: str, max_length: int | None, pooling: str | None = None
-) -> tuple[str, int, int]:
+def check_model(name: str, max_length: int | None, pooling: str | None = None) -> tuple[Any, int]:
     """Read a checkpoint's configuration and tokenizer.
 
     Args:
@@ -77,15 +74,14 @@ def check_model(
         pooling: ``--pooling``: of an encoder-decoder maybe only the encoder is trained.
 
     Returns:
-        Its family, its width and its number of blocks.
+        Its configuration and its number of blocks.
 
     Raises:
         ModelError: If it cannot be used.
     """
     config = trained_config(name, pooling)
     longest_input(config, load_tokenizer(name), max_length)
-    check_family(config.model_type)
-    return config.model_type, config.hidden_size, sum(depth(config))
+    return config, sum(depth(config))
 
 
 def check_reading(config: Any, kind: type[Task]) -> None:
@@ -164,7 +160,7 @@ def check_cache(asked: str, mode: Mode) -> None:
         )
 
 
-def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
+def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     """Check everything about training a checkpoint that needs no data; report all mistakes at once.
 
     Args:
@@ -172,7 +168,7 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
         grown: Number of blocks that the checkpoint grows to before it is trained; 0 if it does not grow.
 
     Returns:
-        The mode, and the model's family and width.
+        The mode, and the model's configuration.
 
     Raises:
         UserError: With every mistake.
@@ -183,15 +179,14 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, str, int]:
     pooling = getattr(config, "pooling", None)
     model = problems.run(check_model, config.model, length, pooling)
     if model:
-        problems.run(check_precision, model[0])
+        problems.run(check_precision, model[0].model_type)
     if mode:
         problems.run(check_cache, getattr(config, "cache", "off"), mode)
     if mode and model:
-        blocks = max(model[2], grown)
-        problems.run(mode.check, blocks, config.model, load_config(config.model))
+        problems.run(mode.check, max(model[1], grown), config.model, model[0])
     problems.raise_if_any()
     assert mode and model  # raised above otherwise
-    return mode, model[0], model[1]
+    return mode, model[0]
 
 
 def check_flags(config: Any, problems: Problems) -> Mode | None:
@@ -205,12 +200,19 @@ def check_flags(config: Any, problems: Problems) -> Mode | None:
     return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is reported once
 
 
-def resolve_defaults(config: C, mode: Mode, family: str, width: int, examples: int) -> C:
-    """Replace every None that has a default by that default."""
+def resolve_defaults(config: C, mode: Mode, model: Any, examples: int) -> C:
+    """Replace every None that has a default by that default.
+
+    Args:
+        config: Configuration of the run.
+        mode: Its mode.
+        model: Configuration of the checkpoint.
+        examples: Number of training examples.
+    """
     known: Any = config
     changes: dict[str, Any] = {}
     if known.learning_rate is None:
-        changes["learning_rate"] = default_learning_rate(mode, family, width)
+        changes["learning_rate"] = default_learning_rate(mode, model)
     if known.epochs is None:
         changes["epochs"] = mode.default_epochs(examples, known.batch_size)
     return dataclasses.replace(known, **changes)
@@ -306,11 +308,11 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
         problems.run(check_directory, config)
     problems.raise_if_any()
     assert training and data  # raised above otherwise
-    mode, family, width = training
+    mode, model = training
     task, splits, origin = data
     for notice in origin.get("notices", ()):
         say(f"note: {notice}")
-    filled = resolve_defaults(config, mode, family, width, len(splits["train"]))
+    filled = resolve_defaults(config, mode, model, len(splits["train"]))
     if is_main_process():
         reserve_output_dir(filled)
     record = {

@@ -115,8 +115,8 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
     arms = {}
     for way, (own, found, method) in zip(ways, checked, strict=True):
         assert found and method
-        mode, family, width = found
-        filled = resolve_defaults(own, mode, family, width, len(splits["train"]))
+        mode, model = found
+        filled = resolve_defaults(own, mode, model, len(splits["train"]))
         arms[arm_name(way, ways)] = ArmSpec(finetune_args(filled, mode, config.seed), method)
     seeds = range(config.seed, config.seed + config.seeds)
     dataset = str(origin.get("dataset") or config.train_file)

@@ -17,9 +17,11 @@ from nlptl.cli.check import (
 from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
-from nlptl.models.layer_map import check_family
+from nlptl.models.families import check_family
+from nlptl.models.layer_map import longest_text
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
-from nlptl.modes.base import Mode, default_learning_rate
+from nlptl.models.tracing import width_of
+from nlptl.modes.base import Mode, default_learning_rate, kinds_of
 from nlptl.pretrain.architecture import check_architecture, longest_position
 from nlptl.pretrain.building import SENTINELS, check_growth, model_to_train
 from nlptl.pretrain.corpus import load_corpus, tokenize
@@ -121,12 +123,15 @@ def check_going_on(config: Any) -> tuple[Mode, str, int]:
     """
     problems = Problems()
     checked = problems.run(check_training, config, grown=config.depth or 0)
+    if checked:
+        problems.run(check_family, checked[1].model_type, f"--model {config.model}")
     if config.depth is not None:
         with problems.collect():
             check_growth(load_config(config.model), config.depth)
     problems.raise_if_any()
     assert checked  # raised above otherwise
-    return checked
+    mode, model = checked
+    return mode, model.model_type, width_of(model)
 
 
 def check_sizes(config: Any, family: str) -> None:
@@ -265,7 +270,7 @@ def piece_length(config: Any, family: str) -> int:
     if config.model is None:
         room = longest_position(config.architecture, config.positions, length)
     else:  # no more than it takes, or --config would refuse what it takes back
-        room = check_family(family).positions(load_config(config.model))
+        room = longest_text(load_config(config.model))
     return min(length, room or length)
 
 
@@ -417,9 +422,10 @@ def default_rate(config: Any, mode: Mode, family: str, width: int, optimizer: st
         return OPTIMIZERS[optimizer]
     if optimizer == "adafactor":
         return OPTIMIZERS[optimizer] / 2
-    more = mode.rate_factor(family)
+    model = load_config(config.model)
+    more = mode.rate_factor(kinds_of(model))
     if more is None:
-        return default_learning_rate(mode, family, width)
+        return default_learning_rate(mode, model)
     return float(f"{GOING_ON * more * AT_WIDTH / width:.2g}")
 
 

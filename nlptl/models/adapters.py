@@ -1,14 +1,14 @@
 """LoRA by peft: low-rank updates in the blocks, and the whole head trained and saved beside them."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from nlptl.errors import ModeError, listed
-from nlptl.models.layer_map import layer_map
+from nlptl.models.deriving import linear_layers
+from nlptl.models.layer_map import LayerMap, layer_map, map_of
 
 
 def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -> list[str]:
@@ -17,27 +17,46 @@ def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -
     Args:
         model: A mapped model.
         targets: Names relative to a block's projections, matched against the last parts of a
-            module's name (``query``, ``attention.self.query``, ``q``); None takes the family's
-            query and value projections. ``all-linear`` takes every linear layer of the blocks; the
-            head is never among them.
+            module's name (``query``, ``attention.self.query``, ``q``); None takes query and value, or what
+            stands for them (:attr:`nlptl.models.layer_map.LayerMap.lora_targets`). ``all-linear`` takes every
+            linear layer of the blocks that the outputs depend on; the head is never among them.
         above: Number of lowest blocks that get no adapter.
 
     Raises:
-        ModeError: If a target matches nothing, with the names that exist.
+        ModeError: If a target matches nothing, with the names that exist; if there is nothing to adapt; or if
+            two targets are one tensor, so that merging would add both adapters to it.
     """
     layers = layer_map(model)
     names = {id(module): name for name, module in model.named_modules()}
-    linear = [
-        names[id(module)]
-        for block in layers.blocks[above:]
-        for part in block
-        for module in part.modules()
-        if isinstance(module, nn.Linear)
-    ]
-    if targets is not None and list(targets) == ["all-linear"]:
+    found = [model.get_submodule(name) for name in _chosen(layers, targets, above)]
+    chosen = list(
+        {id(module): module for module in found}.values()
+    )  # one module may be in several blocks
+    if not chosen:
+        raise ModeError(
+            f"The blocks of a model of the architecture '{model.config.model_type}' have no linear layer that "
+            "the outputs depend on, so nothing can be adapted. Choose freeze-lower-N, head-only or full."
+        )
+    tensors = Counter(id(module.weight) for module in chosen)
+    if twice := [names[id(m)] for m in chosen if tensors[id(m.weight)] > 1]:
+        raise ModeError(
+            f"{twice[0]} and {twice[-1]} are two layers with one weight, so that merging would add the "
+            "adapters of both to it. Give --lora-targets that are not shared, or choose head-only or full."
+        )
+    return [names[id(module)] for module in chosen]
+
+
+def _chosen(layers: LayerMap, targets: Sequence[str] | None, above: int) -> list[str]:
+    """List the linear layers of the upper blocks that targets name."""
+    upper = list(zip(layers.names, layers.blocks, strict=True))[above:]
+    linear = [name for block, module in upper for name in linear_layers(module, block)]
+    linear = [name for name in linear if f"{name}.weight" not in layers.dead]
+    if targets is None:
+        return [name for name in linear if name in layers.lora_targets]
+    if list(targets) == ["all-linear"]:
         return linear
     chosen: list[str] = []
-    for target in targets or layers.family.lora_targets:
+    for target in targets:
         hits = [name for name in linear if f".{name}".endswith(f".{target}")]
         if not hits:
             short = sorted({name.rsplit(".", 1)[-1] for name in linear})
@@ -53,19 +72,15 @@ def check_targets(config: Any, targets: Sequence[str], *, above: int = 0) -> Non
     """Make sure that targets name linear layers, by a configuration alone: no weight is read.
 
     Args:
-        config: Configuration of a mapped checkpoint.
+        config: Configuration of a checkpoint.
         targets: Names as for :func:`target_names`.
         above: Number of lowest blocks that get no adapter.
 
     Raises:
         ModeError: If a target matches nothing.
     """
-    import torch
-    from transformers import AutoModel
-
-    with torch.device("meta"):
-        model = AutoModel.from_config(config)
-    target_names(model, targets, above=above)
+    if layers := map_of(config):  # else :func:`target_names` says so, once the weights are there
+        _chosen(layers, targets, above)
 
 
 def head_modules(model: Any) -> list[str]:

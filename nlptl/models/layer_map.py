@@ -1,132 +1,37 @@
 """Parts of a model: embeddings, blocks in forward order, and the head above them.
 
-There is one row of :data:`FAMILIES` for each model family. Modules are addressed as objects, never by a piece
-of their name: T5's parameters are called ``encoder.block.N.layer.M``, and a rule that looks for
-``layer.0.`` finds all 24 blocks of a 12 + 12 T5.
+There is no table of model types. The structure proposes, and one traced pass decides: the candidates are the
+outermost ``nn.ModuleList`` s of the backbone whose members run on a text, and what lies below a border between
+blocks is every parameter that the states there can be differentiated by, whatever it is called. T5's
+``final_layer_norm`` stands twice, once inside the backbone and once at its top; BigBird-Pegasus calls its last
+norm ``layernorm_embedding``. What does not verify is refused with the reason.
 """
 
-from collections.abc import Callable, Iterator
+import json
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from nlptl.errors import ModelError
+from nlptl.models import deriving
+from nlptl.models.deriving import Refused
+from nlptl.models.tracing import Trace, early_lookups, hidden, items, text_config, trace, walk
 
-Modules = tuple[nn.Module, ...]
-#: The width that learning rates are given for.
-RATE_WIDTH = 768
-
-
-@dataclass(frozen=True)
-class Family:
-    """The layout of one model family.
-
-    Attributes:
-        embeddings: Function from the backbone to the modules below the first block.
-        blocks: Function from the backbone to its blocks in forward order; an entry may hold several modules.
-        lora_targets: The query and value projections inside a block (Hu et al., 2022, section 4.2).
-        residual_writes: The projections of a block whose output is added to the residual stream.
-        pre_norm: Whether norms are placed before a block's parts, and not in the stream.
-        lm_head: Name of the pretraining head on the language model.
-        positions: Function from the configuration to the longest input in tokens; None if there is no limit.
-        pass_on: Function from a block, a hidden state and a position bias to what the block would return if
-            it changed nothing.
-        pooled: Position of the token that a classification head reads, ``first`` or ``last``.
-        ties: Parameters that share one tensor, in words.
-        full_rate: AdamW's usual peak rate if all of a model of width :data:`RATE_WIDTH` trains.
-    """
-
-    embeddings: Callable[[Any], Modules]
-    blocks: Callable[[Any], list[Modules]]
-    lora_targets: tuple[str, ...]
-    residual_writes: tuple[str, ...]
-    pre_norm: bool
-    lm_head: str
-    positions: Callable[[Any], int | None]
-    pass_on: Callable[[Any, Any, Any], Any]
-    pooled: str
-    ties: str
-    full_rate: float
-
-
-def _encoder_blocks(backbone: Any) -> list[Modules]:
-    return [(block,) for block in backbone.encoder.layer]
-
-
-def _pass_on(block: Any, hidden: Any, bias: Any) -> Any:
-    return hidden
-
-
-def _t5_pass_on(block: Any, hidden: Any, bias: Any) -> Any:
-    attention = block.layer[0].SelfAttention
-    if bias is None and attention.has_relative_attention_bias:
-        # Only the first block of a stack owns it, and the blocks above need it.
-        bias = attention.compute_bias(hidden.shape[1], hidden.shape[1], device=hidden.device)
-    return hidden, bias, None
-
-
-def _t5_blocks(backbone: Any) -> list[Modules]:
-    # The norm that closes the encoder lies below the decoder: it freezes with the last encoder
-    # block. The norm that closes the decoder lies above all blocks, so it belongs to the head.
-    encoder: list[Modules] = [(block,) for block in backbone.encoder.block]
-    if not hasattr(backbone, "decoder"):  # an encoder alone, below a head that reads its tokens
-        return encoder
-    encoder[-1] = (*encoder[-1], backbone.encoder.final_layer_norm)
-    return encoder + [(block,) for block in backbone.decoder.block]
-
-
-FAMILIES: dict[str, Family] = {
-    "bert": Family(
-        embeddings=lambda backbone: (backbone.embeddings,),
-        blocks=_encoder_blocks,
-        lora_targets=("attention.self.query", "attention.self.value"),
-        residual_writes=("attention.output.dense", "output.dense"),
-        pre_norm=False,
-        lm_head="cls",
-        positions=lambda config: config.max_position_embeddings,
-        pass_on=_pass_on,
-        pooled="first",
-        ties="the masked-LM decoder shares the word embeddings' tensor",
-        full_rate=3e-5,  # {2, 3, 5}e-5 (Devlin et al., 2019)
-    ),
-    "roberta": Family(
-        embeddings=lambda backbone: (backbone.embeddings,),
-        blocks=_encoder_blocks,
-        lora_targets=("attention.self.query", "attention.self.value"),
-        residual_writes=("attention.output.dense", "output.dense"),
-        pre_norm=False,
-        lm_head="lm_head",
-        # Position ids start behind the padding index, so two of the 514 rows are never used.
-        positions=lambda config: config.max_position_embeddings - config.pad_token_id - 1,
-        pass_on=_pass_on,
-        pooled="first",
-        ties="the masked-LM decoder shares the word embeddings' tensor",
-        full_rate=2e-5,  # {1, 2, 3}e-5 (Liu et al., 2019)
-    ),
-    "t5": Family(
-        # One dropout serves a stack's embeddings and its output.
-        embeddings=lambda backbone: (
-            backbone.shared,
-            backbone.encoder.dropout,
-            *((backbone.decoder.dropout,) if hasattr(backbone, "decoder") else ()),
-        ),
-        blocks=_t5_blocks,
-        lora_targets=("q", "v"),
-        residual_writes=("o", "wo"),
-        pre_norm=True,
-        lm_head="lm_head",
-        positions=lambda config: None,
-        pass_on=_t5_pass_on,
-        pooled="last",
-        ties=(
-            "encoder and decoder share the embeddings (and v1.0 checkpoints the LM head); the first "
-            "block of each stack owns the relative position bias of all its blocks"
-        ),
-        # The lowest of 1e-4 to 3e-4 with AdamW (transformers, pull request 13240): at twice that, an earlier
-        # bundled/t5 learned less in each of two modes.
-        full_rate=1e-4,
-    ),
+#: The attribute in which a model keeps its map.
+MAP = "_layer_map"
+#: Names of an encoder's or an only stack's depth, and of a decoder's, in configurations.
+DEPTHS = ("num_hidden_layers", "encoder_layers"), ("num_decoder_layers", "decoder_layers")
+#: End of the names of classes with the encoder of an encoder-decoder alone.
+ENCODER = "EncoderModel"
+#: Entries of a configuration that the body does not depend on.
+OF_HEAD = {
+    *("id2label", "label2id", "num_labels", "problem_type", "architectures"),
+    *("dtype", "transformers_version", "_name_or_path"),
 }
 
 
@@ -135,57 +40,230 @@ class LayerMap:
     """The layers of one model, as objects.
 
     Attributes:
-        family: The model's row in :data:`FAMILIES`.
-        embeddings: Modules below the first block.
-        blocks: Blocks from the input up; for T5 the encoder's, then the decoder's.
+        blocks: Blocks in forward order; of an encoder-decoder the encoder's, then the decoder's.
+        names: Their names on the model.
+        runs: Number of times that each of them runs in a pass.
+        stacks: Number of blocks of each stack, ``(12,)`` or ``(12, 12)``.
+        outside: Parameters outside of the blocks that are not the head's, as module, name and part.
+        partial: Reason why no border between blocks can be frozen; None if every border can.
+        extras: Names of the blocks that return more than the states (T5: the position bias).
+        dead: Names of parameters of the blocks that the outputs do not depend on.
+        crossing: Names of the linear layers of a decoder that read what the encoder wrote.
+        tied: Names of parameters that are one tensor.
+        pre_norm: Whether norms are placed before a block's parts, and not in the stream.
+        pooled: Position of the token that the logits are made of: ``first``, ``last``, ``mean``, ``each``, or
+            a description of anything else. It is measured by gradient, and empty on the meta device.
+        positions: Longest input in tokens; None if there is no limit.
+        lora_targets: Full names of the projections that adapters go into by default: query and value (Hu et
+            al., 2022, section 4.2), or the fused one, or all linear layers.
     """
 
-    family: Family
-    embeddings: Modules
-    blocks: tuple[Modules, ...]
-
-    def lower(self, count: int) -> Iterator[nn.Module]:
-        """Yield the embeddings and the modules of the lowest ``count`` blocks."""
-        yield from self.embeddings
-        for block in self.blocks[:count]:
-            yield from block
+    blocks: tuple[nn.Module, ...]
+    names: tuple[str, ...]
+    runs: tuple[int, ...]
+    stacks: tuple[int, ...]
+    outside: tuple[tuple[nn.Module, str, str], ...]
+    partial: str | None
+    extras: frozenset[str]
+    dead: frozenset[str]
+    crossing: frozenset[str]
+    tied: tuple[tuple[str, ...], ...]
+    pre_norm: bool
+    pooled: str
+    positions: int | None
+    lora_targets: tuple[str, ...]
 
     def part_of(self, model: nn.Module) -> dict[str, str]:
-        """Map each parameter name of ``model`` to ``embeddings``, ``block N`` or ``head``."""
-        parts = {id(p): "embeddings" for m in self.embeddings for p in m.parameters()}
-        for number, block in enumerate(self.blocks):
-            parts |= {id(p): f"block {number}" for m in block for p in m.parameters()}
+        """Map each parameter name of ``model`` to ``embeddings``, ``block N``, ``head`` or ``unused``.
+
+        Args:
+            model: The mapped model, its body, or what peft made of it; parameters are known by identity, and
+                those of an adapter belong to its block.
+        """
+        parts: dict[int, str] = {}
+        for module, name, part in self.outside:
+            if (parameter := module._parameters.get(name)) is not None:
+                parts[id(parameter)] = part
+        for number, block in reversed(
+            list(enumerate(self.blocks))
+        ):  # a shared one counts where it runs first
+            parts |= {id(p): f"block {number}" for p in block.parameters()}
         return {name: parts.get(id(p), "head") for name, p in model.named_parameters()}
 
+    def ends(self, count: int) -> list[int]:
+        """List where the stacks below a border end, and the border: 12 and 15 for border 15 of 12 + 12."""
+        ends = {sum(self.stacks[: i + 1]) for i in range(len(self.stacks))}
+        return sorted({count, *(end for end in ends if end <= count)})
 
-def layer_map(model: Any) -> LayerMap:
-    """Map a Hugging Face model of a known family, with or without a head.
+
+def layer_map(model: Any, inputs: Mapping[str, Tensor] | None = None) -> LayerMap:
+    """Map a Hugging Face model, with or without a head, by one traced pass; the model keeps its map.
+
+    Args:
+        model: A model below peft's wrapper, before DistributedDataParallel, FSDP or compilation.
+        inputs: Two texts to trace, the second one padded; None makes them up. A map of given texts is not
+        kept.
 
     Raises:
-        ModelError: If the family is not mapped; the message lists those that are.
+        ModelError: If the structure cannot be verified; the message says why.
     """
-    kind = model.config.model_type
-    family = check_family(kind)
-    backbone = model.base_model
-    return LayerMap(family, family.embeddings(backbone), tuple(family.blocks(backbone)))
+    if inputs is None and (kept := vars(model).get(MAP)) is not None and _is_of(kept, model):
+        return kept
+    try:
+        found = _derive(model, _traced(model, inputs))
+    except Refused as refused:
+        raise ModelError(
+            f"{_called(model)} cannot be divided into embeddings, blocks and a head: {refused}."
+        ) from refused
+    if inputs is None:
+        vars(model)[MAP] = found
+    return found
+
+
+def _traced(model: Any, inputs: Mapping[str, Tensor] | None) -> Trace:
+    try:
+        return trace(model, inputs)
+    except Exception as error:  # whatever a model raises that needs an image, say
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise Refused(
+            f"it does not run on a text alone ({type(error).__name__}: {said})"
+        ) from error
+
+
+def _called(model: Any) -> str:
+    name = getattr(model, "name_or_path", "")
+    kind = f"a model of the architecture '{model.config.model_type}'"
+    return f"{name} ({kind})" if name else kind[0].upper() + kind[1:]
+
+
+def _is_of(kept: LayerMap, model: nn.Module) -> bool:
+    """Whether a map's modules are still the model's, which somebody may have changed."""
+    there = {id(module) for module in model.modules()}
+    return all(id(m) in there for m in (*kept.blocks, *(m for m, *_ in kept.outside)))
+
+
+def _derive(model: Any, seen: Trace) -> LayerMap:
+    home = deriving.candidates(model)
+    if not seen.results:
+        raise Refused("it returns neither logits nor states")
+    roots = [result.grad_fn for result in seen.results]
+    top, _, read = walk(roots)
+    last = {call.name: call for call in seen.calls}
+    runs = Counter(call.name for call in seen.calls if call.name in home)
+    names = deriving.running(runs, last, home, top)
+    blocks = {name: model.get_submodule(name) for name in names}
+    reach = deriving.chain(blocks, last)
+    outside = deriving.outside(model, blocks, last, reach, read)
+    owners = Counter(id(p) for block in blocks.values() for p in block.parameters())
+    shared = [
+        f"{name} runs {runs[name]} times in one pass, because blocks share their weights"
+        for name in names
+        if runs[name] > 1
+    ]
+    shared += [
+        f"{name} shares parameters with another block"
+        for name, block in blocks.items()
+        if any(owners[id(p)] > 1 for p in block.parameters())
+    ]
+    params = dict(model.named_parameters())
+    inside = {id(p) for block in blocks.values() for p in block.parameters()}
+    dead = {name for name, p in params.items() if id(p) in inside and id(p) not in read}
+    stacks = tuple(Counter(home[name] for name in names).values())
+    final = last[names[-1]]
+    return LayerMap(
+        blocks=tuple(blocks.values()),
+        names=tuple(names),
+        runs=tuple(runs[name] for name in names),
+        stacks=stacks,
+        outside=outside,
+        partial=shared[0] if shared else None,
+        extras=frozenset(n for n in names if sum(map(torch.is_tensor, items(last[n].output))) > 1),
+        dead=frozenset(dead),
+        crossing=deriving.crossing(blocks, last, names[stacks[0] :] if len(stacks) == 2 else []),
+        tied=deriving.tied(model),
+        pre_norm=not deriving.is_closed_by_norm(model, names[-1], final, seen.calls),
+        pooled=deriving.pooled(seen.results[0], hidden(final.output), seen.inputs),
+        positions=deriving.positions(seen.lookups, model.config),
+        lora_targets=tuple(n for n in deriving.lora_targets(blocks) if f"{n}.weight" not in dead),
+    )
+
+
+def class_of_body(config: Any) -> Any:
+    """Return the auto class of a body: of an encoder-decoder without its decoder that of the encoder alone."""
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    known: Any = AutoModelForTextEncoding._model_mapping
+    both = getattr(config, "is_encoder_decoder", False)
+    alone = not both and type(config) in known and known[type(config)].__name__.endswith(ENCODER)
+    return AutoModelForTextEncoding if alone else AutoModel
+
+
+@lru_cache(maxsize=32)
+def _described(text: str, kind: type) -> tuple[LayerMap | str, int | None]:
+    """Return the map of a body without weights, or why there is none, and its longest text."""
+    from accelerate import init_empty_weights
+
+    config, positions = kind.from_dict(json.loads(text)), None
+    try:
+        with init_empty_weights(include_buffers=False):
+            model = class_of_body(config).from_config(config)
+        positions = deriving.positions(early_lookups(model), config)
+        model = model.to("meta")
+        model.tie_weights()
+        seen = trace(model)
+    except Exception:  # routing to experts, for example, takes numbers
+        return "", positions or deriving.positions((), config)
+    try:
+        return _derive(model, seen), positions
+    except Refused as refused:
+        return str(refused), positions
+
+
+def _describe(config: Any) -> tuple[LayerMap | str, int | None]:
+    body = {name: value for name, value in config.to_dict().items() if name not in OF_HEAD}
+    return _described(json.dumps(body, sort_keys=True, default=str), type(config))
+
+
+def map_of(config: Any) -> LayerMap | None:
+    """Map the body of a configuration, before any weights are read.
+
+    Its modules are on the meta device. The token that a head reads is not known (``pooled`` is empty).
+
+    Returns:
+        The map; None where shapes alone do not say which way the body runs (mixtures of experts).
+
+    Raises:
+        ModelError: If the structure cannot be verified; the message says why.
+    """
+    found, _ = _describe(config)
+    if isinstance(found, LayerMap):
+        return found
+    if found:
+        raise ModelError(
+            f"A model of the architecture '{config.model_type}' cannot be divided into embeddings, blocks and "
+            f"a head: {found}."
+        )
+    return None
 
 
 def depth(config: Any) -> tuple[int, int]:
-    """Count the blocks of a configuration's encoder, and of its decoder."""
-    seq2seq = getattr(config, "is_encoder_decoder", False)
-    return config.num_hidden_layers, config.num_decoder_layers if seq2seq else 0
-
-
-def check_family(kind: str, name: str = "This model") -> Family:
-    """Return the row of a ``model_type``.
+    """Count the blocks of a configuration's encoder, or of its only stack, and of its decoder.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If the architecture cannot be mapped.
     """
-    if kind not in FAMILIES:
-        raise ModelError(
-            f"{name} is of the family '{kind}', which nlptl has no layer map for, so it does not know "
-            f"what to freeze. Mapped families: {', '.join(FAMILIES)}. CONTRIBUTING.md says how to "
-            "add one."
-        )
-    return FAMILIES[kind]
+    found, pair = map_of(config), getattr(config, "is_encoder_decoder", False)
+    if found is not None:
+        stacks = found.stacks
+        return (stacks[0], sum(stacks[1:])) if pair else (sum(stacks), 0)
+    text = text_config(config)
+    one, two = (
+        next((n for name in names if (n := getattr(text, name, None)) is not None), 0)
+        for names in DEPTHS
+    )
+    return one, two if pair else 0
+
+
+def longest_text(config: Any) -> int | None:
+    """Return the tokens that a model takes, by its table of positions; None if there is no limit."""
+    return _describe(config)[1]

@@ -14,7 +14,7 @@ import torch
 
 from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
-from nlptl.models.layer_map import check_family, layer_map
+from nlptl.models.layer_map import layer_map, longest_text
 from nlptl.models.pooling import (
     PooledClassifier,
     body_class,
@@ -76,7 +76,7 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
         changes: Entries to set.
 
     Raises:
-        ModelError: If it is not a checkpoint, cannot be loaded from the hub, or is of an unmapped family.
+        ModelError: If it is not a checkpoint, or cannot be loaded from the hub.
     """
     from transformers import AutoConfig
 
@@ -101,7 +101,8 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
             config = AutoConfig.from_pretrained(path, subfolder=folder_of(about), **changes)
     except Exception as error:  # the hub client and the JSON reader raise a dozen kinds
         raise ModelError(_cannot_load(name, local, error, flag)) from error
-    check_family(config.model_type, f"{flag} {name}")
+    if is_encoder_alone(config):
+        config.is_encoder_decoder = False  # sentence-t5's file says true
     return config
 
 
@@ -158,7 +159,7 @@ def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int 
     Raises:
         ModelError: If ``asked`` is more than the model has positions for.
     """
-    positions = check_family(config.model_type).positions(config)
+    positions = longest_text(config)
     if asked is not None and positions is not None and asked > positions:
         raise ModelError(f"--max-length {asked}: the model takes at most {positions} tokens.")
     room = positions and positions - positions % multiple()
@@ -283,8 +284,8 @@ def load_with_head(
         auto_class, _ = body_class(before, "mean")
     model, info = _read_weights(name, auto_class, config)
     own = dict(model.named_parameters())
-    missing = {key for key in info["missing_keys"] if key in own}
     parts = layer_map(model).part_of(model)
+    missing = {key for key in info["missing_keys"] if key in own and parts[key] != "unused"}
     _refuse_lost(name, [key for key in missing if parts[key] != "head"])
     resized = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     notices = []
@@ -319,6 +320,7 @@ def _load_pooled(name: str, found: Reading, head: Mapping[str, Any], before: Any
     model = PooledClassifier(
         body, pooling=found.pooling, normalize=found.normalize, options=options
     )
+    layer_map(model)  # refuses what cannot be mapped
     notices, trained = [], False
     if found.head is not None:
         weights = read_dense(resolve(name), found.head)

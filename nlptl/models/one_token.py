@@ -10,23 +10,65 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import swapped_forward
 from nlptl.models.layer_map import layer_map
-from nlptl.models.pooling import pooling_of
+from nlptl.models.tracing import hidden, made_up_texts, undisturbed
+
+#: The attribute in which a model keeps whether its last block can be computed for one token.
+CAN = "_can_read_one_token"
+#: What a block must have, as BERT's has it.
+PARTS = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output")
+#: Largest difference between the block's own first row and ours.
+TOLERANCE = 1e-5
 
 
 def can_read_one_token(model: Any) -> bool:
     """Whether the last block of a mapped model can be computed for the first token alone.
 
-    This holds for encoders whose heads read the first token, with the attention that transformers calls
-    ``sdpa``. T5's head reads the last token of a decoder.
+    The block must be built like BERT's, its head must read the first token, the attention must be the one that
+    transformers calls ``sdpa``, and the block's own first row must come out on two texts. The model keeps the
+    answer.
     """
-    config = unwrap_peft(model).config
-    encoder = not getattr(config, "is_encoder_decoder", False) and not config.is_decoder
-    return encoder and pooling_of(model) == "first" and config._attn_implementation == "sdpa"
+    base = unwrap_peft(model)
+    layers, config = layer_map(base), base.config
+    if layers.pooled != "first" or config._attn_implementation != "sdpa":
+        return False
+    if CAN not in vars(base):
+        vars(base)[CAN] = _is_like_bert(layers.blocks[-1]) and _is_the_same(base, layers.blocks[-1])
+    return vars(base)[CAN]
+
+
+def _is_like_bert(block: Any) -> bool:
+    has = {name for name, _ in block.named_modules()}
+    attention = getattr(getattr(block, "attention", None), "self", None)
+    rest = all(hasattr(attention, name) for name in ("attention_head_size", "dropout", "scaling"))
+    return has >= set(PARTS) and rest and hasattr(block, "feed_forward_chunk")
+
+
+@torch.no_grad()
+def _is_the_same(model: Any, block: Any) -> bool:
+    """Compare the block's own first row with ours, on two texts in eval mode."""
+    seen: list[tuple[Any, Any, Any]] = []
+
+    def called(module: Any, args: Any, named: Any, output: Any) -> None:
+        seen.append((args, named, hidden(output)))
+
+    handle = block.register_forward_hook(called, with_kwargs=True)
+    try:
+        with undisturbed(model):
+            model.eval()
+            model(**made_up_texts(model))
+            ((args, named, whole),) = seen
+            ours = _first_token(block, *args, **named)
+    except (TypeError, AttributeError, RuntimeError):  # it takes or needs something else
+        return False
+    finally:
+        handle.remove()
+    return bool(((ours - whole[:, :1]).abs() <= TOLERANCE).all())
 
 
 @contextmanager
@@ -41,7 +83,7 @@ def last_block_for_one_token(model: nn.Module) -> Iterator[None]:
     if not can_read_one_token(model):
         yield
         return
-    (block,) = layer_map(unwrap_peft(model)).blocks[-1]
+    block = layer_map(unwrap_peft(model)).blocks[-1]
     with swapped_forward(block, partial(_first_token, block)):
         yield
 
@@ -49,7 +91,7 @@ def last_block_for_one_token(model: nn.Module) -> Iterator[None]:
 def _first_token(
     block: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any
 ) -> Tensor:
-    """Compute the first row of what transformers' BertLayer and RobertaLayer compute."""
+    """Compute the first row of what transformers' BertLayer computes."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     attention, first = block.attention.self, hidden_states[:, :1]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from nlptl.errors import ModelError
 from nlptl.models.adapters import unwrap_peft
-from nlptl.models.layer_map import layer_map
+from nlptl.models.layer_map import ENCODER, layer_map
 from nlptl.models.sentence_encoder import Declared, write_dense, write_modules
+from nlptl.models.tracing import hidden, made_up_texts, undisturbed, width_of
 
 Pooling = Literal["auto", "first", "mean", "last"]
 
@@ -82,7 +83,7 @@ def is_causal(config: Any) -> bool:
 def is_encoder_alone(config: Any) -> bool:
     """Whether a checkpoint holds only the encoder of an encoder-decoder, such as T5's."""
     made = (getattr(config, "architectures", None) or [""])[0]
-    return made.endswith("EncoderModel")
+    return made.endswith(ENCODER)
 
 
 def head_settings(config: Any, pooling: str) -> dict[str, Any] | None:
@@ -181,11 +182,11 @@ class PooledClassifier(nn.Module):
         self.options = dict(options or {})
         self.config = config = body.config
         self.pooling, self.normalize, self.max_length = pooling, normalize, max_length
-        self.scale = 2.0 ** round(math.log2(config.hidden_size) / 2) if normalize else 1.0
+        self.scale = 2.0 ** round(math.log2(width_of(config)) / 2) if normalize else 1.0
         self.body = body
         rates = (getattr(config, name, None) for name in DROPOUT)
         self.dropout = nn.Dropout(next((r for r in rates if r is not None), 0.0))
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(width_of(config), config.num_labels)
         self.reset_head()
 
     def __getattr__(self, name: str) -> Any:
@@ -259,34 +260,31 @@ class PooledClassifier(nn.Module):
 
 
 def pooling_of(model: Any) -> str:
-    """Return what a model's head reads of a text: ``first``, ``last`` or ``mean``.
+    """Return what a model's head reads of a text: ``first``, ``last``, ``mean``, or anything else in words.
 
     Args:
-        model: A mapped model with a head, wrapped by peft or not.
+        model: A model with a head, wrapped by peft or not.
     """
     base = unwrap_peft(model)
-    return base.pooling if isinstance(base, PooledClassifier) else layer_map(base).family.pooled
+    return base.pooling if isinstance(base, PooledClassifier) else layer_map(base).pooled
 
 
+@torch.no_grad()
 def pools_last_block(model: Any) -> bool:
-    """Whether what is pooled is the last block's output itself, so that a text's pooled state can be kept.
+    """Whether what is pooled is the last block's output itself, so that the mean over a text can be kept.
 
     Of a norm between the two (T5's, ModernBERT's) the mean is not the norm of the mean.
 
     Args:
-        model: A mapped model with a head, wrapped by peft or not.
+        model: A model with a head, wrapped by peft or not.
     """
-    base = unwrap_peft(model)
-    body, seen, was = base.base_model, [], base.training
-    last = layer_map(base).blocks[-1][-1]
-    hook = last.register_forward_hook(lambda block, given, output: seen.append(output))
-    base.eval()
+    base, seen = unwrap_peft(model), []
+    last = layer_map(base).blocks[-1]
+    hook = last.register_forward_hook(lambda block, given, output: seen.append(hidden(output)))
     try:
-        with torch.no_grad():
-            ids = torch.zeros((1, 2), dtype=torch.long, device=next(body.parameters()).device)
-            found = body(input_ids=ids).last_hidden_state
+        with undisturbed(base):
+            base.eval()
+            found = base.base_model(**made_up_texts(base)).last_hidden_state
     finally:
         hook.remove()
-        base.train(was)
-    states = seen[-1][0] if isinstance(seen[-1], tuple) else seen[-1]
-    return torch.equal(states, found)
+    return torch.equal(seen[-1], found)

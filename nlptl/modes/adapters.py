@@ -7,9 +7,10 @@ from typing import Any
 from nlptl.errors import ModeError, Problems
 from nlptl.models.adapters import add_lora, check_targets
 from nlptl.models.layer_map import depth as blocks_of
-from nlptl.models.layer_map import layer_map
+from nlptl.models.layer_map import layer_map, map_of
 from nlptl.modes.base import Mode
-from nlptl.modes.definition import freeze, mode
+from nlptl.modes.definition import mode
+from nlptl.modes.freezing import check_partial, freeze_parts
 
 LORA_RANK = 8
 
@@ -37,6 +38,8 @@ def _settings(
 
 def _check(mode: Mode, depth: int, name: str, config: Any) -> None:
     above, targets = mode.settings["above"], mode.settings["targets"]
+    if above and config is not None and (layers := map_of(config)):
+        check_partial(layers.partial, above, name)
     check_above(above, depth, name, mode.name)
     if targets:  # blocks that a model grows by are like those that it has
         check_targets(config, targets, above=above if above < sum(blocks_of(config)) else 0)
@@ -96,8 +99,8 @@ def lora(
     """
     layers, given = layer_map(model), _settings(rank, alpha, targets, above)
     name = getattr(model, "name_or_path", "") or "the model"
+    check_partial(layers.partial, above, name)
     check_above(above, len(layers.blocks), name, f"lora-above-{above}")
     if above:
-        for module in layers.lower(above):
-            freeze(module)
+        freeze_parts(model, {"embeddings", *(f"block {number}" for number in range(above))})
     return add_lora(model, **given, task_type=task_type)

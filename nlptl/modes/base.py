@@ -14,7 +14,9 @@ from typing import Any
 from nlptl.data.code_hash import code_hash
 from nlptl.errors import ModeError
 from nlptl.models.adapters import unwrap_peft
-from nlptl.models.layer_map import RATE_WIDTH, check_family, layer_map
+from nlptl.models.families import RATE_WIDTH, RATES
+from nlptl.models.layer_map import layer_map, map_of
+from nlptl.models.tracing import width_of
 from nlptl.modes.definition import (
     FLAGS,
     Definition,
@@ -127,10 +129,14 @@ class Mode:
         groups = self.definition.groups
         return groups(model, **self.settings) if groups else None
 
-    def rate_factor(self, family: str) -> float | None:
-        """Return the default peak rate as a multiple of the family's for ``full``; None if it is fixed."""
-        about = self.definition
-        return (about.rates or {}).get(family, about.rate) if about.peak is None else None
+    def rate_factor(self, kinds: Sequence[str]) -> float | None:
+        """Return the default peak rate as a multiple of the rate for ``full``; None if it is fixed.
+
+        Args:
+            kinds: What the model is, the most specific first (:func:`kinds_of`).
+        """
+        about, own = self.definition, self.definition.rates or {}
+        return next((own[k] for k in kinds if k in own), about.rate) if about.peak is None else None
 
     def default_epochs(self, examples: int, batch_size: int) -> float:
         """Return three epochs, or as many as 500 steps take, at most 20, or the mode's own default.
@@ -275,7 +281,8 @@ class Manifest:
         mode: Name of the mode.
         total: Number of all parameters, LoRA's included.
         trainable: Number of parameters that train.
-        parts: Mapping from ``embeddings``, ``block N`` and ``head`` to ``{"total": …, "trainable": …}``.
+        parts: Mapping from ``embeddings``, ``block N``, ``head`` and ``unused`` (by texts) to
+            ``{"total": …, "trainable": …}``.
     """
 
     mode: str
@@ -340,17 +347,38 @@ def manifest(model: Any, mode: str) -> Manifest:
 def _part_order(part: str) -> tuple[int, int]:
     if part.startswith("block"):
         return (1, int(part.split()[1]))
-    return (0, 0) if part == "embeddings" else (2, 0)
+    return {"embeddings": (0, 0), "head": (2, 0)}.get(part, (3, 0))
 
 
-def default_learning_rate(mode: Mode, family: str, width: int) -> float:
-    """Return the peak rate of a mode for a family, scaled to the model's width.
+def default_learning_rate(mode: Mode, config: Any) -> float:
+    """Return the peak rate of a mode for a model, by its kind of norm, its width and the mode.
 
     rate = base * 768 / width: Adam's best rate falls with the width (Yang et al., 2021, "Tensor
     Programs V", table 8), and the small BERTs of Turc et al. (2019) were indeed best at 1e-4 to
-    3e-4. One rate for all modes would rig every comparison between them.
+    3e-4. The base for training everything depends on whether norms stand in the residual stream (BERT) or
+    before a block's parts (T5, decoders), or is what the family's authors used:
+    :data:`nlptl.models.families.RATES` has the sources. Modes have multiples of it, or a rate of their own,
+    with their sources. One rate for all modes would rig every comparison between them.
+
+    Args:
+        mode: Mode.
+        config: Configuration of the model.
     """
-    peak, factor = mode.definition.peak, mode.rate_factor(family)
-    base = peak if factor is None else check_family(family).full_rate * factor
+    return peak_rate(mode, kinds_of(config), width_of(config))
+
+
+def kinds_of(config: Any) -> tuple[str, str]:
+    """Return what rates are given for: the architecture's name, and ``pre-norm`` or ``post-norm``."""
+    layers = map_of(config)
+    pre_norm = (
+        layers is None or layers.pre_norm
+    )  # a mixture of experts is a decoder with norms before its parts
+    return config.model_type, "pre-norm" if pre_norm else "post-norm"
+
+
+def peak_rate(mode: Mode, kinds: Sequence[str], width: int) -> float:
+    """Return a mode's peak rate for a kind of model at a width; see :func:`default_learning_rate`."""
+    peak, factor = mode.definition.peak, mode.rate_factor(kinds)
+    base = peak if factor is None else next(RATES[k] for k in kinds if k in RATES) * factor
     assert base is not None  # one of the two is there
     return float(f"{base * RATE_WIDTH / width:.2g}")

@@ -35,17 +35,31 @@ def freeze(module: nn.Module) -> None:
     differ at each pass (25 dropout modules in the lower eight blocks of BERT-base).
     """
     for inner in module.modules():
-        own = vars(inner)
-        before = own.get(FROZEN) or Before(own.get("train"), inner.training)
-        trained = {n: p for n, p in inner.named_parameters(recurse=False) if p.requires_grad}
-        own[FROZEN] = replace(before, trained=before.trained | frozenset(trained))
-        for parameter in trained.values():
-            parameter.requires_grad_(False)
-        inner.training = False
-        inner.train = MethodType(_stay_in_eval, inner)  # type: ignore[method-assign]
+        freeze_one(inner, [n for n, _ in inner.named_parameters(recurse=False)])
+
+
+def freeze_one(module: nn.Module, names: Iterable[str] = (), *, drops: bool = False) -> None:
+    """Freeze a module until :func:`thaw`, but not what is inside it.
+
+    Args:
+        module: A module; it stays in eval mode, and passes the mode of its parents on to its children.
+        names: Names of its own parameters that get no gradient.
+        drops: Whether it follows the mode of its parents, and only the parameters are frozen.
+    """
+    own = vars(module)
+    before = own.get(FROZEN) or Before(own.get("train"), module.training)
+    trained = {n: p for n in names if (p := module.get_parameter(n)).requires_grad}
+    own[FROZEN] = replace(before, trained=before.trained | frozenset(trained))
+    for parameter in trained.values():
+        parameter.requires_grad_(False)
+    if not drops:
+        module.training = False
+        module.train = MethodType(_stay_in_eval, module)  # type: ignore[method-assign]
 
 
 def _stay_in_eval(self: nn.Module, mode: bool = True) -> nn.Module:
+    for child in self.children():
+        child.train(mode)
     return self
 
 
@@ -81,7 +95,7 @@ def thaw(model: Any) -> Any:
         before = own.pop(FROZEN, None)
         if before is None:
             continue
-        del own["train"]
+        own.pop("train", None)
         if before.train is not None:
             own["train"] = before.train
         module.training = training
@@ -117,9 +131,9 @@ class Definition:
             settings to its stages.
         pattern: Value of ``--mode``, with places for numbers; see :func:`mode`.
         help: Description of what trains, for ``--mode list`` and the README.
-        rate: Default peak rate as a multiple of the family's rate for training everything.
-        rates: The same multiple for some families, by name.
-        peak: Default peak rate itself, for every family; overrides ``rate``.
+        rate: Default peak rate as a multiple of the model's rate for training everything.
+        rates: The same multiple for some models, by the name of an architecture, or ``pre-norm`` or
+        ``post-norm``. peak: Default peak rate itself, for every model; overrides ``rate``.
         epochs: Usual number of epochs.
         frozen: Function from depth and settings to the number of lowest blocks that neither train nor change.
         trains_all: Whether everything trains.
@@ -216,7 +230,7 @@ def mode(pattern: str, *, help: str, **about: Any) -> Callable[[Callable[..., An
         >>> @mode("freeze-odd", help="every other block, and the head", rate=2.0)
         ... def freeze_odd(model):
         ...     for block in layer_map(model).blocks[1::2]:
-        ...         freeze(block[0])
+        ...         freeze(block)
         >>> parse_mode("freeze-odd").name, MODES.things.pop("freeze-odd").help
         ('freeze-odd', 'every other block, and the head')
 

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from typing import Any
 
 from nlptl.errors import ModeError
-from nlptl.models.layer_map import layer_map
+from nlptl.models.frozen_stem import above, between, border_problem
+from nlptl.models.layer_map import layer_map, map_of
 from nlptl.modes.base import Mode
-from nlptl.modes.definition import Epochs, freeze, mode
+from nlptl.modes.definition import Epochs, freeze_one, mode
 
 
 def check_depth(blocks: int, depth: int, name: str) -> None:
@@ -23,7 +24,28 @@ def check_depth(blocks: int, depth: int, name: str) -> None:
 
 
 def _check(mode: Mode, depth: int, name: str, config: Any) -> None:
-    check_depth(mode.settings["n"], depth, name)
+    n = mode.settings["n"]
+    if n and config is not None and (layers := map_of(config)):
+        check_partial(layers.partial, n, name)
+    check_depth(n, depth, name)
+
+
+def check_partial(partial: str | None, frozen: int, name: str) -> None:
+    """Make sure that some of a model's blocks can be frozen.
+
+    Args:
+        partial: Reason why they cannot, or None (:attr:`nlptl.models.layer_map.LayerMap.partial`).
+        frozen: Number of blocks that are to be frozen.
+        name: Name of the model.
+
+    Raises:
+        ModeError: If they cannot.
+    """
+    if partial and frozen:
+        raise ModeError(
+            f"{name}: a part of its blocks cannot be frozen: {partial}. Choose freeze-lower-0 (freezes the "
+            "embeddings only), head-only, lora or full."
+        )
 
 
 @mode(
@@ -35,7 +57,9 @@ def _check(mode: Mode, depth: int, name: str, config: Any) -> None:
 )
 def head_only(model: Any) -> Any:
     """Freeze the embeddings and all blocks."""
-    return freeze_lower(model, len(layer_map(model).blocks))
+    blocks = range(len(layer_map(model).blocks))
+    freeze_parts(model, {"embeddings", *(f"block {number}" for number in blocks)})
+    return model
 
 
 @mode(
@@ -46,7 +70,7 @@ def head_only(model: Any) -> Any:
     rate=2.0,
     rates={
         "roberta": 5e-5 / 2e-5,
-        "t5": 1.5e-4 / 1e-4,
+        "pre-norm": 1.5e-4 / 1e-4,  # T5's
     },  # the peaks that were tried, relative to those of full
     frozen=lambda depth, n: n,
     check=_check,
@@ -64,27 +88,66 @@ def freeze_lower(model: Any, n: int) -> Any:
         n: Number of blocks, counted from the input; for T5 encoder blocks, then decoder blocks.
 
     Raises:
-        ModeError: If the model has fewer blocks.
+        ModeError: If the model has fewer blocks, or if they share their weights.
     """
-    layers = layer_map(model)
-    check_depth(n, len(layers.blocks), getattr(model, "name_or_path", "") or "the model")
+    layers, name = layer_map(model), getattr(model, "name_or_path", "") or "the model"
+    check_partial(layers.partial, n, name)
+    check_depth(n, len(layers.blocks), name)
     freeze_parts(model, {"embeddings", *(f"block {number}" for number in range(n))})
     return model
 
 
 def freeze_parts(model: Any, parts: Collection[str]) -> None:
-    """Freeze the parts of a model with these names: ``embeddings``, ``block 0``, ….
+    """Freeze the parts of a model with these names: ``embeddings``, ``block 0``, …, ``head``.
+
+    Their parameters get no gradient, and their modules stay in eval mode. With the embeddings, everything of
+    the backbone that is not inside an unfrozen block or the head stays in eval mode too, one by one: BART
+    drops out embeddings in the forward function of the stack around them, and skips blocks at random there.
+    That the states above what is frozen at the bottom are constant is checked by running them twice.
 
     Args:
-        model: A mapped model; changed in place.
+        model: A mapped model; changed in place. :func:`nlptl.modes.definition.thaw` undoes it.
         parts: Names of parts as in :meth:`nlptl.models.layer_map.LayerMap.part_of`.
+
+    Raises:
+        ModeError: If the blocks share weights, so that only all or none can be frozen; or if the states above
+            the frozen blocks change from pass to pass, or need a gradient.
     """
     layers = layer_map(model)
-    modules = [*layers.embeddings] if "embeddings" in parts else []
-    for number, block in enumerate(layers.blocks):
-        modules += block if f"block {number}" in parts else ()
-    for module in modules:
-        freeze(module)
+    some = sum(f"block {number}" in parts for number in range(len(layers.blocks)))
+    if some < len(layers.blocks):
+        check_partial(layers.partial, some, getattr(model, "name_or_path", "") or "the model")
+    where, frozen = layers.part_of(model), set(parts)
+    ids = {id(p) for name, p in model.named_parameters() if where[name] in frozen}
+    quiet = _quiet(model, frozen)
+    for module in model.modules():
+        own = [name for name, p in module.named_parameters(recurse=False) if id(p) in ids]
+        if own or id(module) in quiet:
+            freeze_one(module, own, drops=id(module) not in quiet)
+    count = 0
+    while "embeddings" in frozen and f"block {count}" in frozen:
+        count += 1
+    if count and (why := border_problem(model, count)):
+        raise ModeError(
+            f"The blocks of a model of the architecture '{model.config.model_type}' cannot be frozen: above "
+            f"the {count} lowest ones the states {why}. Choose full."
+        )
+
+
+def _quiet(model: Any, frozen: Collection[str]) -> set[int]:
+    """Return the identities of the modules that stay in eval mode when these parts are frozen."""
+    layers = layer_map(model)
+    inside = [
+        {id(module) for module in block.modules()}
+        for number, block in enumerate(layers.blocks)
+        if f"block {number}" in frozen
+    ]
+    quiet = set[int]().union(*inside)
+    if "embeddings" in frozen:
+        quiet |= {id(module) for module in between(model)}
+    if "head" in frozen:
+        quiet |= {id(module) for module in above(model)}
+    return quiet - {id(model)}  # whose own flag says whether the model trains
 
 
 @mode("full", help="everything", trains_all=True)

@@ -3,9 +3,16 @@
 import textwrap
 
 from nlptl.errors import UserError
-from nlptl.models.layer_map import FAMILIES, RATE_WIDTH
-from nlptl.modes.base import default_learning_rate, parse_mode
+from nlptl.models.families import RATE_WIDTH, RATES
+from nlptl.modes.base import parse_mode, peak_rate
 from nlptl.modes.definition import Definition, definitions, read_entries
+
+#: The kinds of models that the table has rates for, by a family that people know.
+KINDS = {
+    "BERT": ("bert", "post-norm"),
+    "RoBERTa": ("roberta", "post-norm"),
+    "T5": ("t5", "pre-norm"),
+}
 
 
 def describe_modes() -> str:
@@ -35,9 +42,7 @@ def describe_modes() -> str:
 
 def modes_table() -> str:
     """Write the README's table of nlptl's own modes, in Markdown."""
-    families = " / ".join(
-        {"bert": "BERT", "roberta": "RoBERTa"}.get(f, f.upper()) for f in FAMILIES
-    )
+    families = " / ".join(KINDS)
     lines = [
         f"| `--mode` | what trains | default peak learning rate at width {RATE_WIDTH}: {families} | "
         "frozen blocks can be cached |",
@@ -52,18 +57,18 @@ def modes_table() -> str:
 
 def _rates(definition: Definition) -> list[float]:
     mode = parse_mode(definition.names("1")[0])
-    return [default_learning_rate(mode, family, RATE_WIDTH) for family in FAMILIES]
+    return [peak_rate(mode, kinds, RATE_WIDTH) for kinds in KINDS.values()]
 
 
 def _rate_rule(definition: Definition) -> str:
     if definition.peak is not None:
-        rule = f"{_short(definition.peak)} for every family"
+        rule = f"{_short(definition.peak)} for every model"
     else:
-        each = [f"{name} {_short(family.full_rate)}" for name, family in FAMILIES.items()]
+        each = [f"{name} {_short(rate)}" for name, rate in RATES.items()]
         own = [f"{name} {factor:.3g}" for name, factor in (definition.rates or {}).items()]
         more = f" ({', '.join(own)})" if own else ""
         times = "" if definition.rate == 1 and not own else f"{definition.rate:.3g}{more} times "
-        rule = f"{times}the family's ({', '.join(each)})"
+        rule = f"{times}the usual rate ({', '.join(each)})"
     return f"{rule}, times {RATE_WIDTH} / width"
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 
 from nlptl.errors import ModelError, Problems, listed, suggest
-from nlptl.models.layer_map import FAMILIES, check_family
+from nlptl.models.families import FAMILIES, check_family
+from nlptl.models.layer_map import longest_text
 from nlptl.models.loading import load_config, load_tokenizer, resolve
 from nlptl.models.pooling import body_class, is_encoder_alone
 from nlptl.models.sentence_encoder import declared, write_modules
+from nlptl.models.tracing import width_of
 
 #: Sizes of a model if only the family is given.
 DEPTH, WIDTH, POSITIONS = 12, 128, 256
@@ -142,7 +144,7 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     config.save_pretrained(directory)
     about = declared(resolve(name))
     if about and about.supported:
-        write_modules(directory, replace(about, head=None), width=config.hidden_size)
+        write_modules(directory, replace(about, head=None), width=width_of(config))
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     load_tokenizer(name, split_special_tokens=False).save_pretrained(directory)
 
@@ -164,7 +166,7 @@ def longest_position(architecture: str, positions: int | None, asked: int | None
         limit, usual = None if architecture == "t5" else POSITIONS, POSITIONS
     else:
         config = _given_config(architecture)
-        limit, usual = check_family(config.model_type).positions(config), 512
+        limit, usual = longest_text(config), 512
     return limit or max(usual, asked or 0)
 
 
@@ -203,14 +205,15 @@ def _given_config(name: str) -> Any:
         raise ModelError(f"--architecture {name}: there is no such file.{near}")
     if not path.is_file():
         try:
-            return load_config(name, flag="--architecture")
+            config = load_config(name, flag="--architecture")
         except ModelError as error:
-            # Without a cause it is there, but of a family without a map.
             if not _is_bare(name) or error.__cause__ is None:
                 raise
             near = suggest(name, list(FAMILIES))
             families = f"or name a family: {listed(list(FAMILIES))}."
             raise ModelError(f"{str(error).removesuffix('.')}, {families}{near}") from error
+        check_family(config.model_type, f"--architecture {name}")
+        return config
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nlptl.errors import ModelError
+from nlptl.models.families import check_family
 from nlptl.models.layer_map import layer_map
 from nlptl.pretrain.architecture import check_architecture, longest_position, new_config, new_model
 
@@ -236,17 +237,18 @@ def grow_depth(shallow: Any, depth: int) -> Any:
     )
     deep = type(shallow)(config)
     # T5's decoder, and the norm that closes its encoder, stay as they are.
-    blocks = [block[0] for block in old.blocks[:count]]
+    blocks = old.blocks[:count]
     inside = {id(p) for block in blocks for p in block.parameters()}
     same = {name for name, p in shallow.named_parameters() if id(p) not in inside}
     deep.load_state_dict({n: t for n, t in shallow.state_dict().items() if n in same}, strict=False)
-    for number, (block, *_) in enumerate(layer_map(deep).blocks[:depth]):
+    writes = check_family(shallow.config.model_type).residual_writes
+    for number, block in enumerate(layer_map(deep).blocks[:depth]):
         # Not strict: only T5's first block has a relative position bias.
         block.load_state_dict(blocks[number // copies].state_dict(), strict=False)
-        if old.family.pre_norm:
-            _scale_writes(block, old.family.residual_writes, 1 / copies)
+        if old.pre_norm:
+            _scale_writes(block, writes, 1 / copies)
         elif number % copies:
-            _silence(block, old.family.residual_writes)
+            _silence(block, writes)
     deep.tie_weights()
     return deep
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nlptl.models.families import check_family
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_tokenizer, load_trained, longest_input
 from nlptl.models.pooling import PooledClassifier
@@ -68,7 +69,7 @@ def with_body_of(language_model: Any, adapted: Any) -> Any:
     own, given = below_the_head(made), dict(adapted.base_model.named_parameters())
     encoder_alone = isinstance(adapted, PooledClassifier) and not adapted.config.is_encoder_decoder
     below = {id(parameter) for parameter in own.values()}
-    _untie(getattr(made, layer_map(made).family.lm_head), below)
+    _untie(getattr(made, check_family(made.config.model_type).lm_head), below)
     with torch.no_grad():
         for name, parameter in own.items():
             if name in given or not encoder_alone:
@@ -78,9 +79,9 @@ def with_body_of(language_model: Any, adapted: Any) -> Any:
 
 def below_the_head(model: Any) -> dict[str, nn.Parameter]:
     """Return the parameters of the embeddings and blocks, by their names in the backbone."""
-    layers = layer_map(model)
-    below = {id(p) for m in layers.lower(len(layers.blocks)) for p in m.parameters()}
-    return {name: p for name, p in model.base_model.named_parameters() if id(p) in below}
+    parts = layer_map(model).part_of(model.base_model)
+    own = model.base_model.named_parameters()
+    return {n: p for n, p in own if parts[n] not in ("head", "unused")}
 
 
 def _untie(head: nn.Module, below: set[int]) -> None:
@@ -127,7 +128,7 @@ def forgetting(
     for one in (model, with_body_of(model, adapted)):
         module = objective.loss(one).to(accelerator.device)
         found.append(piece_losses(module, batches, objective, accelerator.device))
-        head = getattr(one, layer_map(one).family.lm_head)
+        head = getattr(one, check_family(one.config.model_type).lm_head)
         halves = refit and len(batches.lengths) > 1  # one to fit on, one to score
         names = output_transform(head, model.config.vocab_size) if halves else []
         if names:

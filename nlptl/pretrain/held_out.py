@@ -11,6 +11,7 @@ import torch
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of, quiet_datasets
 from nlptl.errors import DataError
+from nlptl.models.families import check_family
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.pretrain.corpus import special_frame, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
@@ -22,9 +23,11 @@ def objective_of(name: str) -> Objective:
     """Return the objective that a checkpoint's family was pretrained with.
 
     Raises:
-        ModelError: If the checkpoint cannot be read or its family is not mapped.
+        ModelError: If the checkpoint cannot be read or its family has no pretraining objective.
     """
-    return SpanCorruption() if load_config(name).model_type == "t5" else MaskedLM()
+    kind = load_config(name).model_type
+    check_family(kind, name)
+    return SpanCorruption() if kind == "t5" else MaskedLM()
 
 
 def pretraining_flops(name: str) -> float | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nlptl.data.padding import pad, real_tokens
 from nlptl.models.adapters import unwrap_peft
-from nlptl.models.layer_map import layer_map
+from nlptl.models.families import check_family
 from nlptl.pretrain.corpus import special_frame
 from nlptl.pretrain.objectives import IGNORED, LanguageLoss, draws_of, language_loss
 from nlptl.records import Collate
@@ -197,4 +197,4 @@ class MaskedPositions(LanguageLoss):
     def project(self, states: Tensor) -> Tensor:
         """Send states through the LM head: ``(…, width)`` to ``(…, vocabulary)``."""
         base = unwrap_peft(self.model)
-        return getattr(base, layer_map(base).family.lm_head)(states)
+        return getattr(base, check_family(base.config.model_type).lm_head)(states)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlptl.models.layer_map import layer_map
+from nlptl.models.families import check_family
 
 #: Most documents, and most pieces, that are counted.
 COUNTED = 120_000
@@ -171,7 +171,7 @@ def warm_start(
             places.copy_(code * (model.config.initializer_range / code.std()))
     if model.config.is_encoder_decoder:
         _align(model)
-    head = getattr(model, layer_map(model).family.lm_head)
+    head = getattr(model, check_family(model.config.model_type).lm_head)
     for name, bias in head.named_parameters():  # T5's head has none
         if bias.shape == (vocab,) and "bias" in name:
             bias.copy_(torch.from_numpy(np.log((unigram + 1) / (unigram + 1).sum())))

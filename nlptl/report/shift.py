@@ -69,6 +69,6 @@ def _parts(model: Any) -> Mapping[str, dict[str, Any]]:
     parts = {"embeddings": {}} | {f"block {i}": {} for i in range(len(layers.blocks))}
     where = layers.part_of(model.base_model)
     for name, parameter in model.base_model.named_parameters():
-        if where[name] != "head":
+        if where[name] in parts:
             parts[where[name]][name] = parameter.detach().cpu()
     return parts

@@ -144,7 +144,7 @@ def scratch_spec(
     """
     config = load_config(args.model)
     full = parse_mode("full")
-    rate = default_learning_rate(full, config.model_type, config.hidden_size)
+    rate = default_learning_rate(full, config)
     epochs = args.epochs
     if epochs == args.mode.default_epochs(examples, args.batch_size):
         epochs = full.default_epochs(examples, args.batch_size)

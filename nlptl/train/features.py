@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import encode_texts
 from nlptl.data.padding import pad, real_tokens
-from nlptl.models.layer_map import check_family
+from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head, longest_input
 from nlptl.train.loop import predict
 from nlptl.train.losses import Loss
@@ -38,15 +38,16 @@ def pooled_states(
         accelerator: Accelerator from :func:`nlptl.train.setup.new_accelerator`.
         max_length: Most tokens per text; None takes as many as the model, at most 512.
         batch_size: Texts per batch.
-        pool: Pooling; ``token`` takes the token that the family's classification heads read, first or last,
+        pool: Pooling; ``token`` takes the token that the model's classification head reads, first or last,
             instead of the mean.
 
     Returns:
         States, shape ``(texts, blocks + 1, width)``, float32.
     """
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForSequenceClassification
 
-    loaded = load_with_head(name, auto_class=AutoModel, head={})
+    kind = AutoModelForSequenceClassification if pool == "token" else AutoModel
+    loaded = load_with_head(name, auto_class=kind, head={})
     return body_states(
         loaded.model,
         loaded.tokenizer,
@@ -90,7 +91,7 @@ def body_states(
         batch_size=batch_size,
         process=(accelerator.process_index, accelerator.num_processes),
     )
-    which = check_family(model.config.model_type).pooled if pool == "token" else "mean"
+    which = layer_map(model).pooled if pool == "token" else "mean"
     loss = LayerStates(body, which).train(body.training)
     outputs, _ = predict(loss, batches, accelerator=accelerator)
     return np.stack(outputs["states"])

@@ -13,6 +13,7 @@ from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
 from nlptl.models.pooling import PooledClassifier, pool, pooling_of
+from nlptl.models.tracing import hidden
 
 
 class Loss(nn.Module):
@@ -65,13 +66,14 @@ class Loss(nn.Module):
         base = unwrap_peft(self.model)
         if isinstance(base, PooledClassifier):
             return base.embed(states, mask)
-        return pool(states, mask, pooling_of(base))
+        read = pooling_of(base)
+        return pool(states, mask, read if read in ("first", "mean") else "last")
 
     def watch(self) -> None:
         """Keep the last block's states from now on, for :meth:`features`."""
         if "watched" in vars(self):
             return
-        block = layer_map(unwrap_peft(self.model)).blocks[-1][-1]
+        block = layer_map(unwrap_peft(self.model)).blocks[-1]
         self.watched = [
             block.register_forward_hook(self._keep_states),
             unwrap_peft(self.model).register_forward_pre_hook(self._keep_mask, with_kwargs=True),
@@ -84,7 +86,7 @@ class Loss(nn.Module):
         self.seen.clear()
 
     def _keep_states(self, block: Any, inputs: Any, output: Any) -> None:
-        self.seen["states"] = output[0] if isinstance(output, tuple) else output
+        self.seen["states"] = hidden(output)
 
     def _keep_mask(self, model: Any, args: Any, inputs: Mapping[str, Any]) -> None:
         self.seen.pop("mask", None)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from nlptl.models.flops import block_forward, training_flops
+from nlptl.models.layer_map import layer_map
 from nlptl.modes.base import apply_mode, parse_mode
 
 BLOCK, DECODER = 67_584, 102_400
@@ -70,7 +71,8 @@ def test_a_gated_feed_forward_layer_has_three_products():
     """T5 v1.1: 34,816 + 4 x 6 x 32 x 64 = 83,968."""
     config = tiny_config("t5", 90)
     config.is_gated_act = True
-    assert block_forward(config, np.asarray([4])) == 83_968
+    block = layer_map(AutoModelForSeq2SeqLM.from_config(config)).blocks[0]
+    assert block_forward(block, 32, np.asarray([4])) == 83_968
 
 
 def test_a_head_that_reads_one_token_saves_most_of_the_last_block():

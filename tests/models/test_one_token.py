@@ -40,7 +40,7 @@ def test_logits_and_gradients_are_those_of_the_whole_block(family, lengths):
     whole, inputs = copy.deepcopy(model), batch(lengths)
     labels = torch.arange(len(lengths)) % 2
     seen = {}
-    layer_map(model).blocks[-1][0].register_forward_hook(lambda m, i, o: seen.update(shape=o.shape))
+    layer_map(model).blocks[-1].register_forward_hook(lambda m, i, o: seen.update(shape=o.shape))
     expected = whole(**inputs, labels=labels)
     expected.loss.backward()
     with last_block_for_one_token(model):
@@ -91,7 +91,7 @@ def test_models_that_need_more_stay_as_they_are():
     for model in (tiny("t5"), tiny("bert", attention="eager")):
         assert not can_read_one_token(model)
         with last_block_for_one_token(model):
-            assert "forward" not in vars(layer_map(model).blocks[-1][0])
+            assert "forward" not in vars(layer_map(model).blocks[-1])
 
 
 def test_exchanges_nest():
@@ -121,8 +121,9 @@ def test_operations_by_formula_are_those_that_torch_counts(family, one_token):
         model(**batch((length,) * texts))
     head = 2 * texts * 32 * (32 + 2)  # a dense layer (BERT's is the pooler) and two classes
     lengths = np.full(texts, length)
-    blocks = (DEPTH - 1) * block_forward(model.config, lengths)
-    blocks += block_forward(model.config, lengths, one_token=one_token)
+    lower, last = layer_map(model).blocks[0], layer_map(model).blocks[-1]
+    blocks = (DEPTH - 1) * block_forward(lower, 32, lengths)
+    blocks += block_forward(last, 32, lengths, one_token=one_token)
     assert counter.get_total_flops() - head == blocks
     trained = training_flops(model, lengths, 2, cached=False, pooled=one_token)
     assert trained == 2 * 3 * blocks

@@ -5,15 +5,17 @@ import pickle
 import sys
 
 import pytest
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import nlptl
 from nlptl.errors import ConfigError, ModeError
+from nlptl.models.families import FAMILIES
 from nlptl.models.frozen_stem import frozen_blocks
-from nlptl.models.layer_map import FAMILIES, layer_map
+from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head
 from nlptl.modes.base import Stage, apply_mode, default_learning_rate, parse_mode, stage_steps
-from nlptl.modes.definition import MODES, Epochs, definitions, freeze, mode
+from nlptl.modes.definition import MODES, Epochs, definitions, mode
+from nlptl.modes.freezing import freeze_parts
 
 BIASES = """
 import nlptl
@@ -26,8 +28,8 @@ def biases(model, above=0):
     head = {name for name, part in layers.part_of(model).items() if part == "head"}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in head or name.endswith("bias"))
-    for module in layers.lower(above) if above else ():
-        nlptl.freeze(module)
+    if above:
+        nlptl.freeze_parts(model, {"embeddings", *(f"block {number}" for number in range(above))})
 """
 
 
@@ -71,7 +73,10 @@ def test_default_rates_by_hand(family):
     }
     names = ("full", "freeze-lower-8", "lora", "head-only")
     for width, rates in at[family].items():
-        assert tuple(default_learning_rate(parse_mode(n), family, width) for n in names) == rates
+        config = AutoConfig.for_model(
+            family, hidden_size=width, num_hidden_layers=1, num_attention_heads=2, vocab_size=20
+        )
+        assert tuple(default_learning_rate(parse_mode(n), config) for n in names) == rates
 
 
 def test_default_epochs_by_hand():
@@ -136,8 +141,8 @@ def test_a_mode_of_a_program_is_a_mode_like_any_other(registry, checkpoints, fam
     )
     def top(model, count, share):
         layers = layer_map(model)
-        for module in layers.lower(len(layers.blocks) - count):
-            freeze(module)
+        lower = range(len(layers.blocks) - count)
+        freeze_parts(model, {"embeddings", *(f"block {number}" for number in lower)})
 
     with pytest.raises(ModeError, match=r"Did you mean 'top-M-N'\?.* top-M-N\. --mode list"):
         parse_mode("topp-2-0.5")
@@ -145,7 +150,8 @@ def test_a_mode_of_a_program_is_a_mode_like_any_other(registry, checkpoints, fam
         parse_mode("top-2-0.5", rank=2)
     found = parse_mode("top-2-0.5")
     assert found.settings == {"count": 2, "share": 0.5}
-    assert default_learning_rate(found, family, 768) == pytest.approx(
+    config = AutoConfig.for_model(family, hidden_size=768, num_hidden_layers=1, vocab_size=20)
+    assert default_learning_rate(found, config) == pytest.approx(
         {"bert": 9e-5, "roberta": 6e-5, "t5": 2e-4}[family]
     )
     assert found.default_epochs(1, 1) == 2
@@ -272,7 +278,7 @@ def test_a_mode_of_stages(registry, checkpoints):
     assert found.frozen_blocks(3) == 2 and found.has_frozen_stem
     assert not parse_mode("gradual-4").has_frozen_stem  # its last stage freezes the embeddings only
     assert (found.trains_all, found.is_adapter, found.trains_blocks) == (False, False, True)
-    assert default_learning_rate(found, "bert", 768) == 6e-5
+    assert default_learning_rate(found, AutoConfig.for_model("bert", num_hidden_layers=1)) == 6e-5
     found.check(3, "it", None)
     with pytest.raises(ModeError, match="it has 2 blocks"):
         found.check(2, "it", None)

@@ -62,8 +62,8 @@ def test_thaw_restores_what_stood_there_before(checkpoints, family, mode):
     """Names, flags, methods of one's own, and the tensors themselves, with a head that knows no family."""
     kind = AutoModelForSequenceClassification if family == "t5" else AutoModelForMaskedLM
     model = load(checkpoints[family], kind)
-    frozen_by_hand = next(layer_map(model).blocks[0][0].parameters()).requires_grad_(False)
-    module = layer_map(model).blocks[0][0]
+    frozen_by_hand = next(layer_map(model).blocks[0].parameters()).requires_grad_(False)
+    module = layer_map(model).blocks[0]
     calls = []
     module.train = lambda flag=True: calls.append(flag) or nn.Module.train(module, flag)
     before, tensors = facts(model), {n: id(p) for n, p in model.named_parameters()}
@@ -92,9 +92,8 @@ def test_blocks_can_be_thawed_one_after_the_other(checkpoints, family):
     for count in (3, 1, 0):
         freeze_lower(model, count).train()
         for number, block in enumerate(layers.blocks):
-            for part in block:
-                assert all(p.requires_grad == (number >= count) for p in part.parameters())
-                assert all(m.training == (number >= count) for m in part.modules())
+            assert all(p.requires_grad == (number >= count) for p in block.parameters())
+            assert all(m.training == (number >= count) for m in block.modules())
     assert all(p.requires_grad for p in full(model).parameters())
     assert all(module.training for module in model.modules())
 

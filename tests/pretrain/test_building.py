@@ -265,7 +265,7 @@ def test_new_models_of_every_family(family):
     layers = layer_map(model)
     assert len(layers.blocks) == (5 if family == "t5" else 3)
     assert model.config.num_attention_heads == 2
-    assert layers.family.positions(model.config) == (None if family == "t5" else 50)
+    assert layers.positions == (None if family == "t5" else 50)
     assert model.get_input_embeddings().num_embeddings == len(own)
     ids = torch.randint(5, len(own), (2, 50))
     given = {"labels": ids} if family == "t5" else {}
@@ -461,7 +461,7 @@ def test_a_given_tokenizer_says_what_the_new_model_takes(name, given, longest, t
     tokenizer.save_pretrained(tmp_path)
     assert tokenizer.model_max_length == longest
     assert load_tokenizer(str(tmp_path)).model_max_length == longest
-    assert layer_map(model).family.positions(model.config) in (longest, None)
+    assert layer_map(model).positions in (longest, None)
 
 
 def test_a_configuration_that_is_none_is_refused(tmp_path):

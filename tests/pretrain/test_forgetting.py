@@ -63,15 +63,13 @@ def test_a_body_that_changed_is_scored_under_the_original_head(upstream, family)
     adapted = classifier(upstream[family]).model
     block = layer_map(adapted).blocks[1]
     with torch.no_grad():
-        for module in block:
-            for parameter in module.parameters():
-                parameter.mul_(3)
+        for parameter in block.parameters():
+            parameter.mul_(3)
     kind = AutoModelForSeq2SeqLM if family == "t5" else AutoModelForMaskedLM
     by_hand = kind.from_pretrained(upstream[family]).eval()
     with torch.no_grad():
-        for module in layer_map(by_hand).blocks[1]:
-            for parameter in module.parameters():
-                parameter.mul_(3)
+        for parameter in layer_map(by_hand).blocks[1].parameters():
+            parameter.mul_(3)
     made = with_body_of(kind.from_pretrained(upstream[family]).eval(), adapted).eval()
     ids = torch.tensor([[5, 6, 7, 8, 1]])
     given = {"input_ids": ids} | ({"labels": ids} if family == "t5" else {})

@@ -55,11 +55,15 @@ def layer_wise(monkeypatch):
 
     def groups(model, share):
         layers = layer_map(model)
-        parts = [layers.embeddings, *layers.blocks]
-        each = [[p for module in part for p in module.parameters()] for part in parts]
+        parts, where = ["embeddings"], layers.part_of(model)
+        parts += [f"block {number}" for number in range(len(layers.blocks))]
+        own = dict(model.named_parameters())
         return [
-            {"params": params, "rate": share ** (len(parts) - number)}
-            for number, params in enumerate(each)
+            {
+                "params": [p for name, p in own.items() if where[name] == part],
+                "rate": share ** (len(parts) - number),
+            }
+            for number, part in enumerate(parts)
         ]
 
     mode("layer-wise-{share:float}", help="everything", trains_all=True, groups=groups)(

@@ -40,8 +40,8 @@ class Watch(Quiet):
 
     def on_step(self, state):
         blocks = layer_map(self.made.model).blocks
-        trains = [any(p.requires_grad for m in b for p in m.parameters()) for b in blocks]
-        drops = [all(i.training for m in b for i in m.modules()) for b in blocks]
+        trains = [any(p.requires_grad for p in block.parameters()) for block in blocks]
+        drops = [all(m.training for m in block.modules()) for block in blocks]
         assert trains == drops
         self.seen.append((sum(trains), state.learning_rate))
         return False

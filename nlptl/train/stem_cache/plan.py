@@ -8,10 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from nlptl.errors import ConfigError
+from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
-from nlptl.models.pooling import pooling_of, pools_last_block
+from nlptl.models.layer_map import layer_map
+from nlptl.models.pooling import pools_last_block
+from nlptl.models.tracing import width_of
 from nlptl.train.losses import Loss
-from nlptl.train.machine import free_memory, from_main
+from nlptl.train.machine import free_memory, from_main, gather
 from nlptl.train.stem_cache.directory import free_disk
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import say
@@ -147,7 +150,7 @@ def open_cache(learner: Any, loss: Loss | None) -> Any:
     Raises:
         ConfigError: If a cache was asked for and the loss cannot go with one.
     """
-    from nlptl.train.stem_cache.stem_cache import StemCache, TooLarge
+    from nlptl.train.stem_cache.stem_cache import TooLarge
 
     args, accelerator, model = learner.args, learner.accelerator, learner.model
     stem = FrozenStem(model, frozen_blocks(model))
@@ -168,24 +171,20 @@ def open_cache(learner: Any, loss: Loss | None) -> Any:
         free_states()  # another run's, which are no longer needed
         return _told(learner, reason)
     model.to(accelerator.device)
-    pooled = pooling_of(model) if learner.task.pooled and stem.whole_model else None
-    if pooled == "mean" and not pools_last_block(model):
-        pooled = None
-    cache = StemCache(
-        stem,
-        outputs=lambda inputs: learner.task.outputs(model, inputs),
-        pooled=pooled,
-        accelerator=accelerator,
-        report=say,
-    )
+    cache = _faithful_cache(learner, stem)
+    if cache is None:
+        free_states()
+        return _told(
+            learner, "the model computes something else from the states of its frozen blocks"
+        )
     free_states(but=cache.weights)
     lengths = np.concatenate([part.lengths for part in learner.encoded.values()])
     texts = len(lengths) if cache.pooled else int(lengths.sum())
     plan = choose(
         args.cache,
         blocks=stem.blocks,
-        values=texts * stem.width * len(stem.names),
-        width=stem.width,
+        values=texts * sum(stem.widths.values()),
+        width=width_of(unwrap_peft(model).config),
         passes=args.epochs,
         free_memory=free_memory(),
         free_disk=free_disk(),
@@ -203,6 +202,33 @@ def open_cache(learner: Any, loss: Loss | None) -> Any:
     except TooLarge:
         return _told(learner, "some states are beyond float16, and float32 does not fit")
     return cache
+
+
+def _faithful_cache(learner: Any, stem: FrozenStem) -> Any:
+    """Return a cache of what the head reads, or of all states; None if the model differs with both.
+
+    A few texts of each split are run with the frozen blocks and without them. The head of some models has a
+    norm before it takes the mean, Funnel's blocks shorten a text, XLNet's head reads padding.
+    """
+    from nlptl.train.stem_cache.stem_cache import StemCache
+
+    pooled = layer_map(unwrap_peft(learner.model)).pooled if learner.task.pooled else None
+    ways = [pooled] if stem.whole_model and pooled in ("first", "last", "mean") else []
+    if pooled == "mean" and not pools_last_block(learner.model):
+        ways = []
+    for way in [*ways, None]:
+        cache = StemCache(
+            stem,
+            outputs=lambda inputs: learner.task.outputs(learner.model, inputs),
+            pooled=way,
+            accelerator=learner.accelerator,
+            report=say,
+        )
+        part = next(iter(learner.encoded.values()))
+        good = (stem.fits or way) and cache.is_faithful(part.rows, part.lengths, learner.collate)
+        if min(gather([bool(good)], learner.accelerator)):
+            return cache
+    return None
 
 
 def _told(learner: Any, reason: str) -> None:

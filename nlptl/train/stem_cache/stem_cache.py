@@ -45,8 +45,8 @@ class StemCache:
     Args:
         stem: The blocks that are left out; the model is on its device.
         outputs: Function that runs the model on a batch's inputs.
-        pooled: ``first``, ``last`` or ``mean`` if the head reads one vector of a text and all blocks are left
-            out, so that nothing else is kept; else None.
+        pooled: ``first``, ``last`` or ``mean`` if the head reads only one token of a text, or the mean of
+            all, and all blocks are left out, so that nothing else is kept; else None.
         accelerator: Accelerator with device, processes and precision.
         report: Function that prints a line about entries that had to be made again.
     """
@@ -176,7 +176,7 @@ class StemCache:
         return self.seconds * self.served / self.tokens - self.seconds
 
     def __str__(self) -> str:
-        what = "what the head reads of a text," if self.pooled else "the states"
+        what = "the token that the head reads" if self.pooled else "the states"
         size = f"{self.bytes / 1e6:.1f} MB, {self.plan.dtype}, {self.plan.kind}"
         if not self.tokens:
             how = "found from an earlier run"
@@ -233,9 +233,8 @@ class StemCache:
         return Entry(
             weights=self.weights,
             key=self.keys[split],
-            names=tuple(self.stem.names),
+            widths=self.stem.widths,
             rows=np.ones_like(lengths) if self.pooled else lengths,
-            width=self.stem.width,
             dtype=plan.dtype,
             about=f"{len(lengths)} texts above block {self.stem.blocks}, {plan.dtype}",
         )
@@ -286,14 +285,53 @@ class StemCache:
             return states[:length].mean(0, keepdims=True)
         return states[length - 1 : length] if self.pooled == "last" else states[:1]
 
+    @torch.no_grad()
+    def is_faithful(self, rows: Any, lengths: np.ndarray, collate: Collate) -> bool:
+        """Whether the model gives the same outputs for some texts with its frozen blocks as with their states.
+
+        Args:
+            rows: Encoded texts.
+            lengths: Their tokens.
+            collate: Function that makes a batch of them.
+        """
+        chosen = np.linspace(0, len(lengths) - 1, min(SAMPLE, len(lengths))).astype(int).tolist()
+        batch = Batch(collate([rows[i] for i in chosen], np.random.default_rng(0)), (), len(chosen))
+        small = [_only_read(rows[i], self.pooled) if self.pooled else rows[i] for i in chosen]
+        states = self._states(batch)
+        fed = Batch(collate(small, np.random.default_rng(0)), (), len(chosen))
+        kept = {
+            name: self._kept(values, [int(lengths[i]) for i in chosen])
+            for name, values in states.items()
+        }
+        model = self.stem.model
+        was, device = model.training, self.accelerator.device
+        model.eval()
+        with self.accelerator.autocast():
+            expected = self.outputs(batch.to(device).inputs)
+            with self.stem.left_out():
+                self.stem.feed({name: tensor.to(device) for name, tensor in kept.items()})
+                found = self.outputs(fed.to(device).inputs)
+        model.train(was)
+        return _alike(found, expected, batch.inputs["attention_mask"], self._share("float32"))
+
+    def _kept(self, states: np.ndarray, lengths: Sequence[int]) -> Tensor:
+        """Return what is kept of some texts' padded states, padded with zeros."""
+        made = torch.zeros(len(states), 1 if self.pooled else states.shape[1], states.shape[2])
+        for row, length in enumerate(lengths):
+            part = torch.from_numpy(self._part(states[row], length))
+            made[row, : len(part)] = part
+        return made
+
+    def _share(self, dtype: str) -> float:
+        """Return the share of the largest number that rounding may change."""
+        return TOLERANCE[dtype] if self.accelerator.mixed_precision == "no" else AUTOCAST_TOLERANCE
+
     def _agrees(self, arrays: Arrays, rows: Any, lengths: np.ndarray, collate: Collate) -> bool:
         """Compare some states with the live model's."""
         chosen = np.linspace(0, len(lengths) - 1, min(SAMPLE, len(lengths))).astype(int).tolist()
         inputs = collate([rows[i] for i in chosen], np.random.default_rng(0))
         live = self._states(Batch(inputs, tuple(chosen), len(chosen)))
-        share = TOLERANCE[self.plan.dtype]
-        if self.accelerator.mixed_precision != "no":
-            share = AUTOCAST_TOLERANCE
+        share = self._share(self.plan.dtype)
         for name, values in live.items():
             for row, index in enumerate(chosen):
                 expected = self._part(values[row], int(lengths[index]))
@@ -303,8 +341,30 @@ class StemCache:
         return True
 
 
+def _alike(found: Any, expected: Any, mask: Tensor, share: float) -> bool:
+    """Whether a task's outputs are equal up to a share of the largest number, padding aside."""
+    for name, tensor in expected.items():
+        other = found[name]
+        if tensor.shape != other.shape:
+            return False
+        if tensor.shape[:2] == mask.shape:
+            real = mask.bool().to(tensor.device)
+            tensor, other = tensor[real], other[real]
+        finite = tensor.isfinite()
+        largest = tensor[finite].abs().amax() if finite.any() else 0.0
+        near = (tensor - other)[finite].abs() <= share * max(1.0, float(largest))
+        if not (torch.equal(finite, other.isfinite()) and bool(near.all())):
+            return False
+    return True
+
+
+def _only_read(row: Mapping[str, Any], pooled: str) -> Mapping[str, Any]:
+    """Return a row with only one token, the one that the head reads if it reads one."""
+    return {**row, "input_ids": [row["input_ids"][-1 if pooled == "last" else 0]]}
+
+
 class _Fed:
-    """Features whose rows know their number; if pooled, with one token, which stands for the whole text."""
+    """Features whose rows know their number; if pooled, with only the token that the head reads."""
 
     def __init__(self, rows: Any, pooled: str | None) -> None:
         self.rows, self.pooled = rows, pooled
@@ -315,8 +375,7 @@ class _Fed:
             return self.small[index]
         row = {**self.rows[index], "_index": index}
         if self.pooled:  # a few numbers: reading them again would take longer than the head does
-            row["input_ids"] = [row["input_ids"][-1 if self.pooled == "last" else 0]]
-            self.small[index] = row
+            self.small[index] = row = _only_read(row, self.pooled)
         return row
 
 

@@ -124,18 +124,16 @@ class Entry:
     Attributes:
         weights: Hash of the frozen weights.
         key: Hash of all that the states depend on.
-        names: Names of the files, one for each stack of blocks.
+        widths: Size of a state by the name of its file, one for each stack of blocks.
         rows: Number of states of each text.
-        width: Size of a state.
         dtype: Type of the states, ``float32`` or ``float16``.
         about: Description of the content.
     """
 
     weights: str
     key: str
-    names: tuple[str, ...]
+    widths: Mapping[str, int]
     rows: np.ndarray
-    width: int
     dtype: str
     about: str
 
@@ -162,7 +160,7 @@ class Entry:
         try:
             sums = json.loads((self.path / "meta.json").read_text())["checksums"]
             arrays = self.arrays(self.path)
-            if {name: checksum(self.path / name) for name in self.names} != sums:
+            if {name: checksum(self.path / name) for name in self.widths} != sums:
                 return None
             directory.touch(self.path)
         except (OSError, ValueError, KeyError):
@@ -187,13 +185,13 @@ class Entry:
         return {
             name: Ragged(
                 self.rows,
-                self.width,
+                width,
                 self.dtype,
                 folder and folder / name,
                 create=create,
                 write=write,
             )
-            for name in self.names
+            for name, width in self.widths.items()
         }
 
 
@@ -241,7 +239,7 @@ class Draft:
         return opened
 
     def _rename(self) -> None:
-        sums = {name: checksum(self.path / name) for name in self.entry.names}
+        sums = {name: checksum(self.path / name) for name in self.entry.widths}
         record = {"checksums": sums, "about": self.entry.about}
         (self.path / "meta.json").write_text(json.dumps(record))
         if self.entry.path.exists() and self.entry.open("disk") is None:

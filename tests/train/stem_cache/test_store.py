@@ -22,7 +22,7 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def entry(key="a"):
-    return Entry("w", key, ("states",), ROWS, 4, "float32", "2 texts")
+    return Entry("w", key, {"states": 4}, ROWS, "float32", "2 texts")
 
 
 def written(key="a", value=1.0):
