@@ -17,7 +17,7 @@ from nlptl.models.loading import (
     reading,
     trained_config,
 )
-from nlptl.modes.base import Mode, default_learning_rate, parse_mode
+from nlptl.modes.base import Mode, default_learning_rate, fitted_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
@@ -200,7 +200,7 @@ def check_flags(config: Any, problems: Problems) -> Mode | None:
     return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is reported once
 
 
-def resolve_defaults(config: C, mode: Mode, model: Any, examples: int) -> C:
+def resolve_defaults(config: C, mode: Mode, model: Any, examples: int, task: Task) -> C:
     """Replace every None that has a default by that default.
 
     Args:
@@ -208,14 +208,48 @@ def resolve_defaults(config: C, mode: Mode, model: Any, examples: int) -> C:
         mode: Its mode.
         model: Configuration of the checkpoint.
         examples: Number of training examples.
+        task: Task of the run.
     """
     known: Any = config
-    changes: dict[str, Any] = {}
+    head = known.head or default_head(known, mode, task)
+    changes: dict[str, Any] = {"head": head}
+    fitted = head != "random"
     if known.learning_rate is None:
-        changes["learning_rate"] = default_learning_rate(mode, model)
+        rate = default_learning_rate(mode, model)
+        changes["learning_rate"] = float(f"{rate * fitted_rate(mode):.2g}") if fitted else rate
     if known.epochs is None:
-        changes["epochs"] = mode.default_epochs(examples, known.batch_size)
+        changes["epochs"] = mode.default_epochs(examples, known.batch_size, fitted=fitted)
     return dataclasses.replace(known, **changes)
+
+
+def default_head(config: Any, mode: Mode, task: Task) -> str:
+    """Choose the start of a new head: a convex fit wherever there is one.
+
+    A user who gives epochs or a rate to a mode that trains the head alone asks for training by gradient.
+    """
+    if task.head_fit is None or not mode.definition.convex_start:
+        return "random"
+    by_gradient = config.epochs is not None or config.learning_rate is not None
+    return "start" if by_gradient and not mode.trains_blocks else "fit"
+
+
+def check_head(config: Any, mode: Mode, task: Task) -> None:
+    """Make sure that the head can start as ``--head`` says.
+
+    Raises:
+        ConfigError: If there is no convex fit for the task or the mode.
+    """
+    if config.head in (None, "random"):
+        return
+    if task.head_fit is None:
+        raise ConfigError(
+            f"--head {config.head}: a head of the task {task.name} has no convex fit, as it reads no pooled "
+            "state or has a loss of its own. Use random, or leave the flag out."
+        )
+    if not mode.definition.convex_start:
+        raise ConfigError(
+            f"--head {config.head}: the mode {mode.name} does not start from a fit. Leave the flag out."
+        )
 
 
 def defaults_used(config: Any) -> list[str]:
@@ -312,7 +346,8 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     task, splits, origin = data
     for notice in origin.get("notices", ()):
         say(f"note: {notice}")
-    filled = resolve_defaults(config, mode, model, len(splits["train"]))
+    check_head(config, mode, task)
+    filled = resolve_defaults(config, mode, model, len(splits["train"]), task)
     if is_main_process():
         reserve_output_dir(filled)
     record = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from nlptl.cli.check import (
+    check_head,
     check_reading,
     check_training,
     drawn_by_split_seed,
@@ -116,7 +117,8 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
     for way, (own, found, method) in zip(ways, checked, strict=True):
         assert found and method
         mode, model = found
-        filled = resolve_defaults(own, mode, model, len(splits["train"]))
+        check_head(own, mode, task)
+        filled = resolve_defaults(own, mode, model, len(splits["train"]), task)
         arms[arm_name(way, ways)] = ArmSpec(finetune_args(filled, mode, config.seed), method)
     seeds = range(config.seed, config.seed + config.seeds)
     dataset = str(origin.get("dataset") or config.train_file)

@@ -87,8 +87,12 @@ class SupervisedConfig(TrainingConfig):
     """Data that the reported scores come from, and that nothing is chosen on; without it a fifth of the
     training set is taken."""
     epochs: float | None = None
-    """Passes over the training set; the default depends on the mode (--mode list): for most modes 3, or as
-    many as 500 optimizer steps take, at most 20."""
+    """Passes over the training set; the default depends on the mode (--mode list) and on the head's start: at
+    most 4 after a convex fit, else for most modes 3, or as many as 500 optimizer steps take, at most 20."""
+    head: Literal["fit", "start", "random"] | None = None
+    """How a new classification head starts: fit (a logistic regression on the states of the checkpoint, which
+    is also all that --mode head-only does), start (the same, and head-only trains on from there) or random; by
+    default fit, and start if head-only gets --epochs or --learning-rate."""
     patience: int | None = None
     """Number of epochs without a better validation score after which training stops."""
     cache: Literal["auto", "off", "memory", "disk"] = "auto"

@@ -168,13 +168,12 @@ def outcome_of_run(task: Any, directory: Path, *, data: str | None = None) -> Ou
         )
     own = type(task).from_run(load_config(record["model"]), record["task_settings"])
     history = record["history"]
-    best = record["selection"]["best_epoch"]
     return Outcome(
         **scored(own, own.statistics(predictions)),
         seed=record["seed"],
         learning_rate=record["settings"]["learning_rate"],
         validation=validation_scores(task, history),
-        best=next(i for i, line in enumerate(history) if line["epoch"] == best),
+        best=record["selection"]["best_line"],
         epochs=history[-1]["epoch"],
         seconds=record["timing"]["train_seconds"],
         flops=record["training_flops"],

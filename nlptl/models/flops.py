@@ -76,6 +76,7 @@ def training_flops(
     cached: bool,
     pooled: bool = False,
     targets: np.ndarray | None = None,
+    looks: int = 0,
 ) -> float:
     """Count the operations of training on texts of these lengths for some epochs.
 
@@ -90,6 +91,7 @@ def training_flops(
         cached: Whether the states of the frozen blocks were kept.
         pooled: Whether the head reads one token only.
         targets: Tokens of each text that T5's decoder reads; None for as many as the encoder reads.
+        looks: Passes without training besides the epochs, such as the one that a head is fitted on.
     """
     base = unwrap_peft(model)
     layers, heads = layer_map(base), heads_of(base.config)
@@ -105,6 +107,6 @@ def training_flops(
             forward = block_forward(
                 block, heads, lengths if targets is None else targets, read=lengths, crossing=own
             )
-        passes = epochs * above if number >= frozen else 1 if cached else epochs
+        passes = epochs * above + looks if number >= frozen else 1 if cached else epochs + looks
         total += layers.runs[number] * forward * passes
     return total

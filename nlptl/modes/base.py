@@ -28,6 +28,8 @@ from nlptl.modes.definition import (
 
 #: A depth that no model has, to ask whether a mode freezes blocks at all.
 DEEP = 1000
+#: Most epochs by default of a model whose head starts from a convex fit, and the factor of its peak rate.
+FITTED_EPOCHS, FITTED_RATE = 4.0, 1 / 3
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,22 @@ class Mode:
         about, own = self.definition, self.definition.rates or {}
         return next((own[k] for k in kinds if k in own), about.rate) if about.peak is None else None
 
-    def default_epochs(self, examples: int, batch_size: int) -> float:
+    def default_epochs(self, examples: int, batch_size: int, *, fitted: bool = False) -> float:
         """Return three epochs, or as many as 500 steps take, at most 20, or the mode's own default.
 
-        Training on small sets fails for lack of steps, not of data (Mosbach et al., 2021; Zhang et al., 2021).
+        From a random head, training on small sets fails for lack of steps, not of data (Mosbach et al., 2021;
+        Zhang et al., 2021). A fitted head needs no steps to find its place, so that :data:`FITTED_EPOCHS` are
+        the most.
+
+        Args:
+            examples: Number of training examples.
+            batch_size: Examples per batch.
+            fitted: Whether the head starts from a convex fit.
         """
         usual = self.definition.epochs
         needed = ceil(usual.steps * batch_size / max(1, examples))
-        return float(min(usual.most, max(usual.least, needed)))
+        epochs = float(min(usual.most, max(usual.least, needed)))
+        return min(epochs, FITTED_EPOCHS) if fitted and self.trains_blocks else epochs
 
     def identity(self) -> str:
         """Describe the mode as text for the keys of kept runs: its settings, and code from outside nlptl."""
@@ -256,7 +266,7 @@ def apply_mode(
     now = mode.stages[0].mode if mode.stages else mode
     peft = {"task_type": task_type} if now.is_adapter else {}
     model = now.definition(model, **now.settings, **peft)
-    trains = {_plain_name(name) for name, p in model.named_parameters() if p.requires_grad}
+    trains = {plain_name(name) for name, p in model.named_parameters() if p.requires_grad}
     if untrained := sorted(set(newly_initialized) - trains):
         raise ModeError(
             f"--mode {mode.name} would leave {len(untrained)} new parameters at random and untrained "
@@ -268,7 +278,8 @@ def apply_mode(
     return model, manifest(model, mode.name)
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a parameter's name on the Hugging Face model itself, without peft's wrappers."""
     name = name.removeprefix("base_model.model.")
     return name.replace(".modules_to_save.default", "").replace(".base_layer", "")
 
@@ -348,6 +359,15 @@ def _part_order(part: str) -> tuple[int, int]:
     if part.startswith("block"):
         return (1, int(part.split()[1]))
     return {"embeddings": (0, 0), "head": (2, 0)}.get(part, (3, 0))
+
+
+def fitted_rate(mode: Mode) -> float:
+    """Return the factor of the default peak rate for a model whose head starts from a convex fit.
+
+    The head is in its place already, so the rate need not carry it there; a high rate distorts states that the
+    head fits (Kumar et al., 2022).
+    """
+    return FITTED_RATE if mode.trains_blocks else 1.0
 
 
 def default_learning_rate(mode: Mode, config: Any) -> float:

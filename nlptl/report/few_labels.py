@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,9 @@ def epochs_at(args: FinetuneArgs, size: int, whole: int) -> float:
         size: Number of examples of the smaller set.
         whole: Number of examples of the whole set.
     """
-    usual = args.mode.default_epochs(size, args.batch_size)
-    longer = args.epochs / args.mode.default_epochs(whole, args.batch_size)
+    default = partial(
+        args.mode.default_epochs, batch_size=args.batch_size, fitted=args.head != "random"
+    )
+    usual, longer = default(size), args.epochs / default(whole)
     same = args.epochs * whole / size
     return max(args.epochs, min(max(1.0, longer) * usual, same))

@@ -23,6 +23,8 @@ def result_record(run: Run) -> dict[str, Any]:
         "task_source": source_of(type(run.task)),
         "task_settings": dataclasses.asdict(run.task),
         "loss": run.identity,
+        "head": run.head,
+        "temperature": run.temperature,
         "metrics": run.metrics,
         "n": run.num_examples,
         "timing": run.timing,
@@ -59,6 +61,7 @@ def selection(run: Run) -> dict[str, Any]:
         "split": "validation",
         "metric": metric,
         "best_epoch": best.get("epoch"),
+        "best_line": run.best,
         "score": best.get(f"validation_{metric}"),
     }
 

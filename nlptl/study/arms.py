@@ -146,7 +146,8 @@ def scratch_spec(
     full = parse_mode("full")
     rate = default_learning_rate(full, config)
     epochs = args.epochs
-    if epochs == args.mode.default_epochs(examples, args.batch_size):
+    fitted = args.head != "random"
+    if epochs == args.mode.default_epochs(examples, args.batch_size, fitted=fitted):
         epochs = full.default_epochs(examples, args.batch_size)
     own = replace(
         args,
@@ -154,6 +155,7 @@ def scratch_spec(
         epochs=float(round(longer * epochs)),
         patience=None,
         learning_rate=rate,
+        head="random",
     )
     rates = tuple(float(f"{factor * rate:.3g}") for factor in factors)
     return ArmSpec(own, rates=rates, untrained=True, title="from scratch")

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -301,6 +301,17 @@ class Task:
             sums: Means, shape ``(…, k)``; the result has shape ``(…)``.
         """
         return sums[..., 0]
+
+    @property
+    def head_fit(self) -> Literal["classes", "labels", "numbers"] | None:
+        """Kind of the convex fit that a new linear head starts from (:func:`nlptl.train.head.start_head`).
+
+        ``classes`` is a logistic regression, ``labels`` one for each label, ``numbers`` a ridge regression.
+        None is for tasks whose head reads no pooled state, or with a loss of their own that is none of these;
+        such a task may still state a kind.
+        """
+        usual = type(self).loss.__module__.startswith("nlptl.")
+        return "classes" if usual and self.labels and self.pooled else None
 
     @property
     def linear(self) -> bool:

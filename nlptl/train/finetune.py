@@ -14,6 +14,7 @@ from nlptl.train.learner import Learner
 from nlptl.train.losses import Loss, TaskLoss
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs
+from nlptl.train.temperature import temper
 from nlptl.train.terminal import say
 
 
@@ -67,6 +68,7 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
         splits: ``train``, ``validation`` and ``test``.
     """
     seconds, began = state.clock.training, time.perf_counter()
+    tempered = temper(learner, splits["validation"]) if learner.tempers else None
     if learner.task.calibrates:
         learner.task = learner.task.calibrate(learner.judge(splits["validation"])[0])
     predictions, loss = learner.judge(splits["test"])
@@ -97,6 +99,8 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
         cache=learner.cache.record() if learner.cache else None,
         flops=learner.flops,
         peak_memory=round(learner.memory.megabytes(), 1),
+        head=learner.head.record() if learner.head else None,
+        temperature=tempered and tempered.value,
         identity=learner.identity,
     )
 

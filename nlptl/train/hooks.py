@@ -97,12 +97,26 @@ def known_error(line: Mapping[str, float], name: str) -> float:
     return error if math.isfinite(error) else 0.0
 
 
+def preferred(new: Mapping[str, Any], kept: Mapping[str, Any], name: str) -> bool:
+    """Whether an epoch is better than another: by the metric, or by the loss if the metric cannot tell.
+
+    Args:
+        new: Line of the later epoch.
+        kept: Line of the earlier one.
+        name: Name of the metric in both; a difference below its standard error in ``kept`` is none.
+    """
+    ahead, error = new[name] - kept[name], known_error(kept, name)
+    if abs(ahead) > error:
+        return ahead > 0
+    return new["validation_loss"] <= kept["validation_loss"]
+
+
 class KeepBest(Quiet):
     """Hook that scores the model on validation data after each epoch and restores one epoch's weights.
 
-    That is the latest epoch within one standard error of the best (Breiman et al., 1984, who take the simplest
-    model so close to the best; here the one whose rate has fallen furthest). The best of many epochs on a few
-    hundred examples is often an early one that was lucky.
+    An epoch takes the place of the one kept so far if its metric is better by more than a standard error, or
+    if the metric cannot tell them apart and its loss is lower. A few hundred examples tell little by accuracy;
+    the loss falls and rises smoothly, and a model that is chosen by it gives honest probabilities.
 
     Args:
         score: Function from the model to figures, among them ``metric`` (higher is better), its standard
@@ -110,6 +124,7 @@ class KeepBest(Quiet):
         metric: Name of the metric that chooses the epoch.
         accelerator: Accelerator, to reach the model below its wrappers.
         patience: Number of epochs without a better score after which to stop; None never stops.
+        from_start: Whether the model before the first step is scored too, as epoch 0, and may be kept.
         report: Function that gets each epoch's line.
     """
 
@@ -120,16 +135,24 @@ class KeepBest(Quiet):
         accelerator: Any,
         *,
         patience: int | None = None,
+        from_start: bool = False,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.score, self.metric, self.accelerator = score, metric, accelerator
+        self.from_start = from_start
         self.patience, self.report = patience, report
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.best: int | None = None
         self.weights: dict[str, Tensor] = {}
 
+    def on_start(self, state: FitState) -> None:
+        """Score the model before the first step, if it is a model already."""
+        if self.from_start and state.step == 0 and not self.history:
+            with state.clock.scores():
+                self._score(state)
+
     def on_epoch(self, state: FitState) -> bool:
-        """Score; keep a copy of the trainable weights if this epoch is as good as any, by a standard error."""
+        """Score; keep a copy of the trainable weights if this epoch is to be preferred."""
         with state.clock.scores():
             peak = self._score(state)
         waited = len(self.history) - 1 - peak
@@ -139,19 +162,22 @@ class KeepBest(Quiet):
         """Append an epoch's line, and return the place of the best one."""
         figures = dict(self.score(state.model))
         epoch = round(state.step / state.steps_per_epoch, 3)
-        line = {"epoch": epoch, "step": state.step, "train_loss": state.loss}
+        train = state.loss if state.step else None
+        line: dict[str, Any] = {"epoch": epoch, "step": state.step, "train_loss": train}
         line |= {f"train_{name}": value for name, value in state.terms.items()}
-        self.history.append({**line, **{f"validation_{k}": v for k, v in figures.items()}})
+        line |= {f"validation_{name}": value for name, value in figures.items()}
+        self.history.append(line)
         name = f"validation_{self.metric}"
         scores = [line[name] for line in self.history]
         peak = scores.index(max(scores))
-        kept = scores[-1] >= scores[peak] - known_error(self.history[peak], name)
+        kept = self.best is None or preferred(self.history[-1], self.history[self.best], name)
         if kept:
             self.best = len(self.history) - 1
             model = self.accelerator.unwrap_model(state.model)
             self.weights = checkpoints.trainable_state(model)
+        train_part = "" if train is None else f"train loss {train:.4f}, "
         self.report(
-            f"epoch {epoch:g}: train loss {state.loss:.4f}, validation loss {figures['loss']:.4f}, "
+            f"epoch {epoch:g}: {train_part}validation loss {figures['loss']:.4f}, "
             f"{self.metric} {figures[self.metric]:.4f}{' (kept so far)' if kept else ''}"
         )
         return peak

@@ -15,6 +15,7 @@ from nlptl.data.batching import LengthBatches
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
+from nlptl.models.heads import Read
 from nlptl.models.loading import (
     load_tokenizer,
     load_with_head,
@@ -27,6 +28,7 @@ from nlptl.models.pooling import PooledClassifier
 from nlptl.modes.base import Manifest, Mode, apply_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
+from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
 from nlptl.train.loop import predict
 from nlptl.train.losses import Loss, Outputs, TaskLoss
@@ -64,6 +66,8 @@ class Learner:
         best: Index in ``history`` of the epoch that was kept.
         flops: Operations of the last fit.
         identity: Identity of its loss (:meth:`nlptl.train.losses.Loss.identity`).
+        head: Convex fit that the head started from; None if it started otherwise.
+        head_started: Whether the head has its start, so that a further fit goes on from it.
         memory: Most memory held since the learner was made.
     """
 
@@ -103,6 +107,8 @@ class Learner:
         self.history: list[dict[str, Any]] = []
         self.best = 0
         self.flops, self.identity = 0.0, ""
+        self.head: HeadStart | None = None
+        self.head_started = False
         self._opened = self._left_out = self._one = False
 
     def mode(self, mode: Mode) -> "Learner":
@@ -247,9 +253,15 @@ class Learner:
             self.prepare({"train": data, **more}, made)
         elif self._name(data) and not self._opened:
             self._open(made)
+        if self._name(data):
+            self.start_head(data)
         stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
         cached, self.identity = check_fed(stream, made), made.identity()
         keeper = [] if validation is None else [self._keeper(validation)]
+        if self._fitted(made):
+            state = self._fit_alone(made, len(stream), keeper)
+            self._count(data, state, cached)
+            return state
         args = plan or self.args.plan(len(stream))
         if self.current is not None and args.groups is None:
             args = replace(args, groups=self.current.parameter_groups(self.model))
@@ -266,15 +278,76 @@ class Learner:
             )
         for hook in keeper:
             self.history, self.best = hook.history, hook.best or 0
+        if self.head:
+            state.clock.add(training=self.head.seconds, scoring=0.0)
+        self._count(data, state, cached)
+        return state
+
+    def _count(self, data: Any, state: FitState, cached: bool) -> None:
+        """Count the operations of a fit on a prepared table."""
         if name := self._name(data):
-            epochs = state.step / state.steps_per_epoch
             self.flops = training_flops(
                 self.model,
                 self.encoded[name].lengths,
-                epochs,
+                state.step / state.steps_per_epoch,
                 cached=cached,
                 pooled=self.task.pooled,
+                looks=int(self.head is not None),
             )
+
+    @property
+    def tempers(self) -> bool:
+        """Whether the outputs may be divided by a temperature after training."""
+        return self.args.head != "random" and (
+            self.current is None or self.current.definition.convex_start
+        )
+
+    def start_head(self, table: Any) -> None:
+        """Start a new head from a convex fit, once (:func:`nlptl.train.head.start_head`).
+
+        :meth:`fit` does it for a table. Whoever gives batches of another kind calls it first.
+
+        Args:
+            table: A prepared split with labels.
+        """
+        mode = self.current
+        wanted = mode is None or mode.definition.convex_start
+        if self.head_started or self.args.head == "random" or not wanted:
+            return
+        self.head_started = True
+        self.model.to(self.accelerator.device)
+        self.head = start_head(self, table, refit=bool(mode and not mode.trains_blocks))
+        if self.head:
+            say(self.head)
+
+    def head_states(
+        self, table: Any
+    ) -> tuple[EncodedSplit, dict[str, list[np.ndarray]], Read | None]:
+        """Compute what the linear layers of the head read of each row (:class:`nlptl.train.head.HeadInputs`).
+
+        Returns:
+            The encoded rows, the states by name, and the layers that read them.
+        """
+        loss = HeadInputs(self.model, self.task)
+        part, rows, _ = self.predict_rows(table, loss)
+        return part, rows, loss.read
+
+    def _fitted(self, loss: Loss) -> bool:
+        """Whether the convex fit of the head is the whole training."""
+        head_alone = self.current is not None and not self.current.trains_blocks
+        usual = loss.identity() == self.loss().identity()
+        return bool(
+            self.head and self.head.whole and head_alone and usual and self.args.head == "fit"
+        )
+
+    def _fit_alone(self, loss: Loss, batches: int, keeper: Sequence[KeepBest]) -> FitState:
+        """Return the state of a training without steps, scored on validation data."""
+        assert self.head is not None
+        state = FitState(loss, {}, 0, batches, examples=self.head.examples)
+        state.clock.add(training=self.head.seconds, scoring=0.0)
+        for hook in keeper:
+            hook.on_start(state)
+            self.history, self.best = hook.history, 0
         return state
 
     def _made(self, loss: Loss | Callable[["Learner"], Loss] | None) -> Loss:
@@ -295,18 +368,19 @@ class Learner:
             score,
             self.task.selection,
             self.accelerator,
+            from_start=self.head is not None,
             patience=self.args.patience,
             report=say,
         )
 
     def judge(self, table: Any) -> tuple[list[dict[str, Any]], float]:
         """Predict a labelled table: one record per example, and the mean of the task's own loss."""
-        part, rows, loss = self._predict(table, self.loss())
+        part, rows, loss = self.predict_rows(table, self.loss())
         return self.task.predictions(table, part, rows), loss
 
     def predict(self, table: Any) -> list[dict[str, Any]]:
         """Predict a table, with or without labels: one record per example, in their order."""
-        part, rows, _ = self._predict(table, Outputs(self.model, self.task))
+        part, rows, _ = self.predict_rows(table, Outputs(self.model, self.task))
         return self.task.predictions(table, part, rows)
 
     def score(self, table: Any) -> dict[str, float]:
@@ -316,13 +390,14 @@ class Learner:
     def features(self, table: Any) -> np.ndarray:
         """Compute the state of each encoded row that the head reads, ``(rows, width)``, float32."""
         loss = Outputs(self.model, self.task, features=True)
-        _, rows, _ = self._predict(table, loss)
+        _, rows, _ = self.predict_rows(table, loss)
         loss.unwatch()
         return np.stack(rows["features"])
 
-    def _predict(
+    def predict_rows(
         self, table: Any, loss: Loss
     ) -> tuple[EncodedSplit, dict[str, list[np.ndarray]], float]:
+        """Run a loss over a table in eval mode; return the encoded rows, its outputs by row, its mean."""
         part, stream = self._stream(table)
         cached = check_fed(stream, loss)
         self.model.to(self.accelerator.device)
@@ -350,6 +425,7 @@ class Learner:
         with torch.no_grad():
             for name, tensor in state.items():
                 own[name].copy_(tensor)
+        self.head_started = True
 
     def _trainable(self) -> dict[str, Tensor]:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}

@@ -36,6 +36,8 @@ class Run:
         flops: Operations of the training (:func:`nlptl.models.flops.training_flops`).
         peak_memory: Most memory held meanwhile, in millions of bytes.
         compared: Name of the outputs that are compared after reloading.
+        head: Record of the convex fit that the head started from; None if it started otherwise.
+        temperature: Number that the outputs were divided by after training; None if they were left alone.
         identity: Identity of the training loss (:meth:`nlptl.train.losses.Loss.identity`).
     """
 
@@ -62,6 +64,8 @@ class Run:
     flops: float = 0.0
     peak_memory: float = 0.0
     compared: str = "logits"
+    head: dict[str, Any] | None = None
+    temperature: float | None = None
     identity: str = ""
 
     def outputs(self, model: Any) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -138,6 +138,8 @@ class FinetuneArgs:
         cache: Place of the states of frozen blocks: ``auto``, ``off``, ``memory`` or ``disk``.
         compile: Whether the model is compiled.
         gradient_checkpointing: Whether activations are recomputed instead of kept.
+        head: Start of a new head: ``fit`` (a convex fit, which is also all that a mode does that trains the
+            head alone), ``start`` (a convex fit, and training goes on from there) or ``random``.
     """
 
     model: str
@@ -156,6 +158,7 @@ class FinetuneArgs:
     cache: Kind = "auto"
     compile: bool = False
     gradient_checkpointing: bool = False
+    head: Literal["fit", "start", "random"] = "fit"
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""

@@ -110,4 +110,5 @@ def keep_stage(learner: "Learner", folder: Path, record: dict[str, Any]) -> None
 def read_stage(learner: "Learner", folder: Path) -> dict[str, Any]:
     """Load the weights that a finished stage left, and return its record."""
     load_trainable_state(learner.model, load_file(folder / WEIGHTS))
+    learner.head_started = True
     return json.loads((folder / DONE).read_text("utf-8"))

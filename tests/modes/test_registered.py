@@ -82,6 +82,9 @@ def test_default_rates_by_hand(family):
 def test_default_epochs_by_hand():
     full, head = parse_mode("full"), parse_mode("head-only")
     assert [full.default_epochs(n, 16) for n in (0, 100, 1000, 2667, 10**6)] == [20, 20, 8, 3, 3]
+    fitted = [full.default_epochs(n, 16, fitted=True) for n in (100, 1000, 2667, 10**6)]
+    assert fitted == [4, 4, 3, 3]
+    assert head.default_epochs(100, 16, fitted=True) == 40  # where the fit is not the whole
     assert [head.default_epochs(n, 16) for n in (100, 1000, 10**6)] == [40, 16, 5]
 
 
@@ -183,6 +186,7 @@ def test_a_mode_of_a_file_goes_through_a_recipe(biases, checkpoints, reviews, tm
         "sentiment",
         *("--model", checkpoints["bert"], "--train-file", reviews, "--mode", name),
         *("--epochs", 1, "--batch-size", 40, "--cache", "memory", "--output-dir", tmp_path / "out"),
+        *("--head", "random"),
     )
     record = result(tmp_path / "out")
     assert record["mode"] == name

@@ -36,7 +36,7 @@ def train(model, reviews, directory, *flags):
     run_in_process(
         "sentiment",
         *("--model", model, "--train-file", reviews, "--epochs", 2, "--learning-rate", 2e-3),
-        *("--output-dir", directory, *flags),
+        *("--head", "random", "--output-dir", directory, *flags),
     )
     return directory
 
@@ -96,6 +96,20 @@ def test_the_card_says_how_to_open_the_model(pooled, encoder, monkeypatch, capsy
     bare = load_predictor(directory / "model")(texts)
     assert [b["prediction"] for b in bare] == [one["prediction"] for one in predictor(texts)]
     assert len(expected) == result(directory)["n"]["test"]
+
+
+def test_a_head_that_is_fitted_is_saved_with_its_scale(encoder, reviews, tmp_path):
+    """The convex fit of the head on normalized states, without a step."""
+    given = ("--model", encoder, "--train-file", reviews, "--mode", "head-only")
+    run_in_process("sentiment", *given, "--output-dir", tmp_path / "run")
+    record = result(tmp_path / "run")
+    assert record["settings"]["head"] == "fit" and record["settings"]["pooling"] == "mean"
+    opened = SentenceTransformer(str(tmp_path / "run/model"), device="cpu")
+    texts = sentences(5, seed=2)
+    found = [one["scores"]["positive"] for one in load_predictor(tmp_path / "run")(texts)]
+    shares = torch.from_numpy(opened.encode(texts)).double().softmax(-1)[:, 1].tolist()
+    assert found == pytest.approx(shares, abs=1e-5)
+    assert max(found) - min(found) > 0.05  # it has learned something
 
 
 def test_a_model_alone_answers_without_a_record(pooled, tmp_path):

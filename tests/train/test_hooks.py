@@ -11,10 +11,11 @@ from nlptl.records import FitState
 from nlptl.train.hooks import EvaluateEvery, KeepBest
 
 
-def walk(scores, errors=None, patience=None):
+def walk(scores, errors=None, patience=None, losses=None):
     """Give KeepBest one epoch a score; the model's weight is the epoch's number."""
     model = nn.Linear(1, 1, bias=False)
-    lines = [{"accuracy": score, "loss": 0.0} for score in scores]
+    losses = losses or [0.0] * len(scores)
+    lines = [{"accuracy": s, "loss": loss} for s, loss in zip(scores, losses, strict=True)]
     for line, error in zip(lines, errors or [], strict=False):
         line["accuracy_se"] = error
     figures = iter(lines)
@@ -39,12 +40,28 @@ def test_ties_go_to_the_later_epoch():
     assert walk([0.9, 0.8, 0.9, 0.8]) == (2, 4)
 
 
-def test_the_latest_epoch_within_one_standard_error_of_the_best():
-    errors = [0.1, 0.05, 0.2, 0.2]
-    assert walk([0.5, 0.9, 0.86, 0.7], errors) == (2, 4)  # 0.9 - 0.05, the best one's own error
-    assert walk([0.5, 0.9, 0.84, 0.7], errors) == (1, 4)
-    assert walk([0.88, 0.9, 0.8, 0.86], errors) == (3, 4)
+def test_the_loss_chooses_among_epochs_that_the_metric_cannot_tell_apart():
+    errors, losses = [0.05] * 4, [0.5, 0.4, 0.6, 0.5]
+    assert walk([0.80, 0.80, 0.84, 0.83], errors, losses=losses) == (1, 4)
+    assert walk([0.80, 0.80, 0.86, 0.83], errors, losses=losses) == (3, 4)  # 0.86 is told apart
+    assert walk([0.80, 0.70, 0.80, 0.80], errors, losses=losses) == (3, 4)  # 0.70 is worse
     assert walk([0.5, 0.9, 0.86], [math.nan] * 3) == (1, 3)  # one group: no error is known
+
+
+def test_the_model_before_the_first_step_may_be_kept():
+    model = nn.Linear(1, 1, bias=False)
+    figures = iter([{"accuracy": 0.8, "loss": 0.4}, {"accuracy": 0.7, "loss": 0.5}])
+    keeper = KeepBest(lambda m: next(figures), "accuracy", Accelerator(cpu=True), from_start=True)
+    state, start = FitState(model, None, 1, 1), model.weight.item()
+    keeper.on_start(state)
+    state.step = 1
+    with torch.no_grad():
+        model.weight.fill_(9.0)
+    keeper.on_epoch(state)
+    keeper.on_end(state)
+    assert model.weight.item() == start
+    assert [line["epoch"] for line in keeper.history] == [0, 1]
+    assert keeper.history[0]["train_loss"] is None
 
 
 def test_patience_counts_epochs_without_a_better_score():

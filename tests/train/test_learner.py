@@ -103,7 +103,7 @@ def test_a_term_adds_to_the_loss_and_is_logged_by_name(checkpoints):
     torch.testing.assert_close(found["loss"], plain["loss"] + 0.5 * wish)
     made.fit(TRAIN, loss=loss, validation=OTHER, hooks=[Terms()])
     assert set(seen[-1]) == {"task", "wish"} and seen[-1]["wish"] > 0
-    assert {"train_task", "train_wish"} <= set(made.history[0])
+    assert {"train_task", "train_wish"} <= set(made.history[1])
 
 
 def test_a_term_of_weight_nothing_leaves_the_run_as_it_is(checkpoints):

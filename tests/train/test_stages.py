@@ -49,21 +49,21 @@ class Watch(Quiet):
 
 def test_each_stage_trains_what_its_mode_says_at_its_own_rate(checkpoints):
     """16 steps: 4, 4 and 8; no warm-up, so that the first rate of each stage is its peak."""
-    made = learner(checkpoints["bert"], "try-gradual", epochs=4.0, warmup=0.0)
+    made = learner(checkpoints["bert"], "try-gradual", epochs=4.0, head="start", warmup=0.0)
     watch = Watch(made)
     state = made.fit(TRAIN, validation=OTHER, hooks=[watch])
     assert [blocks for blocks, _ in watch.seen] == [0] * 4 + [1] * 4 + [3] * 8
     peaks = [watch.seen[i][1] for i in (0, 4, 8)]
     assert peaks == pytest.approx([2e-3, 1e-3, 5e-4])
     assert state.step == 16 and state.lr_history == [rate for _, rate in watch.seen]
-    assert [line["stage"] for line in made.history] == [1, 2, 3, 3]
-    assert made.current.name == "try-gradual" and made.best in (2, 3)
+    assert [line["stage"] for line in made.history] == [1, 1, 2, 2, 3, 3, 3]
+    assert made.current.name == "try-gradual" and made.best in (4, 5, 6)
 
 
 @pytest.mark.parametrize("killed_at", [(0, 4), (1, 2), (2, 1), (2, 6)])
 def test_killed_in_any_stage_it_ends_with_the_same_bits(checkpoints, tmp_path, killed_at):
     def run(home, *, kill=None, resume=False):
-        made = learner(checkpoints["bert"], "try-gradual", epochs=4.0)
+        made = learner(checkpoints["bert"], "try-gradual", epochs=4.0, head="start")
 
         class Kill(Quiet):
             stage = -1
@@ -90,14 +90,14 @@ def test_killed_in_any_stage_it_ends_with_the_same_bits(checkpoints, tmp_path, k
 
 
 def test_finetune_goes_through_the_stages(checkpoints, tmp_path):
-    made = learner(checkpoints["bert"], "try-gradual", epochs=4.0)
+    made = learner(checkpoints["bert"], "try-gradual", epochs=4.0, head="start")
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
     splits = {"train": TRAIN, "validation": OTHER, "test": TEST}
     run = finetune(TASK, splits, made.args, accelerator=accelerator, checkpoint_dir=tmp_path)
     made.fit(TRAIN, validation=OTHER)
     assert same(weights(made), dict(run.model.named_parameters()))
     assert made.predict(TEST) == run.predictions
-    assert [line["stage"] for line in run.history] == [1, 2, 3, 3]
+    assert [line["stage"] for line in run.history] == [1, 1, 2, 2, 3, 3, 3]
     assert run.flops == pytest.approx(made.flops) and len(run.lr_history) == 16
     assert sorted(p.name for p in tmp_path.glob("stage-*")) == ["stage-0", "stage-1", "stage-2"]
 
@@ -119,9 +119,9 @@ def through_lora():
 
 def test_stages_are_fits_one_after_the_other(checkpoints, family, through_lora):
     """Of 16 steps 4, 4 and 8, as three fits by hand on one model."""
-    made = learner(checkpoints[family], "try-lora", epochs=4.0)
+    made = learner(checkpoints[family], "try-lora", epochs=4.0, head="start")
     rates = made.fit(TRAIN).lr_history
-    by_hand, found = learner(checkpoints[family], "head-only", epochs=4.0), []
+    by_hand, found = learner(checkpoints[family], "head-only", epochs=4.0, head="start"), []
     for name, steps in (("head-only", 4), ("lora-r2-above-1", 4), ("full", 8)):
         torch.manual_seed(0)
         by_hand.mode(parse_mode(name))

@@ -1,0 +1,174 @@
+"""The start of a head: what is fitted, what the model gives then, and when nothing else trains."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from tiny import sentences
+from transformers import AutoModelForSequenceClassification
+
+from nlptl.models.heads import scale_output
+from nlptl.modes.base import parse_mode
+from nlptl.tasks.classification import TextClassification
+from nlptl.train.finetune import finetune
+from nlptl.train.learner import Learner
+from nlptl.train.losses import Plus
+from nlptl.train.setup import FinetuneArgs, start_accelerator
+from nlptl.train.temperature import temper
+
+TASK = TextClassification(("no", "yes"))
+
+
+def rows(count, seed):
+    texts = sentences(count, seed)
+    return Dataset.from_dict(
+        {"text": texts, "label": ["yes" if "good" in t else "no" for t in texts]}
+    )
+
+
+TRAIN, OTHER, TEST = rows(40, 1), rows(24, 2), rows(12, 3)
+
+
+def learner(checkpoint, mode, task=TASK, **changes):
+    given = {"learning_rate": 2e-3, "epochs": 2.0, "batch_size": 8, **changes}
+    args = FinetuneArgs(model=str(checkpoint), mode=parse_mode(mode), **given)
+    accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
+    return Learner(task, args, accelerator).mode(args.mode)
+
+
+def logits(made, table):
+    _, found, _ = made.predict_rows(table, made.loss())
+    return np.stack(found["logits"])
+
+
+@pytest.mark.parametrize("mode", ["head-only", "freeze-lower-1", "full", "lora"])
+def test_the_model_gives_the_outputs_of_the_fit(checkpoints, family, mode):
+    made = learner(checkpoints[family], mode)
+    made.prepare({"train": TRAIN})
+    made.start_head(TRAIN)
+    head = made.head
+    assert head.place == "dense" and head.whole and head.examples == len(TRAIN)
+    fresh = learner(checkpoints[family], mode)
+    _, states, _ = fresh.head_states(TRAIN)
+    expected = head.fit.outputs(np.stack(states["below"]))
+    apart = np.sqrt(((logits(made, TRAIN) - expected) ** 2).mean())
+    assert apart <= 0.05 * expected.std()
+    # The states themselves, by hand: the first token's, or T5's at the end of the text.
+    part = made._encode(TRAIN)
+    inputs = made.collate([part.rows[i] for i in range(4)], np.random.default_rng(0))
+    if family != "t5" and mode == "full":
+        given = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+        with torch.no_grad():
+            body = fresh.model.eval().base_model(**given).last_hidden_state
+        np.testing.assert_allclose(np.stack(states["below"])[:4], body[:, 0], atol=1e-5)
+
+
+def test_head_only_is_the_fit_alone(checkpoints, family):
+    made = learner(checkpoints[family], "head-only")
+    state = made.fit(TRAIN, validation=OTHER)
+    assert state.step == 0 and state.lr_history == [] and [h["epoch"] for h in made.history] == [0]
+    assert made.history[0]["validation_loss"] == pytest.approx(made.judge(OTHER)[1], rel=1e-5)
+    again = learner(checkpoints[family], "head-only", seed=5)
+    again.fit(TRAIN, validation=OTHER)  # another seed: the fit has none
+    own = dict(made.model.named_parameters())
+    assert all(torch.equal(p, own[name]) for name, p in again.model.named_parameters())
+
+
+def test_head_only_trains_from_the_fit_where_it_is_asked_to_or_has_another_loss(checkpoints):
+    asked = learner(checkpoints["bert"], "head-only", head="start")
+    assert asked.fit(TRAIN, validation=OTHER).step == 10 and asked.head
+    assert [line["epoch"] for line in asked.history] == [0, 1, 2]
+    random = learner(checkpoints["bert"], "head-only", head="random")
+    assert random.fit(TRAIN, validation=OTHER).step == 10 and random.head is None
+    assert [line["epoch"] for line in random.history] == [1, 2]
+
+    class Shrink(torch.nn.Module):
+        def forward(self, loss, found, inputs):
+            return found["outputs"]["logits"].pow(2).mean()
+
+    other = learner(checkpoints["bert"], "head-only")
+    assert other.fit(TRAIN, loss=Plus(other.loss(), Shrink())).step == 10 and other.head
+
+
+def test_training_goes_on_from_the_fit_which_may_be_kept(checkpoints):
+    made = learner(
+        checkpoints["bert"], "full", learning_rate=0.3, epochs=1.0
+    )  # it breaks the model
+    made.fit(TRAIN, validation=OTHER)
+    assert made.best == 0 and [line["epoch"] for line in made.history] == [0, 1]
+    start = learner(checkpoints["bert"], "full")
+    start.prepare({"train": TRAIN})
+    start.start_head(TRAIN)
+    np.testing.assert_allclose(logits(made, OTHER), logits(start, OTHER), atol=1e-6)
+
+
+def test_a_head_starts_once(checkpoints):
+    made = learner(checkpoints["bert"], "full", epochs=1.0)
+    made.fit(TRAIN)
+    trained = {n: p.detach().clone() for n, p in made.model.named_parameters() if "class" in n}
+    made.start_head(TRAIN)
+    assert all(torch.equal(made.model.get_parameter(n), p) for n, p in trained.items())
+
+
+def test_a_trained_head_is_kept_but_by_head_only(checkpoints, tmp_path):
+    splits = {"train": TRAIN, "validation": OTHER, "test": TEST}
+    made = learner(checkpoints["bert"], "head-only")
+    made.fit(TRAIN)
+    made.model.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    again = learner(tmp_path, "full")
+    again.prepare(splits)
+    again.start_head(TRAIN)
+    assert again.head is None
+    np.testing.assert_allclose(logits(again, TEST), logits(made, TEST), atol=1e-5)
+    refit = learner(tmp_path, "head-only")
+    refit.fit(OTHER)
+    assert refit.head and refit.head.examples == len(OTHER)
+
+
+def test_cached_states_give_the_same_fit(checkpoints, family):
+    found = []
+    for cache in ("memory", "off"):
+        made = learner(checkpoints[family], "freeze-lower-2", cache=cache)
+        made.prepare({"train": TRAIN})
+        made.start_head(TRAIN)
+        assert (made.cache is not None) == (cache == "memory")
+        found.append(logits(made, TRAIN))
+    np.testing.assert_allclose(*found, atol=1e-3)
+
+
+def test_classes_are_weighted_in_the_fit(checkpoints):
+    plain = learner(checkpoints["bert"], "head-only")
+    plain.fit(TRAIN)
+    weighted = learner(
+        checkpoints["bert"], "head-only", TextClassification(("no", "yes"), (0.1, 10.0))
+    )
+    weighted.fit(TRAIN)
+    share = [
+        np.mean([p["prediction"] == "yes" for p in made.predict(TRAIN)])
+        for made in (plain, weighted)
+    ]
+    assert share[1] > share[0]
+
+
+def test_the_record_and_the_saved_model(checkpoints, family):
+    splits = {"train": TRAIN, "validation": OTHER, "test": TEST}
+    made = learner(checkpoints[family], "head-only")
+    run = finetune(TASK, splits, made.args, accelerator=made.accelerator)
+    assert run.head["start"] == "logistic regression" and run.head["examples"] == len(TRAIN)
+    assert run.lr_history == [] and run.flops > 0
+    plain = AutoModelForSequenceClassification
+    assert type(run.model) is plain._model_mapping[type(run.model.config)]
+
+
+def test_a_temperature_is_written_into_the_last_layer(checkpoints, family):
+    made = learner(checkpoints[family], "head-only")
+    made.fit(TRAIN)
+    _, _, read = made.head_states(TRAIN.select([0]))
+    scale_output(read.output, 20.0)  # far too sure
+    before, answers = logits(made, OTHER), [p["prediction"] for p in made.predict(OTHER)]
+    found = temper(made, OTHER)
+    assert found.value > 2
+    np.testing.assert_allclose(logits(made, OTHER), before / found.value, rtol=1e-4, atol=1e-5)
+    assert [p["prediction"] for p in made.predict(OTHER)] == answers
+    assert made.judge(OTHER)[1] == pytest.approx(found.after, rel=1e-4)
