@@ -14,6 +14,7 @@ import torch
 
 from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
+from nlptl.models.labels import label_order, reorder_labels
 from nlptl.models.layer_map import layer_map, longest_text
 from nlptl.models.pooling import (
     PooledClassifier,
@@ -25,6 +26,7 @@ from nlptl.models.pooling import (
     reads_encoder,
 )
 from nlptl.models.sentence_encoder import Declared, declared, make_lower_case, read_dense
+from nlptl.models.tokenizer import give_padding, load_fast, pad_alike
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
@@ -119,7 +121,7 @@ def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model"
 
 
 def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = "--model") -> Any:
-    """Load a checkpoint's fast tokenizer.
+    """Load a checkpoint's tokenizer in its fast version, with a padding token.
 
     Args:
         name: Bundled name, directory or hub name.
@@ -129,26 +131,36 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = 
         flag: The flag that named it, for messages.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If there is none, or no fast version of it.
     """
-    from transformers import AutoTokenizer
+    return _read_tokenizer(name, split_special_tokens=split_special_tokens, flag=flag)[0]
 
+
+def _read_tokenizer(
+    name: str, *, split_special_tokens: bool = True, flag: str = "--model"
+) -> tuple[Any, list[str]]:
+    """Load a tokenizer as :func:`load_tokenizer` does; return notices of what was changed, too."""
     path = resolve(name)
     about = declared(path)
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(
-                path, subfolder=folder_of(about), split_special_tokens=split_special_tokens
+            tokenizer = load_fast(
+                path,
+                name=name,
+                flag=flag,
+                subfolder=folder_of(about),
+                split_special_tokens=split_special_tokens,
             )
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(_cannot_load(name, Path(path), error, flag)) from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"{flag} {name}: its tokenizer has no fast version, which nlptl needs.")
     if about and about.max_length:
         tokenizer.model_max_length = about.max_length
     if about and about.lower_case:
         make_lower_case(tokenizer)
-    return tokenizer
+    notice = give_padding(tokenizer)
+    return tokenizer, [notice] if notice else []
 
 
 def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int = 512) -> int:
@@ -214,9 +226,19 @@ def reading(name: str, pooling: str = "auto", *, flag: str = "--model") -> Readi
     return Reading(pooling, normalize, None if own else head_settings(config, pooling), trained)
 
 
-def resolve_pooling(name: str, pooling: str) -> str:
-    """Return the pooling that ``auto`` becomes for a checkpoint; see :func:`reading`."""
-    return reading(name, pooling).pooling
+def pooling_under(task: Any, name: str, pooling: str | None) -> Any:
+    """Return the pooling under a task's head, with ``auto`` resolved (:func:`reading`).
+
+    Args:
+        task: Task of the head.
+        name: Name of the checkpoint.
+        pooling: What was asked for; None counts as ``auto``.
+
+    Returns:
+        ``first``, ``mean`` or ``last``; None if the head reads each token.
+    """
+    pools = task.pooled and reads_texts(task.auto_class)
+    return reading(name, pooling or "auto").pooling if pools else None
 
 
 def trained_config(name: str, pooling: str | None) -> Any:
@@ -260,7 +282,8 @@ def load_with_head(
 
     New parameters come from the checkpoint's missing keys, not from a list of names: such lists miss
     T5's and BART's heads, and BERT's pooler after continued masked-LM training (``BertForMaskedLM``
-    drops it). A head for other labels is replaced, even where its size would fit.
+    drops it). A head for other labels is replaced, even where its size would fit; one for the same labels is
+    kept, its outputs in the order that is asked for.
 
     Args:
         name: Bundled name, directory or hub name.
@@ -293,6 +316,10 @@ def load_with_head(
     if head and not resized and before.id2label != config.id2label:
         with quiet_transformers():
             renamed = label_parameters(auto_class, config) - missing
+        order = label_order(before.id2label, config.id2label)
+        if order is not None:  # the same names
+            reorder_labels((own[key] for key in renamed), order)
+            renamed = set()
         if renamed:
             fresh = dict(auto_class.from_config(config).named_parameters())
             with torch.no_grad():
@@ -300,9 +327,16 @@ def load_with_head(
                     own[key].copy_(fresh[key])
     if resized or renamed:
         notices.append(_new_head(before, config))
-    return Loaded(
-        model, load_tokenizer(name), frozenset(missing | resized | renamed), tuple(notices)
-    )
+    tokenizer, about = _read_tokenizer(name)
+    notices += about
+    notices += pad_alike(model, tokenizer, reads_last=_reads_last(model))
+    return Loaded(model, tokenizer, frozenset(missing | resized | renamed), tuple(notices))
+
+
+def _reads_last(model: Any) -> bool:
+    """Whether a head reads the last token that is no padding, as those of decoders do."""
+    seq2seq = getattr(model.config, "is_encoder_decoder", False)  # those look for </s>
+    return not seq2seq and layer_map(model).pooled.startswith("last")
 
 
 def reads_texts(auto_class: Any) -> bool:
@@ -316,16 +350,19 @@ def _load_pooled(name: str, found: Reading, head: Mapping[str, Any], before: Any
     auto_class, options = body_class(config, found.pooling)
     body, info = _read_weights(name, auto_class, config, **options)
     _refuse_lost(name, [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])])
-    tokenizer = load_tokenizer(name)
+    tokenizer, notices = _read_tokenizer(name)
     model = PooledClassifier(
         body, pooling=found.pooling, normalize=found.normalize, options=options
     )
     layer_map(model)  # refuses what cannot be mapped
-    notices, trained = [], False
+    notices += pad_alike(model, tokenizer, reads_last=False)
+    trained = False
     if found.head is not None:
         weights = read_dense(resolve(name), found.head)
-        same = not head or before.id2label == config.id2label
-        trained = bool(weights and same and model.load_head(weights))
+        order = label_order(before.id2label, config.id2label) if head else None
+        trained = bool((order or not head) and weights and model.load_head(weights))
+        if order:
+            reorder_labels(model.classifier.parameters(), order)
         if not trained:
             notices.append(_new_head(before, config))
     if about and about.pooling == found.pooling and about.left_out:

@@ -200,6 +200,16 @@ class PooledClassifier(nn.Module):
         nn.init.normal_(self.classifier.weight, std=std)
         nn.init.zeros_(self.classifier.bias)
 
+    def rebuilt(self, config: Any) -> "PooledClassifier":
+        """Build a classifier of the same kind with random weights for a changed configuration of the body."""
+        return PooledClassifier(
+            type(self.body)(config, **self.options),
+            pooling=self.pooling,
+            normalize=self.normalize,
+            max_length=self.max_length,
+            options=self.options,
+        )
+
     @property
     def base_model(self) -> Any:
         """The body."""

@@ -11,7 +11,7 @@ from nlptl.errors import ModelError, Problems, listed, suggest
 from nlptl.models.families import FAMILIES, check_family
 from nlptl.models.layer_map import longest_text
 from nlptl.models.loading import load_config, load_tokenizer, resolve
-from nlptl.models.pooling import body_class, is_encoder_alone
+from nlptl.models.reuse import untrained_weights
 from nlptl.models.sentence_encoder import declared, write_modules
 from nlptl.models.tracing import width_of
 
@@ -111,11 +111,9 @@ def new_config(
 
 
 def new_model(config: Any) -> Any:
-    """Build a model with random weights and its pretraining head, which an encoder alone does not have."""
+    """Build a model with random weights and its pretraining head."""
     from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-    if is_encoder_alone(config):
-        return body_class(config, "mean")[0].from_config(config)
     seq2seq = getattr(config, "is_encoder_decoder", False)
     return (AutoModelForSeq2SeqLM if seq2seq else AutoModelForMaskedLM).from_config(config)
 
@@ -134,13 +132,9 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     from safetensors.torch import save_file
 
     config = load_config(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = new_model(config)
+    weights = untrained_weights(config, seed)
     # Not by save_pretrained: of several processes it writes in the first one only, and here each process
     # has its own folder.
-    tied = model.all_tied_weights_keys
-    weights = {key: value for key, value in model.state_dict().items() if key not in tied}
     config.save_pretrained(directory)
     about = declared(resolve(name))
     if about and about.supported:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from nlptl.data.encoding import quiet_datasets, tokenizer_hash
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
 from nlptl.models.layer_map import depth
-from nlptl.models.loading import load_tokenizer, quiet_transformers, trained_config
+from nlptl.models.loading import load_tokenizer, pooling_under, quiet_transformers, trained_config
 from nlptl.pretrain.held_out import pretraining_flops
 from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.report import parts
@@ -322,7 +322,7 @@ def _identity(study: Study, tier: str, dataset: str, run: str | None) -> dict[st
         "trains": mode.trains,
         "frozen_blocks": mode.frozen_blocks(blocks),
         "blocks": blocks,
-        "pooling": study.pooling(args),
+        "pooling": pooling_under(task, args.model, args.pooling),
         "dataset": dataset,
         **{f"n_{name}": len(study.splits[name]) for name in ("train", "validation", "test")},
         "tokenizer_sha256": tokenizer_hash(load_tokenizer(args.model)),

@@ -42,11 +42,15 @@ def result_record(run: Run) -> dict[str, Any]:
     }
     pooled = isinstance(unwrap_peft(run.model), PooledClassifier)
     record["opened_by"] = "sentence-transformers" if pooled else "transformers"
+    if run.searches:
+        record["learning_rate_searches"] = run.searches
     if run.manifest is not None:
         record["parameters"] = parameters(run.manifest, run.newly_initialized)
     if run.args is not None:
         mode = run.args.mode
         record |= {"model": run.args.model, "mode": mode.name, "mode_settings": mode.settings}
+        if mode.is_adapter:
+            record["adapter"] = {"merged": mode.merges}
         record["labels"] = list(run.task.head.get("id2label", {}).values())
     if run.best is not None:
         record["selection"] = selection(run)

@@ -14,7 +14,7 @@ from nlptl.data.encoding import splits_hash
 from nlptl.errors import Diverged
 from nlptl.models import identity
 from nlptl.models.adapters import merge_adapter
-from nlptl.models.loading import reads_texts, resolve_pooling
+from nlptl.models.loading import pooling_under
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.registry import load_file, loaded_files
@@ -152,7 +152,7 @@ class Study:
             Diverged: If it does, and ``made`` is given.
         """
         rate = spec.args.learning_rate if rate is None else rate
-        pooling = self.pooling(spec.args)
+        pooling = pooling_under(self.task, spec.args.model, spec.args.pooling)
         args = replace(spec.args, seed=seed, learning_rate=rate, pooling=pooling)
         # Before the seed is set: it loads the checkpoint, and draws what that lacks.
         start = self._start(spec, seed) if self.keep else ""
@@ -240,15 +240,9 @@ class Study:
 
     def _start(self, spec: ArmSpec, seed: int) -> str:
         args = spec.args
-        pooling = self.pooling(args)
+        pooling = pooling_under(self.task, args.model, args.pooling)
         found = self.checkpoint_hash(args.model, untrained=spec.untrained, pooling=pooling)
         return f"untrained {found} {seed}" if spec.untrained else found
-
-    def pooling(self, args: FinetuneArgs) -> Any:
-        """Return what the head reads under these arguments; None if it reads each token."""
-        if not (self.task.pooled and reads_texts(self.task.auto_class)):
-            return None
-        return resolve_pooling(args.model, args.pooling or "auto")
 
     def _run_ahead(self, parallel: int) -> None:
         """Let worker processes put outcomes on disk; where there are several rates, the search goes first."""
