@@ -131,9 +131,11 @@ def test_mode_list_prints_every_mode_and_ends(words, kind, capsys):
         (part,) = [p for p in found.split("\n\n") if p.startswith(", ".join(definition.names()))]
         assert "trains: " in part and "rate: " in part and "epochs: " in part and "cache: " in part
     lower, lora = (found.index(name) for name in ("freeze-lower-N\n", "lora, lora-rN"))
-    assert "2 (roberta 2.5, t5 1.5) times the family's (bert 3e-5" in " ".join(found.split())
+    assert "2 (roberta 2.5, pre-norm 1.5) times the usual rate (post-norm 3e-5" in " ".join(
+        found.split()
+    )
     assert "cache:  yes" in found[lower : found.index("full\n", lower)]
-    assert "rate:   5e-4 for every family" in found[lora:]
+    assert "rate:   5e-4 for every model" in found[lora:]
     assert "cache:  lora-above-N, lora-rM-above-N" in found[lora:]
 
 
@@ -146,7 +148,7 @@ def test_a_registered_mode_is_listed(monkeypatch):
     mode("mine-{n:int}", help="what I like", rate=4.0, frozen=lambda depth, n: n)(lambda m, n: m)
     (part,) = [p for p in describe_modes().split("\n\n") if p.startswith("mine-N\n")]
     assert (
-        "trains: what I like" in part and "4 times the family's" in part and "cache:  yes" in part
+        "trains: what I like" in part and "4 times the usual rate" in part and "cache:  yes" in part
     )
     assert "mine-N" not in modes_table()
 
