@@ -173,10 +173,18 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         ABOVE,
     ),
     **dict.fromkeys(
-        ("weight_decay", "warmup", "max_grad_norm", "bag_weight", "teacher_weight", "keep"), FROM_0
+        (
+            *("weight_decay", "warmup", "max_grad_norm", "bag_weight", "teacher_weight", "keep"),
+            *("l2_sp", "reinit_top"),
+        ),
+        FROM_0,
     ),
     "split_seed": (lambda x: 0 <= x <= LAST_SEED, f"0 to {LAST_SEED}"),
-    "dropout": (lambda x: 0 <= x < 1, "0 or more and less than 1"),
+    **dict.fromkeys(
+        ("dropout", "lora_dropout", "mixout"),
+        (lambda x: 0 <= x < 1, "0 or more and less than 1"),
+    ),
+    "layer_decay": (lambda x: 0 < x <= 1, "more than 0 and at most 1"),
     "mask_share": (lambda x: 0 < x < 1, "more than 0 and less than 1"),
 }
 #: Fewest tokens of an input (special tokens and a few of the text), and of a window of question and passage.

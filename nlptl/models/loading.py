@@ -14,6 +14,7 @@ import torch
 
 from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
+from nlptl.models.labels import label_order, reorder_labels
 from nlptl.models.layer_map import layer_map, longest_text
 from nlptl.models.tokenizer import give_padding, load_fast, pad_alike
 
@@ -170,7 +171,8 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
 
     New parameters come from the checkpoint's missing keys, not from a list of names: such lists miss
     T5's and BART's heads, and BERT's pooler after continued masked-LM training (``BertForMaskedLM``
-    drops it). A head for other labels is replaced, even where its size would fit.
+    drops it). A head for other labels is replaced, even where its size would fit; one for the same labels is
+    kept, its outputs in the order that is asked for.
 
     Args:
         name: Bundled name, directory or hub name.
@@ -208,6 +210,10 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
     if head and not resized and before.id2label != config.id2label:
         with quiet_transformers():
             renamed = label_parameters(auto_class, config) - missing
+        order = label_order(before.id2label, config.id2label)
+        if order is not None:  # the same names
+            reorder_labels((own[key] for key in renamed), order)
+            renamed = set()
         if renamed:
             fresh = dict(auto_class.from_config(config).named_parameters())
             with torch.no_grad():

@@ -10,6 +10,7 @@ from nlptl.errors import ModelError, Problems, listed, suggest
 from nlptl.models.families import FAMILIES, check_family
 from nlptl.models.layer_map import longest_text
 from nlptl.models.loading import load_config, load_tokenizer
+from nlptl.models.reuse import untrained_weights
 
 #: Sizes of a model if only the family is given.
 DEPTH, WIDTH, POSITIONS = 12, 128, 256
@@ -127,13 +128,9 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     from safetensors.torch import save_file
 
     config = load_config(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = new_model(config)
+    weights = untrained_weights(config, seed)
     # Not by save_pretrained: of several processes it writes in the first one only, and here each process
     # has its own folder.
-    tied = model.all_tied_weights_keys
-    weights = {key: value for key, value in model.state_dict().items() if key not in tied}
     config.save_pretrained(directory)
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     load_tokenizer(name, split_special_tokens=False).save_pretrained(directory)

@@ -8,7 +8,9 @@ import numpy as np
 
 from nlptl.data.squad import read_questions
 from nlptl.errors import DataError, ModelError
-from nlptl.models.loading import BUNDLED, load_tokenizer, load_with_head
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.layer_map import depth
+from nlptl.models.loading import BUNDLED, load_config, load_tokenizer, load_with_head
 from nlptl.pretrain.corpus import load_corpus
 from nlptl.pretrain.forgetting import (
     Forgetting,
@@ -63,6 +65,8 @@ def upstream_entry(
     note, source = (UNSEEN, OWN) if texts is None else (GIVEN, "given")
     if adapted is None:
         return _upstream(None, source, note, "no trained model was given")
+    if depth(unwrap_peft(adapted).config) != depth(load_config(name)):
+        return _upstream(None, source, note, "the model has fewer blocks than the checkpoint")
     texts = bundled_texts() if texts is None else texts
     try:
         found = forgetting(name, adapted, texts, accelerator=accelerator, most=most, refit=refit)

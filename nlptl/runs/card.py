@@ -48,7 +48,15 @@ The whole record is in `result.json`{config}; one line a {lines}.
 def _fine_tuned(record: Mapping[str, Any]) -> str:
     n, selection, settings = record["n"], record["selection"], record["settings"]
     labels = f"\nLabels: {', '.join(record['labels'])}.\n" if record["labels"] else ""
-    return f"""Fine-tuned with nlptl {record["versions"]["nlptl"]}. `model/` opens with plain transformers.
+    opens = "`model/` opens with plain transformers."
+    if not record.get("adapter", {}).get("merged", True):
+        opens = (
+            "`model/` is the checkpoint with the trained head, for plain transformers, and **not the whole "
+            "trained "
+            "model**: its trained vectors cannot be merged into weights. They are in `adapter/`: "
+            "`peft.PeftModel.from_pretrained(model, 'adapter')`, or `nlptl predict`."
+        )
+    return f"""Fine-tuned with nlptl {record["versions"]["nlptl"]}. {opens}
 {labels}
 ## Scores
 

@@ -12,6 +12,7 @@ from nlptl.data.batching import LengthBatches
 from nlptl.data.columns import is_words
 from nlptl.data.encoding import quiet_datasets
 from nlptl.errors import DataError, ModelError
+from nlptl.models.adapters import open_adapter
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.tasks import TASKS, get_task, recorded_task
@@ -151,9 +152,12 @@ def load_predictor(
     accelerator = new_accelerator()
     tokenizer = load_tokenizer(name)
     asked = record.get("settings", {}).get("max_length")
+    model = load_trained(name, own.auto_class)
+    if not record.get("adapter", {}).get("merged", True):  # prompts
+        model = open_adapter(model, home / "adapter")
     return Predictor(
         task=own,
-        model=load_trained(name, own.auto_class).eval().to(accelerator.device),
+        model=model.eval().to(accelerator.device),
         tokenizer=tokenizer,
         max_length=longest_input(config, tokenizer, asked, usual=own.usual_length),
         batch_size=batch_size,

@@ -45,6 +45,8 @@ def result_record(run: Run) -> dict[str, Any]:
     if run.args is not None:
         mode = run.args.mode
         record |= {"model": run.args.model, "mode": mode.name, "mode_settings": mode.settings}
+        if mode.is_adapter:
+            record["adapter"] = {"merged": mode.merges}
         record["labels"] = list(run.task.head.get("id2label", {}).values())
     if run.best is not None:
         record["selection"] = selection(run)

@@ -48,7 +48,7 @@ def finetune(
     learner.prepare(splits, made)
     state = learner.fit(
         splits["train"],
-        loss=loss if args.mode.stages else made,  # a stage may wrap the model
+        loss=loss if args.mode.staged else made,  # a stage may wrap the model
         validation=splits["validation"],
         home=checkpoint_dir,
         resume=resume,
