@@ -25,7 +25,10 @@ from nlptl.models.tracing import Trace, early_lookups, hidden, items, text_confi
 #: The attribute in which a model keeps its map.
 MAP = "_layer_map"
 #: Names of an encoder's or an only stack's depth, and of a decoder's, in configurations.
-DEPTHS = ("num_hidden_layers", "encoder_layers"), ("num_decoder_layers", "decoder_layers")
+DEPTHS = (
+    ("num_hidden_layers", "encoder_layers", "num_self_attends_per_block"),
+    ("num_decoder_layers", "decoder_layers"),
+)
 #: End of the names of classes with the encoder of an encoder-decoder alone.
 ENCODER = "EncoderModel"
 #: Entries of a configuration that the body does not depend on.
