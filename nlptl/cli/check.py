@@ -263,11 +263,16 @@ def resolve_defaults(config: C, mode: Mode, model: Any, examples: int, task: Tas
     changes: dict[str, Any] = {"head": head}
     fitted = head != "random"
     if known.learning_rate is None:
-        rate = default_learning_rate(mode, model)
-        changes["learning_rate"] = float(f"{rate * fitted_rate(mode):.2g}") if fitted else rate
+        changes["learning_rate"] = default_rate(mode, model, fitted=fitted)
     if known.epochs is None:
         changes["epochs"] = mode.default_epochs(examples, known.batch_size, fitted=fitted)
     return dataclasses.replace(known, **changes)
+
+
+def default_rate(mode: Mode, model: Any, *, fitted: bool) -> float:
+    """Return a mode's default rate, from a fitted head or a random one."""
+    rate = default_learning_rate(mode, model)
+    return float(f"{rate * fitted_rate(mode):.2g}") if fitted else rate
 
 
 def default_head(config: Any, mode: Mode, task: Task) -> str:
@@ -313,6 +318,10 @@ def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
     """Return the arguments of one seed's run."""
     own = {"mode": mode, "seed": seed, "max_grad_norm": config.max_grad_norm or None}
     own |= dict.fromkeys(("epochs", "learning_rate"), 0.0) if mode.definition.untrained else {}
+    if config.learning_rate == "find":
+        fitted = config.head != "random"
+        rate = default_rate(mode, load_config(config.model), fitted=fitted)
+        own |= {"learning_rate": rate, "find_rate": True}
     return from_config(FinetuneArgs, config, **own)
 
 

@@ -35,10 +35,11 @@ class TrainingConfig:
     """Examples per batch, over all processes."""
     gradient_accumulation_steps: int = 1
     """Batches per optimizer step (gradient accumulation); k batches equal one that is k times as large."""
-    learning_rate: float | None = None
-    """Peak learning rate; the default depends on the mode and the model family (see the README)."""
     schedule: Literal["linear", "cosine", "constant", "slanted"] = "linear"
     """Learning rate after warm-up; slanted is ULMFiT's triangle, from a 32nd of the peak up and down again."""
+    learning_rate: float | Literal["find"] | None = None
+    """Peak learning rate; the default depends on the mode and the model family (see the README). find takes
+    the one that a range test on training batches finds."""
     warmup: float = 0.1
     """Warm-up: below 1 a share of all optimizer steps, from 1 on a number of steps."""
     weight_decay: float = 0.01
@@ -218,7 +219,7 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     model: str | None = None
     """Checkpoint to continue from; by default bundled/bert. Any of --architecture, --tokenizer, --width,
     --positions, --vocab-size and --warm-start asks for a new model from scratch instead."""
-    learning_rate: float | None = None
+    learning_rate: float | None = None  # type: ignore[assignment]
     """Peak learning rate; by default 0.001 (AdamW) or 0.02 (Adafactor) for a new model; for a checkpoint the
     default depends on the mode and the model family (see the README)."""
     max_length: int | None = None

@@ -16,6 +16,7 @@ from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
 from nlptl.models.labels import label_order, reorder_labels
 from nlptl.models.layer_map import layer_map, longest_text
+from nlptl.models.tokenizer import give_padding, load_fast, pad_alike
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
@@ -100,7 +101,7 @@ def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model"
 
 
 def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = "--model") -> Any:
-    """Load a checkpoint's fast tokenizer.
+    """Load a checkpoint's tokenizer in its fast version, with a padding token.
 
     Args:
         name: Bundled name, directory or hub name.
@@ -110,20 +111,27 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = 
         flag: The flag that named it, for messages.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If there is none, or no fast version of it.
     """
-    from transformers import AutoTokenizer
+    return _read_tokenizer(name, split_special_tokens=split_special_tokens, flag=flag)[0]
 
+
+def _read_tokenizer(
+    name: str, *, split_special_tokens: bool = True, flag: str = "--model"
+) -> tuple[Any, list[str]]:
+    """Load a tokenizer as :func:`load_tokenizer` does; return notices of what was changed, too."""
+    path = resolve(name)
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(
-                resolve(name), split_special_tokens=split_special_tokens
+            tokenizer = load_fast(
+                path, name=name, flag=flag, split_special_tokens=split_special_tokens
             )
+    except ModelError:
+        raise
     except Exception as error:
-        raise ModelError(_cannot_load(name, Path(resolve(name)), error, flag)) from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"{flag} {name}: its tokenizer has no fast version, which nlptl needs.")
-    return tokenizer
+        raise ModelError(_cannot_load(name, Path(path), error, flag)) from error
+    notice = give_padding(tokenizer)
+    return tokenizer, [notice] if notice else []
 
 
 def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int = 512) -> int:
@@ -216,9 +224,16 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
             f"The checkpoint has a head for the labels {listed(list(before.id2label.values()), 6)}; it "
             f"gets a new one for {listed(list(config.id2label.values()), 6)}."
         )
-    return Loaded(
-        model, load_tokenizer(name), frozenset(missing | resized | renamed), tuple(notices)
-    )
+    tokenizer, about = _read_tokenizer(name)
+    notices += about
+    notices += pad_alike(model, tokenizer, reads_last=_reads_last(model))
+    return Loaded(model, tokenizer, frozenset(missing | resized | renamed), tuple(notices))
+
+
+def _reads_last(model: Any) -> bool:
+    """Whether a head reads the last token that is no padding, as those of decoders do."""
+    seq2seq = getattr(model.config, "is_encoder_decoder", False)  # those look for </s>
+    return not seq2seq and layer_map(model).pooled.startswith("last")
 
 
 def label_parameters(auto_class: Any, config: Any) -> set[str]:

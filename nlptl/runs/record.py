@@ -38,6 +38,8 @@ def result_record(run: Run) -> dict[str, Any]:
         "learning_rates": learning_rates(run.lr_history),
         "versions": versions(),
     }
+    if run.searches:
+        record["learning_rate_searches"] = run.searches
     if run.manifest is not None:
         record["parameters"] = parameters(run.manifest, run.newly_initialized)
     if run.args is not None:

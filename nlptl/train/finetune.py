@@ -89,6 +89,7 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
         metrics={**learner.task.score(predictions), "loss": loss},
         history=learner.history,
         best=learner.best,
+        searches=learner.searches,
         timing=timing,
         settings=settings_record(learner.args),
         padding=state.padding,

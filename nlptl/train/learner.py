@@ -59,6 +59,8 @@ class Learner:
         cache: The kept states of their frozen blocks; None if there are none.
         history: A line for each epoch of the last fit: losses and validation metrics.
         best: Index in ``history`` of the epoch that was kept.
+        searches: The last fit's range tests for a learning rate, one for each stage
+            (:meth:`nlptl.train.rate_finder.RateSearch.record`).
         flops: Operations of the last fit.
         identity: Identity of its loss (:meth:`nlptl.train.losses.Loss.identity`).
         head: Convex fit that the head started from; None if it started otherwise.
@@ -94,6 +96,7 @@ class Learner:
         self.encoded: dict[str, EncodedSplit] = {}
         self.cache: StemCache | None = None
         self.history: list[dict[str, Any]] = []
+        self.searches: list[dict[str, Any]] = []
         self.best = 0
         self.flops, self.identity = 0.0, ""
         self.head: HeadStart | None = None
@@ -231,7 +234,7 @@ class Learner:
             RunError: If the loss holds another model than the learner's.
             ConfigError: If the loss cannot go with cached states that are there or asked for.
         """
-        self.history, self.best, self.flops = [], 0, 0.0
+        self.history, self.best, self.flops, self.searches = [], 0, 0.0, []
         if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 
@@ -272,6 +275,8 @@ class Learner:
         self.model.to(self.accelerator.device)  # starting a GPU is not part of training
         mixed = mixed_weights(self.model, self.start, self.args.mixout)
         with self._reading(cached, checked=cached), self._feeding(made, cached), mixed:
+            if self.args.find_rate:
+                args = self._with_found_rate(made, stream, args)
             state = train(
                 made,
                 stream,
@@ -281,6 +286,7 @@ class Learner:
                 checkpoint_dir=home,
                 resume=resume,
             )
+        state.clock.add(training=sum(found["seconds"] for found in self.searches), scoring=0.0)
         for hook in keeper:
             self.history, self.best = hook.history, hook.best or 0
         if started:
@@ -370,6 +376,18 @@ class Learner:
             keeper.on_start(state)
             self.history = keeper.history
         return state
+
+    def _with_found_rate(self, loss: Loss, stream: Batches, args: TrainArgs) -> TrainArgs:
+        """Replace the peak rate by that of a range test on training batches, if there is one."""
+        from nlptl.train.rate_finder import find_rate
+
+        found = find_rate(loss, stream, args=args, accelerator=self.accelerator)
+        self.searches.append(found.record())
+        say(found)
+        if found.rate is None:
+            return args
+        self.args = replace(self.args, learning_rate=found.rate)  # for the record
+        return replace(args, learning_rate=found.rate)
 
     def _made(self, loss: Loss | Callable[["Learner"], Loss] | None) -> Loss:
         made = self.loss() if loss is None else loss if isinstance(loss, Loss) else loss(self)

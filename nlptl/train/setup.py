@@ -136,6 +136,8 @@ class FinetuneArgs:
         cache: Place of the states of frozen blocks: ``auto``, ``off``, ``memory`` or ``disk``.
         compile: Whether the model is compiled.
         gradient_checkpointing: Whether activations are recomputed instead of kept.
+        find_rate: Whether a range test on training batches chooses the peak rate
+            (:func:`nlptl.train.rate_finder.find_rate`); ``learning_rate`` is what it falls back on.
         head: Start of a new head: ``fit`` (a convex fit, which is also all that a mode does that trains the
             head alone), ``start`` (a convex fit, and training goes on from there) or ``random``.
         schedule: Schedule of the rate (:data:`nlptl.train.optimizer.SCHEDULES`).
@@ -162,6 +164,7 @@ class FinetuneArgs:
     cache: Kind = "auto"
     compile: bool = False
     gradient_checkpointing: bool = False
+    find_rate: bool = False
     head: Literal["fit", "start", "random"] = "fit"
     schedule: str = "linear"
     layer_decay: float = 1.0

@@ -51,6 +51,7 @@ def fit_stages(
     whole = learner.current
     assert whole is not None  # only a mode has stages
     history: list[dict[str, Any]] = []
+    searches: list[dict[str, Any]] = []
     rates: list[float] = []
     examples, flops, state, seconds, begun = 0, 0.0, None, [0.0, 0.0], 0
     stream = data if hasattr(data, "epoch") else learner.batches(data, seed=0)
@@ -91,6 +92,7 @@ def fit_stages(
                 "best": learner.best,
                 "fitted": learner.head_fitted,
                 "flops": learner.flops,
+                "searches": learner.searches,
                 "lr_history": state.lr_history,
                 "examples": state.examples,
                 "seconds": [state.clock.training, state.clock.scoring],
@@ -100,10 +102,12 @@ def fit_stages(
         begun += ceil(steps / per_epoch)
         learner.best = len(history) + kept["best"]
         history += kept["history"]
+        searches += kept["searches"]
         rates += kept["lr_history"]
         examples, flops = examples + kept["examples"], flops + kept["flops"]
         seconds = [one + two for one, two in zip(seconds, kept["seconds"], strict=True)]
     learner.current, learner.history, learner.flops = whole, history, flops
+    learner.searches = searches
     if state is None:  # all were finished before
         state = FitState(learner.loss(), {}, len(rates), 1)
     state.step, state.lr_history, state.examples = len(rates), rates, examples
