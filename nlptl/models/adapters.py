@@ -225,6 +225,11 @@ def add_prompt(model: Any, *, kind: str, tokens: int, task_type: str | None = No
     """
     from peft import PrefixTuningConfig, PromptTuningConfig
 
+    if hasattr(model, "rebuilt"):  # the pooled classifier
+        raise ModeError(
+            f"--mode {kind}: under --pooling {model.pooling} the states are pooled outside of transformers' "
+            "classes, which alone know which places are the text's. Take lora, or --pooling first."
+        )
     if task_type != "SEQ_CLS":
         raise ModeError(
             f"--mode {kind}: it moves the places of the tokens, so it needs a task with an output for a "
@@ -279,7 +284,8 @@ def _wrapped(model: Any, config: Any, task_type: str | None) -> Any:
         # Only prompts are wrapped with a task type: peft's class for question answering takes token_type_ids
         # and drops them (0.21). The type is set afterwards, for whoever opens the adapter.
         wrapped = get_peft_model(model, config)
-    config.task_type = task_type
+    # peft's auto classes would put the adapter on another head than that of nlptl's pooled classifier.
+    config.task_type = None if hasattr(model, "rebuilt") else task_type
     for parameter in loose:  # peft, which trains whole modules only, has frozen them
         parameter.requires_grad_(True)
     return wrapped
