@@ -29,7 +29,8 @@ from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.head import HeadInputs, HeadStart, start_head
-from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
+from nlptl.train.hooks import ProgressBar, Trackers
+from nlptl.train.keeping import fit_alone, keep_best, only_score
 from nlptl.train.keep_close import L2SP, mixed_weights, pretrained, trained_pairs
 from nlptl.train.loop import predict
 from nlptl.train.losses import Loss, Outputs, Plus, TaskLoss
@@ -268,13 +269,13 @@ class Learner:
         elif self._name(data) and not self._opened:
             self._open(made)
         if self.current is not None and self.current.definition.untrained:
-            return self._only_score(made, validation)
+            return only_score(self, made, validation)
         started = self.start_head(data) if self._name(data) else None
         stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
         cached, self.identity = check_fed(stream, made), made.identity()
-        keeper = [] if validation is None else [self._keeper(validation)]
+        keeper = [] if validation is None else [keep_best(self, validation)]
         if self._fitted(made):
-            state = self._fit_alone(made, len(stream), keeper)
+            state = fit_alone(self, made, len(stream), keeper)
             self._count(data, state, cached, looks=int(started is not None))
             return state
         args = plan or self.args.plan(len(stream))
@@ -367,27 +368,6 @@ class Learner:
             self.head and self.head.whole and head_alone and usual and self.args.head == "fit"
         )
 
-    def _fit_alone(self, loss: Loss, batches: int, keeper: Sequence[KeepBest]) -> FitState:
-        """Return the state of a training without steps, scored on validation data."""
-        assert self.head is not None
-        state = FitState(loss, {}, 0, batches, examples=self.head.examples)
-        state.clock.add(training=self.head.seconds, scoring=0.0)
-        for hook in keeper:
-            hook.on_start(state)
-            self.history, self.best = hook.history, 0
-        return state
-
-    def _only_score(self, loss: Loss, validation: Any) -> FitState:
-        """Score a model that does not train on validation data, as epoch 0."""
-        state = FitState(loss, {}, 0, 1)
-        self.identity = loss.identity()
-        if validation is not None:
-            keeper = self._keeper(validation)
-            keeper.from_start = True
-            keeper.on_start(state)
-            self.history = keeper.history
-        return state
-
     def _with_found_rate(self, loss: Loss, stream: Batches, args: TrainArgs) -> TrainArgs:
         """Replace the peak rate by that of a range test on training batches, if there is one."""
         from nlptl.train.rate_finder import find_rate
@@ -408,20 +388,6 @@ class Learner:
                 "loss after mode(), or give a function of the learner that makes it."
             )
         return made
-
-    def _keeper(self, validation: Any) -> KeepBest:
-        def score(model: Any) -> dict[str, float]:
-            predictions, loss = self.judge(validation)
-            return {**self.task.calibrate(predictions).score(predictions), "loss": loss}
-
-        return KeepBest(
-            score,
-            self.task.selection,
-            self.accelerator,
-            from_start=self.head_fitted,
-            patience=self.args.patience,
-            report=say,
-        )
 
     def judge(self, table: Any) -> tuple[list[dict[str, Any]], float]:
         """Predict a labelled table: one record per example, and the mean of the task's own loss."""
