@@ -30,8 +30,8 @@ from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
-from nlptl.train.keeping import fit_alone, keep_best, only_score
 from nlptl.train.keep_close import L2SP, mixed_weights, pretrained, trained_pairs
+from nlptl.train.keeping import fit_alone, keep_best, only_score
 from nlptl.train.loop import predict
 from nlptl.train.losses import Loss, Outputs, Plus, TaskLoss
 from nlptl.train.machine import PeakMemory
