@@ -110,7 +110,7 @@ def report_directory(
     config_class = with_options(TaskConfig, kind.options)
     config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
     config = replace(config, curve=curve, upstream_text=upstream_text)
-    mode, _, _ = check_training(config)
+    mode, _ = check_training(config)
     upstream_texts(config.upstream_text)
     task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
     ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
