@@ -11,8 +11,14 @@ from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import depth
-from nlptl.models.loading import load_config, load_tokenizer, longest_input
-from nlptl.modes.base import Mode, default_learning_rate, fitted_rate, parse_mode
+from nlptl.models.loading import (
+    load_tokenizer,
+    longest_input,
+    reading,
+    trained_config,
+)
+from nlptl.models.reuse import check_kept, read_kept
+from nlptl.modes.base import SOME, Mode, default_learning_rate, fitted_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
@@ -57,11 +63,17 @@ def read_mode(config: Any) -> Mode:
         rank=config.lora_rank,
         alpha=config.lora_alpha,
         targets=config.lora_targets or None,
+        dropout=config.lora_dropout,
     )
 
 
-def check_model(name: str, max_length: int | None) -> tuple[Any, int]:
+def check_model(name: str, max_length: int | None, pooling: str | None = None) -> tuple[Any, int]:
     """Read a checkpoint's configuration and tokenizer.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        max_length: Tokens per text, if a number is asked for.
+        pooling: ``--pooling``: of an encoder-decoder maybe only the encoder is trained.
 
     Returns:
         Its configuration and its number of blocks.
@@ -69,9 +81,29 @@ def check_model(name: str, max_length: int | None) -> tuple[Any, int]:
     Raises:
         ModelError: If it cannot be used.
     """
-    config = load_config(name)
+    config = trained_config(name, pooling)
     longest_input(config, load_tokenizer(name), max_length)
     return config, sum(depth(config))
+
+
+def check_reading(config: Any, kind: type[Task]) -> None:
+    """Make sure that a checkpoint's states can be pooled as ``--pooling`` says, for a task.
+
+    Args:
+        config: A :class:`nlptl.cli.config.SupervisedConfig`.
+        kind: The task.
+
+    Raises:
+        ConfigError: If the flag comes with a task that pools nothing.
+        ModelError: If the checkpoint cannot be pooled so.
+    """
+    if kind.pooled:
+        reading(config.model, config.pooling)
+    elif config.pooling != "auto":
+        raise ConfigError(
+            f"--pooling {config.pooling}: the head of the task {kind.name} reads the state of every token, so "
+            "nothing is pooled. Leave the flag out."
+        )
 
 
 def check_precision(family: str) -> None:
@@ -130,6 +162,78 @@ def check_cache(asked: str, mode: Mode) -> None:
         )
 
 
+def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
+    """Make sure that the blocks that are to be kept are there, and that those to be drawn again will train.
+
+    Args:
+        config: A :class:`nlptl.cli.config.TrainingConfig`.
+        model: Configuration of the checkpoint.
+        mode: What trains.
+        blocks: Number of the checkpoint's blocks.
+
+    Returns:
+        The number of blocks that the model has in the end.
+
+    Raises:
+        UserError: If not.
+    """
+    problems = Problems()
+    if kept := getattr(config, "keep_layers", None):
+        numbers = problems.run(read_kept, kept)
+        found = problems.run(check_kept, numbers, model, config.model) if numbers else None
+        blocks = found or blocks
+        if getattr(config, "report", None):
+            problems.add(
+                "--report compares each block with the checkpoint's, and with --keep-layers some are gone. "
+                "Leave one of the two out; recipes/compare.py compares scores."
+            )
+    top = getattr(config, "reinit_top", 0)
+    each = [stage.mode for stage in mode.stages(blocks)] or [mode]
+    lowest = max(one.frozen_blocks(blocks) for one in each)
+    if top > blocks:
+        problems.add(
+            f"--reinit-top {top}: {config.model} has {blocks} blocks; expected at most that."
+        )
+    elif top and (mode.is_adapter or lowest > blocks - top):
+        problems.add(
+            f"--reinit-top {top}: under --mode {mode.name} random blocks would stay as they are. Take a mode "
+            "that trains them from the first step, such as full."
+        )
+    problems.raise_if_any()
+    return blocks
+
+
+def check_manner(config: Any, mode: Mode) -> None:
+    """Make sure that each flag about how to train has something to act on in this mode.
+
+    Raises:
+        UserError: With all flags that have not.
+    """
+    problems, about = Problems(), mode.definition
+    if about.untrained:
+        for name in ("epochs", "learning_rate", "patience"):
+            if getattr(config, name, None) is not None:
+                problems.add(
+                    f"--{name.replace('_', '-')}: --mode {mode.name} trains nothing. Leave it out."
+                )
+    if getattr(config, "layer_decay", 1) != 1 and not (mode.trains_blocks and mode.merges):
+        problems.add(
+            f"--layer-decay: --mode {mode.name} trains nothing in the blocks; expected a mode that does, "
+            "such as full."
+        )
+    moves = any(
+        each.trains_blocks and not each.is_adapter and not each.definition.random
+        for each in [stage.mode for stage in mode.stages(SOME)] or [mode]
+    )
+    for name in ("l2_sp", "mixout"):
+        if getattr(config, name, 0) and not moves:
+            problems.add(
+                f"--{name.replace('_', '-')}: under --mode {mode.name} no pretrained weight trains that "
+                "could be kept close to what it was. Take a mode such as full."
+            )
+    problems.raise_if_any()
+
+
 def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     """Check everything about training a checkpoint that needs no data; report all mistakes at once.
 
@@ -146,13 +250,18 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     problems = Problems()
     mode = check_flags(config, problems)
     length = with_sound_numbers(config).max_length
-    model = problems.run(check_model, config.model, length)
+    pooling = getattr(config, "pooling", None)
+    model = problems.run(check_model, config.model, length, pooling)
     if model:
         problems.run(check_precision, model[0].model_type)
     if mode:
         problems.run(check_cache, getattr(config, "cache", "off"), mode)
     if mode and model:
-        problems.run(mode.check, max(model[1], grown), config.model, model[0])
+        sound, blocks = with_sound_numbers(config), max(model[1], grown)
+        kept = problems.run(check_reuse, sound, model[0], mode, blocks)
+        problems.run(mode.check, kept or blocks, config.model, model[0])
+    if mode:
+        problems.run(check_manner, with_sound_numbers(config), mode)
     problems.raise_if_any()
     assert mode and model  # raised above otherwise
     return mode, model[0]
@@ -180,15 +289,22 @@ def resolve_defaults(config: C, mode: Mode, model: Any, examples: int, task: Tas
         task: Task of the run.
     """
     known: Any = config
+    if mode.definition.untrained:  # no rate and no epochs
+        return config
     head = known.head or default_head(known, mode, task)
     changes: dict[str, Any] = {"head": head}
     fitted = head != "random"
     if known.learning_rate is None:
-        rate = default_learning_rate(mode, model)
-        changes["learning_rate"] = float(f"{rate * fitted_rate(mode):.2g}") if fitted else rate
+        changes["learning_rate"] = default_rate(mode, model, fitted=fitted)
     if known.epochs is None:
         changes["epochs"] = mode.default_epochs(examples, known.batch_size, fitted=fitted)
     return dataclasses.replace(known, **changes)
+
+
+def default_rate(mode: Mode, model: Any, *, fitted: bool) -> float:
+    """Return a mode's default rate, from a fitted head or a random one."""
+    rate = default_learning_rate(mode, model)
+    return float(f"{rate * fitted_rate(mode):.2g}") if fitted else rate
 
 
 def default_head(config: Any, mode: Mode, task: Task) -> str:
@@ -233,6 +349,11 @@ def defaults_used(config: Any) -> list[str]:
 def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
     """Return the arguments of one seed's run."""
     own = {"mode": mode, "seed": seed, "max_grad_norm": config.max_grad_norm or None}
+    own |= dict.fromkeys(("epochs", "learning_rate"), 0.0) if mode.definition.untrained else {}
+    if config.learning_rate == "find":
+        fitted = config.head != "random"
+        rate = default_rate(mode, trained_config(config.model, config.pooling), fitted=fitted)
+        own |= {"learning_rate": rate, "find_rate": True}
     return from_config(FinetuneArgs, config, **own)
 
 
@@ -290,21 +411,22 @@ def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
     return prepare
 
 
-def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
+def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     """Check flags, checkpoint, data and output directory, and reserve the directory.
 
     Everything that can be wrong is found here, before any slow work, and reported in one message.
 
     Args:
         config: A recipe's configuration.
-        prepare_data: Function that reads and checks the data, and returns task, splits and their record.
+        kind: The task, which reads and checks the data.
 
     Raises:
         UserError: With every mistake.
     """
     problems = Problems()
     training = problems.run(check_training, config)
-    data = problems.run(prepare_data, with_sound_numbers(config))
+    problems.run(check_reading, config, kind)
+    data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)

@@ -35,8 +35,11 @@ class TrainingConfig:
     """Examples per batch, over all processes."""
     gradient_accumulation_steps: int = 1
     """Batches per optimizer step (gradient accumulation); k batches equal one that is k times as large."""
-    learning_rate: float | None = None
-    """Peak learning rate; the default depends on the mode and the model family (see the README)."""
+    schedule: Literal["linear", "cosine", "constant", "slanted"] = "linear"
+    """Learning rate after warm-up; slanted is ULMFiT's triangle, from a 32nd of the peak up and down again."""
+    learning_rate: float | Literal["find"] | None = None
+    """Peak learning rate; the default depends on the mode and the model family (see the README). find takes
+    the one that a range test on training batches finds."""
     warmup: float = 0.1
     """Warm-up: below 1 a share of all optimizer steps, from 1 on a number of steps."""
     weight_decay: float = 0.01
@@ -51,6 +54,8 @@ class TrainingConfig:
     """Rank of LoRA's update; 8 by default."""
     lora_alpha: float | None = None
     """Numerator of LoRA's scale alpha / rank; twice the rank by default."""
+    lora_dropout: float | None = None
+    """Dropout rate on the input of LoRA's adapters; 0 by default."""
     lora_targets: tuple[str, ...] = ()
     """Linear layers that get an adapter, such as query value, or all-linear; by default the query and
     value projections."""
@@ -76,6 +81,9 @@ class SupervisedConfig(TrainingConfig):
 
     model: str = "bundled/bert"
     """Checkpoint: bundled/bert, a local directory, or a hub name."""
+    pooling: Literal["auto", "first", "mean", "last"] = "auto"
+    """What the head reads of a text: its first token, its last, or the mean of all; auto takes what the
+    checkpoint declares (sentence-transformers do), else what its usual head reads."""
     train_file: Path | None = None
     """Training data: a csv, tsv, jsonl, json or parquet file."""
     validation_file: Path | None = None
@@ -90,6 +98,17 @@ class SupervisedConfig(TrainingConfig):
     """How a new classification head starts: fit (a logistic regression on the states of the checkpoint, which
     is also all that --mode head-only does), start (the same, and head-only trains on from there) or random; by
     default fit, and start if head-only gets --epochs or --learning-rate."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from block to block downwards, such as 0.9; the head has the whole rate."""
+    l2_sp: float = 0.0
+    """Weight of a penalty on the distance to the pretrained weights (L2-SP), such as 0.01."""
+    mixout: float = 0.0
+    """Probability of a pretrained value in place of a trained one in each training pass, such as 0.1."""
+    keep_layers: str | None = None
+    """Blocks to keep of the checkpoint, which becomes shallower: a number, such as 6 for the six lowest, or
+    the blocks' own numbers, such as 0,2,4; of an encoder-decoder the same of both."""
+    reinit_top: int = 0
+    """Number of highest blocks that start from random weights."""
     patience: int | None = None
     """Number of epochs without a better validation score after which training stops."""
     cache: Literal["auto", "off", "memory", "disk"] = "auto"
@@ -203,7 +222,7 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     model: str | None = None
     """Checkpoint to continue from; by default bundled/bert. Any of --architecture, --tokenizer, --width,
     --positions, --vocab-size and --warm-start asks for a new model from scratch instead."""
-    learning_rate: float | None = None
+    learning_rate: float | None = None  # type: ignore[assignment]
     """Peak learning rate; by default 0.001 (AdamW) or 0.02 (Adafactor) for a new model; for a checkpoint the
     default depends on the mode and the model family (see the README)."""
     max_length: int | None = None
@@ -252,8 +271,6 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     checkpoint knew (WiSE-FT, Wortsman et al., 2022)."""
     dropout: float = 0.0
     """Dropout rate while pretraining; the saved configuration keeps the family's usual rate."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Decay of the learning rate after warm-up."""
     held_out: int | None = None
     """Number of documents set aside to measure the held-out loss; by default a tenth, at most 2,000."""
     max_train_examples: int | None = None

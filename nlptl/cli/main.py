@@ -206,10 +206,35 @@ def report(
     report_directory(directory, tier=tier, curve=curve, upstream_text=upstream_text)
 
 
+def families(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    /,
+    *,
+    output: Path | None = None,
+) -> None:
+    """Check which architectures of transformers can be frozen, cached and adapted, on tiny random models.
+
+    All of them take several minutes on one core.
+
+    Args:
+        names: Architectures by their model_type, such as bert or deberta-v2; all by default.
+        output: File for the whole matrix as a page in Markdown.
+    """
+    from nlptl.cli.families import check_families
+
+    check_families(names, output)
+
+
 def main() -> None:
     """Run ``nlptl``."""
     with exit_codes():
         if sys.argv[1:2] == ["train"]:  # its flags depend on the task
             return _train(sys.argv[2:])
-        commands = {"train": train, "predict": predict, "report": report, "cache": cache}
+        commands = {
+            "train": train,
+            "predict": predict,
+            "report": report,
+            "cache": cache,
+            "families": families,
+        }
         tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)

@@ -216,10 +216,15 @@ def prepare_pretraining(config: Any) -> Upstream:
     checked = problems.run(check, config)
     objective = problems.run(choose_objective, sound, checked[1]) if checked else None
     problems.run(check_start_share, config, checked[0] if checked else None)
-    if checked and (stages := checked[0].stages):
+    if checked and checked[0].staged:
         problems.add(
-            f"--mode {config.mode}: its stages are for fine-tuning; pretrain in one mode, such as "
-            f"{stages[-1].mode.name}."
+            f"--mode {config.mode}: its stages are for fine-tuning; pretrain in one mode, such as full."
+        )
+    about = checked and checked[0].definition
+    if about and (about.untrained or about.random or not about.merges):
+        problems.add(
+            f"--mode {config.mode}: is for fine-tuning; pretrain in a mode that changes the checkpoint's "
+            "weights, such as full. A new model comes from --architecture."
         )
     if objective:
         problems.run(check_tokenizer, config, objective)

@@ -5,12 +5,16 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nlptl.errors import Problems, listed, suggest
 
+#: Origins of ``X | Y``: Python has one for classes and one for the types of typing.
+UNIONS = (Union, UnionType)
 #: Names of the types in messages.
 IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -24,8 +28,8 @@ def declared_types(cls: type) -> dict[str, Any]:
 def from_yaml(value: Any, declared: Any) -> Any:
     """Convert a value from YAML to a field's type.
 
-    Types are ``str``, ``int``, ``float``, ``bool``, ``Path``, a ``Literal`` of texts, ``tuple[str, ...]``, and
-    each of these or None.
+    Types are ``str``, ``int``, ``float``, ``bool``, ``Path``, a ``Literal`` of texts, ``tuple[str, ...]``,
+    each of these or None, and one of several.
 
     Example:
         >>> from_yaml("1e-4", float | None), from_yaml(["a"], tuple[str, ...])
@@ -37,6 +41,9 @@ def from_yaml(value: Any, declared: Any) -> Any:
     base, optional = _base(declared)
     if value is None and optional:
         return None
+    for one in get_args(base) if get_origin(base) in UNIONS else ():
+        with suppress(ValueError):
+            return from_yaml(value, one)
     if get_origin(base) is Literal:
         # YAML 1.1 reads off as false, and 2.0 as a number.
         word = {False: "off", True: "on"}[value] if isinstance(value, bool) else str(value)
@@ -58,8 +65,11 @@ def from_yaml(value: Any, declared: Any) -> Any:
 
 def expected(base: Any) -> str:
     """Return a type in words."""
+    if get_origin(base) in UNIONS:
+        return " or ".join(expected(one) for one in get_args(base))
     if get_origin(base) is Literal:
-        return f"one of {listed(get_args(base))}"
+        words = listed(get_args(base))
+        return f"one of {words}" if "," in words else f"'{words}'"
     if get_origin(base) is tuple:
         return "a list of texts"
     return IN_WORDS.get(base, "a path")
@@ -70,8 +80,7 @@ def _base(declared: Any) -> tuple[Any, bool]:
     kinds = get_args(declared)
     if NoneType not in kinds:
         return declared, False
-    (base,) = (kind for kind in kinds if kind is not NoneType)
-    return base, True
+    return reduce(or_, (kind for kind in kinds if kind is not NoneType)), True
 
 
 def check_words(cls: type, argv: Sequence[str]) -> None:
@@ -128,6 +137,8 @@ def flag_groups(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _readable(word: str, base: Any) -> bool:
+    if get_origin(base) in UNIONS:
+        return any(_readable(word, one) for one in get_args(base))
     if get_origin(base) is Literal:
         return word in get_args(base)
     try:
@@ -162,10 +173,18 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         ABOVE,
     ),
     **dict.fromkeys(
-        ("weight_decay", "warmup", "max_grad_norm", "bag_weight", "teacher_weight", "keep"), FROM_0
+        (
+            *("weight_decay", "warmup", "max_grad_norm", "bag_weight", "teacher_weight", "keep"),
+            *("l2_sp", "reinit_top"),
+        ),
+        FROM_0,
     ),
     "split_seed": (lambda x: 0 <= x <= LAST_SEED, f"0 to {LAST_SEED}"),
-    "dropout": (lambda x: 0 <= x < 1, "0 or more and less than 1"),
+    **dict.fromkeys(
+        ("dropout", "lora_dropout", "mixout"),
+        (lambda x: 0 <= x < 1, "0 or more and less than 1"),
+    ),
+    "layer_decay": (lambda x: 0 < x <= 1, "more than 0 and at most 1"),
     "mask_share": (lambda x: 0 < x < 1, "more than 0 and less than 1"),
 }
 #: Fewest tokens of an input (special tokens and a few of the text), and of a window of question and passage.
@@ -177,7 +196,7 @@ def wrong_numbers(config: Any) -> dict[str, str]:
     wrong = {}
     for name, (test, expected) in RANGES.items():
         value = getattr(config, name, None)
-        if value is None:
+        if value is None or isinstance(value, str):
             continue
         if not math.isfinite(value):
             wrong[name] = _message(name, value, "a finite number")

@@ -188,6 +188,7 @@ def is_closed_by_norm(model: nn.Module, name: str, final: Call, calls: list[Call
     return node in norms
 
 
+@torch.enable_grad()
 def pooled(logits: Tensor, states: Tensor, inputs: Mapping[str, Tensor]) -> str:
     """Say which positions of the last states the logits of the second, padded text are made of."""
     mask = inputs["attention_mask"]

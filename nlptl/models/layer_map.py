@@ -25,7 +25,12 @@ from nlptl.models.tracing import Trace, early_lookups, hidden, items, text_confi
 #: The attribute in which a model keeps its map.
 MAP = "_layer_map"
 #: Names of an encoder's or an only stack's depth, and of a decoder's, in configurations.
-DEPTHS = ("num_hidden_layers", "encoder_layers"), ("num_decoder_layers", "decoder_layers")
+DEPTHS = (
+    ("num_hidden_layers", "encoder_layers", "num_self_attends_per_block"),
+    ("num_decoder_layers", "decoder_layers"),
+)
+#: End of the names of classes with the encoder of an encoder-decoder alone.
+ENCODER = "EncoderModel"
 #: Entries of a configuration that the body does not depend on.
 OF_HEAD = {
     *("id2label", "label2id", "num_labels", "problem_type", "architectures"),
@@ -194,16 +199,25 @@ def _derive(model: Any, seen: Trace) -> LayerMap:
     )
 
 
+def class_of_body(config: Any) -> Any:
+    """Return the auto class of a body: of an encoder-decoder without its decoder that of the encoder alone."""
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    known: Any = AutoModelForTextEncoding._model_mapping
+    both = getattr(config, "is_encoder_decoder", False)
+    alone = not both and type(config) in known and known[type(config)].__name__.endswith(ENCODER)
+    return AutoModelForTextEncoding if alone else AutoModel
+
+
 @lru_cache(maxsize=8)
 def _body(text: str, kind: type) -> tuple[Any, int | None]:
     """Return the body of a configuration without weights, or why there is none, and its longest text."""
     from accelerate import init_empty_weights
-    from transformers import AutoModel
 
     config = kind.from_dict(json.loads(text))
     try:
         with init_empty_weights(include_buffers=False):
-            model = AutoModel.from_config(config)
+            model = class_of_body(config).from_config(config)
     except Exception as error:  # a package that is not there, for example
         return str(error), deriving.positions((), config)
     positions = deriving.positions(early_lookups(model), config)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nlptl.models.adapters import unwrap_peft
+from nlptl.models.adapters import has_prompt, unwrap_peft
 from nlptl.models.frozen_stem import swapped_forward
 from nlptl.models.layer_map import layer_map
 from nlptl.models.tracing import hidden, made_up_texts, undisturbed
@@ -35,7 +35,7 @@ def can_read_one_token(model: Any) -> bool:
     """
     base = unwrap_peft(model)
     layers, config = layer_map(base), base.config
-    if layers.pooled != "first" or config._attn_implementation != "sdpa":
+    if has_prompt(model) or layers.pooled != "first" or config._attn_implementation != "sdpa":
         return False
     if CAN not in vars(base):
         vars(base)[CAN] = _is_like_bert(layers.blocks[-1]) and _is_the_same(base, layers.blocks[-1])

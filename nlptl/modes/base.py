@@ -7,6 +7,7 @@ checkpoint did not have.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -25,9 +26,10 @@ from nlptl.modes.definition import (
     find,
     is_builtin,
 )
+from nlptl.modes.rates import decayed_groups
 
-#: A depth that no model has, to ask whether a mode freezes blocks at all.
-DEEP = 1000
+#: A depth that no model has, to ask whether a mode freezes blocks at all, and one like many models'.
+DEEP, SOME = 1000, 12
 #: Most epochs by default of a model whose head starts from a convex fit, and the factor of its peak rate.
 FITTED_EPOCHS, FITTED_RATE = 4.0, 1 / 3
 
@@ -57,19 +59,31 @@ class Mode:
         return dict(self.values)
 
     @property
-    def stages(self) -> tuple["Stage", ...]:
-        """The modes that training goes through, one after the other; empty for a plain mode."""
-        return tuple(self.definition.function(**self.settings)) if self.definition.staged else ()
+    def staged(self) -> bool:
+        """Whether training goes through several modes, one after the other."""
+        return self.definition.staged
+
+    def stages(self, depth: int) -> tuple["Stage", ...]:
+        """Return the modes that training goes through; empty for a plain mode.
+
+        Args:
+            depth: Number of the model's blocks.
+        """
+        about = self.definition
+        if not about.staged:
+            return ()
+        takes = "depth" in signature(about.function).parameters
+        return tuple(about.function(**self.settings, **({"depth": depth} if takes else {})))
 
     def frozen_blocks(self, depth: int) -> int:
         """Count the lowest blocks that neither train nor change, in a model of so many blocks.
 
         In a mode of stages, these are the blocks that do so in every stage.
         """
-        if self.stages:
-            return min(stage.mode.frozen_blocks(depth) for stage in self.stages)
         frozen = self.definition.frozen
-        return min(depth, frozen(depth, **self.settings)) if frozen else 0
+        if self.staged and frozen is None:
+            return min(stage.mode.frozen_blocks(depth) for stage in self.stages(depth))
+        return max(0, min(depth, frozen(depth, **self.settings))) if frozen else 0
 
     @property
     def has_frozen_stem(self) -> bool:
@@ -83,13 +97,20 @@ class Mode:
     @property
     def is_adapter(self) -> bool:
         """Whether peft wraps the model; in a mode of stages, whether it does so in the last one."""
-        return self.stages[-1].mode.is_adapter if self.stages else self.definition.adapter
+        last = self.stages(SOME)[-1:]
+        return last[0].mode.is_adapter if last else self.definition.adapter
+
+    @property
+    def merges(self) -> bool:
+        """Whether what trains can be folded into the checkpoint's weights: all but prompts."""
+        last = self.stages(SOME)[-1:]
+        return last[0].mode.merges if last else self.definition.merges
 
     @property
     def trains_all(self) -> bool:
         """Whether everything trains, in every stage."""
-        if self.stages:
-            return all(stage.mode.trains_all for stage in self.stages)
+        if self.staged:
+            return all(stage.mode.trains_all for stage in self.stages(SOME))
         return self.definition.trains_all
 
     @property
@@ -99,9 +120,11 @@ class Mode:
 
     @property
     def trains(self) -> str:
-        """What trains, in a word: ``all``, ``adapters``, ``blocks`` (some, or parts of them) or ``head``."""
+        """What trains, in a word: ``all``, ``adapters``, ``blocks`` (or parts), ``head`` or ``nothing``."""
         if self.trains_all:
             return "all"
+        if self.definition.untrained:
+            return "nothing"
         return "adapters" if self.is_adapter else "blocks" if self.trains_blocks else "head"
 
     def check(self, depth: int, name: str, config: Any) -> None:
@@ -117,19 +140,26 @@ class Mode:
         """
         if self.definition.check:
             self.definition.check(self, depth, name, config)
-        for stage in self.stages:
+        for stage in self.stages(depth):
             stage.mode.check(depth, name, config)
 
-    def parameter_groups(self, model: Any) -> list[dict[str, Any]] | None:
+    def parameter_groups(
+        self, model: Any, *, layer_decay: float = 1.0
+    ) -> list[dict[str, Any]] | None:
         """Group the parameters with their own rate, ``{"params": [...], "rate": factor of the peak}``.
 
         Parameters in no group have the factor 1.
+
+        Args:
+            model: The model in this mode.
+            layer_decay: Factor from block to block (:func:`nlptl.modes.rates.decayed_groups`).
 
         Returns:
             The groups; None where all parameters have one rate.
         """
         groups = self.definition.groups
-        return groups(model, **self.settings) if groups else None
+        own = groups(model, **self.settings) if groups else None
+        return own if layer_decay == 1 else decayed_groups(model, layer_decay, own)
 
     def rate_factor(self, kinds: Sequence[str]) -> float | None:
         """Return the default peak rate as a multiple of the rate for ``full``; None if it is fixed.
@@ -164,7 +194,8 @@ class Mode:
         if not is_builtin(about):
             own = (about.function, about.groups, about.settings, about.frozen)
             parts.append(code_hash(*(each for each in own if each)))
-        return " ".join([*parts, *(f"{s.share} {s.rate} {s.mode.identity()}" for s in self.stages)])
+        stages = (f"{s.share} {s.rate} {s.mode.identity()}" for s in self.stages(SOME))
+        return " ".join([*parts, *stages])
 
 
 @dataclass(frozen=True)
@@ -174,19 +205,32 @@ class Stage:
     Attributes:
         mode: Mode of this part.
         share: Share of the optimizer steps, relative to the other stages' shares.
-        rate: Peak rate as a multiple of the run's.
+        rate: Peak rate as a multiple of the run's; None for the mode's own default rate, by which the run's
+            changes too if it is not the default.
     """
 
     mode: Mode
     share: float = 1.0
-    rate: float = 1.0
+    rate: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if self.share <= 0 or self.rate <= 0 or self.mode.stages:
+        if self.share <= 0 or (self.rate is not None and self.rate <= 0) or self.mode.staged:
             raise ModeError(
                 f"The stage {self.mode.name}: expected a share and a rate above 0 and a mode without stages, "
-                f"found {self.share}, {self.rate} and {len(self.mode.stages)} stages."
+                f"found {self.share}, {self.rate} and {'a' if self.mode.staged else 'no'} mode with stages."
             )
+
+    def factor(self, whole: Mode, config: Any) -> float:
+        """Return the peak rate as a multiple of the run's.
+
+        Args:
+            whole: The mode of stages.
+            config: The model's configuration.
+        """
+        if self.rate is not None:
+            return self.rate
+        own, run = (default_learning_rate(each, config) for each in (self.mode, whole))
+        return own / run
 
 
 def stage_steps(total: int, stages: Sequence[Stage]) -> list[int]:
@@ -210,6 +254,7 @@ def parse_mode(
     rank: int | None = None,
     alpha: float | None = None,
     targets: Sequence[str] | None = None,
+    dropout: float | None = None,
 ) -> Mode:
     """Read a mode's name, or ``path/to/file.py:name``.
 
@@ -222,16 +267,18 @@ def parse_mode(
         rank: ``--lora-rank``; must not contradict ``lora-rN``.
         alpha: ``--lora-alpha``.
         targets: ``--lora-targets``.
+        dropout: ``--lora-dropout``.
 
     Raises:
         ModeError: If there is no such mode, or a flag comes with a mode that does not take it.
         UserError: If a setting is out of range.
     """
     key, definition, named = find(text)
-    flags = {"rank": rank, "alpha": alpha, "targets": tuple(targets) if targets else None}
+    asked = tuple(targets) if targets else None
+    flags = {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": asked}
     given = {name: value for name, value in flags.items() if value is not None}
     if wrong := [FLAGS[name] for name in given if name not in definition.flags]:
-        takers = [d.names()[0] for d in definitions(builtin=True) if d.flags]
+        takers = [d.names()[0] for d in definitions(builtin=True) if d.flags and not d.staged]
         raise ModeError(
             f"{' and '.join(wrong)} only go with --mode {' or '.join(takers)}, not with {text}."
         )
@@ -245,7 +292,12 @@ def parse_mode(
 
 
 def apply_mode(
-    model: Any, mode: Mode, *, newly_initialized: Iterable[str] = (), task_type: str | None = None
+    model: Any,
+    mode: Mode,
+    *,
+    newly_initialized: Iterable[str] = (),
+    task_type: str | None = None,
+    notices: Sequence[str] = (),
 ) -> tuple[Any, "Manifest"]:
     """Set what trains, whatever trained before: any mode after any other equals that mode alone.
 
@@ -256,6 +308,7 @@ def apply_mode(
         mode: Mode to apply.
         newly_initialized: Parameters that the checkpoint did not have; each must train in every mode.
         task_type: peft's name of the task.
+        notices: Messages about the checkpoint's head, which say why it does not fit.
 
     Returns:
         The model (wrapped by peft for LoRA) and the manifest.
@@ -263,10 +316,17 @@ def apply_mode(
     Raises:
         ModeError: If the mode does not fit the model, or would leave a new parameter untrained.
     """
-    now = mode.stages[0].mode if mode.stages else mode
+    if untrained := mode.definition.untrained and sorted(newly_initialized):
+        raise ModeError(
+            f"--mode {mode.name}: the checkpoint has no trained head that fits this task: {len(untrained)} "
+            f"parameters are new ({untrained[0]}, …), and nothing would train them. {' '.join([*notices, ''])}"
+            "Take a mode that trains the head, such as head-only, or give the labels the checkpoint's names."
+        )
+    now = first_mode(model, mode)
     peft = {"task_type": task_type} if now.is_adapter else {}
     model = now.definition(model, **now.settings, **peft)
-    trains = {plain_name(name) for name, p in model.named_parameters() if p.requires_grad}
+    base = unwrap_peft(model)
+    trains = {plain_name(name) for name, p in base.named_parameters() if p.requires_grad}
     if untrained := sorted(set(newly_initialized) - trains):
         raise ModeError(
             f"--mode {mode.name} would leave {len(untrained)} new parameters at random and untrained "
@@ -276,6 +336,12 @@ def apply_mode(
         if not parameter.requires_grad:
             parameter.grad = None  # left by an earlier mode; clipping would count it
     return model, manifest(model, mode.name)
+
+
+def first_mode(model: Any, mode: Mode) -> Mode:
+    """Return the mode itself, or for a mode of stages the first one's."""
+    stages = mode.staged and mode.stages(len(layer_map(unwrap_peft(model)).blocks))
+    return stages[0].mode if stages else mode
 
 
 def plain_name(name: str) -> str:
@@ -292,7 +358,7 @@ class Manifest:
         mode: Name of the mode.
         total: Number of all parameters, LoRA's included.
         trainable: Number of parameters that train.
-        parts: Mapping from ``embeddings``, ``block N``, ``head`` and ``unused`` (by texts) to
+        parts: Mapping from ``prompt``, ``embeddings``, ``block N``, ``head`` and ``unused`` (by texts) to
             ``{"total": …, "trainable": …}``.
     """
 
@@ -341,6 +407,9 @@ def manifest(model: Any, mode: str) -> Manifest:
     where = layer_map(base).part_of(base)
     # peft keeps an untrained copy of every saved module, which is not part of the model.
     counted = {n: p for n, p in base.named_parameters() if ".original_module." not in n}
+    below = {id(p) for p in base.parameters()}
+    prompt = {n: p for n, p in model.named_parameters() if id(p) not in below}
+    where, counted = {**where, **dict.fromkeys(prompt, "prompt")}, {**counted, **prompt}
     parts: dict[str, dict[str, int]] = {}
     for name, parameter in counted.items():
         part = parts.setdefault(where[name], {"total": 0, "trainable": 0})
@@ -358,7 +427,8 @@ def manifest(model: Any, mode: str) -> Manifest:
 def _part_order(part: str) -> tuple[int, int]:
     if part.startswith("block"):
         return (1, int(part.split()[1]))
-    return {"embeddings": (0, 0), "head": (2, 0)}.get(part, (3, 0))
+    places = {"prompt": (0, 0), "embeddings": (0, 1), "head": (2, 0)}
+    return places.get(part, (3, 0))
 
 
 def fitted_rate(mode: Mode) -> float:
@@ -398,6 +468,9 @@ def kinds_of(config: Any) -> tuple[str, str]:
 
 def peak_rate(mode: Mode, kinds: Sequence[str], width: int) -> float:
     """Return a mode's peak rate for a kind of model at a width; see :func:`default_learning_rate`."""
+    last = mode.stages(SOME)[-1:]
+    if last and last[0].rate is None:
+        return peak_rate(last[0].mode, kinds, width)
     peak, factor = mode.definition.peak, mode.rate_factor(kinds)
     base = peak if factor is None else next(RATES[k] for k in kinds if k in RATES) * factor
     assert base is not None  # one of the two is there

@@ -17,13 +17,19 @@ from nlptl.models.adapters import remove_adapter
 from nlptl.registry import Registry, load_file
 
 #: Flags that only some modes take, by the names of their settings.
-FLAGS = {"rank": "--lora-rank", "alpha": "--lora-alpha", "targets": "--lora-targets"}
+FLAGS = {
+    "rank": "--lora-rank",
+    "alpha": "--lora-alpha",
+    "dropout": "--lora-dropout",
+    "targets": "--lora-targets",
+}
 #: Attributes in which a module keeps its state before freezing, and a model what trained before its mode.
 FROZEN, TRAINED = "_before_freezing", "_trained_before_mode"
-#: Numbers that a place in a pattern takes.
+#: What a place in a pattern takes: numbers, or the names of other modes.
 NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "int": ("[0-9]+", int),
     "float": (r"[0-9]+(?:\.[0-9]+)?", float),
+    "modes": (".+", lambda text: tuple(text.split(","))),
 }
 PLACE = re.compile(r"\{(\w+):(\w+)\}")
 
@@ -131,14 +137,19 @@ class Definition:
             settings to its stages.
         pattern: Value of ``--mode``, with places for numbers; see :func:`mode`.
         help: Description of what trains, for ``--mode list`` and the README.
+        when: Case in which to take the mode, for the same places.
         rate: Default peak rate as a multiple of the model's rate for training everything.
         rates: The same multiple for some models, by the name of an architecture, or ``pre-norm`` or
-        ``post-norm``. peak: Default peak rate itself, for every model; overrides ``rate``.
+            ``post-norm``.
+        peak: Default peak rate itself, for every model; overrides ``rate``.
         epochs: Usual number of epochs.
         frozen: Function from depth and settings to the number of lowest blocks that neither train nor change.
         trains_all: Whether everything trains.
         adapter: Whether peft wraps the model.
+        merges: Whether adapters can be folded into the weights; False for prompts, which are extra inputs.
         staged: Whether the mode is a sequence of other modes.
+        untrained: Whether nothing trains: the checkpoint is scored with the head that it has.
+        random: Whether all weights are drawn at random before the training.
         flags: Keys of :data:`FLAGS` that it takes.
         settings: Function from the numbers in the name and the flags' values to all settings, checked.
         check: Function of a mode, a depth, a checkpoint's name and its configuration that raises a
@@ -151,6 +162,7 @@ class Definition:
     function: Callable[..., Any]
     pattern: str
     help: str
+    when: str = ""
     rate: float = 1.0
     rates: Mapping[str, float] | None = None
     peak: float | None = None
@@ -158,7 +170,10 @@ class Definition:
     frozen: Callable[..., int] | None = None
     trains_all: bool = False
     adapter: bool = False
+    merges: bool = True
     staged: bool = False
+    untrained: bool = False
+    random: bool = False
     flags: tuple[str, ...] = ()
     settings: Callable[..., dict[str, Any]] | None = None
     check: Callable[[Any, int, str, Any], None] | None = None
@@ -168,7 +183,9 @@ class Definition:
     def __post_init__(self) -> None:
         update_wrapper(self, self.function)
         if odd := {kind for _, kind in PLACE.findall(self.pattern)} - set(NUMBERS):
-            raise ValueError(f"{self.pattern}: a place is of {' or '.join(NUMBERS)}, not {odd}.")
+            raise ValueError(
+                f"{self.pattern}: a place is of int, float or modes, not {', '.join(sorted(odd))}."
+            )
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         """Set what trains in a model, whatever trained before, and return it."""
@@ -182,8 +199,8 @@ class Definition:
     def read(self, text: str) -> dict[str, Any] | None:
         """Return the numbers in a mode's name, or None if the name is another mode's."""
         kinds = dict(PLACE.findall(self.pattern))
-        parts = re.split(r"(\{\w+:\w+\}|\[|\])", self.pattern)
-        signs = {"[": "(?:", "]": ")?"}
+        parts = re.split(r"(\{\w+:\w+\}|\[|\]|\|)", self.pattern)
+        signs = {"[": "(?:", "]": ")?", "|": "|"}
         regex = "".join(
             f"(?P<{place[1]}>{NUMBERS[place[2]][0]})"
             if (place := PLACE.fullmatch(part))
@@ -201,19 +218,41 @@ class Definition:
         """List the mode's possible names, the shortest first: ``lora``, ``lora-rN``, ``lora-above-N``, ….
 
         Args:
-            number: Text for each place; None for N, or M and N.
+            number: Text for each number; None for N, or M and N.
         """
         variants, last = [self.pattern], re.compile(r"(.*)\[([^\[\]]*)\](.*)")
         while any(map(last.search, variants)):
             halves = [
-                last.sub(rf"\1{keep}\3", v, count=1) for v in variants for keep in ("", r"\2")
+                found[1] + keep + found[3] if (found := last.fullmatch(v)) else v
+                for v in variants
+                for keep in ("", *_choices(last.fullmatch(v)))
             ]
             variants = list(dict.fromkeys(halves))
-        found = []
-        for variant in variants:
-            letters = iter("KLMN"[-len(PLACE.findall(variant)) :])
-            found.append(PLACE.sub(lambda _, each=letters: number or next(each), variant))
-        return found
+        return [_filled(variant, number) for variant in variants]
+
+    @property
+    def form(self) -> str:
+        """The pattern as a reader sees it: ``lora[-rM][-above-N|-top-N]``."""
+        return _filled(self.pattern, None)
+
+
+def _choices(found: re.Match[str] | None) -> list[str]:
+    return found[2].split("|") if found else []
+
+
+def _filled(pattern: str, number: str | None) -> str:
+    """Put letters, or a number, into a pattern's places."""
+    places = dict.fromkeys(PLACE.findall(pattern))
+    alike = {name for name, kind in places if kind == "modes"}
+    names = [name for name, _ in places if name not in alike and f"|-{name}" not in pattern]
+    letters = dict(zip(names, "KLMN"[-len(names) :] if names else "", strict=False))
+
+    def fill(place: re.Match[str]) -> str:
+        if place[1] in alike:
+            return "head-only,full" if number else "A,B,…"
+        return number or letters.get(place[1], "N")
+
+    return PLACE.sub(fill, pattern)
 
 
 MODES: Registry[Definition] = Registry("mode", "nlptl.modes", {})
@@ -238,7 +277,8 @@ def mode(pattern: str, *, help: str, **about: Any) -> Callable[[Callable[..., An
 
     Args:
         pattern: Name of the mode. ``{n:int}`` and ``{share:float}`` are places for numbers, which become
-            settings; a part in brackets may be left out: ``lora[-r{rank:int}]``.
+            settings; ``{modes:modes}`` is for names with commas between them; a part in brackets may be left
+            out: ``lora[-r{rank:int}]``, and in it ``|`` stands between two forms.
         help: Description of what trains, in a few words.
         about: Other attributes of :class:`Definition`.
 
@@ -330,19 +370,22 @@ def find(text: str) -> tuple[str, Definition, dict[str, Any]]:
     """
     load_builtin()
     word, broken, places = text, [], dict[str, Any](MODES.things)
-    if file := re.fullmatch(r"(.+\.py):(.+)", text):
+    found = _match(places, word)  # first: a chain may hold the path of a file
+    if not found and (file := re.fullmatch(r"(.+\.py):(.+)", text)):
         module, word = load_file(Path(file[1]), f"--mode {text}"), file[2]
         places = {f"{file[1]}:{name}": thing for name, thing in vars(module).items()}
-    found = _match(places, word)
-    if not (found or file):
+        found = _match(places, word)
+    elif not found:
         broken = read_entries()  # a package that cannot be imported might have it
         found, places = _match(MODES.things, word), dict(MODES.things)
     if found:
         return found
-    known = [name for definition in _ordered(places.values()) for name in definition.names()]
-    near = suggest(re.sub(r"[0-9]+(\.[0-9]+)?", "N", word), known)
+    known = _ordered(places.values())
+    names = [name for definition in known for name in definition.names()]
+    near = suggest(re.sub(r"[0-9]+(\.[0-9]+)?", "N", word), names)
+    forms = ", ".join(definition.form for definition in known)
     raise ModeError(
-        f"--mode {text}: there is no such mode.{near} Modes: {', '.join(known)}. --mode list says what they "
+        f"--mode {text}: there is no such mode.{near} Modes: {forms}. --mode list says what they "
         f"do.{''.join(f' {message}' for message in broken)}"
     )
 

@@ -4,36 +4,26 @@ import textwrap
 
 from nlptl.errors import UserError
 from nlptl.models.families import RATE_WIDTH, RATES
-from nlptl.modes.base import parse_mode, peak_rate
+from nlptl.modes.base import FITTED_EPOCHS, SOME, parse_mode
 from nlptl.modes.definition import Definition, definitions, read_entries
-
-#: The kinds of models that the table has rates for, by a family that people know.
-KINDS = {
-    "BERT": ("bert", "post-norm"),
-    "RoBERTa": ("roberta", "post-norm"),
-    "T5": ("t5", "pre-norm"),
-}
 
 
 def describe_modes() -> str:
-    """Describe what each mode trains, at which rate and for how long by default, and what can be cached."""
+    """Describe what each mode trains and when, its default rate and epochs, and what can be cached."""
     lines = [
-        "What trains (--mode); the head, and whatever the checkpoint lacks, trains in all of them."
+        "What trains (--mode); the head, and whatever the checkpoint lacks, trains in all but as-is."
     ]
     broken = read_entries()
     for definition in definitions():
-        usual = definition.epochs
         about = (
             ("trains", definition.help.replace("`", "")),
+            ("when", definition.when),
             ("rate", _rate_rule(definition)),
-            (
-                "epochs",
-                f"{usual.least}, or as many as {usual.steps:,} steps take, at most {usual.most}",
-            ),
+            ("epochs", _epochs(definition)),
             ("cache", _cached(definition)),
         )
-        lines += ["", ", ".join(definition.names())]
-        for name, text in about:
+        lines += ["", definition.form]
+        for name, text in about if definition.when else (about[0], *about[2:]):
             lines += textwrap.wrap(
                 text, 100, initial_indent=f"  {name + ':':<8}", subsequent_indent=10 * " "
             )
@@ -41,26 +31,32 @@ def describe_modes() -> str:
 
 
 def modes_table() -> str:
-    """Write the README's table of nlptl's own modes, in Markdown."""
-    families = " / ".join(KINDS)
-    lines = [
-        f"| `--mode` | what trains | default peak learning rate at width {RATE_WIDTH}: {families} | "
-        "frozen blocks can be cached |",
-        "|---|---|---|---|",
-    ]
-    for definition in definitions(builtin=True):
-        names = ", ".join(f"`{name}`" for name in definition.names())
-        rates = " / ".join(_short(rate) for rate in _rates(definition))
-        lines.append(f"| {names} | {definition.help} | {rates} | {_cached(definition)} |")
+    """Write the README's table of nlptl's own modes, in Markdown: which mode when."""
+    lines = ["| `--mode` | what trains | when to take it |", "|---|---|---|"]
+    for about in definitions(builtin=True):
+        form = about.form.replace("|", "\\|")  # a bar would end the cell
+        lines.append(f"| `{form}` | {about.help} | {about.when} |")
     return "\n".join(lines)
 
 
-def _rates(definition: Definition) -> list[float]:
-    mode = parse_mode(definition.names("1")[0])
-    return [peak_rate(mode, kinds, RATE_WIDTH) for kinds in KINDS.values()]
+def _epochs(definition: Definition) -> str:
+    usual = definition.epochs
+    if not usual.most:
+        return "none"
+    rule = f"{usual.least}, or as many as {usual.steps:,} steps take, at most {usual.most}"
+    if not definition.convex_start:
+        return rule
+    if parse_mode(definition.names("2")[0]).trains_blocks:
+        return f"{rule}; {FITTED_EPOCHS:.0f} at most if the head starts from a fit"
+    return f"none if the head is found by a fit; else {rule}"
 
 
 def _rate_rule(definition: Definition) -> str:
+    if definition.untrained:
+        return "none"
+    stages = definition.staged and parse_mode(definition.names("1")[0]).stages(SOME)
+    if stages and stages[-1].rate is None:
+        return "that of its last stage; each other stage has its own mode's"
     if definition.peak is not None:
         rule = f"{_short(definition.peak)} for every model"
     else:
@@ -79,11 +75,16 @@ def _short(rate: float) -> str:
 
 
 def _cached(definition: Definition) -> str:
-    """Say whether the lowest blocks are frozen, so that their output can be kept, or under which names."""
+    """Say how many of the lowest blocks are frozen for the whole run, so that their output can be kept."""
+    if definition.staged:
+        return "what a stage freezes, in that stage"
     try:
-        frozen = [parse_mode(text).has_frozen_stem for text in definition.names("1")]
-    except UserError:  # the mode does not take 1
+        depths = {text: parse_mode(text).frozen_blocks(SOME) for text in definition.names("2")}
+    except UserError:  # the mode does not take 2
         return "depends on the number"
-    if all(frozen) or not any(frozen):
-        return "yes" if all(frozen) else "no"
-    return ", ".join(name for name, can in zip(definition.names(), frozen, strict=True) if can)
+    if set(depths.values()) == {SOME}:
+        return "all blocks"
+    some = [
+        f"{text} the lowest {count} of {SOME} blocks" for text, count in depths.items() if count
+    ]
+    return ", ".join(some) or "no block"

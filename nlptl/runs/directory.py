@@ -12,8 +12,8 @@ import torch
 
 from nlptl.data.files import write_json
 from nlptl.errors import ConfigError, RunError, listed
-from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
-from nlptl.models.loading import quiet_transformers, save_pretrained
+from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
+from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
 from nlptl.runs.card import model_card
 from nlptl.runs.record import result_record
 from nlptl.train.checkpoints import START
@@ -171,16 +171,20 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
 
 def _save_model(run: Run, directory: Path) -> float:
     model = run.model.to("cpu").eval()
-    before = _outputs(model, run)
+    before, merges = _outputs(model, run), True
     with quiet_transformers():
         if is_lora(model):
             save_adapter(model, directory / "adapter")
+            merges = can_merge(model)
             model = merge_adapter(model).eval()
-            after, what = _outputs(model, run), "Merging LoRA into the weights"
-            _compare(before, after, MERGED, what, run.compared)
-            before = after
+            if merges:
+                after, what = _outputs(model, run), "Merging the adapter into the weights"
+                _compare(before, after, MERGED, what, run.compared)
+                before = after
         save_pretrained(model, run.tokenizer, directory / "model")
-        again = run.task.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
+        again = open_saved(directory / "model", run.task.auto_class)
+        if not merges:
+            again = open_adapter(again, directory / "adapter").eval()
     after, what = _outputs(again, run), f"Reloading {directory / 'model'}"
     return _compare(before, after, RELOADED, what, run.compared)
 

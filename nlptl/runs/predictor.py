@@ -12,8 +12,16 @@ from nlptl.data.batching import LengthBatches
 from nlptl.data.columns import is_words
 from nlptl.data.encoding import quiet_datasets
 from nlptl.errors import DataError, ModelError
-from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
+from nlptl.models.adapters import open_adapter
+from nlptl.models.loading import (
+    load_config,
+    load_tokenizer,
+    load_trained,
+    longest_input,
+    resolve,
+)
 from nlptl.models.one_token import last_block_for_one_token
+from nlptl.models.sentence_encoder import declared
 from nlptl.tasks import TASKS, get_task, recorded_task
 from nlptl.tasks.base import Task
 from nlptl.train.loop import predict
@@ -151,9 +159,12 @@ def load_predictor(
     accelerator = new_accelerator()
     tokenizer = load_tokenizer(name)
     asked = record.get("settings", {}).get("max_length")
+    model = load_trained(name, own.auto_class)
+    if not record.get("adapter", {}).get("merged", True):  # prompts
+        model = open_adapter(model, home / "adapter")
     return Predictor(
         task=own,
-        model=load_trained(name, own.auto_class).eval().to(accelerator.device),
+        model=model.eval().to(accelerator.device),
         tokenizer=tokenizer,
         max_length=longest_input(config, tokenizer, asked, usual=own.usual_length),
         batch_size=batch_size,
@@ -168,6 +179,9 @@ def _kind_of(config: Any, name: str) -> type[Task]:
         ModelError: If it has no head that answers without a record.
     """
     made = (config.architectures or [""])[0]
+    about = declared(resolve(name))
+    if about and about.head and about.outputs == config.num_labels:
+        made = "PooledForSequenceClassification"
     single = config.num_labels > 1 and config.problem_type in (None, "single_label_classification")
     for known in TASKS.places:
         kind = get_task(known)

@@ -48,7 +48,7 @@ def finetune(
     learner.prepare(splits, made)
     state = learner.fit(
         splits["train"],
-        loss=loss if args.mode.stages else made,  # a stage may wrap the model
+        loss=loss if args.mode.staged else made,  # a stage may wrap the model
         validation=splits["validation"],
         home=checkpoint_dir,
         resume=resume,
@@ -89,6 +89,7 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
         metrics={**learner.task.score(predictions), "loss": loss},
         history=learner.history,
         best=learner.best,
+        searches=learner.searches,
         timing=timing,
         settings=settings_record(learner.args),
         padding=state.padding,

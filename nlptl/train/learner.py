@@ -16,15 +16,23 @@ from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
 from nlptl.models.heads import Read
-from nlptl.models.loading import load_tokenizer, load_with_head, longest_input
+from nlptl.models.loading import (
+    load_tokenizer,
+    load_with_head,
+    longest_input,
+    pooling_under,
+)
 from nlptl.models.one_token import last_block_for_one_token
-from nlptl.modes.base import Manifest, Mode, apply_mode
+from nlptl.models.pooling import PooledClassifier
+from nlptl.models.reuse import keep_layers, read_kept, redraw_top
+from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import KeepBest, ProgressBar, Trackers
+from nlptl.train.keep_close import L2SP, mixed_weights, pretrained, trained_pairs
 from nlptl.train.loop import predict
-from nlptl.train.losses import Loss, Outputs, TaskLoss
+from nlptl.train.losses import Loss, Outputs, Plus, TaskLoss
 from nlptl.train.machine import PeakMemory
 from nlptl.train.setup import FinetuneArgs, TrainArgs, seed_dropout, train
 from nlptl.train.stem_cache.plan import check_fed, open_cache
@@ -57,10 +65,13 @@ class Learner:
         cache: The kept states of their frozen blocks; None if there are none.
         history: A line for each epoch of the last fit: losses and validation metrics.
         best: Index in ``history`` of the epoch that was kept.
+        searches: The last fit's range tests for a learning rate, one for each stage
+            (:meth:`nlptl.train.rate_finder.RateSearch.record`).
         flops: Operations of the last fit.
         identity: Identity of its loss (:meth:`nlptl.train.losses.Loss.identity`).
         head: Convex fit that the head started from; None if it started otherwise.
         head_started: Whether the head has its start, so that a further fit goes on from it.
+        head_fitted: Whether a convex fit was its start, in this process or before a resumed run was killed.
         memory: Most memory held since the learner was made.
     """
 
@@ -69,20 +80,26 @@ class Learner:
     ) -> None:
         gc.collect()  # an earlier model, which refers to itself, must not take this one's memory
         self.memory = PeakMemory(accelerator.device)
+        args = replace(args, pooling=pooling_under(task, args.model, args.pooling))
         self.task, self.args, self.accelerator = task, args, accelerator
         self.newly_initialized: frozenset[str] = frozenset()
         self.notices: list[str] = []
         self._loaded: tuple[str, ...] = ()
         if model is None:
-            loaded = load_with_head(args.model, auto_class=task.auto_class, head=task.head)
+            loaded = load_with_head(
+                args.model, auto_class=task.auto_class, head=task.head, pooling=args.pooling
+            )
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
             self.newly_initialized, self._loaded = loaded.new, loaded.notices
+            self._reuse()
         else:
             self.model, self.tokenizer = model, load_tokenizer(args.model)
         config = unwrap_peft(self.model).config
         self.max_length = longest_input(
             config, self.tokenizer, args.max_length, usual=task.usual_length
         )
+        if isinstance(self.model, PooledClassifier):
+            self.model.max_length = self.max_length  # for the directory that is written
         self.collate = task.collator(self.tokenizer)
         self.manifest: Manifest | None = None
         self.current: Mode | None = None
@@ -90,11 +107,23 @@ class Learner:
         self.encoded: dict[str, EncodedSplit] = {}
         self.cache: StemCache | None = None
         self.history: list[dict[str, Any]] = []
+        self.searches: list[dict[str, Any]] = []
         self.best = 0
         self.flops, self.identity = 0.0, ""
         self.head: HeadStart | None = None
-        self.head_started = False
+        self.head_started = self.head_fitted = False
         self._opened = self._left_out = self._one = False
+        close = bool(args.l2_sp or args.mixout)
+        self.start = pretrained(self.model, but=self.newly_initialized) if close else {}
+
+    def _reuse(self) -> None:
+        """Take only the blocks that are asked for, and draw again what is not to be taken over."""
+        if self.args.keep_layers:
+            kept = read_kept(self.args.keep_layers)
+            self.model, new = keep_layers(self.model, kept)
+            self.newly_initialized |= new
+        if self.args.reinit_top:
+            self.newly_initialized |= redraw_top(self.model, self.args.reinit_top)
 
     def mode(self, mode: Mode) -> "Learner":
         """Set what trains; any mode after any other equals that mode alone.
@@ -104,9 +133,12 @@ class Learner:
         Raises:
             ModeError: If the mode does not fit the model.
         """
-        now = mode.stages[0].mode if mode.stages else mode
         self.model, self.manifest = apply_mode(
-            self.model, now, newly_initialized=self.newly_initialized, task_type=self.task.peft_type
+            self.model,
+            first_mode(self.model, mode),
+            newly_initialized=self.newly_initialized,
+            task_type=self.task.peft_type,
+            notices=self._loaded,
         )
         self.current = mode
         self.cache, self._opened = None, False
@@ -213,8 +245,8 @@ class Learner:
             RunError: If the loss holds another model than the learner's.
             ConfigError: If the loss cannot go with cached states that are there or asked for.
         """
-        self.history, self.best, self.flops = [], 0, 0.0
-        if self.current is not None and self.current.stages:
+        self.history, self.best, self.flops, self.searches = [], 0, 0.0, []
+        if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 
             return fit_stages(
@@ -228,25 +260,34 @@ class Learner:
                 resume=resume,
             )
         made = self._made(loss)
+        if self.args.l2_sp and trained_pairs(self.model, self.start):
+            made = Plus(made, L2SP(self.model, self.start), self.args.l2_sp, "l2-sp")
         if not hasattr(data, "epoch") and self._name(data) is None:
             more = {} if validation is None else {"validation": validation}
             self.prepare({"train": data, **more}, made)
         elif self._name(data) and not self._opened:
             self._open(made)
-        if self._name(data):
-            self.start_head(data)
+        if self.current is not None and self.current.definition.untrained:
+            return self._only_score(made, validation)
+        started = self.start_head(data) if self._name(data) else None
         stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
         cached, self.identity = check_fed(stream, made), made.identity()
         keeper = [] if validation is None else [self._keeper(validation)]
         if self._fitted(made):
             state = self._fit_alone(made, len(stream), keeper)
-            self._count(data, state, cached)
+            self._count(data, state, cached, looks=int(started is not None))
             return state
         args = plan or self.args.plan(len(stream))
         if self.current is not None and args.groups is None:
-            args = replace(args, groups=self.current.parameter_groups(self.model))
+            decay = self.args.layer_decay
+            args = replace(
+                args, groups=self.current.parameter_groups(self.model, layer_decay=decay)
+            )
         self.model.to(self.accelerator.device)  # starting a GPU is not part of training
-        with self._reading(cached, checked=cached), self._feeding(made, cached):
+        mixed = mixed_weights(self.model, self.start, self.args.mixout)
+        with self._reading(cached, checked=cached), self._feeding(made, cached), mixed:
+            if self.args.find_rate:
+                args = self._with_found_rate(made, stream, args)
             state = train(
                 made,
                 stream,
@@ -256,14 +297,15 @@ class Learner:
                 checkpoint_dir=home,
                 resume=resume,
             )
+        state.clock.add(training=sum(found["seconds"] for found in self.searches), scoring=0.0)
         for hook in keeper:
             self.history, self.best = hook.history, hook.best or 0
-        if self.head:
-            state.clock.add(training=self.head.seconds, scoring=0.0)
-        self._count(data, state, cached)
+        if started:
+            state.clock.add(training=started.seconds, scoring=0.0)
+        self._count(data, state, cached, looks=int(started is not None))
         return state
 
-    def _count(self, data: Any, state: FitState, cached: bool) -> None:
+    def _count(self, data: Any, state: FitState, cached: bool, *, looks: int) -> None:
         """Count the operations of a fit on a prepared table."""
         if name := self._name(data):
             self.flops = training_flops(
@@ -272,7 +314,7 @@ class Learner:
                 state.step / state.steps_per_epoch,
                 cached=cached,
                 pooled=self.task.pooled,
-                looks=int(self.head is not None),
+                looks=looks,
             )
 
     @property
@@ -282,23 +324,28 @@ class Learner:
             self.current is None or self.current.definition.convex_start
         )
 
-    def start_head(self, table: Any) -> None:
+    def start_head(self, table: Any) -> HeadStart | None:
         """Start a new head from a convex fit, once (:func:`nlptl.train.head.start_head`).
 
         :meth:`fit` does it for a table. Whoever gives batches of another kind calls it first.
 
         Args:
             table: A prepared split with labels.
+
+        Returns:
+            The fit, if it was made now.
         """
         mode = self.current
         wanted = mode is None or mode.definition.convex_start
         if self.head_started or self.args.head == "random" or not wanted:
-            return
+            return None
         self.head_started = True
         self.model.to(self.accelerator.device)
         self.head = start_head(self, table, refit=bool(mode and not mode.trains_blocks))
         if self.head:
             say(self.head)
+        self.head_fitted = self.head is not None
+        return self.head
 
     def head_states(
         self, table: Any
@@ -330,6 +377,29 @@ class Learner:
             self.history, self.best = hook.history, 0
         return state
 
+    def _only_score(self, loss: Loss, validation: Any) -> FitState:
+        """Score a model that does not train on validation data, as epoch 0."""
+        state = FitState(loss, {}, 0, 1)
+        self.identity = loss.identity()
+        if validation is not None:
+            keeper = self._keeper(validation)
+            keeper.from_start = True
+            keeper.on_start(state)
+            self.history = keeper.history
+        return state
+
+    def _with_found_rate(self, loss: Loss, stream: Batches, args: TrainArgs) -> TrainArgs:
+        """Replace the peak rate by that of a range test on training batches, if there is one."""
+        from nlptl.train.rate_finder import find_rate
+
+        found = find_rate(loss, stream, args=args, accelerator=self.accelerator)
+        self.searches.append(found.record())
+        say(found)
+        if found.rate is None:
+            return args
+        self.args = replace(self.args, learning_rate=found.rate)  # for the record
+        return replace(args, learning_rate=found.rate)
+
     def _made(self, loss: Loss | Callable[["Learner"], Loss] | None) -> Loss:
         made = self.loss() if loss is None else loss if isinstance(loss, Loss) else loss(self)
         if made.model is not self.model:
@@ -348,7 +418,7 @@ class Learner:
             score,
             self.task.selection,
             self.accelerator,
-            from_start=self.head is not None,
+            from_start=self.head_fitted,
             patience=self.args.patience,
             report=say,
         )

@@ -10,7 +10,9 @@ from nlptl.errors import ConfigError, RunError
 
 #: Optimizers with their usual rate for pretraining a small model.
 OPTIMIZERS = {"adamw": 1e-3, "adafactor": 2e-2}
-SCHEDULES = ("linear", "cosine", "constant")
+SCHEDULES = ("linear", "cosine", "constant", "slanted")
+#: How much smaller the lowest rate of a slanted triangle is than its highest (Howard & Ruder, 2018).
+RATIO = 32
 
 
 def decayed(model: nn.Module) -> set[str]:
@@ -115,6 +117,8 @@ def make_schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Make a schedule with linear warm-up, then linear or cosine decay to zero, or no decay.
 
+    ``slanted`` is ULMFiT's triangle (:func:`slanted_triangle`), from a 32nd of the peak up and down again.
+
     The caller steps it once per optimizer step. It is never passed to ``accelerator.prepare``,
     which would step it once per process and end the decay early.
 
@@ -125,5 +129,29 @@ def make_schedule(
 
     if name not in SCHEDULES:
         raise ConfigError(f"--schedule is '{name}'; expected one of {', '.join(SCHEDULES)}.")
+    if name == "slanted":
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: slanted_triangle(step, cut=warmup, total=total)
+        )
     name = "constant_with_warmup" if name == "constant" else name
     return get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total)
+
+
+def slanted_triangle(step: int, *, cut: int, total: int, ratio: float = RATIO) -> float:
+    """Return a step's rate as a share of the peak (STLR; Howard & Ruder, 2018, equation 3).
+
+    (1 + p (ratio - 1)) / ratio, where p rises from 0 to 1 in ``cut`` steps and falls to 0 at ``total``. The
+    paper has cut (1 / cut_frac - 1) in place of total - cut, which is the same if cut_frac * total is whole.
+
+    Example:
+        >>> [slanted_triangle(step, cut=2, total=6, ratio=4) for step in (0, 1, 2, 4, 6)]
+        [0.25, 0.625, 1.0, 0.625, 0.25]
+
+    Args:
+        step: Number of steps made.
+        cut: Number of steps of the rise.
+        total: Number of all steps.
+        ratio: Peak over the lowest rate.
+    """
+    share = step / cut if step < cut else 1 - (step - cut) / max(1, total - cut)
+    return (1 + max(0.0, share) * (ratio - 1)) / ratio

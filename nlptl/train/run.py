@@ -29,6 +29,7 @@ class Run:
         args: The arguments of a fine-tuning; None for another run.
         predictions: One record per test example; None if there are none.
         best: Index in ``history`` of the epoch that was kept; None if none was chosen.
+        searches: Range tests for the learning rate; empty if the rate was given.
         truncated: Number of texts of each split that were longer than the model takes.
         notices: Messages for the user.
         cache: Record of the cache of frozen blocks; None if there was none.
@@ -57,6 +58,7 @@ class Run:
     args: Any = None
     predictions: list[dict[str, Any]] | None = None
     best: int | None = None
+    searches: list[dict[str, Any]] = field(default_factory=list)
     truncated: dict[str, int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     cache: dict[str, Any] | None = None

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nlptl.models.pooling import Pooling
 from nlptl.modes.base import Mode
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
@@ -91,13 +92,14 @@ class TrainArgs:
         weight_decay: Weight decay of AdamW.
         gradient_accumulation_steps: Batches per optimizer step.
         max_grad_norm: Global norm that gradients are clipped to; None for no clipping.
-        schedule: Schedule of the rate: ``linear``, ``cosine`` or ``constant``.
+        schedule: Schedule of the rate (:data:`nlptl.train.optimizer.SCHEDULES`).
         betas: Decay of Adam's moment estimates.
         optimizer: Optimizer: ``adamw`` or ``adafactor``.
         compile: Whether the model is compiled, for batches of any shape.
         gradient_checkpointing: Whether activations are recomputed instead of kept.
         groups: Parameter groups with their own rates, as a mode gives them
             (:func:`nlptl.train.optimizer.make_optimizer`); None for one rate.
+        first_epoch: Number of the first epoch, which the order of the examples depends on.
     """
 
     steps: int
@@ -112,6 +114,7 @@ class TrainArgs:
     compile: bool = False
     gradient_checkpointing: bool = False
     groups: Sequence[Mapping[str, Any]] | None = None
+    first_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,25 @@ class FinetuneArgs:
         weight_decay: Weight decay of AdamW.
         max_grad_norm: Global norm that gradients are clipped to; None for no clipping.
         max_length: Tokens per text; None takes as many as the model, at most the task's usual length.
+        pooling: What the head reads of a text: the ``first`` or ``last`` token or the ``mean``; ``auto`` is
+            resolved by the checkpoint (:func:`nlptl.models.loading.reading`). None where each token has its
+            own output.
         patience: Epochs without a better validation score before stopping; None never stops.
         seed: Seed of the head, the data order and dropout.
         cache: Place of the states of frozen blocks: ``auto``, ``off``, ``memory`` or ``disk``.
         compile: Whether the model is compiled.
         gradient_checkpointing: Whether activations are recomputed instead of kept.
+        find_rate: Whether a range test on training batches chooses the peak rate
+            (:func:`nlptl.train.rate_finder.find_rate`); ``learning_rate`` is what it falls back on.
         head: Start of a new head: ``fit`` (a convex fit, which is also all that a mode does that trains the
             head alone), ``start`` (a convex fit, and training goes on from there) or ``random``.
+        schedule: Schedule of the rate (:data:`nlptl.train.optimizer.SCHEDULES`).
+        layer_decay: Factor of the rate from block to block downwards; 1 for one rate.
+        l2_sp: Weight of the penalty on the distance to the pretrained weights (:mod:`nlptl.train.keep_close`).
+        mixout: Probability of a pretrained value in place of a trained one (there too).
+        keep_layers: Blocks that are kept of the checkpoint, as :func:`nlptl.models.reuse.read_kept` reads
+            them; None for all.
+        reinit_top: Number of highest blocks that start at random.
     """
 
     model: str
@@ -148,12 +163,20 @@ class FinetuneArgs:
     weight_decay: float = 0.01
     max_grad_norm: float | None = 1.0
     max_length: int | None = None
+    pooling: Pooling | None = "auto"
     patience: int | None = None
     seed: int = 0
     cache: Kind = "auto"
     compile: bool = False
     gradient_checkpointing: bool = False
+    find_rate: bool = False
     head: Literal["fit", "start", "random"] = "fit"
+    schedule: str = "linear"
+    layer_decay: float = 1.0
+    l2_sp: float = 0.0
+    mixout: float = 0.0
+    keep_layers: str | None = None
+    reinit_top: int = 0
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""
@@ -215,7 +238,9 @@ def train(
         for optimizer in optimizers.values()
     ]
     per_epoch = math.ceil(len(batches) / args.gradient_accumulation_steps)
-    state = FitState(wrapped, optimizers, args.steps, per_epoch, clock=clock)
+    state = FitState(
+        wrapped, optimizers, args.steps, per_epoch, epoch=args.first_epoch, clock=clock
+    )
     memories = checkpoints.named_memories(hooks)
     if checkpoint_dir and resume and (path := checkpoints.newest(checkpoint_dir)):
         checkpoints.restore(

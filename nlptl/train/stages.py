@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
 from nlptl.data.files import write_json
+from nlptl.models.adapters import merge_adapter, unwrap_peft
+from nlptl.models.layer_map import layer_map
 from nlptl.modes.base import stage_steps
 from nlptl.records import Clock, FitState, Hook
 from nlptl.train.checkpoints import load_trainable_state, trainable_state
-from nlptl.train.losses import Loss
+from nlptl.train.losses import Loss, TaskLoss
 from nlptl.train.setup import TrainArgs
 from nlptl.train.terminal import say
 
@@ -38,6 +41,7 @@ def fit_stages(
 
     The steps are divided by the stages' shares. Each stage keeps its best epoch, and has its own warm-up and
     decay and its own checkpoints under ``stage-<number>``; a resumed run reads what the finished stages left.
+    Adapters are merged into the weights before the next stage.
 
     Returns:
         The last stage's state, with the rates and examples of all.
@@ -47,13 +51,19 @@ def fit_stages(
     whole = learner.current
     assert whole is not None  # only a mode has stages
     history: list[dict[str, Any]] = []
+    searches: list[dict[str, Any]] = []
     rates: list[float] = []
-    examples, flops, state, seconds = 0, 0.0, None, [0.0, 0.0]
-    if plan is None:
-        stream = data if hasattr(data, "epoch") else learner.batches(data, seed=0)
-        plan = learner.args.plan(len(stream))
-    for number, steps in enumerate(stage_steps(plan.steps, whole.stages)):
-        stage = whole.stages[number]
+    examples, flops, state, seconds, begun = 0, 0.0, None, [0.0, 0.0], 0
+    stream = data if hasattr(data, "epoch") else learner.batches(data, seed=0)
+    plan = plan or learner.args.plan(len(stream))
+    per_epoch = ceil(len(stream) / plan.gradient_accumulation_steps)
+    config = unwrap_peft(learner.model).config
+    stages = whole.stages(len(layer_map(unwrap_peft(learner.model)).blocks))
+    if type(loss) is TaskLoss:  # the next stage may wrap another model, and makes its own
+        loss = None
+    for number, steps in enumerate(stage_steps(plan.steps, stages)):
+        stage = stages[number]
+        learner.model = merge_adapter(learner.model)  # what the stage before learned stays
         # What a mode draws (LoRA's matrices) may not depend on whether the stages before ran or were read.
         set_seed(learner.args.seed)
         learner.mode(stage.mode)
@@ -61,8 +71,13 @@ def fit_stages(
         if resume and folder and (folder / DONE).exists():
             kept = read_stage(learner, folder)
         else:
-            say(f"stage {number + 1} of {len(whole.stages)}: {learner.manifest}")
-            own = replace(plan, steps=steps, learning_rate=plan.learning_rate * stage.rate)
+            say(f"stage {number + 1} of {len(stages)}: {learner.manifest}")
+            own = replace(
+                plan,
+                steps=steps,
+                learning_rate=plan.learning_rate * stage.factor(whole, config),
+                first_epoch=begun,  # where a stage is shorter than an epoch, the next sees other examples
+            )
             state = learner.fit(
                 data,
                 loss=loss,
@@ -75,19 +90,24 @@ def fit_stages(
             kept = {
                 "history": [{"stage": number + 1, **line} for line in learner.history],
                 "best": learner.best,
+                "fitted": learner.head_fitted,
                 "flops": learner.flops,
+                "searches": learner.searches,
                 "lr_history": state.lr_history,
                 "examples": state.examples,
                 "seconds": [state.clock.training, state.clock.scoring],
             }
             if folder:
                 keep_stage(learner, folder, kept)
+        begun += ceil(steps / per_epoch)
         learner.best = len(history) + kept["best"]
         history += kept["history"]
+        searches += kept["searches"]
         rates += kept["lr_history"]
         examples, flops = examples + kept["examples"], flops + kept["flops"]
         seconds = [one + two for one, two in zip(seconds, kept["seconds"], strict=True)]
     learner.current, learner.history, learner.flops = whole, history, flops
+    learner.searches = searches
     if state is None:  # all were finished before
         state = FitState(learner.loss(), {}, len(rates), 1)
     state.step, state.lr_history, state.examples = len(rates), rates, examples
@@ -110,5 +130,6 @@ def keep_stage(learner: "Learner", folder: Path, record: dict[str, Any]) -> None
 def read_stage(learner: "Learner", folder: Path) -> dict[str, Any]:
     """Load the weights that a finished stage left, and return its record."""
     load_trainable_state(learner.model, load_file(folder / WEIGHTS))
-    learner.head_started = True
-    return json.loads((folder / DONE).read_text("utf-8"))
+    record = json.loads((folder / DONE).read_text("utf-8"))
+    learner.head_started, learner.head_fitted = True, record["fitted"]
+    return record

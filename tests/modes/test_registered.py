@@ -5,6 +5,7 @@ import pickle
 import sys
 
 import pytest
+from every import EACH, fits
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import nlptl
@@ -13,7 +14,14 @@ from nlptl.models.families import FAMILIES
 from nlptl.models.frozen_stem import frozen_blocks
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head
-from nlptl.modes.base import Stage, apply_mode, default_learning_rate, parse_mode, stage_steps
+from nlptl.modes.base import (
+    Stage,
+    apply_mode,
+    default_learning_rate,
+    first_mode,
+    parse_mode,
+    stage_steps,
+)
 from nlptl.modes.definition import MODES, Epochs, definitions, mode
 from nlptl.modes.freezing import freeze_parts
 
@@ -90,35 +98,40 @@ def test_default_epochs_by_hand():
 
 def test_what_a_mode_says_of_itself_is_what_it_does(checkpoints, family):
     """Depth of the frozen stem, whether all, some blocks or none train, whether peft is there."""
-    for name in [name for d in definitions(builtin=True) for name in d.names("2")]:
-        mode = parse_mode(name)
-        model, manifest = apply_mode(load(checkpoints, family), mode)
+    for name in [name for name in EACH if fits(name, family)]:
+        model = load(checkpoints, family)
+        mode = first_mode(model, parse_mode(name))
+        model, manifest = apply_mode(model, mode, task_type="SEQ_CLS")
         depth = 6 if family == "t5" else 3
+        mode.check(depth, "it", model.config)
+        assert mode.definition.when
         assert frozen_blocks(model) == mode.frozen_blocks(depth)
         assert mode.has_frozen_stem == (mode.frozen_blocks(depth) > 0)
         assert mode.trains_all == (manifest.trainable == manifest.total)
         blocks = [part["trainable"] > 0 for n, part in manifest.parts.items() if "block" in n]
-        assert mode.trains_blocks == any(blocks)
+        prompt = manifest.parts.get("prompt", {"trainable": 0})["trainable"] > 0
+        assert mode.trains_blocks == (any(blocks) or prompt)
+        assert mode.merges != prompt and mode.definition.untrained == (not manifest.trainable)
         assert mode.is_adapter == hasattr(model, "peft_config")
-        assert pickle.loads(pickle.dumps(mode)) == mode and hash(mode)
+        whole = parse_mode(name)
+        assert pickle.loads(pickle.dumps(whole)) == whole and hash(whole)
 
 
 def test_names_are_read_from_the_pattern():
-    (lora,) = (d for d in definitions() if d.adapter)
-    assert lora.names() == ["lora", "lora-rN", "lora-above-N", "lora-rM-above-N"]
-    assert lora.names("3")[-1] == "lora-r3-above-3"
-    assert parse_mode("lora-r3-above-1").settings == {
-        "rank": 3,
-        "alpha": 6.0,
-        "targets": None,
-        "above": 1,
+    lora = next(d for d in definitions() if d.adapter)
+    assert lora.names() == [
+        *("lora", "lora-rN", "lora-above-N", "lora-rM-above-N", "lora-top-N", "lora-rM-top-N"),
+    ]
+    assert lora.names("3")[-1] == "lora-r3-top-3" and lora.form == "lora[-rM][-above-N|-top-N]"
+    shared = {"rank": 3, "alpha": 6.0, "dropout": 0.0, "targets": None}
+    assert parse_mode("lora-r3-above-1").settings == {**shared, "above": 1}
+    assert parse_mode("lora-r3-top-1").settings == {**shared, "above": 0, "top": 1}
+    assert parse_mode("lora", rank=4, alpha=1.0, dropout=0.1, targets=["q"]).settings == {
+        **{"rank": 4, "alpha": 1.0, "dropout": 0.1, "targets": ("q",), "above": 0}
     }
-    assert parse_mode("lora", rank=4, alpha=1.0, targets=["q"]).settings == {
-        "rank": 4,
-        "alpha": 1.0,
-        "targets": ("q",),
-        "above": 0,
-    }
+    assert parse_mode("chain:lora-r2,full").settings == {"modes": ("lora-r2", "full")}
+    forms = {d.form for d in definitions(builtin=True)}
+    assert {"gradual[-N]", "chain:A,B,…", "blocks-M-N", "prompt[-N]"} <= forms
     for text in (
         "lora-above",
         "lora-rx",
@@ -148,8 +161,11 @@ def test_a_mode_of_a_program_is_a_mode_like_any_other(registry, checkpoints, fam
         freeze_parts(model, {"embeddings", *(f"block {number}" for number in lower)})
 
     with pytest.raises(ModeError, match=r"Did you mean 'top-M-N'\?.* top-M-N\. --mode list"):
-        parse_mode("topp-2-0.5")
-    with pytest.raises(ModeError, match="--lora-rank only go with --mode lora, not with top-2-0.5"):
+        parse_mode("top--2-0.5")
+    with pytest.raises(
+        ModeError,
+        match="--lora-rank only go with --mode lora or rslora or dora, not with top-2-0.5",
+    ):
         parse_mode("top-2-0.5", rank=2)
     found = parse_mode("top-2-0.5")
     assert found.settings == {"count": 2, "share": 0.5}
@@ -193,9 +209,7 @@ def test_a_mode_of_a_file_goes_through_a_recipe(biases, checkpoints, reviews, tm
     assert record["mode_settings"] == {"above": 1}
     assert record["settings"]["learning_rate"] == pytest.approx(10 * 3e-5 * 768 / 32)
     assert record["cache"]["blocks"] == 1
-    with pytest.raises(
-        ModeError, match=r"Did you mean 'biases'\?.* Modes: .*biases, biases-above-N"
-    ):
+    with pytest.raises(ModeError, match=r"Did you mean 'biases'\?.* Modes: .*biases\[-above-N\]"):
         parse_mode(f"{biases}:bias")
 
 
@@ -244,7 +258,7 @@ def test_modes_of_other_packages(biases, tmp_path, monkeypatch):
 def test_a_name_of_nlptls_own_is_not_taken(registry):
     with pytest.raises(ConfigError, match="There is a mode 'full' already"):
         mode("full", help="less")(lambda model: model)
-    with pytest.raises(ValueError, match="a place is of int or float"):
+    with pytest.raises(ValueError, match="a place is of int, float or modes, not str"):
         mode("half-{n:str}", help="half")(lambda model, n: model)
     assert "half-{n:str}" not in MODES.things
 
@@ -265,22 +279,23 @@ def test_identities_follow_settings_and_the_code_of_others(registry):
 
 
 def test_a_mode_of_stages(registry, checkpoints):
-    @mode("gradual-{count:int}", help="the head, then more and more blocks", staged=True, rate=2.0)
-    def gradual(count):
+    @mode("slowly-{count:int}", help="the head, then more and more blocks", staged=True, rate=2.0)
+    def slowly(count):
         lower = [parse_mode(f"freeze-lower-{3 - i}") for i in range(count)]
         return [Stage(parse_mode("head-only"), 2.0), *(Stage(each, rate=0.5) for each in lower)]
 
-    found = parse_mode("gradual-2")
-    assert [(s.mode.name, s.share, s.rate) for s in found.stages] == [
+    found = parse_mode("slowly-2")
+    stages = found.stages(3)
+    assert [(s.mode.name, s.share, s.rate) for s in stages] == [
         ("head-only", 2.0, 1.0),
         ("freeze-lower-3", 1.0, 0.5),
         ("freeze-lower-2", 1.0, 0.5),
     ]
-    assert parse_mode("full").stages == ()
-    assert stage_steps(9, found.stages) == [4, 3, 2]  # bounds at 4.5, 6.75 and 9, to even
-    assert stage_steps(1, found.stages) == [0, 1, 0]
+    assert parse_mode("full").stages(3) == () and found.staged and not parse_mode("full").staged
+    assert stage_steps(9, stages) == [4, 3, 2]  # bounds at 4.5, 6.75 and 9, to even
+    assert stage_steps(1, stages) == [0, 1, 0]
     assert found.frozen_blocks(3) == 2 and found.has_frozen_stem
-    assert not parse_mode("gradual-4").has_frozen_stem  # its last stage freezes the embeddings only
+    assert not parse_mode("slowly-4").has_frozen_stem  # its last stage freezes the embeddings only
     assert (found.trains_all, found.is_adapter, found.trains_blocks) == (False, False, True)
     assert default_learning_rate(found, AutoConfig.for_model("bert", num_hidden_layers=1)) == 6e-5
     found.check(3, "it", None)
@@ -288,7 +303,7 @@ def test_a_mode_of_stages(registry, checkpoints):
         found.check(2, "it", None)
     model, manifest = apply_mode(load(checkpoints, "bert"), found)
     assert facts(model) == facts(apply_mode(load(checkpoints, "bert"), parse_mode("head-only"))[0])
-    assert manifest.mode == "gradual-2"
+    assert manifest.mode == "slowly-2"
     for wrong in ({"share": 0.0}, {"rate": -1.0}):
         with pytest.raises(ModeError, match="expected a share and a rate above 0"):
             Stage(parse_mode("full"), **wrong)

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from every import EACH, KINDS, fits
 from torch import nn
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
 
@@ -12,16 +13,9 @@ from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head
 from nlptl.modes.adapters import lora
 from nlptl.modes.base import apply_mode, parse_mode
-from nlptl.modes.definition import definitions, freeze, thaw
+from nlptl.modes.definition import freeze, thaw
 from nlptl.modes.freezing import freeze_lower, full
 from nlptl.train.optimizer import make_optimizer
-
-MODES = dict.fromkeys(
-    [
-        *(name for definition in definitions(builtin=True) for name in definition.names("2")),
-        *("freeze-lower-0", "freeze-lower-1", "lora-r2-above-1"),
-    ]
-)
 
 
 def load(path, auto_class=AutoModelForSequenceClassification):
@@ -31,30 +25,61 @@ def load(path, auto_class=AutoModelForSequenceClassification):
 def facts(model):
     """All that a mode decides, with the model in train mode."""
     model.train()
-    optimizer = make_optimizer(model, learning_rate=1e-3, weight_decay=0.1, betas=(0.9, 0.999))
-    names = {id(p): name for name, p in model.named_parameters()}
+    names, groups = {id(p): name for name, p in model.named_parameters()}, []
+    if any(p.requires_grad for p in model.parameters()):
+        plan = {"learning_rate": 1e-3, "weight_decay": 0.1, "betas": (0.9, 0.999)}
+        groups = make_optimizer(model, **plan).param_groups
     return {
         "parameters": [(n, p.shape, p.requires_grad) for n, p in model.named_parameters()],
         "modules": [(n, type(m).__name__, m.training) for n, m in model.named_modules()],
         "groups": [
             ([names[id(p)] for p in group["params"]], group["lr"], group["weight_decay"])
-            for group in optimizer.param_groups
+            for group in groups
         ],
         "stem": frozen_blocks(model),
     }
 
 
-def test_any_mode_after_any_mode_equals_that_mode_alone(checkpoints, family):
-    path, alone = checkpoints[family], {}
-    for name in MODES:
+def any_after_any(path, names):
+    """Set each mode after each other one, on one model."""
+    alone = {}
+    for name in names:
         model, manifest = apply_mode(load(path), parse_mode(name), task_type="SEQ_CLS")
         alone[name] = facts(model), manifest
-    assert len({str(found) for found, _ in alone.values()}) == len(MODES)
     model = load(path)
-    for first, second in product(MODES, MODES):
+    for first, second in product(names, names):
         for name in (first, second):
             model, manifest = apply_mode(model, parse_mode(name), task_type="SEQ_CLS")
         assert (facts(model), manifest) == alone[second], f"{second} after {first}"
+    return alone
+
+
+def test_any_mode_after_any_mode_equals_that_mode_alone(checkpoints, family):
+    names = [name for name in KINDS if fits(name, family)]
+    alone = any_after_any(checkpoints[family], names)
+    assert len({str(found) for found, _ in alone.values()}) == len(names)
+
+
+@pytest.mark.slow
+def test_every_mode_after_every_mode_equals_that_mode_alone(checkpoints, family):
+    any_after_any(checkpoints[family], [name for name in EACH if fits(name, family)])
+
+
+def test_after_every_mode_the_model_is_as_it_was_loaded(checkpoints, family):
+    """So the next mode begins where it would alone; the weights below the head are untouched, too."""
+    model = load(checkpoints[family])
+    before, body = facts(model), {n: p.clone() for n, p in model.named_parameters()}
+    parts = layer_map(model).part_of(model)
+    for name in [name for name in EACH if fits(name, family)]:
+        model, _ = apply_mode(model, parse_mode(name), task_type="SEQ_CLS")
+        model = thaw(model)
+        assert facts(model) == before, name
+        same = all(
+            torch.equal(p, body[n]) for n, p in model.named_parameters() if parts[n] != "head"
+        )
+        assert same == (name != "scratch"), name
+        if name == "scratch":
+            body = {n: p.clone() for n, p in model.named_parameters()}
 
 
 @pytest.mark.parametrize("mode", ["freeze-lower-1", "lora", "lora-above-1"])

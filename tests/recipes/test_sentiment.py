@@ -166,7 +166,7 @@ def test_a_tiny_random_model_learns_the_word(checkpoints, reviews, tmp_path, fam
     run_in_process(
         "sentiment",
         *("--model", checkpoints[family], "--train-file", reviews, "--output-dir", tmp_path / "x"),
-        *("--epochs", 15, "--learning-rate", 3e-3, "--batch-size", 8),
+        *("--epochs", 15, "--learning-rate", 3e-3, "--batch-size", 8, "--head", "random"),
     )
     record = result(tmp_path / "x")
     assert record["metrics"]["accuracy"] >= 0.95

@@ -1,0 +1,143 @@
+"""Tokenizers: a fast version of each, and a padding token where batches of decoders need one."""
+
+from pathlib import Path
+from typing import Any
+
+from nlptl.errors import ModelError
+
+#: Texts on which a converted tokenizer must give the ids of the slow one.
+SAMPLES = (
+    "A good film, isn't it?",
+    "  two  spaces and a\ttab",
+    "Ünïcödé, 東京 and 🙂",
+    "UPPER lower 1234.5 (e-mail@example.org)",
+)
+#: Names under which vocabularies have a token for padding that their tokenizers do not declare.
+PADDING = ("<pad>", "[PAD]", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>", "<|pad_token|>")
+
+
+def load_fast(path: str, *, name: str, flag: str, **options: Any) -> Any:
+    """Load a checkpoint's tokenizer in its fast version.
+
+    transformers builds most of them from slow files (a vocabulary, merges, a SentencePiece model). Where it
+    does not, a ``tokenizer.json`` beside them is read, or its converter for the class is tried; what comes of
+    it is compared with the slow version.
+
+    Args:
+        path: Directory or hub name.
+        name: Name of the checkpoint as the user gave it.
+        flag: Flag that named it.
+        options: Further arguments of ``from_pretrained``.
+
+    Raises:
+        ModelError: If there is no fast version and none can be made; the message says why.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    if tokenizer.is_fast:
+        return tokenizer
+    kind, reason = type(tokenizer).__name__, "transformers has no converter for it"
+    if (Path(path) / "tokenizer.json").is_file():
+        made = PreTrainedTokenizerFast.from_pretrained(path, **options)
+        reason = "its tokenizer.json gives other tokens"
+    else:
+        made = _converted(tokenizer, options)
+        reason = "what transformers converts it to gives other tokens" if made else reason
+    if made is not None and _agree(tokenizer, made):
+        return made
+    raise ModelError(
+        f"{flag} {name}: its tokenizer, a {kind}, has no fast version, which nlptl needs for the places of "
+        f"words and for windows, and {reason}. Save a tokenizer.json with the checkpoint "
+        "(PreTrainedTokenizerFast.save_pretrained), or take another checkpoint."
+    )
+
+
+def _converted(slow: Any, options: dict[str, Any]) -> Any:
+    from transformers import PreTrainedTokenizerFast
+    from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS, convert_slow_tokenizer
+
+    if type(slow).__name__ not in SLOW_TO_FAST_CONVERTERS:
+        return None  # convert_slow_tokenizer would read its vocabulary as one of tiktoken
+    own = {
+        key: value
+        for key, value in slow.special_tokens_map.items()
+        if key != "additional_special_tokens"
+    }
+    more = {
+        "model_max_length": slow.model_max_length,
+        "model_input_names": slow.model_input_names,
+        "split_special_tokens": options.get("split_special_tokens", False),
+    }
+    return PreTrainedTokenizerFast(tokenizer_object=convert_slow_tokenizer(slow), **own, **more)
+
+
+def _agree(slow: Any, fast: Any) -> bool:
+    return all(slow(text)["input_ids"] == fast(text)["input_ids"] for text in SAMPLES)
+
+
+def give_padding(tokenizer: Any) -> str:
+    """Give a tokenizer a padding token where it has none, or one that hides the end of a text.
+
+    Heads of decoders find a text's last token as the rightmost one that is no padding. ``</s>`` serves as
+    padding only if no text ends in it; else the beginning of text does, which stands at the left.
+
+    Returns:
+        A notice; empty if nothing was changed.
+
+    Raises:
+        ModelError: If no token can serve.
+    """
+    before, end = tokenizer.pad_token, tokenizer.eos_token
+    closed = _is_closed(tokenizer)
+    if before is not None and not (closed and before == end):
+        return ""
+    known = tokenizer.get_vocab()
+    free = [token for token in PADDING if token in known]
+    ends = [] if closed or end is None else [end]
+    begins = [tokenizer.bos_token] if tokenizer.bos_token not in (None, end) else []
+    if not (choice := [*free, *ends, *begins]):
+        if before is not None:  # the token before </s> is read, in each text alike
+            return ""
+        raise ModelError(
+            "The tokenizer has no padding token, which batches need, and none of its special tokens can serve "
+            "as one. Set tokenizer.pad_token, and save it with the checkpoint."
+        )
+    tokenizer.pad_token = choice[0]
+    why = (
+        "no padding token" if before is None else f"{before} as padding, in which texts end as well"
+    )
+    return f"The tokenizer has {why}; {choice[0]} is taken as padding."
+
+
+def _is_closed(tokenizer: Any) -> bool:
+    """Whether an encoded text ends in the tokenizer's ``</s>``."""
+    ids = tokenizer("a")["input_ids"]
+    return bool(ids) and ids[-1] == tokenizer.eos_token_id
+
+
+def pad_alike(model: Any, tokenizer: Any, *, reads_last: bool) -> list[str]:
+    """Let a model know the token that batches are padded with; what is saved later says so too.
+
+    Args:
+        model: A model with its head; its configuration is changed in place.
+        tokenizer: Its tokenizer, with a padding token.
+        reads_last: Whether the head reads the last token that is no padding, so that both must agree.
+
+    Returns:
+        Notices.
+    """
+    config = model.config
+    inner = getattr(config, "text_config", None)
+    notices = []
+    for each in (config, *([inner] if inner is not None else [])):
+        before, now = getattr(each, "pad_token_id", None), tokenizer.pad_token_id
+        if before == now or (before is not None and not reads_last):
+            continue
+        each.pad_token_id = now
+        if each is config and before is not None:
+            notices.append(
+                f"The model's pad_token_id was {before}, its tokenizer pads with {now}: the tokenizer's is "
+                "taken, because the head looks for the last token that is no padding."
+            )
+    return notices
