@@ -137,13 +137,7 @@ def test_mode_list_prints_every_mode_and_ends(words, kind, capsys):
             and "cache: " in part
         )
     lower, lora = (found.index(name) for name in ("\nfreeze-lower-N\n", "\nlora["))
-<<<<<<< HEAD
-    assert "2 (roberta 2.5, pre-norm 1.5) times the usual rate (post-norm 3e-5" in " ".join(
-        found.split()
-    )
-=======
     assert "2 (roberta 2.5, pre-norm 1.5) times the usual rate" in " ".join(found.split())
->>>>>>> modes
     assert "cache:  freeze-lower-2 the lowest 2 of 12 blocks" in found[lower : found.index("top-N")]
     assert "cache:  top-2 the lowest 10 of 12 blocks" in found
     assert "rate:   5e-4 for every model" in found[lora:]
