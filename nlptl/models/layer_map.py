@@ -88,9 +88,8 @@ class LayerMap:
         for _, module, name, part in self.outside:
             if (parameter := module._parameters.get(name)) is not None:
                 parts[id(parameter)] = part
-        for number, block in reversed(
-            list(enumerate(self.blocks))
-        ):  # a shared one counts where it runs first
+        numbered = list(enumerate(self.blocks))
+        for number, block in reversed(numbered):  # a shared one counts where it runs first
             parts |= {id(p): f"block {number}" for p in block.parameters()}
         return {name: parts.get(id(p), "head") for name, p in model.named_parameters()}
 
@@ -216,7 +215,7 @@ def _body(text: str, kind: type) -> tuple[Any, int | None]:
 
     config = kind.from_dict(json.loads(text))
     try:
-        with init_empty_weights(include_buffers=False):
+        with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
             model = class_of_body(config).from_config(config)
     except Exception as error:  # a package that is not there, for example
         return str(error), deriving.positions((), config)

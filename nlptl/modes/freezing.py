@@ -161,9 +161,10 @@ def freeze_lower(model: Any, n: int) -> Any:
     Raises:
         ModeError: If the model has fewer blocks, or if they share their weights.
     """
-    depth = len(layer_map(model).blocks)
-    check_depth(n, depth, name_of(model))
-    freeze_all_but(model, n, depth)
+    layers = layer_map(model)
+    check_partial(layers.partial, n, name_of(model))
+    check_depth(n, len(layers.blocks), name_of(model))
+    freeze_all_but(model, n, len(layers.blocks))
     return model
 
 

@@ -312,7 +312,12 @@ class StemCache:
                 with self.stem.left_out():
                     self.stem.feed({name: tensor.to(device) for name, tensor in kept.items()})
                     found = self.outputs(fed.to(device).inputs)
-            except (RuntimeError, IndexError, ValueError):  # Funnel takes no text of one token
+            except (
+                RunError,
+                RuntimeError,
+                IndexError,
+                ValueError,
+            ):  # Funnel takes no text of one token
                 return False
             finally:
                 model.train(was)
