@@ -16,7 +16,7 @@ from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
 from nlptl.models.heads import Read
-from nlptl.models.loading import load_tokenizer, load_with_head, longest_input
+from nlptl.models.loading import load_tokenizer, load_with_head, longest_input, share_padding
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.models.reuse import keep_layers, read_kept, redraw_top
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
@@ -85,6 +85,7 @@ class Learner:
             self._reuse()
         else:
             self.model, self.tokenizer = model, load_tokenizer(args.model)
+            self._loaded = tuple(share_padding(unwrap_peft(model), self.tokenizer))
         config = unwrap_peft(self.model).config
         self.max_length = longest_input(
             config, self.tokenizer, args.max_length, usual=task.usual_length
