@@ -11,7 +11,12 @@ from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import depth
-from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.models.loading import (
+    load_tokenizer,
+    longest_input,
+    reading,
+    trained_config,
+)
 from nlptl.models.reuse import check_kept, read_kept
 from nlptl.modes.base import SOME, Mode, default_learning_rate, fitted_rate, parse_mode
 from nlptl.tasks.base import Task
@@ -62,8 +67,13 @@ def read_mode(config: Any) -> Mode:
     )
 
 
-def check_model(name: str, max_length: int | None) -> tuple[Any, int]:
+def check_model(name: str, max_length: int | None, pooling: str | None = None) -> tuple[Any, int]:
     """Read a checkpoint's configuration and tokenizer.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        max_length: Tokens per text, if a number is asked for.
+        pooling: ``--pooling``: of an encoder-decoder maybe only the encoder is trained.
 
     Returns:
         Its configuration and its number of blocks.
@@ -71,9 +81,29 @@ def check_model(name: str, max_length: int | None) -> tuple[Any, int]:
     Raises:
         ModelError: If it cannot be used.
     """
-    config = load_config(name)
+    config = trained_config(name, pooling)
     longest_input(config, load_tokenizer(name), max_length)
     return config, sum(depth(config))
+
+
+def check_reading(config: Any, kind: type[Task]) -> None:
+    """Make sure that a checkpoint's states can be pooled as ``--pooling`` says, for a task.
+
+    Args:
+        config: A :class:`nlptl.cli.config.SupervisedConfig`.
+        kind: The task.
+
+    Raises:
+        ConfigError: If the flag comes with a task that pools nothing.
+        ModelError: If the checkpoint cannot be pooled so.
+    """
+    if kind.pooled:
+        reading(config.model, config.pooling)
+    elif config.pooling != "auto":
+        raise ConfigError(
+            f"--pooling {config.pooling}: the head of the task {kind.name} reads the state of every token, so "
+            "nothing is pooled. Leave the flag out."
+        )
 
 
 def check_precision(family: str) -> None:
@@ -150,7 +180,8 @@ def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
     problems = Problems()
     if kept := getattr(config, "keep_layers", None):
         numbers = problems.run(read_kept, kept)
-        blocks = (numbers and problems.run(check_kept, numbers, model, config.model)) or blocks
+        found = problems.run(check_kept, numbers, model, config.model) if numbers else None
+        blocks = found or blocks
         if getattr(config, "report", None):
             problems.add(
                 "--report compares each block with the checkpoint's, and with --keep-layers some are gone. "
@@ -219,7 +250,8 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     problems = Problems()
     mode = check_flags(config, problems)
     length = with_sound_numbers(config).max_length
-    model = problems.run(check_model, config.model, length)
+    pooling = getattr(config, "pooling", None)
+    model = problems.run(check_model, config.model, length, pooling)
     if model:
         problems.run(check_precision, model[0].model_type)
     if mode:
@@ -320,7 +352,7 @@ def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
     own |= dict.fromkeys(("epochs", "learning_rate"), 0.0) if mode.definition.untrained else {}
     if config.learning_rate == "find":
         fitted = config.head != "random"
-        rate = default_rate(mode, load_config(config.model), fitted=fitted)
+        rate = default_rate(mode, trained_config(config.model, config.pooling), fitted=fitted)
         own |= {"learning_rate": rate, "find_rate": True}
     return from_config(FinetuneArgs, config, **own)
 
@@ -379,21 +411,22 @@ def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
     return prepare
 
 
-def prepare_run(config: Any, prepare_data: PrepareData) -> Prepared:
+def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     """Check flags, checkpoint, data and output directory, and reserve the directory.
 
     Everything that can be wrong is found here, before any slow work, and reported in one message.
 
     Args:
         config: A recipe's configuration.
-        prepare_data: Function that reads and checks the data, and returns task, splits and their record.
+        kind: The task, which reads and checks the data.
 
     Raises:
         UserError: With every mistake.
     """
     problems = Problems()
     training = problems.run(check_training, config)
-    data = problems.run(prepare_data, with_sound_numbers(config))
+    problems.run(check_reading, config, kind)
+    data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)

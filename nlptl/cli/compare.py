@@ -7,6 +7,7 @@ from typing import Any
 
 from nlptl.cli.check import (
     check_head,
+    check_reading,
     check_training,
     drawn_by_split_seed,
     finetune_args,
@@ -94,7 +95,8 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
     if not ways:
         problems.add("Nothing to compare: give at least one checkpoint and one mode.")
     kind = with_task(TaskConfig, config.task)
-    prepare = drawn_by_split_seed(get_task(config.task).prepare)
+    task_kind = get_task(config.task)
+    prepare = drawn_by_split_seed(task_kind.prepare)
     known = {field.name for field in fields(kind)}
     given = {k: v for k, v in vars(config).items() if k in known and v is not None}
     checked, data = [], None
@@ -102,6 +104,7 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         own: Any = kind(**{**given, "model": way.model, "mode": way.mode})
         method = problems.run(get_method, way.method, "--method")
         checked.append((own, problems.run(check_training, own), method))
+        problems.run(check_reading, own, task_kind)
         if data is None:
             data = problems.run(prepare, with_sound_numbers(own))
     problems.run(upstream_texts, config.upstream_text)

@@ -81,6 +81,9 @@ class SupervisedConfig(TrainingConfig):
 
     model: str = "bundled/bert"
     """Checkpoint: bundled/bert, a local directory, or a hub name."""
+    pooling: Literal["auto", "first", "mean", "last"] = "auto"
+    """What the head reads of a text: its first token, its last, or the mean of all; auto takes what the
+    checkpoint declares (sentence-transformers do), else what its usual head reads."""
     train_file: Path | None = None
     """Training data: a csv, tsv, jsonl, json or parquet file."""
     validation_file: Path | None = None

@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nlptl.cli.check import (
     Prepared,
+    check_reading,
     check_training,
     drawn_by_split_seed,
     launch,
@@ -18,7 +17,7 @@ from nlptl.cli.check import (
 from nlptl.cli.config import TaskConfig, load_yaml, with_options
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
-from nlptl.models.loading import load_config, quiet_transformers
+from nlptl.models.loading import load_config, open_saved
 from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
@@ -110,7 +109,8 @@ def report_directory(
     config_class = with_options(TaskConfig, kind.options)
     config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
     config = replace(config, curve=curve, upstream_text=upstream_text)
-    mode, _, _ = check_training(config)
+    mode, _ = check_training(config)
+    check_reading(config, kind)
     upstream_texts(config.upstream_text)
     task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
     ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
@@ -124,8 +124,7 @@ def trained_model(task: Task, directory: Path) -> Any:
         ModelError: If it is not there.
     """
     load_config(str(directory))
-    with quiet_transformers():
-        return task.auto_class.from_pretrained(directory, dtype=torch.float32).eval()
+    return open_saved(directory, task.auto_class)
 
 
 def launched_otherwise(directory: Path) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nlptl.cli.check import Prepared, drawn_by_split_seed, prepare_run
+from nlptl.cli.check import Prepared, prepare_run
 from nlptl.cli.output import seed_directories, seed_homes
 from nlptl.runs.directory import release_on_failure, save_run, scores
 from nlptl.runs.seeds import spread_line, summarize_seeds
@@ -25,7 +25,7 @@ def prepare(config: Any, task: str) -> Prepared:
     Raises:
         UserError: With every mistake, before any slow work.
     """
-    return prepare_run(config, drawn_by_split_seed(get_task(task).prepare))
+    return prepare_run(config, get_task(task))
 
 
 def each_seed(ready: Prepared, train: Callable[[Prepared, int, Path], None]) -> None:

@@ -1,10 +1,10 @@
-"""Checkpoints from disk or the hub, as Hugging Face's own classes, in float32.
+"""Checkpoints from disk or the hub, as Hugging Face's own classes or pooled for a linear head, in float32.
 
 transformers 5 loads weights in the file's dtype; training in float16 weights fails silently,
 so float32 is asked for everywhere, and autocast does the rest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,16 @@ from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
 from nlptl.models.labels import label_order, reorder_labels
 from nlptl.models.layer_map import layer_map, longest_text
+from nlptl.models.pooling import (
+    PooledClassifier,
+    body_class,
+    check_pooling,
+    head_reads,
+    head_settings,
+    is_encoder_alone,
+    reads_encoder,
+)
+from nlptl.models.sentence_encoder import Declared, declared, make_lower_case, read_dense
 from nlptl.models.tokenizer import give_padding, load_fast, pad_alike
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
@@ -54,6 +64,11 @@ def resolve(name: str, flag: str = "--model") -> str:
     return str(path)
 
 
+def folder_of(about: Declared | None) -> str:
+    """Return the folder of a checkpoint that holds the transformer; empty for the checkpoint's own."""
+    return about.subfolder if about else ""
+
+
 def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
     """Read a checkpoint's configuration, without its weights.
 
@@ -68,8 +83,8 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
     from transformers import AutoConfig
 
     path = resolve(name, flag)
-    local = Path(path)
-    if local.exists() and not (local / "config.json").is_file():
+    about, local = declared(path), Path(path)
+    if local.exists() and not (local / folder_of(about) / "config.json").is_file():
         holds = (
             sorted(p.name for p in local.iterdir()) if local.is_dir() else ["a file, not a folder"]
         )
@@ -79,12 +94,17 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
         raise ModelError(
             f"{flag} {name}: is not a model directory: it has no config.json (it holds "
             f"{listed(holds, 8) or 'nothing'}).{hint}"
+            if about is None or about.supported
+            else f"{flag} {name}: is a sentence-transformers directory that pools {about.pooling}, and has no "
+            "config.json of a transformer. Give a checkpoint with a transformer."
         )
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(path, **changes)
+            config = AutoConfig.from_pretrained(path, subfolder=folder_of(about), **changes)
     except Exception as error:  # the hub client and the JSON reader raise a dozen kinds
         raise ModelError(_cannot_load(name, local, error, flag)) from error
+    if is_encoder_alone(config):
+        config.is_encoder_decoder = False  # sentence-t5's file says true
     return config
 
 
@@ -121,15 +141,24 @@ def _read_tokenizer(
 ) -> tuple[Any, list[str]]:
     """Load a tokenizer as :func:`load_tokenizer` does; return notices of what was changed, too."""
     path = resolve(name)
+    about = declared(path)
     try:
         with quiet_transformers():
             tokenizer = load_fast(
-                path, name=name, flag=flag, split_special_tokens=split_special_tokens
+                path,
+                name=name,
+                flag=flag,
+                subfolder=folder_of(about),
+                split_special_tokens=split_special_tokens,
             )
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(_cannot_load(name, Path(path), error, flag)) from error
+    if about and about.max_length:
+        tokenizer.model_max_length = about.max_length
+    if about and about.lower_case:
+        make_lower_case(tokenizer)
     notice = give_padding(tokenizer)
     return tokenizer, [notice] if notice else []
 
@@ -150,11 +179,91 @@ def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int 
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a model with a head for whole texts comes to the vector that its head reads.
+
+    Attributes:
+        pooling: ``first``, ``mean`` or ``last``.
+        normalize: Whether the vector is scaled to length 1.
+        settings: Entries of the configuration with which Hugging Face's class reads so; None for a
+            :class:`nlptl.models.pooling.PooledClassifier`.
+        head: Folder of a trained dense head; None if there is none.
+    """
+
+    pooling: str
+    normalize: bool
+    settings: Mapping[str, Any] | None
+    head: str | None
+
+
+def reading(name: str, pooling: str = "auto", *, flag: str = "--model") -> Reading:
+    """Find how a checkpoint's states are pooled for a head, without its weights.
+
+    ``auto`` is what the checkpoint declares: the modules of a sentence-transformers directory, or its
+    configuration's ``classifier_pooling``; without a declaration, what Hugging Face's class reads.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        pooling: ``auto``, ``first``, ``mean`` or ``last``.
+        flag: The flag that named it, for messages.
+
+    Raises:
+        ModelError: If the states cannot be pooled so; the message says why, and what to do.
+    """
+    config, about = load_config(name, flag=flag), declared(resolve(name))
+    if pooling == "auto" and about and not about.supported:
+        raise ModelError(
+            f"{flag} {name}: is a sentence-transformers directory that pools {about.pooling}; nlptl pools the "
+            "first token, the last, or the mean. Use --pooling mean, or another checkpoint."
+        )
+    if pooling == "auto":
+        pooling = about.pooling if about else head_reads(config)
+    check_pooling(config, pooling, name)
+    same = about is not None and about.pooling == pooling
+    normalize = bool(about and same and about.normalize)
+    trained = about.head if about and same and about.outputs == config.num_labels else None
+    own = normalize or trained is not None
+    return Reading(pooling, normalize, None if own else head_settings(config, pooling), trained)
+
+
+def pooling_under(task: Any, name: str, pooling: str | None) -> Any:
+    """Return the pooling under a task's head, with ``auto`` resolved (:func:`reading`).
+
+    Args:
+        task: Task of the head.
+        name: Name of the checkpoint.
+        pooling: What was asked for; None counts as ``auto``.
+
+    Returns:
+        ``first``, ``mean`` or ``last``; None if the head reads each token.
+    """
+    pools = task.pooled and reads_texts(task.auto_class)
+    return reading(name, pooling or "auto").pooling if pools else None
+
+
+def trained_config(name: str, pooling: str | None) -> Any:
+    """Read the configuration of the model that is trained: of an encoder-decoder maybe its encoder's alone.
+
+    Args:
+        name: Bundled name, directory or hub name.
+        pooling: As for :func:`reading`; None for a head that pools nothing.
+    """
+    config, about = load_config(name), declared(resolve(name))
+    unknown = pooling == "auto" and about is not None and not about.supported
+    if pooling is not None and not unknown:  # such a checkpoint is refused where its pooling counts
+        found = reading(name, pooling)
+        if found.settings is None and reads_encoder(config, found.pooling):
+            config.is_encoder_decoder = False
+    return config
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A checkpoint with a task's head.
 
     Attributes:
-        model: One of Hugging Face's own head classes, float32.
+        model: One of Hugging Face's own head classes, or a :class:`nlptl.models.pooling.PooledClassifier`;
+            float32.
         tokenizer: Its fast tokenizer.
         new: Names of the parameters that the checkpoint did not have.
         notices: Messages about them for the user.
@@ -166,7 +275,9 @@ class Loaded:
     notices: tuple[str, ...]
 
 
-def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Loaded:
+def load_with_head(
+    name: str, *, auto_class: Any, head: Mapping[str, Any], pooling: str | None = "auto"
+) -> Loaded:
     """Load a checkpoint into a head class; what the file lacks is new and must train.
 
     New parameters come from the checkpoint's missing keys, not from a list of names: such lists miss
@@ -178,32 +289,27 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
         name: Bundled name, directory or hub name.
         auto_class: Class with the head, such as ``AutoModelForSequenceClassification``.
         head: Configuration of the head: ``num_labels``, ``id2label``, ``label2id``; may be empty.
+        pooling: Pooling under a head for whole texts (:func:`reading`); other heads pool nothing. None takes
+            Hugging Face's class as it is.
 
     Raises:
         ModelError: If the file lacks parameters of the backbone, or cannot be read.
     """
-    path = resolve(name)
     before = load_config(name)
-    config = load_config(name, **head)
-    try:
-        with quiet_transformers():
-            model, info = auto_class.from_pretrained(
-                path,
-                config=config,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except Exception as error:
-        raise ModelError(_cannot_load(name, Path(path), error)) from error
+    given = dict(head)
+    if pooling is not None and reads_texts(auto_class):
+        found = reading(name, pooling)
+        if found.settings is None:
+            return _load_pooled(name, found, head, before)
+        given |= found.settings
+    config = load_config(name, **given)
+    if auto_class.__name__ == "AutoModel" and is_encoder_alone(before):
+        auto_class, _ = body_class(before, "mean")
+    model, info = _read_weights(name, auto_class, config)
     own = dict(model.named_parameters())
     parts = layer_map(model).part_of(model)
     missing = {key for key in info["missing_keys"] if key in own and parts[key] != "unused"}
-    if lost := sorted(key for key in missing if parts[key] != "head"):
-        raise ModelError(
-            f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "
-            f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
-        )
+    _refuse_lost(name, [key for key in missing if parts[key] != "head"])
     resized = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     notices = []
     renamed: set[str] = set()
@@ -220,10 +326,7 @@ def load_with_head(name: str, *, auto_class: Any, head: Mapping[str, Any]) -> Lo
                 for key in renamed:
                     own[key].copy_(fresh[key])
     if resized or renamed:
-        notices.append(
-            f"The checkpoint has a head for the labels {listed(list(before.id2label.values()), 6)}; it "
-            f"gets a new one for {listed(list(config.id2label.values()), 6)}."
-        )
+        notices.append(_new_head(before, config))
     tokenizer, about = _read_tokenizer(name)
     notices += about
     notices += share_padding(model, tokenizer)
@@ -241,6 +344,75 @@ def share_padding(model: Any, tokenizer: Any) -> list[str]:
     seq2seq = getattr(model.config, "is_encoder_decoder", False)
     reads_last = not seq2seq and layer_map(model).pooled.startswith("last")
     return pad_alike(model, tokenizer, reads_last=reads_last)
+
+
+def reads_texts(auto_class: Any) -> bool:
+    """Whether the heads of an auto class read one vector per text, so that its states are pooled."""
+    return auto_class.__name__.endswith("ForSequenceClassification")
+
+
+def _load_pooled(name: str, found: Reading, head: Mapping[str, Any], before: Any) -> Loaded:
+    """Load a body without a head, and put a linear classifier on its pooled states."""
+    config, about = load_config(name, **head), declared(resolve(name))
+    auto_class, options = body_class(config, found.pooling)
+    body, info = _read_weights(name, auto_class, config, **options)
+    _refuse_lost(name, [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])])
+    tokenizer, notices = _read_tokenizer(name)
+    model = PooledClassifier(
+        body, pooling=found.pooling, normalize=found.normalize, options=options
+    )
+    layer_map(model)  # refuses what cannot be mapped
+    notices += pad_alike(model, tokenizer, reads_last=False)
+    trained = False
+    if found.head is not None:
+        weights = read_dense(resolve(name), found.head)
+        order = label_order(before.id2label, config.id2label) if head else None
+        trained = bool((order or not head) and weights and model.load_head(weights))
+        if order:
+            reorder_labels(model.classifier.parameters(), order)
+        if not trained:
+            notices.append(_new_head(before, config))
+    if about and about.pooling == found.pooling and about.left_out:
+        notices.append(
+            f"The checkpoint's modules above its pooling ({listed(about.left_out)}) are left out: the head "
+            "reads the pooled states themselves."
+        )
+    new = () if trained else (f"classifier.{n}" for n, _ in model.classifier.named_parameters())
+    return Loaded(model, tokenizer, frozenset(new), tuple(notices))
+
+
+def _read_weights(name: str, auto_class: Any, config: Any, **options: Any) -> tuple[Any, Any]:
+    """Read a checkpoint into a class; return the model, and which tensors were missing or of another shape."""
+    path = resolve(name)
+    try:
+        with quiet_transformers():
+            return auto_class.from_pretrained(
+                path,
+                config=config,
+                dtype=torch.float32,
+                subfolder=folder_of(declared(path)),
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **options,
+            )
+    except Exception as error:
+        raise ModelError(_cannot_load(name, Path(path), error)) from error
+
+
+def _refuse_lost(name: str, lost: Iterable[str]) -> None:
+    """Refuse a checkpoint that lacks tensors of the backbone."""
+    if lost := sorted(lost):
+        raise ModelError(
+            f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "
+            f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
+        )
+
+
+def _new_head(before: Any, config: Any) -> str:
+    return (
+        f"The checkpoint has a head for the labels {listed(list(before.id2label.values()), 6)}; it "
+        f"gets a new one for {listed(list(config.id2label.values()), 6)}."
+    )
 
 
 def label_parameters(auto_class: Any, config: Any) -> set[str]:
@@ -269,8 +441,20 @@ def load_trained(name: str, auto_class: Any) -> Any:
     return loaded.model
 
 
+def open_saved(directory: Path, auto_class: Any) -> Any:
+    """Open a model that nlptl wrote, float32, in eval mode.
+
+    Args:
+        directory: A run's ``model/``: plain transformers, or a sentence-transformers directory with a head.
+        auto_class: The task's auto class.
+    """
+    return load_trained(str(directory), auto_class).eval()
+
+
 def save_pretrained(model: Any, tokenizer: Any, directory: Path) -> None:
-    """Write a model and its tokenizer so that plain transformers can open them."""
+    """Write a model and its tokenizer so that plain transformers or sentence-transformers opens them."""
     with quiet_transformers():
         model.save_pretrained(directory)
+    if isinstance(model, PooledClassifier):
+        tokenizer.padding_side = "right"  # as the batches here are padded
     tokenizer.save_pretrained(directory)

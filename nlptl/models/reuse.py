@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nlptl.errors import ModelError
-from nlptl.models.layer_map import depth, layer_map
+from nlptl.models.layer_map import class_of_body, depth, layer_map
 
 #: Entries of configurations that hold the number of an encoder's blocks, or a decoder's.
 ENCODER = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers")
@@ -87,10 +87,11 @@ def keep_layers(model: Any, kept: tuple[int, ...]) -> tuple[Any, frozenset[str]]
     for entries, count in ((ENCODER, stacks[0]), (DECODER, stacks[1])):
         for entry in entries:
             if count and getattr(config, entry, None) == count:
-                setattr(config, entry, len(kept))
+                _set(config, entry, len(kept), name)
     if len(getattr(config, "layer_types", None) or ()) == stacks[0]:
         config.layer_types = [config.layer_types[number] for number in kept]
-    made = type(model)(config).to(model.dtype)
+    again = getattr(model, "rebuilt", type(model))  # a head of nlptl's own is built around a body
+    made = again(config).to(model.dtype)
     old, new = layer_map(model).names, layer_map(made).names
     wanted = [
         start + number for start in (0, stacks[0])[: 2 if stacks[1] else 1] for number in kept
@@ -104,6 +105,15 @@ def keep_layers(model: Any, kept: tuple[int, ...]) -> tuple[Any, frozenset[str]]
     _copy(model, made, source, name)
     made.name_or_path = model.name_or_path
     return made, frozenset(draw_head(made))
+
+
+def _set(config: Any, entry: str, count: int, name: str) -> None:
+    try:
+        setattr(config, entry, count)
+    except NotImplementedError as error:  # Funnel counts its blocks in groups
+        raise ModelError(
+            f"--keep-layers: {name}'s configuration takes no other number of blocks ({error}). Take all."
+        ) from error
 
 
 def _copy(model: Any, made: Any, source: dict[str, str], name: str) -> None:
@@ -183,7 +193,6 @@ def untrained_weights(config: Any, seed: int) -> dict[str, torch.Tensor]:
         seed: Seed of the weights; torch's own generator is not touched.
     """
     from transformers import (
-        AutoModel,
         AutoModelForCausalLM,
         AutoModelForMaskedLM,
         AutoModelForSeq2SeqLM,
@@ -194,7 +203,7 @@ def untrained_weights(config: Any, seed: int) -> dict[str, torch.Tensor]:
     known = [each for each in classes if type(config) in each._model_mapping]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = (*known, AutoModel)[0].from_config(config)
+        model = (*known, class_of_body(config))[0].from_config(config)
     tied = model.all_tied_weights_keys
     return {key: value for key, value in model.state_dict().items() if key not in tied}
 

@@ -1,6 +1,7 @@
 """Architectures of new models: a family with depth and width, or a configuration."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 from nlptl.errors import ModelError, Problems, listed, suggest
 from nlptl.models.families import FAMILIES, check_family
 from nlptl.models.layer_map import longest_text
-from nlptl.models.loading import load_config, load_tokenizer
+from nlptl.models.loading import load_config, load_tokenizer, resolve
 from nlptl.models.reuse import untrained_weights
+from nlptl.models.sentence_encoder import declared, write_modules
+from nlptl.models.tracing import width_of
 
 #: Sizes of a model if only the family is given.
 DEPTH, WIDTH, POSITIONS = 12, 128, 256
@@ -118,7 +121,8 @@ def new_model(config: Any) -> Any:
 def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     """Write a checkpoint's twin without pretraining: same architecture and tokenizer, random weights.
 
-    The weights are drawn as its configuration says, pretraining head included.
+    The weights are drawn as its configuration says, pretraining head included; a pooling that the checkpoint
+    declares, its twin declares too.
 
     Args:
         name: Bundled name, directory or hub name.
@@ -132,6 +136,9 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     # Not by save_pretrained: of several processes it writes in the first one only, and here each process
     # has its own folder.
     config.save_pretrained(directory)
+    about = declared(resolve(name))
+    if about and about.supported:
+        write_modules(directory, replace(about, head=None), width=width_of(config))
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     load_tokenizer(name, split_special_tokens=False).save_pretrained(directory)
 

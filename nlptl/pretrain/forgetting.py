@@ -12,6 +12,7 @@ from torch import nn
 from nlptl.models.families import check_family
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_tokenizer, load_trained, longest_input
+from nlptl.models.pooling import PooledClassifier
 from nlptl.pretrain.held_out import fixed_batches, objective_of, piece_losses
 from nlptl.pretrain.refit import head_inputs, output_transform, refitted_loss
 from nlptl.stats.bootstrap import CHUNK, DRAWS
@@ -58,18 +59,21 @@ def with_body_of(language_model: Any, adapted: Any) -> Any:
 
     Args:
         language_model: The checkpoint with its pretraining head; not changed.
-        adapted: The fine-tuned model, of the same architecture, below peft's wrapper.
+        adapted: The fine-tuned model, of the same architecture, below peft's wrapper; if it is only the
+            encoder of an encoder-decoder, the decoder stays the original's.
 
     Returns:
         A new model.
     """
     made = deepcopy(language_model)
     own, given = below_the_head(made), dict(adapted.base_model.named_parameters())
+    encoder_alone = isinstance(adapted, PooledClassifier) and not adapted.config.is_encoder_decoder
     below = {id(parameter) for parameter in own.values()}
     _untie(getattr(made, check_family(made.config.model_type).lm_head), below)
     with torch.no_grad():
         for name, parameter in own.items():
-            parameter.copy_(given[name])
+            if name in given or not encoder_alone:
+                parameter.copy_(given[name])
     return made
 
 

@@ -49,6 +49,7 @@ def upstream_entry(
     most: int,
     *,
     adapter: tuple[Task, Path] | None = None,
+    pooling: str | None = "auto",
     refit: bool = False,
 ) -> dict[str, Any]:
     """Make the report's part on forgetting.
@@ -60,6 +61,7 @@ def upstream_entry(
         accelerator: Accelerator with the device.
         most: Most pieces to score.
         adapter: The task and LoRA's adapter, to show that without it the checkpoint is unchanged.
+        pooling: Pooling under the task's head, below the adapter.
         refit: Whether to measure what a refitted head wins back, too.
     """
     note, source = (UNSEEN, OWN) if texts is None else (GIVEN, "given")
@@ -84,13 +86,13 @@ def upstream_entry(
         task, path = adapter
         off = forgetting(
             name,
-            _with_adapter(name, task, path).unload(),
+            _with_adapter(name, task, path, pooling).unload(),
             texts,
             accelerator=accelerator,
             most=most,
         )
         entry["recoverable"] = off.after == found.before and _same_body(
-            _with_adapter(name, task, path).merge_and_unload(), adapted
+            _with_adapter(name, task, path, pooling).merge_and_unload(), adapted
         )
     return entry
 
@@ -117,11 +119,12 @@ def _upstream(
     }
 
 
-def _with_adapter(name: str, task: Task, adapter: Path) -> Any:
+def _with_adapter(name: str, task: Task, adapter: Path, pooling: str | None) -> Any:
     """Load the untouched checkpoint below a saved adapter."""
     from peft import PeftModel
 
-    model = load_with_head(name, auto_class=task.auto_class, head=task.head).model
+    kind, head = task.auto_class, task.head
+    model = load_with_head(name, auto_class=kind, head=head, pooling=pooling).model
     return PeftModel.from_pretrained(model, str(adapter))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.models.layer_map import depth
-from nlptl.models.loading import load_config
+from nlptl.models.loading import trained_config
 from nlptl.report.probe import GRID, choose_penalty
 from nlptl.report.shift import linear_cka, weight_change
 from nlptl.report.untouched import Untouched
@@ -36,7 +36,7 @@ def body_changes(
         adapted: The fine-tuned model; None leaves the comparison out.
         accelerator: The device.
     """
-    encoder, decoder = depth(load_config(args.model))
+    encoder, decoder = depth(trained_config(args.model, args.pooling))
     entry: dict[str, Any] = {
         "missing": None if adapted is not None else "no trained model was given",
         "texts": None,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from nlptl.data.encoding import quiet_datasets, tokenizer_hash
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
 from nlptl.models.layer_map import depth
-from nlptl.models.loading import load_config, load_tokenizer, quiet_transformers
+from nlptl.models.loading import load_tokenizer, pooling_under, quiet_transformers, trained_config
 from nlptl.pretrain.held_out import pretraining_flops
 from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.report import parts
@@ -234,6 +234,7 @@ def _measure(
                 accelerator,
                 pieces,
                 adapter=(task, made.adapter) if made.adapter else None,
+                pooling=args.pooling,
                 refit=True,
             ),
         }
@@ -309,11 +310,11 @@ def _judge(record: Mapping[str, Any], gain: Difference) -> dict[str, Any]:
 def _identity(study: Study, tier: str, dataset: str, run: str | None) -> dict[str, Any]:
     """Say what was compared: checkpoint, data, mode and versions."""
     args, task = study.arms["pre"].args, study.task
-    config, mode = load_config(args.model), args.mode
+    config, mode = trained_config(args.model, args.pooling), args.mode
     blocks = sum(depth(config))
     return {
         "upstream": args.model,
-        "weights_sha256": study.checkpoint_hash(args.model),
+        "weights_sha256": study.checkpoint_hash(args.model, pooling=args.pooling),
         "family": config.model_type,
         "task": task.name,
         "metric": task.selection,
@@ -321,6 +322,7 @@ def _identity(study: Study, tier: str, dataset: str, run: str | None) -> dict[st
         "trains": mode.trains,
         "frozen_blocks": mode.frozen_blocks(blocks),
         "blocks": blocks,
+        "pooling": pooling_under(task, args.model, args.pooling),
         "dataset": dataset,
         **{f"n_{name}": len(study.splits[name]) for name in ("train", "validation", "test")},
         "tokenizer_sha256": tokenizer_hash(load_tokenizer(args.model)),

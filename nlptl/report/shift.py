@@ -47,17 +47,19 @@ def weight_change(before: Any, after: Any) -> list[float]:
     """Compute ||after - before|| / ||before|| of the embeddings and of each block, in Frobenius norms.
 
     Args:
-        before: The untouched model, of a mapped family.
+        before: The untouched model.
         after: The fine-tuned one, below peft's wrapper.
 
     Returns:
-        One figure for the embeddings, then one a block (T5: the encoder's, then the decoder's).
+        One figure for the embeddings, then one a block (T5: the encoder's, then the decoder's, if the
+        fine-tuned model has one).
     """
     old, new = _parts(before), _parts(after)
     changes = []
-    for part, tensors in old.items():
-        moved = sum(float((new[part][k] - v).double().pow(2).sum()) for k, v in tensors.items())
-        norm = sum(float(v.double().pow(2).sum()) for v in tensors.values())
+    for part, tensors in new.items():
+        pairs = [(old[part][name], tensor) for name, tensor in tensors.items()]
+        moved = sum(float((now - was).double().pow(2).sum()) for was, now in pairs)
+        norm = sum(float(was.double().pow(2).sum()) for was, _ in pairs)
         changes.append((moved / norm) ** 0.5)
     return changes
 

@@ -16,7 +16,7 @@ def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
     scored = [k for k in record["metrics"] if not k.endswith("_se") and "loss" not in k]
     meta = yaml.safe_dump(
         {
-            "library_name": "transformers",
+            "library_name": record["opened_by"],
             "tags": ["nlptl", record["task"], record["mode"]],
             "metrics": scored,
         },
@@ -48,7 +48,7 @@ The whole record is in `result.json`{config}; one line a {lines}.
 def _fine_tuned(record: Mapping[str, Any]) -> str:
     n, selection, settings = record["n"], record["selection"], record["settings"]
     labels = f"\nLabels: {', '.join(record['labels'])}.\n" if record["labels"] else ""
-    opens = "`model/` opens with plain transformers."
+    opens = f"`model/` opens with {_opening(record)}"
     if not record.get("adapter", {}).get("merged", True):
         opens = (
             "`model/` is the checkpoint with the trained head, for plain transformers, and **not the whole "
@@ -70,6 +70,24 @@ was chosen by {selection["metric"]} on the validation split ({n["validation"]} e
 - {n["train"]} examples, {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
   x {settings["gradient_accumulation_steps"]}, peak learning rate {settings["learning_rate"]:g},
   seed {record["seed"]}"""
+
+
+def _opening(record: Mapping[str, Any]) -> str:
+    """Say what opens the model; where it is not plain transformers, with code."""
+    if record["opened_by"] == "transformers":
+        return "plain transformers."
+    return f"""sentence-transformers, whose
+`encode` gives the logits: the head reads the tokens' states pooled ({record["settings"]["pooling"]}), which no
+head of transformers does here.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("model")
+names = model[0].auto_model.config.id2label
+for text, logits in zip(texts, model.encode(texts)):
+    print(text, dict(zip(names.values(), logits)))
+```"""
 
 
 def _pretrained(record: Mapping[str, Any]) -> str:

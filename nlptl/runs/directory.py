@@ -13,7 +13,7 @@ import torch
 from nlptl.data.files import write_json
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
-from nlptl.models.loading import quiet_transformers, save_pretrained
+from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
 from nlptl.runs.card import model_card
 from nlptl.runs.record import result_record
 from nlptl.train.checkpoints import START
@@ -182,7 +182,7 @@ def _save_model(run: Run, directory: Path) -> float:
                 _compare(before, after, MERGED, what, run.compared)
                 before = after
         save_pretrained(model, run.tokenizer, directory / "model")
-        again = run.task.auto_class.from_pretrained(directory / "model", dtype=torch.float32).eval()
+        again = open_saved(directory / "model", run.task.auto_class)
         if not merges:
             again = open_adapter(again, directory / "adapter").eval()
     after, what = _outputs(again, run), f"Reloading {directory / 'model'}"

@@ -13,8 +13,15 @@ from nlptl.data.columns import is_words
 from nlptl.data.encoding import quiet_datasets
 from nlptl.errors import DataError, ModelError
 from nlptl.models.adapters import open_adapter
-from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
+from nlptl.models.loading import (
+    load_config,
+    load_tokenizer,
+    load_trained,
+    longest_input,
+    resolve,
+)
 from nlptl.models.one_token import last_block_for_one_token
+from nlptl.models.sentence_encoder import declared
 from nlptl.tasks import TASKS, get_task, recorded_task
 from nlptl.tasks.base import Task
 from nlptl.train.loop import predict
@@ -172,6 +179,9 @@ def _kind_of(config: Any, name: str) -> type[Task]:
         ModelError: If it has no head that answers without a record.
     """
     made = (config.architectures or [""])[0]
+    about = declared(resolve(name))
+    if about and about.head and about.outputs == config.num_labels:
+        made = "PooledForSequenceClassification"
     single = config.num_labels > 1 and config.problem_type in (None, "single_label_classification")
     for known in TASKS.places:
         kind = get_task(known)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.pooling import PooledClassifier
 from nlptl.tasks import source_of
 from nlptl.train.run import Run
 
@@ -38,6 +40,8 @@ def result_record(run: Run) -> dict[str, Any]:
         "learning_rates": learning_rates(run.lr_history),
         "versions": versions(),
     }
+    pooled = isinstance(unwrap_peft(run.model), PooledClassifier)
+    record["opened_by"] = "sentence-transformers" if pooled else "transformers"
     if run.searches:
         record["learning_rate_searches"] = run.searches
     if run.manifest is not None:

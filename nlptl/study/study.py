@@ -14,6 +14,7 @@ from nlptl.data.encoding import splits_hash
 from nlptl.errors import Diverged
 from nlptl.models import identity
 from nlptl.models.adapters import merge_adapter
+from nlptl.models.loading import pooling_under
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.registry import load_file, loaded_files
@@ -67,7 +68,7 @@ class Study:
         self.seeds, self.texts, self.keep = tuple(seeds), texts, keep
         self.found = 0
         # For this object's life only: a folder of that name may hold other weights tomorrow.
-        self._starts: dict[tuple[str, bool], str] = {}
+        self._starts: dict[tuple[str, bool, str | None], str] = {}
         self._data: dict[tuple[View, int] | None, str] = {}
 
     def run(
@@ -151,7 +152,8 @@ class Study:
             Diverged: If it does, and ``made`` is given.
         """
         rate = spec.args.learning_rate if rate is None else rate
-        args = replace(spec.args, seed=seed, learning_rate=rate)
+        pooling = pooling_under(self.task, spec.args.model, spec.args.pooling)
+        args = replace(spec.args, seed=seed, learning_rate=rate, pooling=pooling)
         # Before the seed is set: it loads the checkpoint, and draws what that lacks.
         start = self._start(spec, seed) if self.keep else ""
         # Every process must come to the same answer, so only what all of them see decides.
@@ -223,19 +225,23 @@ class Study:
             self._data[key] = splits_hash(self.view(view, seed))
         return self._data[key]
 
-    def checkpoint_hash(self, name: str, *, untrained: bool = False) -> str:
+    def checkpoint_hash(
+        self, name: str, *, untrained: bool = False, pooling: str | None = "auto"
+    ) -> str:
         """Hash a checkpoint with the head that its file holds for this task, or its architecture alone."""
-        key = (name, untrained)
+        key = (name, untrained, pooling)
         if key not in self._starts:
             self._starts[key] = (
                 identity.architecture_hash(name)
                 if untrained
-                else identity.checkpoint_hash(name, task=self.task)
+                else identity.checkpoint_hash(name, task=self.task, pooling=pooling)
             )
         return self._starts[key]
 
     def _start(self, spec: ArmSpec, seed: int) -> str:
-        found = self.checkpoint_hash(spec.args.model, untrained=spec.untrained)
+        args = spec.args
+        pooling = pooling_under(self.task, args.model, args.pooling)
+        found = self.checkpoint_hash(args.model, untrained=spec.untrained, pooling=pooling)
         return f"untrained {found} {seed}" if spec.untrained else found
 
     def _run_ahead(self, parallel: int) -> None:

@@ -16,8 +16,15 @@ from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
 from nlptl.models.heads import Read
-from nlptl.models.loading import load_tokenizer, load_with_head, longest_input, share_padding
+from nlptl.models.loading import (
+    load_tokenizer,
+    load_with_head,
+    longest_input,
+    pooling_under,
+    share_padding,
+)
 from nlptl.models.one_token import last_block_for_one_token
+from nlptl.models.pooling import PooledClassifier
 from nlptl.models.reuse import keep_layers, read_kept, redraw_top
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
@@ -74,12 +81,15 @@ class Learner:
     ) -> None:
         gc.collect()  # an earlier model, which refers to itself, must not take this one's memory
         self.memory = PeakMemory(accelerator.device)
+        args = replace(args, pooling=pooling_under(task, args.model, args.pooling))
         self.task, self.args, self.accelerator = task, args, accelerator
         self.newly_initialized: frozenset[str] = frozenset()
         self.notices: list[str] = []
         self._loaded: tuple[str, ...] = ()
         if model is None:
-            loaded = load_with_head(args.model, auto_class=task.auto_class, head=task.head)
+            loaded = load_with_head(
+                args.model, auto_class=task.auto_class, head=task.head, pooling=args.pooling
+            )
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
             self.newly_initialized, self._loaded = loaded.new, loaded.notices
             self._reuse()
@@ -90,6 +100,8 @@ class Learner:
         self.max_length = longest_input(
             config, self.tokenizer, args.max_length, usual=task.usual_length
         )
+        if isinstance(self.model, PooledClassifier):
+            self.model.max_length = self.max_length  # for the directory that is written
         self.collate = task.collator(self.tokenizer)
         self.manifest: Manifest | None = None
         self.current: Mode | None = None

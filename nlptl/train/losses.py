@@ -12,6 +12,7 @@ from nlptl.data.code_hash import code_hash
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
+from nlptl.models.pooling import PooledClassifier, pool, pooling_of
 from nlptl.models.tracing import hidden
 
 
@@ -62,12 +63,11 @@ class Loss(nn.Module):
                 "No features are there: call watch() on the loss before its forward pass, once."
             )
         states, mask = self.seen["states"], self.seen.get("mask")
-        pooled = layer_map(unwrap_peft(self.model)).pooled
-        if states.shape[1] == 1 or pooled == "first":
-            return states[:, 0]
-        rows = torch.arange(len(states), device=states.device)
-        last = len(states[0]) - 1 if mask is None else mask.sum(1) - 1
-        return states[rows, last]
+        base = unwrap_peft(self.model)
+        if isinstance(base, PooledClassifier):
+            return base.embed(states, mask)
+        read = pooling_of(base)
+        return pool(states, mask, read if read in ("first", "mean") else "last")
 
     def watch(self) -> None:
         """Keep the last block's states from now on, for :meth:`features`."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nlptl.models.pooling import Pooling
 from nlptl.modes.base import Mode
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
@@ -131,6 +132,9 @@ class FinetuneArgs:
         weight_decay: Weight decay of AdamW.
         max_grad_norm: Global norm that gradients are clipped to; None for no clipping.
         max_length: Tokens per text; None takes as many as the model, at most the task's usual length.
+        pooling: What the head reads of a text: the ``first`` or ``last`` token or the ``mean``; ``auto`` is
+            resolved by the checkpoint (:func:`nlptl.models.loading.reading`). None where each token has its
+            own output.
         patience: Epochs without a better validation score before stopping; None never stops.
         seed: Seed of the head, the data order and dropout.
         cache: Place of the states of frozen blocks: ``auto``, ``off``, ``memory`` or ``disk``.
@@ -159,6 +163,7 @@ class FinetuneArgs:
     weight_decay: float = 0.01
     max_grad_norm: float | None = 1.0
     max_length: int | None = None
+    pooling: Pooling | None = "auto"
     patience: int | None = None
     seed: int = 0
     cache: Kind = "auto"

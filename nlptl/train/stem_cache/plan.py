@@ -11,6 +11,7 @@ from nlptl.errors import ConfigError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
 from nlptl.models.layer_map import layer_map
+from nlptl.models.pooling import pools_last_block
 from nlptl.models.tracing import width_of
 from nlptl.train.losses import Loss
 from nlptl.train.machine import free_memory, from_main, gather
@@ -213,6 +214,8 @@ def _faithful_cache(learner: Any, stem: FrozenStem) -> Any:
 
     pooled = layer_map(unwrap_peft(learner.model)).pooled if learner.task.pooled else None
     ways = [pooled] if stem.whole_model and pooled in ("first", "last", "mean") else []
+    if pooled == "mean" and not pools_last_block(learner.model):
+        ways = []
     for way in [*ways, None]:
         cache = StemCache(
             stem,
