@@ -97,7 +97,8 @@ def _caught(layers: LayerMap, count: int) -> Iterator[dict[int, Any]]:
                 if end == count:
                     raise _Reached
 
-        return torch.compiler.disable(run)
+        watched: Any = torch.compiler.disable(run)  # a compiler cannot leave a pass by an error
+        return watched
 
     with ExitStack() as stack:
         for end in layers.ends(count):
