@@ -197,20 +197,6 @@ def test_all_mistakes_of_the_command_come_at_once(tmp_path, monkeypatch, capsys)
     assert "Did you mean 'distilbert'" in said and "there is no folder" in said
 
 
-def test_the_readme_has_the_counts_of_the_page():
-    root = Path(__file__).parents[2]
-    rows = (root / "docs/families.md").read_text().splitlines()
-    readme = " ".join((root / "README.md").read_text().split())
-    for head, name in {
-        TEXTS: "sequence classifiers",
-        QUESTIONS: "question answerers",
-        TOKENS: "taggers",
-    }.items():
-        counts = next(row for row in rows if row.startswith(f"| {head} | ")).split(" | ")
-        assert f"{counts[2]} of {counts[1]} {name}" in readme
-        assert int(counts[2]) >= BARS[head]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("head", HEADS)
@@ -221,5 +207,5 @@ def test_the_whole_matrix_holds(head):
     assert {f.kind: f.faults for f in found if f.faults and f.kind not in KNOWN} == {}
 
 
-#: What the matrix finds and nlptl cannot help, with the reason in docs/families.md.
-KNOWN: set[str] = set()
+#: MarkupLM has two parameters that its own code never uses.
+KNOWN = {"markuplm"}
