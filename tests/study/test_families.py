@@ -1,7 +1,5 @@
 """The matrix of architectures and modes: a fixed part of it in each run, all of it behind the slow marker."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
