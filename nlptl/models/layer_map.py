@@ -214,6 +214,7 @@ def _body(text: str, kind: type) -> tuple[Any, int | None]:
     from accelerate import init_empty_weights
 
     config = kind.from_dict(json.loads(text))
+    config.architectures = []  # where there are several bodies (Funnel), the first one: it has all blocks
     try:
         with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
             model = class_of_body(config).from_config(config)

@@ -329,14 +329,21 @@ def load_with_head(
         notices.append(_new_head(before, config))
     tokenizer, about = _read_tokenizer(name)
     notices += about
-    notices += pad_alike(model, tokenizer, reads_last=_reads_last(model))
+    notices += share_padding(model, tokenizer)
     return Loaded(model, tokenizer, frozenset(missing | resized | renamed), tuple(notices))
 
 
-def _reads_last(model: Any) -> bool:
-    """Whether a head reads the last token that is no padding, as those of decoders do."""
-    seq2seq = getattr(model.config, "is_encoder_decoder", False)  # those look for </s>
-    return not seq2seq and layer_map(model).pooled.startswith("last")
+def share_padding(model: Any, tokenizer: Any) -> list[str]:
+    """Let a model know the token that batches are padded with; see :func:`nlptl.models.tokenizer.pad_alike`.
+
+    Heads of decoders read the last token that is no padding; those of encoder-decoders look for ``</s>``.
+
+    Returns:
+        Notices.
+    """
+    seq2seq = getattr(model.config, "is_encoder_decoder", False)
+    reads_last = not seq2seq and layer_map(model).pooled.startswith("last")
+    return pad_alike(model, tokenizer, reads_last=reads_last)
 
 
 def reads_texts(auto_class: Any) -> bool:

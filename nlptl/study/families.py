@@ -190,8 +190,8 @@ class _Look:
         length = LENGTH if kind in ONE_LENGTH else LENGTH - 4
         self.other, _ = tiny_inputs(base, head, seed=7, length=length)
         self.layers = layer_map(base)
-        # By the names of an unwrapped model: peft copies what it saves.
-        plain = tiny_model(kind, head)
+        # By the names of an unwrapped model: peft copies what it saves, and a copy is in no part.
+        plain = tiny_model(kind, head) if adapter else base
         parts = layer_map(plain).part_of(plain)
         self.unmoved = self.layers.dead | {n for n, part in parts.items() if part == "unused"}
         self.cached, self.uncached = False, ""

@@ -21,6 +21,7 @@ from nlptl.models.loading import (
     load_with_head,
     longest_input,
     pooling_under,
+    share_padding,
 )
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.models.pooling import PooledClassifier
@@ -95,6 +96,7 @@ class Learner:
             self._reuse()
         else:
             self.model, self.tokenizer = model, load_tokenizer(args.model)
+            self._loaded = tuple(share_padding(unwrap_peft(model), self.tokenizer))
         config = unwrap_peft(self.model).config
         self.max_length = longest_input(
             config, self.tokenizer, args.max_length, usual=task.usual_length

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from datasets import Dataset
 from tiny import sentences, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -17,6 +18,10 @@ from nlptl.errors import ModelError
 from nlptl.models.loading import load_tokenizer, load_with_head
 from nlptl.models.tokenizer import give_padding
 from nlptl.models.zoo import tiny_config
+from nlptl.modes.base import parse_mode
+from nlptl.tasks.classification import TextClassification
+from nlptl.train.learner import Learner
+from nlptl.train.setup import FinetuneArgs, start_accelerator
 
 
 def byte_level(*, bos=None, eos="<|end|>", pad=None, closes=False, more=()):
@@ -123,6 +128,19 @@ def test_a_decoder_reads_the_last_real_token_also_when_reopened(tmp_path, kind, 
     last = len(plain(text)["input_ids"]) - 1
     for model, own in ((made.model, made.tokenizer), (again, plain)):
         assert read_position(model, own, text, other) == [last]
+
+
+def test_a_live_decoder_is_told_the_padding_too(tmp_path):
+    path = saved(tmp_path / "body", "gpt2", byte_level())
+    config = AutoConfig.from_pretrained(path, num_labels=2)
+    model = AutoModelForSequenceClassification.from_config(config)
+    assert model.config.pad_token_id is None
+    args = FinetuneArgs(str(path), parse_mode("full"), learning_rate=1e-3, epochs=1.0)
+    accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
+    learner = Learner(TextClassification(("no", "yes")), args, accelerator, model=model)
+    assert model.config.pad_token_id == learner.tokenizer.pad_token_id
+    table = Dataset.from_dict({"text": sentences(4), "label": ["no", "yes"] * 2})
+    assert len(learner.predict(table)) == 4
 
 
 def test_two_padding_tokens_are_made_one(tmp_path):

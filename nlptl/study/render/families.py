@@ -13,7 +13,8 @@ Which architectures of transformers nlptl can freeze, cache and adapt, and how t
 architecture and head there is a tiny model with random weights (width 32, four blocks a stack). Under each
 mode it is trained for three updates by the code that trains every run, and then looked at from outside:
 
-- the parameters that train are those that the mode names, and each of them gets a gradient;
+- the parameters that train are those that the mode names, and each of them gets a gradient (but for those that
+  no text reaches, such as the tower for pictures beside a text model);
 - frozen tensors keep every bit, at a rate and a weight decay that move all others;
 - in training mode, the states at the border are the same in two passes, and ask for no gradient;
 - started from cached states, with all weights of the blocks below set to NaN, the logits are the same;
