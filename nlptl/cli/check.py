@@ -180,7 +180,8 @@ def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
     problems = Problems()
     if kept := getattr(config, "keep_layers", None):
         numbers = problems.run(read_kept, kept)
-        blocks = (numbers and problems.run(check_kept, numbers, model, config.model)) or blocks
+        found = problems.run(check_kept, numbers, model, config.model) if numbers else None
+        blocks = found or blocks
         if getattr(config, "report", None):
             problems.add(
                 "--report compares each block with the checkpoint's, and with --keep-layers some are gone. "

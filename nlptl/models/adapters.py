@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from nlptl.errors import ModeError, listed
 from nlptl.models.deriving import linear_layers
 from nlptl.models.layer_map import LayerMap, layer_map, map_of
+from nlptl.models.tracing import made_up_texts
 
 
 def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -> list[str]:
@@ -119,7 +120,8 @@ def add_lora(
     above: int = 0,
     dropout: float = 0.0,
     task_type: str | None = None,
-    **kind: bool,
+    rslora: bool = False,
+    dora: bool = False,
 ) -> Any:
     """Wrap a model with LoRA (Hu et al., 2022): W + (alpha / rank) B A, with B = 0 at the start.
 
@@ -131,8 +133,8 @@ def add_lora(
         above: Number of lowest blocks that get no adapter.
         dropout: Dropout rate on the adapter's input.
         task_type: peft's name of the task, so that its auto classes open the adapter.
-        kind: ``use_rslora`` for the scale alpha / sqrt(rank) (Kalajdzievski, 2023), ``use_dora`` for a trained
-            length of each column besides its direction (Liu et al., 2024).
+        rslora: Whether the scale is alpha / sqrt(rank) (Kalajdzievski, 2023).
+        dora: Whether the length of each weight column trains besides its direction (Liu et al., 2024).
 
     Returns:
         A :class:`peft.PeftModel` in which the adapters and the whole head train.
@@ -145,7 +147,8 @@ def add_lora(
         lora_dropout=dropout,
         target_modules=target_names(model, targets, above=above),
         modules_to_save=head_modules(model),
-        **kind,
+        use_rslora=rslora,
+        use_dora=dora,
     )
     return _wrapped(model, config, task_type)
 
@@ -192,7 +195,10 @@ def scaled_names(model: Any) -> tuple[list[str], list[str]]:
     inner = []
     for name in every:
         layer = model.get_submodule(name)
-        if layer.out_features == width and layer.in_features > width and name not in scaled:
+        # GPT-2 has layers of its own, which call the two numbers nx and nf.
+        wide = getattr(layer, "in_features", None) or layer.nx
+        narrow = getattr(layer, "out_features", None) or layer.nf
+        if narrow == width and wide > width and name not in scaled:
             inner.append(name)
     if not scaled or not inner:
         short = sorted({name.rsplit(".", 1)[-1] for name in every})
@@ -231,22 +237,38 @@ def add_prompt(model: Any, *, kind: str, tokens: int, task_type: str | None = No
             "for spans and tags take lora."
         )
     make = PromptTuningConfig if kind == "prompt" else PrefixTuningConfig
-    config = make(
-        task_type=task_type, num_virtual_tokens=tokens, modules_to_save=head_modules(model)
+    config, about = model.config, {}
+    if not {"hidden_size", "n_embd", "d_model"} & set(config.to_dict()):  # what peft looks for
+        about = {
+            "token_dim": config.hidden_size,
+            "num_layers": len(layer_map(model).blocks),
+            "num_attention_heads": config.num_attention_heads,
+        }
+    asked = make(
+        task_type=task_type, num_virtual_tokens=tokens, modules_to_save=head_modules(model), **about
     )
-    wrapped = _wrapped(model, config, task_type)
+    wrapped, training = _wrapped(model, asked, task_type), model.training
     try:
-        wrapped.eval()(
-            input_ids=torch.full((1, 4), wrapped.config.vocab_size // 2),
-            attention_mask=torch.ones(1, 4, dtype=torch.long),
-        )
+        problem = _padding_problem(wrapped.eval(), made_up_texts(model))
     except Exception as error:  # anything from deep inside, by architecture
+        problem = (
+            f"cannot be called with one ({type(error).__name__}: {str(error).splitlines()[0]})"
+        )
+    if problem:
         remove_adapter(wrapped)
-        raise ModeError(
-            f"--mode {kind}: {type(model).__name__} cannot be called with one "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). Take lora."
-        ) from error
-    return wrapped.train()
+        raise ModeError(f"--mode {kind}: {type(model).__name__} {problem}. Take lora.")
+    return wrapped.train(training)
+
+
+@torch.no_grad()
+def _padding_problem(model: Any, texts: Mapping[str, torch.Tensor]) -> str | None:
+    """Say whether a text's logits depend on the padding behind it; decoders look for it in the token ids."""
+    length = int(texts["attention_mask"][1].sum())
+    alone = {name: tensor[1:, :length] for name, tensor in texts.items()}
+    both, one = model(**texts).logits[1:], model(**alone).logits
+    if torch.allclose(both, one, rtol=1e-3, atol=1e-4):
+        return None
+    return "gives a text other outputs with padding behind it"
 
 
 def _wrapped(model: Any, config: Any, task_type: str | None) -> Any:

@@ -87,7 +87,7 @@ def keep_layers(model: Any, kept: tuple[int, ...]) -> tuple[Any, frozenset[str]]
     for entries, count in ((ENCODER, stacks[0]), (DECODER, stacks[1])):
         for entry in entries:
             if count and getattr(config, entry, None) == count:
-                setattr(config, entry, len(kept))
+                _set(config, entry, len(kept), name)
     if len(getattr(config, "layer_types", None) or ()) == stacks[0]:
         config.layer_types = [config.layer_types[number] for number in kept]
     again = getattr(model, "rebuilt", type(model))  # a head of nlptl's own is built around a body
@@ -105,6 +105,15 @@ def keep_layers(model: Any, kept: tuple[int, ...]) -> tuple[Any, frozenset[str]]
     _copy(model, made, source, name)
     made.name_or_path = model.name_or_path
     return made, frozenset(draw_head(made))
+
+
+def _set(config: Any, entry: str, count: int, name: str) -> None:
+    try:
+        setattr(config, entry, count)
+    except NotImplementedError as error:  # Funnel counts its blocks in groups
+        raise ModelError(
+            f"--keep-layers: {name}'s configuration takes no other number of blocks ({error}). Take all."
+        ) from error
 
 
 def _copy(model: Any, made: Any, source: dict[str, str], name: str) -> None:

@@ -128,9 +128,7 @@ def lora(
     return _low_rank(model, "lora", given, task_type)
 
 
-def _low_rank(
-    model: Any, name: str, settings: dict[str, Any], task_type: str | None, **kind: bool
-) -> Any:
+def _low_rank(model: Any, name: str, settings: dict[str, Any], task_type: str | None) -> Any:
     layers = layer_map(model)
     depth = len(layers.blocks)
     above = _lowest(depth, **settings)
@@ -140,7 +138,8 @@ def _low_rank(
     if above:
         freeze_parts(model, {"embeddings", *(f"block {number}" for number in range(above))})
     own = {key: settings[key] for key in ("rank", "alpha", "dropout", "targets")}
-    return add_lora(model, **own, above=above, task_type=task_type, **kind)
+    own |= {kind: kind == name for kind in ("rslora", "dora")}
+    return add_lora(model, **own, above=above, task_type=task_type)
 
 
 @mode(
@@ -154,7 +153,7 @@ def rslora(model: Any, *, task_type: str | None = None, **settings: Any) -> Any:
 
     With alpha / rank the steps get smaller as the rank grows. Settings are those of :func:`lora`.
     """
-    return _low_rank(model, "rslora", _settings(**settings), task_type, use_rslora=True)
+    return _low_rank(model, "rslora", _settings(**settings), task_type)
 
 
 @mode(
@@ -168,7 +167,7 @@ def dora(model: Any, *, task_type: str | None = None, **settings: Any) -> Any:
 
     Settings are those of :func:`lora`.
     """
-    return _low_rank(model, "dora", _settings(**settings), task_type, use_dora=True)
+    return _low_rank(model, "dora", _settings(**settings), task_type)
 
 
 @mode(
@@ -219,7 +218,7 @@ PROMPT: dict[str, Any] = {
 
 @mode(
     "prefix[-{tokens:int}]",
-    help=f"N vectors ({TOKENS}) before every block's keys and values, and the head",
+    help=f"N vectors (by default {TOKENS}) before every block's keys and values, and the head",
     when="the weights must stay as they are: one model serves many tasks",
     **PROMPT,
 )
@@ -239,7 +238,7 @@ def prefix(model: Any, *, tokens: int = TOKENS, task_type: str | None = None) ->
 
 @mode(
     "prompt[-{tokens:int}]",
-    help=f"N vectors ({TOKENS}) before the text's tokens, and the head",
+    help=f"N vectors (by default {TOKENS}) before the text's tokens, and the head",
     when="as prefix, with the smallest file; large models",
     **PROMPT,
 )

@@ -4,7 +4,7 @@ import textwrap
 
 from nlptl.errors import UserError
 from nlptl.models.families import RATE_WIDTH, RATES
-from nlptl.modes.base import SOME, parse_mode
+from nlptl.modes.base import FITTED_EPOCHS, SOME, parse_mode
 from nlptl.modes.definition import Definition, definitions, read_entries
 
 
@@ -43,7 +43,12 @@ def _epochs(definition: Definition) -> str:
     usual = definition.epochs
     if not usual.most:
         return "none"
-    return f"{usual.least}, or as many as {usual.steps:,} steps take, at most {usual.most}"
+    rule = f"{usual.least}, or as many as {usual.steps:,} steps take, at most {usual.most}"
+    if not definition.convex_start:
+        return rule
+    if parse_mode(definition.names("2")[0]).trains_blocks:
+        return f"{rule}; {FITTED_EPOCHS:.0f} at most if the head starts from a fit"
+    return f"none if the head is found by a fit; else {rule}"
 
 
 def _rate_rule(definition: Definition) -> str:

@@ -24,7 +24,7 @@ def lp_ft() -> list[Stage]:
 
 @mode(
     "gradual[-{k:int}]",
-    help="the head, then N blocks more in each stage from the top down (1), then everything",
+    help="the head, then N blocks more a stage (by default 1) from the top down, then everything",
     when="full forgets or is unstable on little data",
     staged=True,
     frozen=lambda depth, **_: 0,

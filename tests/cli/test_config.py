@@ -137,10 +137,10 @@ def test_mode_list_prints_every_mode_and_ends(words, kind, capsys):
             and "cache: " in part
         )
     lower, lora = (found.index(name) for name in ("\nfreeze-lower-N\n", "\nlora["))
-    assert "2 (roberta 2.5, t5 1.5) times the family's (bert 3e-5" in " ".join(found.split())
+    assert "2 (roberta 2.5, pre-norm 1.5) times the usual rate" in " ".join(found.split())
     assert "cache:  freeze-lower-2 the lowest 2 of 12 blocks" in found[lower : found.index("top-N")]
     assert "cache:  top-2 the lowest 10 of 12 blocks" in found
-    assert "rate:   5e-4 for every family" in found[lora:]
+    assert "rate:   5e-4 for every model" in found[lora:]
     assert "lora-above-2 the lowest 2 of 12 blocks" in found[lora:]
     (as_is,) = [p for p in found.split("\n\n") if p.startswith("as-is\n")]
     assert "rate:   none" in as_is and "epochs: none" in as_is and "cache:  all blocks" in as_is
@@ -154,7 +154,9 @@ def test_a_registered_mode_is_listed(monkeypatch):
     monkeypatch.setattr(MODES, "things", dict(MODES.things))
     mode("mine-{n:int}", help="what I like", rate=4.0, frozen=lambda depth, n: n)(lambda m, n: m)
     (part,) = [p for p in describe_modes().split("\n\n") if p.startswith("mine-N\n")]
-    assert "trains: what I like" in part and "4 times the family's" in part and "when:" not in part
+    assert (
+        "trains: what I like" in part and "4 times the usual rate" in part and "when:" not in part
+    )
     assert "cache:  mine-2 the lowest 2 of 12 blocks" in part
     assert "mine-N" not in modes_table()
 

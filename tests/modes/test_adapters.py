@@ -133,6 +133,17 @@ def test_prompts_are_refused_where_they_cannot_work(checkpoints):
             parse_mode(f"{name.partition('-')[0]}-0")
 
 
+def test_a_decoder_that_looks_for_padding_in_the_token_ids_takes_no_prompt():
+    """GPT-2's classifier then reads a padding token; a prefix leaves the token ids as they are."""
+    from nlptl.models.zoo import tiny_model
+
+    with pytest.raises(ModeError, match="GPT2For.* gives a text other outputs with padding behind"):
+        apply_mode(tiny_model("gpt2"), parse_mode("prompt-2"), task_type="SEQ_CLS")
+    _, manifest = apply_mode(tiny_model("gpt2"), parse_mode("prefix-2"), task_type="SEQ_CLS")
+    assert manifest.parts["prompt"]["trainable"] > 0
+    apply_mode(tiny_model("distilbert"), parse_mode("prompt-2"), task_type="SEQ_CLS")
+
+
 def test_an_unknown_kind_of_attention_is_refused_by_ia3():
     from transformers import AutoConfig, AutoModelForSequenceClassification
 

@@ -8,13 +8,20 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from nlptl.errors import RunError
+from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
 from nlptl.modes.base import apply_mode, parse_mode
 from nlptl.modes.definition import MODES, definitions, mode
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.hooks import Quiet
 from nlptl.train.learner import Learner
-from nlptl.train.optimizer import decayed, make_optimizer, make_schedule, warmup_steps
+from nlptl.train.optimizer import (
+    decayed,
+    make_optimizer,
+    make_schedule,
+    slanted_triangle,
+    warmup_steps,
+)
 from nlptl.train.setup import FinetuneArgs, start_accelerator
 
 
@@ -189,3 +196,53 @@ def test_layer_wise_rates_train_and_are_resumed_to_the_same_bits(checkpoints, la
             RunError, match="parameter groups with the peak rates 0.001, 0.001, 0.0005"
         ):
             run(tmp_path / "b", parse_mode(other), resume=True)
+
+
+def test_rates_fall_from_the_head_down(checkpoints, family):
+    """By hand, 0.5 from block to block: the head 1, the highest block 1/2, the embeddings the least."""
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoints[family])
+    model, _ = apply_mode(model, parse_mode("lora-r2" if family == "roberta" else "full"))
+    plan = {"learning_rate": 1.0, "weight_decay": 0.0, "betas": (0.9, 0.999)}
+    groups = parse_mode("full").parameter_groups(model, layer_decay=0.5)
+    optimizer = make_optimizer(model, **plan, groups=groups)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    base = unwrap_peft(model)
+    parts, depth = layer_map(base).part_of(base), 6 if family == "t5" else 3
+    for name, parameter in base.named_parameters():
+        if parameter.requires_grad:
+            power = {"embeddings": depth + 1, "head": 0}.get(parts[name])
+            power = depth - int(parts[name].split()[1]) if power is None else power
+            assert rates[id(parameter)] == 0.5**power, name
+    assert rates[id(base.get_parameter(HEADS[family]))] == 1.0
+    assert len(set(rates.values())) == (4 if family == "roberta" else depth + 2)
+    assert parse_mode("full").parameter_groups(model) is None
+
+
+HEADS = {
+    "bert": "classifier.weight",
+    "roberta": "classifier.modules_to_save.default.out_proj.weight",
+    "t5": "classification_head.out_proj.weight",
+}
+
+
+def test_layer_decay_multiplies_a_modes_own_rates(checkpoints, layer_wise):
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoints["bert"])
+    groups = layer_wise.parameter_groups(model, layer_decay=0.5)
+    assert sorted({group["rate"] for group in groups}) == [0.25**k for k in (4, 3, 2, 1, 0)]
+
+
+def test_a_slanted_triangle_by_hand():
+    """Howard & Ruder, equation 3, with T = 20, cut_frac = 0.1 and ratio = 32: cut = 2."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.01)
+    schedule = make_schedule(optimizer, name="slanted", warmup=2, total=20)
+    found = []
+    for step in range(20):
+        p = step / 2 if step < 2 else 1 - (step - 2) / (2 * (1 / 0.1 - 1))
+        found.append((optimizer.param_groups[0]["lr"], 0.01 * (1 + p * 31) / 32))
+        optimizer.step()
+        schedule.step()
+    for rate, expected in found:
+        assert rate == pytest.approx(expected)
+    assert found[0][0] == pytest.approx(0.01 / 32) and found[2][0] == 0.01
+    assert slanted_triangle(20, cut=2, total=20) == 1 / 32
+    assert slanted_triangle(0, cut=0, total=5) == 1.0
