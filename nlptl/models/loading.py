@@ -355,6 +355,8 @@ def _load_pooled(name: str, found: Reading, head: Mapping[str, Any], before: Any
     """Load a body without a head, and put a linear classifier on its pooled states."""
     config, about = load_config(name, **head), declared(resolve(name))
     auto_class, options = body_class(config, found.pooling)
+    if reads_encoder(config, found.pooling):
+        config.is_encoder_decoder = False
     body, info = _read_weights(name, auto_class, config, **options)
     _refuse_lost(name, [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])])
     tokenizer, notices = _read_tokenizer(name)

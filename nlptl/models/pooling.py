@@ -68,15 +68,21 @@ def head_reads(config: Any) -> str:
 
 def is_causal(config: Any) -> bool:
     """Whether each token sees only those before it: a language model that fills in no masks."""
+    from transformers.modeling_layers import GenericForSequenceClassification
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
     )
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
     )
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS,
+    )
 
     kind = config.model_type
     decoder = kind in CAUSAL and kind not in MASKED
+    if type(config) in CLASSIFIERS:  # the form of decoders' heads in transformers
+        decoder |= issubclass(CLASSIFIERS[type(config)], GenericForSequenceClassification)
     return decoder and not getattr(config, "use_bidirectional_attention", False)
 
 

@@ -11,7 +11,8 @@ from tiny import DEPTH
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, GPT2Config
 
 from nlptl.data.encoding import encode_texts
-from nlptl.errors import ModelError
+from nlptl.errors import ModeError, ModelError
+from nlptl.models import zoo
 from nlptl.models.identity import architecture_hash, checkpoint_hash
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import (
@@ -27,6 +28,7 @@ from nlptl.models.loading import (
 from nlptl.models.one_token import can_read_one_token
 from nlptl.models.pooling import (
     PooledClassifier,
+    body_class,
     check_pooling,
     head_reads,
     head_settings,
@@ -34,6 +36,8 @@ from nlptl.models.pooling import (
     pooling_of,
     pools_last_block,
 )
+from nlptl.models.reuse import keep_layers
+from nlptl.modes.base import apply_mode, parse_mode
 from nlptl.tasks.classification import TextClassification
 
 TEXTS = [
@@ -355,3 +359,39 @@ def test_tokenizers_agree(checkpoints, tmp_path):
     ids, _ = encode_texts(TEXTS, loaded.tokenizer, max_length=24)
     assert other(TEXTS, truncation=True, max_length=24)["input_ids"] == ids
     assert other.padding_side == "right"
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "gpt2", "mistral4", "bart", "modernbert"])
+def test_the_rule_for_usual_heads_is_what_they_do(kind):
+    model = zoo.tiny_model(kind)
+    assert layer_map(model).pooled == head_reads(model.config)
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "deberta-v2", "mt5"])
+def test_other_architectures_are_pooled_too(kind):
+    config = zoo.tiny_model(kind).config
+    auto_class, options = body_class(config, "mean")
+    config.is_encoder_decoder = False
+    model = PooledClassifier(auto_class.from_config(config, **options), pooling="mean")
+    assert layer_map(model).pooled == "mean"
+    assert len(layer_map(model).blocks) == zoo.BLOCKS
+
+
+def test_a_trained_head_is_kept_in_the_order_of_the_task(checkpoints, tmp_path):
+    first = load(checkpoints["bert"], "mean")
+    torch.nn.init.normal_(first.model.classifier.weight)
+    save_pretrained(first.model, first.tokenizer, tmp_path / "model")
+    other = load(tmp_path / "model", head=TextClassification(("fine", "Poor", "fair")).head)
+    assert not other.new
+    assert torch.equal(other.model.classifier.weight, first.model.classifier.weight[[2, 0, 1]])
+
+
+def test_fewer_blocks_and_prompts(checkpoints):
+    whole = load(checkpoints["bert"], "mean").model
+    model, new = keep_layers(whole, (0, 2))
+    assert isinstance(model, PooledClassifier) and model.pooling == "mean"
+    assert len(layer_map(model).blocks) == 2 and "classifier.weight" in new
+    kept = model.body.encoder.layer[1].output.dense.weight
+    assert torch.equal(kept, whole.body.encoder.layer[2].output.dense.weight)
+    with pytest.raises(ModeError, match="under --pooling mean .* Take lora, or --pooling first"):
+        apply_mode(whole, parse_mode("prefix"), task_type="SEQ_CLS")

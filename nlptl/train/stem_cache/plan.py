@@ -10,8 +10,7 @@ import numpy as np
 from nlptl.errors import ConfigError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
-from nlptl.models.layer_map import layer_map
-from nlptl.models.pooling import pools_last_block
+from nlptl.models.pooling import pooling_of, pools_last_block
 from nlptl.models.tracing import width_of
 from nlptl.train.losses import Loss
 from nlptl.train.machine import free_memory, from_main, gather
@@ -212,7 +211,7 @@ def _faithful_cache(learner: Any, stem: FrozenStem) -> Any:
     """
     from nlptl.train.stem_cache.stem_cache import StemCache
 
-    pooled = layer_map(unwrap_peft(learner.model)).pooled if learner.task.pooled else None
+    pooled = pooling_of(learner.model) if learner.task.pooled else None
     ways = [pooled] if stem.whole_model and pooled in ("first", "last", "mean") else []
     if pooled == "mean" and not pools_last_block(learner.model):
         ways = []
