@@ -3,11 +3,12 @@
     python benchmarks/defaults.py --data DATA --models bundled/bert bundled/t5 $MINILM
 
 Each mode is trained as the recipe trains it, with no flag but the mode, on 100, 300 and 1,000 labels (a tenth
-of them for validation) of several data sets. Beside it: a standardized logistic regression on the pooled states
-of the untouched checkpoint, by plain transformers and scikit-learn, strength by five-fold cross-validation, on
-the same training rows; and bare class shares. Differences of accuracy are paired over seeds and 1,500 test texts
-that all seeds share (joint bootstrap, 95 %). Finished cells in ``runs/benchmarks/defaults.jsonl`` are not
-repeated. Results: ``benchmarks/results/defaults.json`` and a table in Markdown.
+of them for validation) of several data sets. Beside it: a standardized logistic regression on the pooled
+states of the untouched checkpoint, by plain transformers and scikit-learn, strength by five-fold
+cross-validation, on the same training rows; and bare class shares. Differences of accuracy are paired over
+seeds and 1,500 test texts that all seeds share (joint bootstrap, 95 %). Finished cells in
+``runs/benchmarks/defaults.jsonl`` are not repeated. Results: ``benchmarks/results/defaults.json`` and a table
+in Markdown.
 """
 
 import csv
@@ -258,9 +259,10 @@ def main(options: Options) -> None:
         apart = ""
         if "low" in row:
             apart = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+        loss = f"{row['log_loss']:.3f} ({row['class_shares']:.3f})"
         print(
             f"| {row['model']} | {row['set']} | {row['labels']} | {row['mode']} "
-            f"| {row['accuracy']:.1f} | {apart} | {row['log_loss']:.3f} ({row['class_shares']:.3f}) | {row['seconds']:.1f} |"
+            f"| {row['accuracy']:.1f} | {apart} | {loss} | {row['seconds']:.1f} |"
         )
 
 

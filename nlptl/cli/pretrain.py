@@ -373,7 +373,7 @@ def teacher_width(name: str) -> int:
     """Count the values of a teacher's states of a piece: the means at its middle block and at its last.
 
     Raises:
-        ModelError: If it is not a checkpoint of a mapped family.
+        ModelError: If it is not a checkpoint.
     """
     return 2 * load_config(name, flag="--teacher").hidden_size
 

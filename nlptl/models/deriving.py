@@ -1,5 +1,6 @@
 """What one traced pass says of a model: its blocks, and what lies below, between and above them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,19 +104,19 @@ def outside(
     last: Mapping[str, Call],
     reach: list[set[int]],
     read: set[int],
-) -> tuple[tuple[nn.Module, str, str], ...]:
+) -> tuple[tuple[str, nn.Module, str, str], ...]:
     """Find the parts of the parameters outside of the blocks: below the first state that needs them.
 
     One closes a lower block if its module goes on from that one's states (a norm, a convolution).
     """
     inside = {id(p) for block in blocks.values() for p in block.parameters()}
     part: dict[str, str] = {}
-    owner: dict[str, tuple[nn.Module, str]] = {}
+    owner: dict[str, tuple[str, nn.Module, str]] = {}
     states = [last[name].node for name in blocks]
     for scope, module in model.named_modules():
         for own, p in module.named_parameters(recurse=False):
             name = f"{scope}.{own}" if scope else own
-            owner[name] = module, own
+            owner[name] = scope, module, own
             first = next((i for i, leaves in enumerate(reach) if id(p) in leaves), None)
             if id(p) in inside:
                 number = next(
@@ -133,7 +134,7 @@ def outside(
     return tuple(
         (*owner[name], where)
         for name, where in part.items()
-        if where != "head" and id(owner[name][0]._parameters[owner[name][1]]) not in inside
+        if where != "head" and id(owner[name][1].get_parameter(owner[name][2])) not in inside
     )
 
 
@@ -245,10 +246,23 @@ def linear_layers(block: nn.Module, name: str = "") -> list[str]:
 
 
 def lora_targets(blocks: Mapping[str, nn.Module]) -> list[str]:
-    """List query and value of each block; else the fused projection; else all linear layers."""
+    """List query and value of each block; else the fused projection; else all linear layers.
+
+    Layers that share one weight (Zamba's) are left out: merging would add the adapters of both to it.
+    """
+    layers = {
+        f"{name}.{inner}": block.get_submodule(inner)
+        for name, block in blocks.items()
+        for inner in linear_layers(block)
+    }
+    owners = Counter(id(layer.weight) for layer in {id(m): m for m in layers.values()}.values())
     chosen: list[str] = []
-    for name, block in blocks.items():
-        kinds = {each: each.rsplit(".", 1)[-1].lower() for each in linear_layers(block, name)}
+    for name in blocks:
+        kinds = {
+            full: full.rpartition(".")[2].lower()
+            for full, layer in layers.items()
+            if full.startswith(f"{name}.") and owners[id(layer.weight)] == 1
+        }
         pair = [[n for n, kind in kinds.items() if kind in known] for known in (QUERY, VALUE)]
         fused = [n for n, kind in kinds.items() if kind in FUSED]
         own = {*pair[0], *pair[1]} if all(pair) else set(fused or kinds)

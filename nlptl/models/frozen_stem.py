@@ -29,13 +29,18 @@ CONSTANT = "_constant_borders"
 
 def above(model: Any) -> list[nn.Module]:
     """List the modules whose parameters are all above the blocks, and all that is inside them."""
-    parts, found = layer_map(model).part_of(model), list[str]()
+    alone = dict[str, bool]()
+    for parameter, part in layer_map(model).part_of(model).items():
+        scope = parameter
+        while "." in scope:
+            scope = scope.rpartition(".")[0]
+            alone[scope] = alone.get(scope, True) and part == "head"
+    inside, found = set[str](), []
     for name, module in model.named_modules():
-        own = {f"{name}.{inner}" for inner, _ in module.named_parameters()}
-        covered = any(name.startswith(f"{done}.") for done in found)
-        if covered or (name and own and all(parts.get(inner) == "head" for inner in own)):
-            found.append(name)
-    return [model.get_submodule(name) for name in found]
+        if name and (alone.get(name, False) or name.rpartition(".")[0] in inside):
+            inside.add(name)
+            found.append(module)
+    return found
 
 
 def between(model: Any) -> list[nn.Module]:
@@ -92,7 +97,8 @@ def _caught(layers: LayerMap, count: int) -> Iterator[dict[int, Any]]:
                 if end == count:
                     raise _Reached
 
-        return torch.compiler.disable(run)
+        watched: Any = torch.compiler.disable(run)  # a compiler cannot leave a pass by an error
+        return watched
 
     with ExitStack() as stack:
         for end in layers.ends(count):

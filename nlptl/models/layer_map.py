@@ -25,7 +25,10 @@ from nlptl.models.tracing import Trace, early_lookups, hidden, items, text_confi
 #: The attribute in which a model keeps its map.
 MAP = "_layer_map"
 #: Names of an encoder's or an only stack's depth, and of a decoder's, in configurations.
-DEPTHS = ("num_hidden_layers", "encoder_layers"), ("num_decoder_layers", "decoder_layers")
+DEPTHS = (
+    ("num_hidden_layers", "encoder_layers", "num_self_attends_per_block"),
+    ("num_decoder_layers", "decoder_layers"),
+)
 #: End of the names of classes with the encoder of an encoder-decoder alone.
 ENCODER = "EncoderModel"
 #: Entries of a configuration that the body does not depend on.
@@ -44,7 +47,8 @@ class LayerMap:
         names: Their names on the model.
         runs: Number of times that each of them runs in a pass.
         stacks: Number of blocks of each stack, ``(12,)`` or ``(12, 12)``.
-        outside: Parameters outside of the blocks that are not the head's, as module, name and part.
+        outside: Parameters outside of the blocks that are not the head's: module's name, module, parameter's
+            name, part.
         partial: Reason why no border between blocks can be frozen; None if every border can.
         extras: Names of the blocks that return more than the states (T5: the position bias).
         dead: Names of parameters of the blocks that the outputs do not depend on.
@@ -62,7 +66,7 @@ class LayerMap:
     names: tuple[str, ...]
     runs: tuple[int, ...]
     stacks: tuple[int, ...]
-    outside: tuple[tuple[nn.Module, str, str], ...]
+    outside: tuple[tuple[str, nn.Module, str, str], ...]
     partial: str | None
     extras: frozenset[str]
     dead: frozenset[str]
@@ -81,7 +85,7 @@ class LayerMap:
                 those of an adapter belong to its block.
         """
         parts: dict[int, str] = {}
-        for module, name, part in self.outside:
+        for _, module, name, part in self.outside:
             if (parameter := module._parameters.get(name)) is not None:
                 parts[id(parameter)] = part
         for number, block in reversed(
@@ -110,7 +114,8 @@ def layer_map(model: Any, inputs: Mapping[str, Tensor] | None = None) -> LayerMa
     if inputs is None and (kept := vars(model).get(MAP)) is not None and _is_of(kept, model):
         return kept
     try:
-        found = _derive(model, _traced(model, inputs))
+        with torch.inference_mode(False), torch.enable_grad():
+            found = _derive(model, _traced(model, inputs))
     except Refused as refused:
         raise ModelError(
             f"{_called(model)} cannot be divided into embeddings, blocks and a head: {refused}."
@@ -137,9 +142,15 @@ def _called(model: Any) -> str:
 
 
 def _is_of(kept: LayerMap, model: nn.Module) -> bool:
-    """Whether a map's modules are still the model's, which somebody may have changed."""
+    """Whether a map's modules are still the model's, which somebody may have changed or wrapped."""
+    named = [*zip(kept.names, kept.blocks, strict=True), *((n, m) for n, m, *_ in kept.outside)]
+    try:
+        if all(model.get_submodule(name) is module for name, module in named):
+            return True
+    except AttributeError:
+        pass
     there = {id(module) for module in model.modules()}
-    return all(id(m) in there for m in (*kept.blocks, *(m for m, *_ in kept.outside)))
+    return all(id(module) in there for _, module in named)
 
 
 def _derive(model: Any, seen: Trace) -> LayerMap:
@@ -198,30 +209,43 @@ def class_of_body(config: Any) -> Any:
     return AutoModelForTextEncoding if alone else AutoModel
 
 
-@lru_cache(maxsize=32)
-def _described(text: str, kind: type) -> tuple[LayerMap | str, int | None]:
-    """Return the map of a body without weights, or why there is none, and its longest text."""
+@lru_cache(maxsize=8)
+def _body(text: str, kind: type) -> tuple[Any, int | None]:
+    """Return the body of a configuration without weights, or why there is none, and its longest text."""
     from accelerate import init_empty_weights
 
-    config, positions = kind.from_dict(json.loads(text)), None
+    config = kind.from_dict(json.loads(text))
     try:
         with init_empty_weights(include_buffers=False):
             model = class_of_body(config).from_config(config)
-        positions = deriving.positions(early_lookups(model), config)
+    except Exception as error:  # a package that is not there, for example
+        return str(error), deriving.positions((), config)
+    positions = deriving.positions(early_lookups(model), config)
+    return model, positions
+
+
+@lru_cache(maxsize=32)
+def _described(text: str, kind: type) -> LayerMap | str:
+    """Return the map of a body without weights, or why there is none; empty if it cannot be said."""
+    model, _ = _body(text, kind)
+    if isinstance(model, str):
+        return ""
+    try:
         model = model.to("meta")
         model.tie_weights()
         seen = trace(model)
     except Exception:  # routing to experts, for example, takes numbers
-        return "", positions or deriving.positions((), config)
+        return ""
     try:
-        return _derive(model, seen), positions
+        with torch.enable_grad():
+            return _derive(model, seen)
     except Refused as refused:
-        return str(refused), positions
+        return str(refused)
 
 
-def _describe(config: Any) -> tuple[LayerMap | str, int | None]:
+def _key(config: Any) -> tuple[str, type]:
     body = {name: value for name, value in config.to_dict().items() if name not in OF_HEAD}
-    return _described(json.dumps(body, sort_keys=True, default=str), type(config))
+    return json.dumps(body, sort_keys=True, default=str), type(config)
 
 
 def map_of(config: Any) -> LayerMap | None:
@@ -235,7 +259,7 @@ def map_of(config: Any) -> LayerMap | None:
     Raises:
         ModelError: If the structure cannot be verified; the message says why.
     """
-    found, _ = _describe(config)
+    found = _described(*_key(config))
     if isinstance(found, LayerMap):
         return found
     if found:
@@ -266,4 +290,4 @@ def depth(config: Any) -> tuple[int, int]:
 
 def longest_text(config: Any) -> int | None:
     """Return the tokens that a model takes, by its table of positions; None if there is no limit."""
-    return _describe(config)[1]
+    return _body(*_key(config))[1]

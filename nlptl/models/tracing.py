@@ -50,10 +50,12 @@ def made_up_texts(model: Any, device: Any = None) -> dict[str, Tensor]:
     marks: dict[str, Any] = {}
     for each in (text, config):
         marks |= {n: v for n, v in vars(each).items() if n.endswith("token_id") and v is not None}
-    special = {one for v in marks.values() for one in (v if isinstance(v, list) else [v])}
     size = getattr(text, "vocab_size", None) or 100
+    marks = {n: v for n, v in marks.items() if 0 <= first(v, 0) < size}
+    special = {one for v in marks.values() for one in (v if isinstance(v, list) else [v])}
     plain = [one for one in range(min(size, 100)) if one not in special] or [0]
-    room = getattr(text, "max_position_embeddings", None) or LENGTH + 2
+    room = getattr(text, "max_position_embeddings", None) or 0
+    room = room if room > 0 else LENGTH + 2  # XLNet says -1
     length = max(2, min(LENGTH, room - 2))
     padding = min(PADDING, length // 2)
     # Squares: neither a row of consecutive numbers, which only positions are, nor two equal texts.

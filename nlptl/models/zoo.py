@@ -199,6 +199,7 @@ def tiny_model(kind: str, head: str = "sequence classification", **changes: Any)
         raise ModelError(f"'{kind}': transformers has no class for {head}.")
     config = tiny_config(kind, **changes)
     config.num_labels = 2 if head == "question answering" else LABELS
+    config.architectures = [known[kind]]  # as in a checkpoint
     for each in (config, getattr(config, "text_config", None)):
         if each is not None and getattr(each, "pad_token_id", None) is None:
             each.pad_token_id = SPECIAL["pad"]

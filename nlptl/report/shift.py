@@ -47,7 +47,7 @@ def weight_change(before: Any, after: Any) -> list[float]:
     """Compute ||after - before|| / ||before|| of the embeddings and of each block, in Frobenius norms.
 
     Args:
-        before: The untouched model, of a mapped family.
+        before: The untouched model.
         after: The fine-tuned one, below peft's wrapper.
 
     Returns:

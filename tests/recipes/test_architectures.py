@@ -28,6 +28,8 @@ KINDS = {
     "bart": ("roberta", {}, "freeze-lower-5"),
     "t5-v1.1": ("t5", {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, "lora"),
     "mt5": ("t5", {}, "head-only"),
+    # Its states of one token alone cannot be fed: the run computes them in each epoch.
+    "funnel": ("bert", {"architectures": ["FunnelModel"]}, "head-only"),
     "gpt2": ("decoder", {}, "freeze-lower-2"),
     "llama": ("decoder", {}, "lora"),
     "qwen2": ("decoder", {}, "full"),

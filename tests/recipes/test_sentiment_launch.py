@@ -49,6 +49,23 @@ def test_two_processes_give_the_rates_and_the_metric_of_one(calm, reviews, tmp_p
         assert (tensor - trained[1][name]).abs().max() < 1e-3, name
 
 
+@pytest.mark.slow
+def test_two_processes_find_the_learning_rate_of_one(calm, reviews, tmp_path):
+    flags = ["--model", calm, "--train-file", reviews, "--epochs", 1, "--batch-size", 4]
+    flags += ["--learning-rate", "find", "--head", "random"]
+    run_in_process("sentiment", *flags, "--output-dir", tmp_path / "one")
+    done = command(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
+        *("recipes/sentiment.py", *flags, "--output-dir", tmp_path / "two"),
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (result(tmp_path / name) for name in ("one", "two"))
+    (first,), (second,) = (each["learning_rate_searches"] for each in (one, two))
+    assert first["losses"][:50] == pytest.approx(second["losses"][:50], abs=1e-3)
+    assert first["rate"] == pytest.approx(second["rate"], rel=0.5)
+    assert two["reload_difference"] <= 1e-6
+
+
 def test_two_processes_share_cached_states(calm, reviews, tmp_path):
     flags = ["--model", calm, "--train-file", reviews, "--epochs", 2, "--batch-size", 5]
     flags += ["--mode", "freeze-lower-1", "--learning-rate", 2e-3]
