@@ -43,6 +43,23 @@ def _not_read(text: str) -> ModelError:
     )
 
 
+def reused(model: Any, kept: str | None, top: int) -> tuple[Any, frozenset[str]]:
+    """Take only some blocks of a model, and draw again what is not to be taken over.
+
+    Args:
+        model: Model as it was loaded, with its head.
+        kept: Blocks to keep, as :func:`read_kept` reads them; None for all.
+        top: Number of highest blocks to draw again (:func:`redraw_top`).
+
+    Returns:
+        The model, and the names of the parameters that are new by that.
+    """
+    new: frozenset[str] = frozenset()
+    if kept:
+        model, new = keep_layers(model, read_kept(kept))
+    return model, new | redraw_top(model, top) if top else new
+
+
 def check_kept(kept: Iterable[int], config: Any, name: str) -> int:
     """Make sure that a checkpoint has the blocks that are to be kept, in its decoder too.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import swapped_forward
 from nlptl.models.layer_map import layer_map
+from nlptl.train.losses import Loss, Plus
 
 
 def pretrained(model: Any, *, but: Collection[str] = ()) -> dict[str, Tensor]:
@@ -57,6 +58,13 @@ def trained_pairs(model: Any, start: Mapping[str, Tensor]) -> list[tuple[nn.Para
     """Pair each parameter that trains with its pretrained value, as far as it has one."""
     own = dict(unwrap_peft(model).named_parameters())
     return [(own[name], then) for name, then in start.items() if own[name].requires_grad]
+
+
+def kept_close(loss: Loss, start: Mapping[str, Tensor], weight: float) -> Loss:
+    """Add :class:`L2SP` to a loss, if a weight is asked for and something trains that it applies to."""
+    if not weight or not trained_pairs(loss.model, start):
+        return loss
+    return Plus(loss, L2SP(loss.model, start), weight, "l2-sp")
 
 
 def mixout(weight: Tensor, start: Tensor, share: float) -> Tensor:

@@ -29,26 +29,15 @@ def keep_best(learner: "Learner", validation: Any) -> KeepBest:
     )
 
 
-def only_score(learner: "Learner", loss: Loss, validation: Any) -> FitState:
-    """Score a model that does not train on validation data, as epoch 0."""
-    state = FitState(loss, {}, 0, 1)
-    learner.identity = loss.identity()
-    if validation is not None:
-        keeper = keep_best(learner, validation)
-        keeper.from_start = True
-        keeper.on_start(state)
-        learner.history = keeper.history
-    return state
-
-
-def fit_alone(
+def without_steps(
     learner: "Learner", loss: Loss, batches: int, keepers: Sequence[KeepBest]
 ) -> FitState:
-    """Return the state of a training that is the convex fit alone, scored on validation data."""
-    assert learner.head is not None
-    state = FitState(loss, {}, 0, batches, examples=learner.head.examples)
-    state.clock.add(training=learner.head.seconds, scoring=0.0)
+    """Return the state of a training without steps, scored on validation data as epoch 0."""
+    head = learner.head
+    state = FitState(loss, {}, 0, batches, examples=head.examples if head else 0)
+    state.clock.add(training=head.seconds if head else 0.0, scoring=0.0)
     for hook in keepers:
+        hook.from_start = True
         hook.on_start(state)
         learner.history, learner.best = hook.history, 0
     return state

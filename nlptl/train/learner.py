@@ -25,16 +25,16 @@ from nlptl.models.loading import (
 )
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.models.pooling import PooledClassifier
-from nlptl.models.reuse import keep_layers, read_kept, redraw_top
+from nlptl.models.reuse import reused
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
-from nlptl.train.keep_close import L2SP, mixed_weights, pretrained, trained_pairs
-from nlptl.train.keeping import fit_alone, keep_best, only_score
+from nlptl.train.keep_close import kept_close, mixed_weights, pretrained
+from nlptl.train.keeping import keep_best, without_steps
 from nlptl.train.loop import predict
-from nlptl.train.losses import Loss, Outputs, Plus, TaskLoss
+from nlptl.train.losses import Loss, Outputs, TaskLoss
 from nlptl.train.machine import PeakMemory
 from nlptl.train.setup import FinetuneArgs, TrainArgs, seed_dropout, train
 from nlptl.train.stem_cache.plan import check_fed, open_cache
@@ -93,7 +93,8 @@ class Learner:
             )
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
             self.newly_initialized, self._loaded = loaded.new, loaded.notices
-            self._reuse()
+            self.model, drawn = reused(self.model, args.keep_layers, args.reinit_top)
+            self.newly_initialized |= drawn
         else:
             self.model, self.tokenizer = model, load_tokenizer(args.model)
             self._loaded = tuple(share_padding(unwrap_peft(model), self.tokenizer))
@@ -118,15 +119,6 @@ class Learner:
         self._opened = self._left_out = self._one = False
         close = bool(args.l2_sp or args.mixout)
         self.start = pretrained(self.model, but=self.newly_initialized) if close else {}
-
-    def _reuse(self) -> None:
-        """Take only the blocks that are asked for, and draw again what is not to be taken over."""
-        if self.args.keep_layers:
-            kept = read_kept(self.args.keep_layers)
-            self.model, new = keep_layers(self.model, kept)
-            self.newly_initialized |= new
-        if self.args.reinit_top:
-            self.newly_initialized |= redraw_top(self.model, self.args.reinit_top)
 
     def mode(self, mode: Mode) -> "Learner":
         """Set what trains; any mode after any other equals that mode alone.
@@ -263,21 +255,19 @@ class Learner:
                 resume=resume,
             )
         made = self._made(loss)
-        if self.args.l2_sp and trained_pairs(self.model, self.start):
-            made = Plus(made, L2SP(self.model, self.start), self.args.l2_sp, "l2-sp")
+        made = kept_close(made, self.start, self.args.l2_sp)
         if not hasattr(data, "epoch") and self._name(data) is None:
             more = {} if validation is None else {"validation": validation}
             self.prepare({"train": data, **more}, made)
         elif self._name(data) and not self._opened:
             self._open(made)
-        if self.current is not None and self.current.definition.untrained:
-            return only_score(self, made, validation)
         started = self.start_head(data) if self._name(data) else None
         stream = data if hasattr(data, "epoch") else self.batches(data, seed=self.args.seed)
         cached, self.identity = check_fed(stream, made), made.identity()
         keeper = [] if validation is None else [keep_best(self, validation)]
-        if self._fitted(made):
-            state = fit_alone(self, made, len(stream), keeper)
+        untrained = self.current is not None and self.current.definition.untrained
+        if untrained or self._fitted(made):
+            state = without_steps(self, made, len(stream), keeper)
             self._count(data, state, cached, looks=int(started is not None))
             return state
         args = plan or self.args.plan(len(stream))
