@@ -82,8 +82,8 @@ def is_causal(config: Any) -> bool:
     kind = config.model_type
     decoder = kind in CAUSAL and kind not in MASKED
     if type(config) in CLASSIFIERS:  # the form of decoders' heads in transformers
-        kind_of_head: Any = CLASSIFIERS[type(config)]
-        decoder |= issubclass(kind_of_head, GenericForSequenceClassification)
+        head: Any = CLASSIFIERS[type(config)]
+        decoder |= issubclass(head, GenericForSequenceClassification)
     return decoder and not getattr(config, "use_bidirectional_attention", False)
 
 
