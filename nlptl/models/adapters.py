@@ -39,7 +39,8 @@ def target_names(model: Any, targets: Sequence[str] | None, *, above: int = 0) -
     if not chosen:
         raise ModeError(
             f"The blocks of a model of the architecture '{model.config.model_type}' have no linear layer that "
-            "the outputs depend on, so nothing can be adapted. Choose freeze-lower-N, head-only or full."
+            "the outputs depend on among those that usually get an adapter, so nothing can be adapted. Choose "
+            "freeze-lower-N, head-only or full, or name --lora-targets."
         )
     tensors = Counter(id(module.weight) for module in chosen)
     if twice := [names[id(m)] for m in chosen if tensors[id(m.weight)] > 1]:

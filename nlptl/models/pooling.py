@@ -82,7 +82,8 @@ def is_causal(config: Any) -> bool:
     kind = config.model_type
     decoder = kind in CAUSAL and kind not in MASKED
     if type(config) in CLASSIFIERS:  # the form of decoders' heads in transformers
-        decoder |= issubclass(CLASSIFIERS[type(config)], GenericForSequenceClassification)
+        head: Any = CLASSIFIERS[type(config)]
+        decoder |= issubclass(head, GenericForSequenceClassification)
     return decoder and not getattr(config, "use_bidirectional_attention", False)
 
 

@@ -301,6 +301,9 @@ def test_trap_6_parameters_that_nothing_reads():
     adapted = lora(model)
     adapted(**made_up_texts(model)).logits.sum().backward()
     assert all(p.grad is not None for n, p in adapted.named_parameters() if ".lora_B." in n)
+    mra = layer_map(tiny("mra", max_position_embeddings=128))  # without its kernel no query is read
+    assert {f"{name}.attention.self.query.weight" for name in mra.names} <= mra.dead
+    assert not mra.lora_targets
     with pytest.raises(ModeError, match=r"no linear layer .* nothing can be adapted"):
         lora(tiny("ibert", max_position_embeddings=40, pad_token_id=1))
 
