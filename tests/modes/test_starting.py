@@ -22,7 +22,6 @@ from nlptl.train.setup import start_accelerator
 sys.path.insert(0, str(Path(__file__).parent.parent / "train"))
 from test_learner import OTHER, TASK, TEST, TRAIN, learner, same, weights
 
-
 #: BERT each time, the other families with -m slow.
 OFTEN = ["bert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("roberta", "t5"))]
 
