@@ -26,7 +26,7 @@ def rows(count, seed):
     )
 
 
-TRAIN, OTHER, TEST = rows(40, 1), rows(24, 2), rows(12, 3)
+TRAIN, OTHER, TEST, MANY = rows(40, 1), rows(24, 2), rows(12, 3), rows(60, 4)
 
 
 def learner(checkpoint, mode, task=TASK, **changes):
@@ -166,9 +166,9 @@ def test_a_temperature_is_written_into_the_last_layer(checkpoints, family):
     made.fit(TRAIN)
     _, _, read = made.head_states(TRAIN.select([0]))
     scale_output(read.output, 20.0)  # far too sure
-    before, answers = logits(made, OTHER), [p["prediction"] for p in made.predict(OTHER)]
-    found = temper(made, OTHER)
+    before, answers = logits(made, MANY), [p["prediction"] for p in made.predict(MANY)]
+    found = temper(made, MANY)
     assert found.value > 2
-    np.testing.assert_allclose(logits(made, OTHER), before / found.value, rtol=1e-4, atol=1e-5)
-    assert [p["prediction"] for p in made.predict(OTHER)] == answers
-    assert made.judge(OTHER)[1] == pytest.approx(found.after, rel=1e-4)
+    np.testing.assert_allclose(logits(made, MANY), before / found.value, rtol=1e-4, atol=1e-5)
+    assert [p["prediction"] for p in made.predict(MANY)] == answers
+    assert made.judge(MANY)[1] == pytest.approx(found.after, rel=1e-4)
