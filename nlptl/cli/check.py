@@ -18,7 +18,7 @@ from nlptl.models.loading import (
     trained_config,
 )
 from nlptl.models.reuse import check_kept, read_kept
-from nlptl.modes.base import SOME, Mode, default_learning_rate, fitted_rate, parse_mode
+from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
@@ -295,16 +295,10 @@ def resolve_defaults(config: C, mode: Mode, model: Any, examples: int, task: Tas
     changes: dict[str, Any] = {"head": head}
     fitted = head != "random"
     if known.learning_rate is None:
-        changes["learning_rate"] = default_rate(mode, model, fitted=fitted)
+        changes["learning_rate"] = default_learning_rate(mode, model)
     if known.epochs is None:
         changes["epochs"] = mode.default_epochs(examples, known.batch_size, fitted=fitted)
     return dataclasses.replace(known, **changes)
-
-
-def default_rate(mode: Mode, model: Any, *, fitted: bool) -> float:
-    """Return a mode's default rate, from a fitted head or a random one."""
-    rate = default_learning_rate(mode, model)
-    return float(f"{rate * fitted_rate(mode):.2g}") if fitted else rate
 
 
 def default_head(config: Any, mode: Mode, task: Task) -> str:
@@ -351,8 +345,7 @@ def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:
     own = {"mode": mode, "seed": seed, "max_grad_norm": config.max_grad_norm or None}
     own |= dict.fromkeys(("epochs", "learning_rate"), 0.0) if mode.definition.untrained else {}
     if config.learning_rate == "find":
-        fitted = config.head != "random"
-        rate = default_rate(mode, trained_config(config.model, config.pooling), fitted=fitted)
+        rate = default_learning_rate(mode, trained_config(config.model, config.pooling))
         own |= {"learning_rate": rate, "find_rate": True}
     return from_config(FinetuneArgs, config, **own)
 

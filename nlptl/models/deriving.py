@@ -109,7 +109,9 @@ def outside(
 
     One closes a lower block if its module goes on from that one's states (a norm, a convolution).
     """
-    inside = {id(p) for block in blocks.values() for p in block.parameters()}
+    numbered = list(enumerate(blocks.values()))
+    inside = {id(p): number for number, block in reversed(numbered) for p in block.parameters()}
+    needed = {own: number for number, leaves in enumerate(reach) for own in leaves}
     part: dict[str, str] = {}
     owner: dict[str, tuple[str, nn.Module, str]] = {}
     states = [last[name].node for name in blocks]
@@ -117,12 +119,9 @@ def outside(
         for own, p in module.named_parameters(recurse=False):
             name = f"{scope}.{own}" if scope else own
             owner[name] = scope, module, own
-            first = next((i for i, leaves in enumerate(reach) if id(p) in leaves), None)
+            first = needed.get(id(p))
             if id(p) in inside:
-                number = next(
-                    i for i, b in enumerate(blocks.values()) if any(q is p for q in b.parameters())
-                )
-                part[name] = f"block {number}"
+                part[name] = f"block {inside[id(p)]}"
             elif first is None:
                 part[name] = "head" if id(p) in read else "unused"
             else:

@@ -30,8 +30,8 @@ from nlptl.modes.rates import decayed_groups
 
 #: A depth that no model has, to ask whether a mode freezes blocks at all, and one like many models'.
 DEEP, SOME = 1000, 12
-#: Most epochs by default of a model whose head starts from a convex fit, and the factor of its peak rate.
-FITTED_EPOCHS, FITTED_RATE = 4.0, 1 / 3
+#: Most epochs by default of a model whose head starts from a convex fit.
+FITTED_EPOCHS = 4.0
 
 
 @dataclass(frozen=True)
@@ -429,15 +429,6 @@ def _part_order(part: str) -> tuple[int, int]:
         return (1, int(part.split()[1]))
     places = {"prompt": (0, 0), "embeddings": (0, 1), "head": (2, 0)}
     return places.get(part, (3, 0))
-
-
-def fitted_rate(mode: Mode) -> float:
-    """Return the factor of the default peak rate for a model whose head starts from a convex fit.
-
-    The head is in its place already, so the rate need not carry it there; a high rate distorts states that the
-    head fits (Kumar et al., 2022).
-    """
-    return FITTED_RATE if mode.trains_blocks else 1.0
 
 
 def default_learning_rate(mode: Mode, config: Any) -> float:

@@ -104,6 +104,9 @@ def test_mixout_works_in_train_mode_only_and_leaves_the_weights(checkpoints, fam
     assert rates_of(made.model) == rates and 0.1 in rates
 
 
+@pytest.mark.parametrize(
+    "family", ["bert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("roberta", "t5"))]
+)
 def test_a_share_of_nothing_is_the_plain_run_bit_for_bit(checkpoints, family):
     plain = learner(checkpoints[family], "full", epochs=1.0)
     plain.fit(TRAIN)

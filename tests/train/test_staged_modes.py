@@ -129,11 +129,11 @@ def run(checkpoints, mode, home, *, kill=None, resume=False):
 
 #: A stage and a step in it: in mid-stage, after a stage's last step, before the first one of the next.
 KILLS = [
-    ("lp-ft", (0, 4)),
     ("lp-ft", (1, 0)),
+    pytest.param("lp-ft", (0, 4), marks=pytest.mark.slow),
     ("gradual-2", (1, 2)),
-    ("chain:lora-r2,top-1", (1, 0)),
     ("chain:lora-r2,top-1", (1, 5)),
+    pytest.param("chain:lora-r2,top-1", (1, 0), marks=pytest.mark.slow),
     pytest.param("lp-ft", (1, 5), marks=pytest.mark.slow),
     *(
         pytest.param("gradual", (stage, step), marks=pytest.mark.slow)
