@@ -52,7 +52,7 @@ def made_up_texts(model: Any, device: Any = None) -> dict[str, Tensor]:
         marks |= {n: v for n, v in vars(each).items() if n.endswith("token_id") and v is not None}
     size = getattr(text, "vocab_size", None) or 100
     marks = {n: v for n, v in marks.items() if 0 <= first(v, 0) < size}
-    special = {one for v in marks.values() for one in (v if isinstance(v, list) else [v])}
+    special = {one for v in marks.values() for one in (v if isinstance(v, list | tuple) else [v])}
     plain = [one for one in range(min(size, 100)) if one not in special] or [0]
     room = getattr(text, "max_position_embeddings", None) or 0
     room = room if room > 0 else LENGTH + 2  # XLNet says -1
@@ -78,7 +78,7 @@ def made_up_texts(model: Any, device: Any = None) -> dict[str, Tensor]:
 
 def first(value: Any, otherwise: int) -> int:
     """Return a number, the first of a list of numbers, or another one where there is none."""
-    value = next(iter(value), None) if isinstance(value, list) else value
+    value = next(iter(value), None) if isinstance(value, list | tuple) else value
     return otherwise if value is None else value
 
 

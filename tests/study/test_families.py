@@ -1,5 +1,7 @@
 """The matrix of architectures and modes: a fixed part of it in each run, all of it behind the slow marker."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -193,6 +195,20 @@ def test_all_mistakes_of_the_command_come_at_once(tmp_path, monkeypatch, capsys)
         run_command(monkeypatch, "distilbrt", "--output", tmp_path / "no/page.md")
     said = capsys.readouterr().err
     assert "Did you mean 'distilbert'" in said and "there is no folder" in said
+
+
+def test_the_readme_has_the_counts_of_the_page():
+    root = Path(__file__).parents[2]
+    rows = (root / "docs/families.md").read_text().splitlines()
+    readme = " ".join((root / "README.md").read_text().split())
+    for head, name in {
+        TEXTS: "sequence classifiers",
+        QUESTIONS: "question answerers",
+        TOKENS: "taggers",
+    }.items():
+        counts = next(row for row in rows if row.startswith(f"| {head} | ")).split(" | ")
+        assert f"{counts[2]} of {counts[1]} {name}" in readme
+        assert int(counts[2]) >= BARS[head]
 
 
 @pytest.mark.slow
