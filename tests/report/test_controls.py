@@ -60,7 +60,7 @@ def splits():
 
 def settings(model, mode="full", **changes):
     """By default at the rate of the scratch arm, full's own at a width of 32."""
-    given = {"learning_rate": 7.2e-4, "epochs": 30, "batch_size": 8, **changes}
+    given = {"learning_rate": 7.2e-4, "epochs": 30, "batch_size": 8, "head": "random", **changes}
     return FinetuneArgs(model=str(model), mode=parse_mode(mode), **given)
 
 

@@ -41,7 +41,7 @@ def splits():
 
 
 def settings(model, mode, **changes):
-    given = {"learning_rate": 2e-3, "epochs": 2, "batch_size": 12, **changes}
+    given = {"learning_rate": 2e-3, "epochs": 2, "batch_size": 12, "head": "random", **changes}
     return FinetuneArgs(model=str(model), mode=parse_mode(mode), **given)
 
 

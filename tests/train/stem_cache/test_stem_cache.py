@@ -72,7 +72,7 @@ LABELS = TextClassification(("no", "yes"))
 
 
 def run(checkpoint, mode, cache, *, task=LABELS, splits=SPLITS, seed=0, resuming=None, **changes):
-    given = {"learning_rate": 2e-3, "epochs": 4.0, "batch_size": 8, **changes}
+    given = {"learning_rate": 2e-3, "epochs": 4.0, "batch_size": 8, "head": "random", **changes}
     settings = FinetuneArgs(
         model=str(checkpoint), mode=parse_mode(mode), seed=seed, cache=cache, **given
     )
