@@ -97,15 +97,19 @@ def known_error(line: Mapping[str, float], name: str) -> float:
     return error if math.isfinite(error) else 0.0
 
 
+#: Standard errors that a metric must be ahead by: of ten validation examples two more are right by chance.
+ERRORS = 2.0
+
+
 def preferred(new: Mapping[str, Any], kept: Mapping[str, Any], name: str) -> bool:
     """Whether an epoch is better than another: by the metric, or by the loss if the metric cannot tell.
 
     Args:
         new: Line of the later epoch.
         kept: Line of the earlier one.
-        name: Name of the metric in both; a difference below its standard error in ``kept`` is none.
+        name: Name of the metric in both; a difference below :data:`ERRORS` standard errors in ``kept`` is none.
     """
-    ahead, error = new[name] - kept[name], known_error(kept, name)
+    ahead, error = new[name] - kept[name], ERRORS * known_error(kept, name)
     if abs(ahead) > error:
         return ahead > 0
     return new["validation_loss"] <= kept["validation_loss"]
@@ -114,8 +118,8 @@ def preferred(new: Mapping[str, Any], kept: Mapping[str, Any], name: str) -> boo
 class KeepBest(Quiet):
     """Hook that scores the model on validation data after each epoch and restores one epoch's weights.
 
-    An epoch takes the place of the one kept so far if its metric is better by more than a standard error, or
-    if the metric cannot tell them apart and its loss is lower. A few hundred examples tell little by accuracy;
+    An epoch takes the place of the one kept so far if its metric is better by more than two standard errors,
+    or if the metric cannot tell them apart and its loss is lower. A few hundred examples tell little by accuracy;
     the loss falls and rises smoothly, and a model that is chosen by it gives honest probabilities.
 
     Args:

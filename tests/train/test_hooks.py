@@ -41,7 +41,7 @@ def test_ties_go_to_the_later_epoch():
 
 
 def test_the_loss_chooses_among_epochs_that_the_metric_cannot_tell_apart():
-    errors, losses = [0.05] * 4, [0.5, 0.4, 0.6, 0.5]
+    errors, losses = [0.025] * 4, [0.5, 0.4, 0.6, 0.5]
     assert walk([0.80, 0.80, 0.84, 0.83], errors, losses=losses) == (1, 4)
     assert walk([0.80, 0.80, 0.86, 0.83], errors, losses=losses) == (3, 4)  # 0.86 is told apart
     assert walk([0.80, 0.70, 0.80, 0.80], errors, losses=losses) == (3, 4)  # 0.70 is worse
