@@ -107,7 +107,7 @@ def preferred(new: Mapping[str, Any], kept: Mapping[str, Any], name: str) -> boo
     Args:
         new: Line of the later epoch.
         kept: Line of the earlier one.
-        name: Name of the metric in both; a difference below :data:`ERRORS` standard errors in ``kept`` is none.
+        name: Name of the metric in both; differences below :data:`ERRORS` of its errors do not count.
     """
     ahead, error = new[name] - kept[name], ERRORS * known_error(kept, name)
     if abs(ahead) > error:
@@ -119,8 +119,8 @@ class KeepBest(Quiet):
     """Hook that scores the model on validation data after each epoch and restores one epoch's weights.
 
     An epoch takes the place of the one kept so far if its metric is better by more than two standard errors,
-    or if the metric cannot tell them apart and its loss is lower. A few hundred examples tell little by accuracy;
-    the loss falls and rises smoothly, and a model that is chosen by it gives honest probabilities.
+    or if the metric cannot tell them apart and its loss is lower. A few hundred examples tell little by
+    accuracy; the loss falls and rises smoothly, and a model that is chosen by it gives honest probabilities.
 
     Args:
         score: Function from the model to figures, among them ``metric`` (higher is better), its standard
