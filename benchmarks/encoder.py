@@ -3,9 +3,10 @@
     python benchmarks/encoder.py --data DATA --model $MINILM
 
 Both get the same labels: the recipe carves its validation set out of them, the regression (scikit-learn's
-defaults but for the number of iterations) trains on all. Accuracies are paired over seeds and the test texts that
-all seeds share (joint bootstrap, 95 %); seconds are those from texts to a trained classifier, tokens
-included, in one process that has loaded both. Results: ``benchmarks/results/encoder.json`` and a table in Markdown.
+defaults but for the number of iterations) trains on all. Accuracies are paired over seeds and the test texts
+that all seeds share (joint bootstrap, 95 %); seconds are those from texts to a trained classifier, tokens
+included, in one process that has loaded both. Results: ``benchmarks/results/encoder.json`` and a table in
+Markdown.
 """
 
 import json
