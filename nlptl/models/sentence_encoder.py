@@ -152,14 +152,17 @@ def find_file(path: str, file: str, folder: str = "") -> str | None:
         return str(local) if local.is_file() else None
     from transformers.utils.hub import cached_file
 
-    return cached_file(
-        path,
-        file,
-        subfolder=folder,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    try:
+        return cached_file(
+            path,
+            file,
+            subfolder=folder,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:  # no hub name; whoever reads the configuration says so
+        return None
 
 
 def write_modules(directory: Path, about: Declared, *, width: int) -> list[str]:

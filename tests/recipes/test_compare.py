@@ -26,7 +26,7 @@ def flags(checkpoint, reviews, directory, *more):
 def test_compare_writes_table_picture_and_advice(
     masked_lm_checkpoint, reviews, tmp_path, capsys, monkeypatch
 ):
-    given = flags(masked_lm_checkpoint, reviews, tmp_path / "out", "--seeds", 2)
+    given = flags(masked_lm_checkpoint, reviews, tmp_path / "out", "--seeds", 2, "--head", "random")
     modes = ("--mode", "head-only", "freeze-lower-2", "lora")
     run_in_process("compare", *given, *modes)
     kinds = {".json", ".md", ".png", ".svg", ".yaml"}
@@ -63,6 +63,7 @@ def test_compare_writes_table_picture_and_advice(
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.slow
 def test_parallel_processes_give_the_same(masked_lm_checkpoint, reviews, tmp_path, monkeypatch):
     from nlptl.study import outcomes
 
@@ -210,6 +211,7 @@ def test_without_checkpoints_the_command_that_makes_them_is_named(tmp_path, monk
     assert "python recipes/pretrain.py --keep 5 makes them, in runs/pretrain." in str(caught.value)
 
 
+@pytest.mark.slow
 def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews):
     corpus = tmp_path / "texts.txt"
     corpus.write_text(

@@ -91,6 +91,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_model_is_read(tmp_p
     assert "--batch-size is 0; expected a number above 0." in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command_line_answers_a_squad_file(qa_runs, squad, tmp_path):
     done = command(
         *("-m", "nlptl", "predict", qa_runs["roberta", "full"], "--file", squad),

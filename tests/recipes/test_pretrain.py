@@ -210,6 +210,7 @@ def test_a_resumed_runs_time_is_that_of_all_its_sessions(corpus, finished, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_two_processes_resume_exactly_and_only_as_two(corpus, finished, tmp_path):
     """Masks and dropout are drawn by each process, so that one process has the same loss at the start alone.
 
@@ -773,7 +774,7 @@ def test_adapters_may_lie_above_blocks_that_the_model_grows_by(tmp_path):
 
 
 def test_a_wide_model_goes_on_at_a_smaller_rate():
-    config = PretrainConfig(model="x")
+    config = PretrainConfig(model="bundled/roberta")
     assert default_rate(config, parse_mode("full"), "roberta", 768, "adamw") == 8.3e-5
 
 

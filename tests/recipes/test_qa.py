@@ -57,7 +57,9 @@ print(len(sys.argv) - 1)
     assert done.stdout.split()[-1] == "12"
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", pytest.param("t5", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "family", ["bert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("roberta", "t5"))]
+)
 def test_sixteen_questions_are_learned_by_heart(checkpoints, tmp_path, family):
     """F1 of 100 on the training questions: labels, windows and decoding agree from end to end."""
     # Each passage has two or three windows; T5's tiny vocabulary spells most words letter by letter.
@@ -76,6 +78,7 @@ def test_sixteen_questions_are_learned_by_heart(checkpoints, tmp_path, family):
     assert record["data"]["squad_version"] == "1.1"
 
 
+@pytest.mark.slow
 def test_unanswerable_questions_are_learned_too(checkpoints, tmp_path):
     file = questions(tmp_path / "x.json", 24, unanswerable=0.25)
     run_in_process(
@@ -109,6 +112,7 @@ def test_missing_splits_are_carved_by_passage(checkpoints, tmp_path):
     assert record["carved_from_train"] == {"test": 10, "validation": 5}
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_metric_of_one(checkpoints, squad, tmp_path):
     flags = ["--model", checkpoints["bert"], "--train-file", squad, "--epochs", 1, *QA_FLAGS]
     flags += ["--mode", "head-only", "--max-eval-examples", 7]

@@ -121,6 +121,7 @@ def test_question_answering_has_no_probe_and_says_why(masked_lm_checkpoint, tmp_
     assert 0 < found["compute_eff"]["target_score"] <= 1
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_or_launch_is_another_now(finished, reviews, tmp_path, monkeypatch):
     """Predictions on other data are not compared, however many they are; the run is made again."""
     shutil.copytree(finished, tmp_path / "run")

@@ -66,6 +66,7 @@ def test_two_processes_find_the_learning_rate_of_one(calm, reviews, tmp_path):
     assert two["reload_difference"] <= 1e-6
 
 
+@pytest.mark.slow
 def test_two_processes_share_cached_states(calm, reviews, tmp_path):
     flags = ["--model", calm, "--train-file", reviews, "--epochs", 2, "--batch-size", 5]
     flags += ["--mode", "freeze-lower-1", "--learning-rate", 2e-3]

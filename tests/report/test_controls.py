@@ -153,6 +153,7 @@ def test_a_checkpoint_that_knows_the_cues_is_positive(helpful):
     assert helpful.record["upstream"]["objective"] == "sentence-similarity"
 
 
+@pytest.mark.slow
 def test_swapped_arms_flip_its_sign_and_its_verdict(helpful, starts, splits, monkeypatch):
     arms = {"pre": helpful.scratch, "scratch": helpful.pre}
     monkeypatch.setattr(Study, "run", lambda *_, **__: arms)
@@ -168,6 +169,7 @@ def test_swapped_arms_flip_its_sign_and_its_verdict(helpful, starts, splits, mon
         assert two["downstream"][name]["scores"] == one["downstream"][other]["scores"]
 
 
+@pytest.mark.slow
 def test_permuted_entries_leave_nothing_that_transfers(starts, splits):
     """The weights keep their scale, not what they learnt."""
     found = scored(splits, settings(starts["permuted"]))
@@ -192,6 +194,7 @@ def test_an_untrained_checkpoint_gains_nothing(starts, splits):
     ).all()  # other weights than scratch's
 
 
+@pytest.mark.slow
 def test_shuffled_labels_leave_every_arm_at_the_floor(starts):
     """Runs keep the epoch that fits their training texts best: validation texts are the same.
 
@@ -211,6 +214,7 @@ def test_few_test_examples_are_warned_of(helpful):
     assert "96 test examples tell only large differences." in helpful.record["warnings"]
 
 
+@pytest.mark.slow
 def test_cached_and_uncached_give_the_same_report(starts, splits, helpful, finetunings):
     """All but what it cost; the scratch arm has no frozen blocks and is the same for both."""
     found, shares = [], []

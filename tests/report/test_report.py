@@ -189,6 +189,7 @@ def test_every_key_is_explained_in_the_schema(head_only):
     assert not unexplained
 
 
+@pytest.mark.slow
 def test_t5s_decoder_blocks_move_but_have_no_states_of_a_text(checkpoints, splits, tmp_path):
     own = settings(checkpoints["t5"], "freeze-lower-4")
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
@@ -206,6 +207,7 @@ def test_t5s_decoder_blocks_move_but_have_no_states_of_a_text(checkpoints, split
     assert len(found.summary().splitlines()) <= 15
 
 
+@pytest.mark.slow
 def test_every_arm_is_scored_by_a_metric_that_is_no_mean(masked_lm_checkpoint, splits):
     """Matthews' correlation is 0 for one answer, the probes' is sklearn's, and gain and costs are its too."""
     task = RareWord(("no", "yes"))

@@ -15,6 +15,7 @@ def settings(mode, epochs):
         learning_rate=1e-3,
         epochs=epochs,
         batch_size=16,
+        head="random",
     )
 
 

@@ -34,7 +34,7 @@ def splits():
 
 
 def args(model, **changes):
-    given = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 10, **changes}
+    given = {"learning_rate": 1e-3, "epochs": 2, "batch_size": 10, "head": "random", **changes}
     return FinetuneArgs(model=str(model), mode=parse_mode("full"), **given)
 
 
@@ -99,6 +99,7 @@ def test_a_run_that_diverges_counts_as_failed(checkpoints, splits):
     assert (one.found, two.found, three.found) == (0, 1, 1)  # the diverged run is kept too
 
 
+@pytest.mark.slow
 def test_forgetting_is_measured_again_on_other_texts(masked_lm_checkpoint, splits, finetunings):
     spec = ArmSpec(args(masked_lm_checkpoint, learning_rate=2e-3))
 
@@ -179,6 +180,7 @@ class Half:
         return "half 1"
 
 
+@pytest.mark.slow
 def test_a_second_method_goes_through_a_study_and_its_comparison(
     checkpoints, splits, tmp_path, finetunings
 ):

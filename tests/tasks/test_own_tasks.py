@@ -287,6 +287,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
     assert result(whole)["metrics"] == result(resumed)["metrics"]
 
 
+@pytest.mark.slow
 def test_compare_and_report_know_it(trained, data, checkpoints, tmp_path, monkeypatch):
     """Worker processes import the file too."""
     run_in_process(

@@ -120,6 +120,7 @@ def test_a_share_of_nothing_is_the_plain_run_bit_for_bit(checkpoints, family):
     assert plain.identity == mixed.identity  # the share itself is in the key
 
 
+@pytest.mark.slow
 def test_it_is_resumed_to_the_same_bits(checkpoints, tmp_path):
     from launching import KillAt, Killed
 

@@ -351,6 +351,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_a_discriminator_trains_alike_on_two_processes(checkpoints, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO)

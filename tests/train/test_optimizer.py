@@ -170,6 +170,7 @@ class KillAt(Quiet):
         return False
 
 
+@pytest.mark.slow
 def test_layer_wise_rates_train_and_are_resumed_to_the_same_bits(checkpoints, layer_wise, tmp_path):
     table = Dataset.from_dict({"text": sentences(24, 1), "label": ["no", "yes"] * 12})
 

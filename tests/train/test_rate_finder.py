@@ -166,6 +166,7 @@ def test_the_mode_s_own_rate_is_kept_where_no_rate_helps(checkpoints, monkeypatc
     assert "no rate lowered the loss clearly" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_flag_is_recorded(checkpoints, reviews, tmp_path):
     done = command(
         *("recipes/sentiment.py", "--model", checkpoints["bert"], "--train-file", reviews),

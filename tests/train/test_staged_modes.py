@@ -131,7 +131,7 @@ def run(checkpoints, mode, home, *, kill=None, resume=False):
 KILLS = [
     ("lp-ft", (1, 0)),
     pytest.param("lp-ft", (0, 4), marks=pytest.mark.slow),
-    ("gradual-2", (1, 2)),
+    pytest.param("gradual-2", (1, 2), marks=pytest.mark.slow),
     ("chain:lora-r2,top-1", (1, 5)),
     pytest.param("chain:lora-r2,top-1", (1, 0), marks=pytest.mark.slow),
     pytest.param("lp-ft", (1, 5), marks=pytest.mark.slow),

@@ -61,7 +61,15 @@ def test_each_stage_trains_what_its_mode_says_at_its_own_rate(checkpoints):
     assert made.current.name == "try-gradual" and made.best in (4, 5, 6)
 
 
-@pytest.mark.parametrize("killed_at", [(0, 4), (1, 2), (2, 1), (2, 6)])
+@pytest.mark.parametrize(
+    "killed_at",
+    [
+        pytest.param((0, 4), marks=pytest.mark.slow),
+        (1, 2),
+        pytest.param((2, 1), marks=pytest.mark.slow),
+        pytest.param((2, 6), marks=pytest.mark.slow),
+    ],
+)
 def test_killed_in_any_stage_it_ends_with_the_same_bits(checkpoints, tmp_path, killed_at):
     def run(home, *, kill=None, resume=False):
         made = learner(checkpoints["bert"], "try-gradual", epochs=4.0, head="start")

@@ -351,6 +351,7 @@ def test_the_folder_stays_below_its_limit(checkpoints, own_folder, monkeypatch):
 
 
 @pytest.mark.parametrize("flag", ["compile", "gradient_checkpointing"])
+@pytest.mark.slow
 def test_compiled_or_checkpointed_above_cached_states(calm, flag, losses, monkeypatch):
     """Traced by the real compiler; only code generation is left out."""
     traced = functools.partialmethod(nn.Module.compile, backend="eager")
