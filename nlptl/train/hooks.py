@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -101,18 +102,29 @@ def known_error(line: Mapping[str, float], name: str) -> float:
 ERRORS = 2.0
 
 
-def preferred(new: Mapping[str, Any], kept: Mapping[str, Any], name: str) -> bool:
+def preferred(
+    new: Mapping[str, Any], kept: Mapping[str, Any], name: str, margin: float = 0.0
+) -> bool:
     """Whether an epoch is better than another: by the metric, or by the loss if the metric cannot tell.
 
     Args:
         new: Line of the later epoch.
         kept: Line of the earlier one.
         name: Name of the metric in both; differences below :data:`ERRORS` of its errors do not count.
+        margin: Difference of the losses that counts.
     """
     ahead, error = new[name] - kept[name], ERRORS * known_error(kept, name)
     if abs(ahead) > error:
         return ahead > 0
-    return new["validation_loss"] <= kept["validation_loss"]
+    return new["validation_loss"] + margin <= kept["validation_loss"]
+
+
+def paired_error(first: Sequence[float] | None, second: Sequence[float] | None) -> float:
+    """Return the standard error of a mean difference, paired by example; 0 if it is not known."""
+    if first is None or second is None or len(first) < 2:
+        return 0.0
+    apart = [one - other for one, other in zip(first, second, strict=True)]
+    return statistics.stdev(apart) / math.sqrt(len(apart))
 
 
 class KeepBest(Quiet):
@@ -121,10 +133,14 @@ class KeepBest(Quiet):
     An epoch takes the place of the one kept so far if its metric is better by more than two standard errors,
     or if the metric cannot tell them apart and its loss is lower. A few hundred examples tell little by
     accuracy; the loss falls and rises smoothly, and a model that is chosen by it gives honest probabilities.
+    The model before the first step is the simplest of all: to take its place, a later epoch's loss must be
+    lower by more than a standard error, paired by example (Breiman et al., 1984, take the simplest model that
+    is so close to the best).
 
     Args:
         score: Function from the model to figures, among them ``metric`` (higher is better), its standard
-            error ``<metric>_se``, if it is known, and ``loss``.
+            error ``<metric>_se``, if it is known, ``loss``, and ``losses``, a list with each example's, if
+            they are known.
         metric: Name of the metric that chooses the epoch.
         accelerator: Accelerator, to reach the model below its wrappers.
         patience: Number of epochs without a better score after which to stop; None never stops.
@@ -134,7 +150,7 @@ class KeepBest(Quiet):
 
     def __init__(
         self,
-        score: Callable[[Any], Mapping[str, float]],
+        score: Callable[[Any], Mapping[str, Any]],
         metric: str,
         accelerator: Any,
         *,
@@ -148,6 +164,7 @@ class KeepBest(Quiet):
         self.history: list[dict[str, Any]] = []
         self.best: int | None = None
         self.weights: dict[str, Tensor] = {}
+        self.start_losses: list[float] | None = None
 
     def on_start(self, state: FitState) -> None:
         """Score the model before the first step, if it is a model already."""
@@ -165,7 +182,12 @@ class KeepBest(Quiet):
     def _score(self, state: FitState) -> int:
         """Append an epoch's line, and return the place of the best one."""
         figures = dict(self.score(state.model))
+        losses, margin = figures.pop("losses", None), 0.0
         epoch = round(state.step / state.steps_per_epoch, 3)
+        if not state.step:
+            self.start_losses = losses
+        elif self.best == 0 and self.from_start:
+            margin = paired_error(self.start_losses, losses)
         train = state.loss if state.step else None
         line: dict[str, Any] = {"epoch": epoch, "step": state.step, "train_loss": train}
         line |= {f"train_{name}": value for name, value in state.terms.items()}
@@ -174,7 +196,7 @@ class KeepBest(Quiet):
         name = f"validation_{self.metric}"
         scores = [line[name] for line in self.history]
         peak = scores.index(max(scores))
-        kept = self.best is None or preferred(self.history[-1], self.history[self.best], name)
+        kept = self.best is None or preferred(line, self.history[self.best], name, margin)
         if kept:
             self.best = len(self.history) - 1
             model = self.accelerator.unwrap_model(state.model)
@@ -194,11 +216,13 @@ class KeepBest(Quiet):
 
     def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the scores so far and the weights that were kept, for a checkpoint."""
-        return {"history": self.history, "best": self.best}, self.weights
+        values = {"history": self.history, "best": self.best, "start_losses": self.start_losses}
+        return values, self.weights
 
     def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Take them back."""
         self.history, self.best, self.weights = values["history"], values["best"], tensors
+        self.start_losses = values["start_losses"]
 
 
 class SaveCheckpoints(Quiet):

@@ -1,6 +1,8 @@
 """Validation scores of a learner's fits, and the fits that make no step."""
 
-from collections.abc import Sequence
+import math
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlptl.records import FitState
@@ -12,12 +14,20 @@ if TYPE_CHECKING:
     from nlptl.train.learner import Learner
 
 
+def log_losses(predictions: Sequence[Mapping[str, Any]]) -> list[float]:
+    """List the log loss of each example of known class, in nats."""
+    shares = [p["scores"][p["gold"]] for p in predictions if p["gold"] in p["scores"]]
+    return [-math.log(max(share, sys.float_info.min)) for share in shares]
+
+
 def keep_best(learner: "Learner", validation: Any) -> KeepBest:
     """Make the hook that scores a learner on validation data after each epoch, and chooses one of them."""
 
-    def score(model: Any) -> dict[str, float]:
+    def score(model: Any) -> dict[str, Any]:
         predictions, loss = learner.judge(validation)
-        return {**learner.task.calibrate(predictions).score(predictions), "loss": loss}
+        found = {**learner.task.calibrate(predictions).score(predictions), "loss": loss}
+        losses = log_losses(predictions) if learner.task.head_fit == "classes" else None
+        return {**found, "losses": losses} if losses else found
 
     return KeepBest(
         score,

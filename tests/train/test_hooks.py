@@ -64,6 +64,30 @@ def test_the_model_before_the_first_step_may_be_kept():
     assert keeper.history[0]["train_loss"] is None
 
 
+def test_the_start_is_left_for_a_loss_that_is_lower_by_more_than_an_error():
+    def chosen(*later):
+        lines = [{"loss": 0.5, "losses": [0.4, 0.6, 0.4, 0.6]}]
+        lines += [{"loss": sum(losses) / 4, "losses": losses} for losses in later]
+        figures = iter([{"accuracy": 0.7, "accuracy_se": 0.2, **line} for line in lines])
+        keeper = KeepBest(
+            lambda m: next(figures), "accuracy", Accelerator(cpu=True), from_start=True
+        )
+        state = FitState(nn.Linear(1, 1), None, 2, 1)
+        keeper.on_start(state)
+        for step in range(1, len(lines)):
+            state.step = step
+            keeper.on_epoch(state)
+        assert "validation_losses" not in keeper.history[0]
+        return keeper.best
+
+    clear, unclear = [0.3, 0.5, 0.3, 0.5], [0.1, 0.8, 0.1, 0.9]  # -0.1 ± 0; -0.025 ± 0.17
+    assert chosen(clear) == 1 and chosen(unclear) == 0
+    assert chosen(unclear, clear) == 2
+    assert (
+        chosen(clear, [0.1, 0.6, 0.1, 0.7]) == 2
+    )  # 0.375 < 0.4: among later epochs any difference
+
+
 def test_patience_counts_epochs_without_a_better_score():
     assert walk([0.5, 0.4, 0.45, 0.9], patience=2) == (0, 3)
     assert walk([0.5, 0.4, 0.6, 0.5, 0.5, 0.9], patience=2) == (2, 5)
