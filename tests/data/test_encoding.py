@@ -74,6 +74,7 @@ def test_another_text_tokenizer_stride_or_length_is_other_work(tmp_path, work):
     assert tokenizer.vocab["again"] in made.rows[5]["input_ids"]
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_windows(tmp_path, checkpoints):
     """The second process reads the first one's file: its code has the same hash there."""
     path = questions(tmp_path / "train.json", 8, seed=403)

@@ -147,6 +147,7 @@ def test_cached_equals_uncached(checkpoints, encoder, reviews, tmp_path, family,
         assert not any("decoder" in name for name in load_file(kept / "model/model.safetensors"))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_unbroken(encoder, reviews, tmp_path, monkeypatch):
     flags = ("--mode", "freeze-lower-1", "--gradient-checkpointing", "--batch-size", 8)
     whole = train(encoder, reviews, tmp_path / "whole", *flags)

@@ -58,6 +58,7 @@ def test_afterwards_it_says_the_same(finished, capsys):
     assert 3 <= len([line for line in shown if "kept from before" not in line]) <= 16
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_predictions_and_its_model(finished, tmp_path):
     """It says what is missing, and still gives the rest."""
     shutil.copytree(finished, tmp_path / "run")
@@ -98,6 +99,7 @@ def test_two_processes_make_a_report(checkpoints, reviews, tmp_path):
     assert len(found["downstream"]["random_probe"]["scores"]) == 3
 
 
+@pytest.mark.slow
 def test_question_answering_has_no_probe_and_says_why(masked_lm_checkpoint, tmp_path):
     for name, count in (("train", 24), ("validation", 8), ("test", 12)):
         questions(tmp_path / f"{name}.json", count, seed=len(name))

@@ -184,6 +184,7 @@ def test_wrong_labels_upstream_harm(starts, splits):
     assert found.verdict == "negative (material)"
 
 
+@pytest.mark.slow
 def test_an_untrained_checkpoint_gains_nothing(starts, splits):
     found = scored(splits, settings(starts["random"]))
     low, high = found.record["gain"]["ci95"]
