@@ -355,10 +355,8 @@ class Learner:
     def _fitted(self, loss: Loss) -> bool:
         """Whether the convex fit of the head is the whole training."""
         head_alone = self.current is not None and not self.current.trains_blocks
-        usual = loss.identity() == self.loss().identity()
-        return bool(
-            self.head and self.head.whole and head_alone and usual and self.args.head == "fit"
-        )
+        whole = self.head is not None and self.head.whole and self.args.head == "fit"
+        return head_alone and whole and loss.identity() == self.loss().identity()
 
     def _with_found_rate(self, loss: Loss, stream: Batches, args: TrainArgs) -> TrainArgs:
         """Replace the peak rate by that of a range test on training batches, if there is one."""
