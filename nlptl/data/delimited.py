@@ -147,7 +147,7 @@ def form_of(path: Path, where: str, separator: str) -> Form:
     """
     skipped, first = _first_line(path)
     if skipped:
-        return _quoting(path, Form(first, skipped=1))
+        return _quoting(path, where, Form(first, skipped=1))
     widths = {one: _width(path, Form(one, quoted=one != "\t")) for one in SEPARATORS}
     several = [one for one, width in widths.items() if width > 1]
     if separator in several or not several:
@@ -159,7 +159,7 @@ def form_of(path: Path, where: str, separator: str) -> Form:
             f"{where}: the header has {' and '.join(SEPARATORS[one] for one in several)}, and it is unclear "
             f"which of them separates fields. Save the file with {SEPARATORS[separator]}."
         )
-    form = _quoting(path, Form(chosen))
+    form = _quoting(path, where, Form(chosen))
     header = _header_line(path)
     padded = f"{chosen} " in header and header.count(f"{chosen} ") == header.count(chosen)
     return replace(form, padded=padded and chosen != "\t")
@@ -185,8 +185,12 @@ def _width(path: Path, form: Form) -> int:
         return 0
 
 
-def _quoting(path: Path, form: Form) -> Form:
-    """Decide whether quotation marks quote; in files without tabs they always do."""
+def _quoting(path: Path, where: str, form: Form) -> Form:
+    """Decide whether quotation marks quote; where no tabs separate, they always do.
+
+    Raises:
+        DataError: If the file can be read in both ways, and gives different rows.
+    """
     if form.separator != "\t":
         return form
     bare = replace(form, quoted=False)
@@ -198,6 +202,11 @@ def _quoting(path: Path, form: Form) -> Form:
         width = width or len(record)
         even = even and len(record) == width
         paired = paired and all(QUOTED.fullmatch(f) for f in record if f.startswith('"'))
+    if even and not paired and _fits(path, form):
+        raise DataError(
+            f"{where}: some fields begin with a quotation mark and end with one in a later line or field, so "
+            "the file can be read with quoting and without. Write it as jsonl."
+        )
     return form if (paired if even else _fits(path, form)) else bare
 
 

@@ -1,7 +1,8 @@
 """Rows of json files: one object a line, a list of objects, and the forms in which pandas writes a table.
 
 Values keep their types, and strings stay strings, also those that look like dates. A column with values of
-several types (numbers and words, say) holds them as they are (:class:`datasets.Json`).
+several types (numbers and words, say) holds them as they are (:class:`datasets.Json`, which keeps 15 digits
+of a fraction).
 """
 
 import json
@@ -10,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nlptl.data.files import finite
 from nlptl.data.kept import Again, Batches
 from nlptl.errors import DataError, listed
 
@@ -94,6 +96,7 @@ class JsonTable:
 
         values, kind = [row.get(name) for row in rows], schema.field(name).type
         if self.types[name] is MIXED:
+            values = [finite(value) for value in values]
             texts = [None if v is None else json.dumps(v, ensure_ascii=False) for v in values]
             return pa.ExtensionArray.from_storage(kind, pa.array(texts, kind.storage_type))
         try:
@@ -258,11 +261,13 @@ def _table(value: dict[str, Any], where: str) -> Iterable[Any]:
     if isinstance(value.get("schema"), dict) and isinstance(value.get("data"), list):
         return value["data"]
     lists = {name: one for name, one in value.items() if _is_rows(one)}
-    if len(lists) == 1 and not any(isinstance(one, list) for one in _without(value, lists)):
-        (rows,) = lists.values()
-        inner = [row.get("row") if isinstance(row, dict) else None for row in rows]
-        served = next(iter(lists)) == "rows" and all(isinstance(row, dict) for row in inner)
-        return inner if served else rows  # the hub's viewer puts each row under "row"
+    if "rows" in lists and _is_rows(inner := [row.get("row") for row in lists["rows"]]):
+        return inner  # the hub's viewer
+    if len(lists) == 1:
+        ((only, rows),) = lists.items()
+        others = [len(v) for n, v in value.items() if n != only and isinstance(v, list)]
+        if len(rows) not in others:
+            return rows
     if lists and len(lists) == len(value):
         raise DataError(
             f"{where}: the file holds several tables ({listed(list(lists), 5)}). Put each into a file of its "
@@ -281,10 +286,6 @@ def _table(value: dict[str, Any], where: str) -> Iterable[Any]:
 
 def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
-
-
-def _without(value: Mapping[str, Any], names: Mapping[str, Any]) -> list[Any]:
-    return [one for name, one in value.items() if name not in names]
 
 
 def _turned(value: dict[str, dict[str, Any]], where: str) -> Iterable[Any]:

@@ -60,7 +60,7 @@ def kept_table(name: str, read: Callable[[], Batches]) -> Any:
         DataError: If the cache cannot be written, or what ``read`` raises.
     """
     path = cache_folder() / f"{name}.arrow"
-    if not _is_whole(path):
+    if not is_whole(path):
         while True:
             with suppress(Again):
                 _write(path, read)
@@ -76,8 +76,8 @@ def _seal(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a kept table has the size and the checksum that were noted when it was written."""
+def is_whole(path: Path) -> bool:
+    """Whether a kept table is there with the size and the checksum that were noted when it was written."""
     try:
         record = json.loads(_seal(path).read_text("utf-8"))
         if path.stat().st_size != record["bytes"]:
@@ -88,8 +88,15 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
+def seal(path: Path) -> None:
+    """Note a kept table's size and checksum beside it."""
+    with path.open("rb") as file:
+        digest = file_digest(file, sha256).hexdigest()
+        write_json(_seal(path), {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest})
+
+
 def _write(path: Path, read: Callable[[], Batches]) -> None:
-    """Write a table under another name, move it to its place, and note its size and checksum."""
+    """Write a table under another name, move it to its place, and seal it."""
     import pyarrow as pa
 
     features, batches = read()
@@ -97,17 +104,11 @@ def _write(path: Path, read: Callable[[], Batches]) -> None:
     partial = None
     try:
         handle, partial = tempfile.mkstemp(prefix=path.stem, suffix=".partial", dir=path.parent)
-        with open(handle, "wb") as file:
-            with pa.ipc.new_stream(file, schema) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        with open(partial, "rb") as file:
-            digest = file_digest(file, sha256).hexdigest()
-        size = os.stat(partial).st_size
+        with open(handle, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
         os.replace(partial, path)
-        write_json(_seal(path), {"bytes": size, "sha256": digest})
+        seal(path)
     except OSError as error:
         raise _unwritable(path.parent, error) from error
     finally:

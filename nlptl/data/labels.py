@@ -136,9 +136,9 @@ def _unwrapped(split: str, table: Any, column: str) -> Any:
     single = [(v[0] if v else None) if isinstance(v, list) else v for v in values]
     inner = getattr(feature, "feature", None)
     if type(inner).__name__ not in ("Value", "ClassLabel"):
-        if not all(value is None or isinstance(value, str) for value in single):
-            return table  # numbers and words, or dicts: :func:`check_labels` says so
-        inner = Value("string")
+        if not all(_is_missing(value) or label_name(value) for value in single):
+            return table  # dicts or so: :func:`check_labels` says it
+        single, inner = [label_name(value) for value in single], Value("string")
     return _replaced(table, column, single, inner)
 
 

@@ -146,12 +146,16 @@ def joined(tables: Sequence[Any], where: str) -> Any:
         return tables[0]
     from datasets import concatenate_datasets
 
+    columns = sorted({listed(sorted(table.column_names)) for table in tables})
+    if len(columns) > 1:
+        raise DataError(
+            f"{where}: the files of a split have different columns: {' / '.join(columns)}."
+        )
     try:
         return concatenate_datasets(list(tables))
     except ValueError as error:
         raise DataError(
-            f"{where}: the files of a split have different columns: "
-            f"{' / '.join(sorted({listed(table.column_names) for table in tables}))}."
+            f"{where}: the files of a split have columns of different types: {str(error).splitlines()[0]}"
         ) from error
 
 
