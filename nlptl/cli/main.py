@@ -127,7 +127,7 @@ def _check(
 
 
 def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
-    from nlptl.data.columns import find_columns, is_words, rows_where, values_of
+    from nlptl.data.columns import find_columns
     from nlptl.data.sources import read_table
     from nlptl.data.squad import read_questions
 
@@ -139,18 +139,6 @@ def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
         return _lines(file)
     table = (read_questions if "context" in asked else read_table)(file, "--file")
     columns = find_columns({"train": table}, asked, SimpleNamespace())
-    problems = Problems()
-    for column in columns.values():
-        odd = rows_where(
-            values_of(table, column),
-            lambda v: not (bool(v.strip()) if isinstance(v, str) else is_words(v)),
-        )
-        if odd:
-            problems.add(
-                f"--file {file}: the column '{column}' holds values that are empty or no text: {odd}. "
-                "Remove these rows."
-            )
-    problems.raise_if_any()
     renamed = {column: name for name, column in columns.items() if column != name}
     return table.select_columns(list(columns.values())).rename_columns(renamed)
 

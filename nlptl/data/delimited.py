@@ -7,6 +7,7 @@ of classes. Whatever needs a number reads it from the string (:func:`nlptl.data.
 import csv
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -258,14 +259,12 @@ def _miscounted(path: Path, where: str, form: Form, header: Sequence[str]) -> Da
 
 def _unmatched(path: Path, where: str, form: Form, error: csv.Error) -> DataError:
     """Describe where quotation marks do not match."""
-    line = 0
-    try:
-        for line, _ in form.records(path):  # noqa: B007
-            pass
-    except csv.Error:
-        pass
+    begins = 0
+    with suppress(csv.Error):
+        for line, _ in form.records(path):
+            begins = line
     return DataError(
-        f"{where}: the quotation marks do not match in the record that begins in line {line + 1} "
+        f"{where}: the quotation marks do not match in the record that begins in line {begins + 1} "
         f"({error}). A field that begins with a mark has to end with one before the next separator, and a "
         'mark inside it is written twice: "He said ""no""".'
     )
