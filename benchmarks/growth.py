@@ -159,8 +159,8 @@ def main(options: Options) -> None:
     """Measure each size, and write the results."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as home:
-        environment = {**os.environ, "HF_HOME": home, "HF_HUB_OFFLINE": "1"}
         for rows in options.rows:
+            environment = {**os.environ, "HF_HOME": f"{home}/{rows}", "HF_HUB_OFFLINE": "1"}
             path = Path(home) / f"{rows}.csv"
             write_reviews(path, rows, options.words)
             found[str(rows)] = {"megabytes": round(path.stat().st_size / 1e6, 1)}

@@ -187,15 +187,14 @@ def check_texts(splits: Mapping[str, Any], column: str, flag: str = "--text-colu
 def _all_filled(table: Any, column: str) -> bool:
     """Whether a column holds nothing but strings with something in them."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    from pyarrow import compute
 
+    known: Any = compute
     if table._indices is not None or getattr(table.features[column], "dtype", "") not in STRINGS:
         return all(isinstance(v, str) and v.strip() for v in values_of(table, column))
     for chunk in table.data.column(column).chunks:
-        if (
-            chunk.null_count
-            or pc.any(pc.equal(pc.utf8_trim_whitespace(chunk), pa.scalar(""))).as_py()
-        ):
+        bare = known.utf8_trim_whitespace(chunk)
+        if chunk.null_count or known.any(known.equal(bare, pa.scalar(""))).as_py():
             return False
     return True
 
