@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nlptl.data.code_hash import code_hash
 from nlptl.data.encoding import encode_pairs, encode_texts, encode_words, map_tokenized, numbers_of
-from nlptl.data.labels import label_names, read_label
+from nlptl.data.labels import label_names, label_values, read_label
 from nlptl.data.padding import labels_at_places, pad, real_tokens
 from nlptl.data.sources import DataRequest
 from nlptl.errors import DataError, listed
@@ -136,7 +136,7 @@ class Task:
     # ---- examples to tensors
     def gold(self, table: Any) -> list[Any]:
         """List the gold value of each row, as predictions hold it: a class by its name, a number as it is."""
-        values = table[self.label][:]
+        values = label_values(table, self.label)
         if not self.labels:
             return values
         names = label_names(table, self.label)

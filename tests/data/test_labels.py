@@ -9,7 +9,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from launching import command
 
-from nlptl.data.labels import check_label_lists, check_labels, check_numbers, distinct
+from nlptl.data.labels import check_label_lists, check_labels, check_numbers, distinct, label_values
 from nlptl.errors import UserError
 from nlptl.tasks.classification import TextClassification
 
@@ -155,3 +155,10 @@ def test_a_split_without_a_column_of_labels_is_hidden_and_told(tmp_path):
     for other in ("Labels", "sentiment"):
         with pytest.raises(UserError, match="the test split has no such column"):
             prepared(tmp_path, train=rows("x", "y"), test=[{"text": "a", other: "x"}])
+
+
+@pytest.mark.parametrize("values", [["a", "b", None], [0, 1, 2], [[1], [2], []]])
+def test_many_selected_labels_are_those_of_the_rows(values):
+    table = Dataset.from_dict({"label": values * 700}).select(range(2099, 500, -1))
+    assert len(table) > 1000
+    assert label_values(table, "label") == [values[row % 3] for row in range(2099, 500, -1)]
