@@ -23,9 +23,9 @@ LEVEL = 0.05
 #: What the pairs are tested with, for the reader of a comparison.
 TEST = (
     f"Differences are {JOINT}, p corrected for the number of pairs (Holm, 1979). Better: p below 0.05, and "
-    "a difference of 2.8 standard errors or, with few seeds, more. Detectable: a true difference that is called "
-    "better in 80 % of such comparisons. Equal: two one-sided tests against "
-    "half a point (Schuirmann, 1987), corrected likewise."
+    "a difference of 2.8 standard errors or, with few seeds, more. Detectable: a true difference that is "
+    "called better in 80 % of such comparisons. Equal: two one-sided tests against half a point (Schuirmann, "
+    "1987), corrected likewise."
 )
 
 
