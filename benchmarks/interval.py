@@ -5,9 +5,9 @@
 Simulated experiments, each of two arms under the same seeds: an example is right where its ease, the arm's
 taste for it, the seed's luck and noise, all normal, add up to more than 0 (about 65 % of the examples are).
 The seed's luck alone moves an arm's accuracy by so many points (standard deviation; that of the examples
-comes on top). Without a gain: share of experiments whose 95 % interval misses 0; in brackets, what the same error
-misses with Satterthwaite's degrees of freedom (of fewer than six seeds, where the interval is that of t). With
-a true gain of what such experiments call detectable on average: share that is called positive.
+comes on top). Without a gain: share of experiments whose 95 % interval misses 0; in brackets, what the same
+error misses with Satterthwaite's degrees of freedom (of fewer than six seeds, where the interval is that of
+t). With a true gain of what such experiments call detectable on average: share that is called positive.
 Result: ``benchmarks/results/interval.json``.
 """
 

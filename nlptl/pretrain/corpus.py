@@ -251,7 +251,7 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
         least: Fewest tokens per piece; shorter pieces are dropped.
 
     Returns:
-        Columns ``input_ids`` (list of int), ``length`` and ``first``, whether it is its document's first piece.
+        Columns ``input_ids`` (list of int), ``length`` and ``first``, whether a document begins with it.
     """
 
     def cut(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
