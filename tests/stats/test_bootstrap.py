@@ -40,6 +40,15 @@ def test_the_two_way_error_by_hand():
     assert se == pytest.approx(2)
     point = 0.25 * stats.t.ppf(0.975, 1) + 0.75 * stats.t.ppf(0.975, 2)
     assert stats.t.ppf(0.975, df) == pytest.approx(point)
+    # One cell is out of line: the mean squares of rows, columns and the rest from their definitions.
+    values = np.asarray([[0.0, 3.0, 6.0], [0.0, 3.0, 10.0]])
+    rest = np.asarray([[4, 4, -8], [-4, -4, 8]]) / 6
+    of_rows, of_columns = (
+        3 * (2 / 3) ** 2 * 2,
+        2 * ((11 / 3) ** 2 + (2 / 3) ** 2 + (13 / 3) ** 2) / 2,
+    )
+    total = of_rows + of_columns - (rest**2).sum() / 2
+    assert two_way_error(values)[0] == pytest.approx((total / 6) ** 0.5)
     one = np.asarray([[1.0, 2.0, 4.0]])
     assert two_way_error(one) == (pytest.approx(stats.sem(one[0])), 2)
     assert two_way_error(one.T) == two_way_error(one)
