@@ -8,7 +8,7 @@ from datasets import Dataset
 from launching import command, questions
 from tiny import tiny_tokenizer
 
-from nlptl.data.encoding import content_hash, encode_texts, tokenizer_hash
+from nlptl.data.encoding import content_hash, encode_pairs, encode_texts, tokenizer_hash
 from nlptl.data.sources import read_table
 from nlptl.data.squad import normalize, read_questions
 from nlptl.models.loading import load_tokenizer
@@ -143,3 +143,11 @@ def test_a_tokenizers_hash_is_the_same_after_a_text_was_cut(checkpoints, family)
     before = tokenizer_hash(tokenizer)
     encode_texts(["one two three four five six"], tokenizer, max_length=4)
     assert tokenizer.backend_tokenizer.truncation and tokenizer_hash(tokenizer) == before
+
+
+def test_a_pair_says_which_tokens_are_whose():
+    tokenizer = tiny_tokenizer("bert")
+    made = encode_pairs(["a film", "a"], ["good", "bad film"], tokenizer, max_length=32)
+    for ids, types in zip(made["input_ids"], made["token_type_ids"], strict=True):
+        first = ids.index(tokenizer.sep_token_id) + 1
+        assert types == [0] * first + [1] * (len(ids) - first) and first < len(ids)
