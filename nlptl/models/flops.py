@@ -140,8 +140,9 @@ def training_flops(
             attentions, products = block_products(block, heads, written, read=lengths, crossing=own)
         forward, backward = sum(attentions) + sum(products.values()), 0.0
         for inner, each in products.items():
-            trains = block.get_submodule(inner).weight.requires_grad
-            backward += each * (int(trains) + int(f"{name}.{inner}" in moved.inputs))
+            weight: Any = block.get_submodule(inner).weight
+            trains = bool(weight.requires_grad)
+            backward += each * (trains + (f"{name}.{inner}" in moved.inputs))
         factors = moved.factors.get(name, ())
         if len(factors) != len(attentions):  # attention of another kind
             factors = [4 if backward else 0] * len(attentions)
