@@ -245,3 +245,36 @@ def test_batches_without_anything_to_predict(problem, gradient_accumulation_step
         accelerator=Accelerator(cpu=True),
     )
     assert 0 < state.loss < 100
+
+
+def test_clipping_sees_only_what_the_turn_steps(problem):
+    """Another turn's parameter has a gradient a thousand times as large, which this step leaves alone."""
+    x, y, model = problem
+
+    class Judged(SquaredError):
+        def __init__(self, model):
+            super().__init__(model)
+            self.judge = nn.Parameter(torch.zeros(()))
+
+        def forward(self, x, y):
+            found = super().forward(x, y)
+            return {**found, "loss": found["loss"] + 1000 * self.judge}
+
+    norms = []
+    for kind in (SquaredError, Judged):
+        loss = kind(copy.deepcopy(model))
+        turns = {"model": loss.model.parameters(), "judge": getattr(loss, "judge", None)}
+        state = fit(
+            loss,
+            Rows(x, y, [[0, 1, 2]]),
+            optimizers={
+                name: torch.optim.SGD([own] if name == "judge" else own, 0.1)
+                for name, own in turns.items()
+                if own is not None
+            },
+            schedules=[],
+            accelerator=Accelerator(cpu=True),
+            steps=1,
+        )
+        norms.append(float(state.grad_norm))
+    assert norms[0] == pytest.approx(norms[1])
