@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from hashlib import sha256
@@ -93,12 +94,15 @@ def load_file(path: Path, asked: str) -> ModuleType:
     Raises:
         ConfigError: If the file does not exist or cannot be imported.
     """
-    name = f"nlptl_file_{sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    missing = ConfigError(f"{asked}: there is no file {path}.")
+    if not path.is_file():  # which also says so of names that no file can have
+        raise missing
+    name = f"nlptl_file_{sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise ConfigError(f"{asked}: there is no file {path}.")
+    if spec is None or spec.loader is None:
+        raise missing
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

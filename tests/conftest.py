@@ -16,8 +16,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from tiny import FAMILIES, sentences, tiny_config, tiny_tokenizer
 from transformers import AutoModel, AutoModelForMaskedLM
+
+# Property tests take few inputs, the same every time; NLPTL_EXAMPLES=20000 takes many, and others each time.
+EXAMPLES = os.environ.get("NLPTL_EXAMPLES")
+settings.register_profile(
+    "nlptl",
+    max_examples=int(EXAMPLES or 50),
+    derandomize=not EXAMPLES,
+    deadline=None,
+    database=None,
+)
+settings.load_profile("nlptl")
 
 torch.set_num_threads(1)  # on tiny models a second thread only waits
 

@@ -411,13 +411,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"--config: there is no file {path}.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, OSError) as error:
-        raise ConfigError(f"--config {path} is not valid YAML: {error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"--config {path}: expected a text file in UTF-8, found other bytes ({error.reason} at byte "
             f"{error.start}). Save it as UTF-8."
         ) from error
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--config {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"--config {path}: expected 'flag: value' lines, found a {type(values).__name__}."

@@ -10,7 +10,7 @@ def ratio_with_error(sums: Iterable[tuple[float, float]]) -> tuple[float, float]
 
     With r = S / C over g groups, se = sqrt(g / (g - 1) * sum((s_i - r c_i)^2)) / C (Cochran, 1977,
     section 2.11): this approximates resampling whole groups. Units of one group are not independent,
-    such as the masked tokens of one batch or the questions on one passage. NaN for a single group.
+    such as the masked tokens of one text or the questions on one passage. NaN for a single group.
 
     Returns:
         The ratio and its standard error.

@@ -27,8 +27,8 @@ FLAGS = {
 FROZEN, TRAINED = "_before_freezing", "_trained_before_mode"
 #: What a place in a pattern takes: numbers, or the names of other modes.
 NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "int": ("[0-9]+", int),
-    "float": (r"[0-9]+(?:\.[0-9]+)?", float),
+    "int": ("[0-9]{1,9}", int),
+    "float": (r"[0-9]{1,9}(?:\.[0-9]{1,9})?", float),
     "modes": (".+", lambda text: tuple(text.split(","))),
 }
 PLACE = re.compile(r"\{(\w+):(\w+)\}")

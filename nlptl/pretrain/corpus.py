@@ -256,14 +256,16 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
         least: Fewest tokens per piece; shorter pieces are dropped.
 
     Returns:
-        Columns ``input_ids`` (list of int) and ``length``.
+        Columns ``input_ids`` (list of int), ``length`` and ``first``, whether a document begins with it.
     """
 
     def cut(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
         texts = [text or "" for text in batch["text"]]  # a missing text is not a document
         encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        pieces = [p for ids in encoded for p in even_pieces(ids, room) if len(p) >= least]
-        return {"input_ids": pieces, "length": [len(ids) for ids in pieces]}
+        kept = [[p for p in even_pieces(ids, room) if len(p) >= least] for ids in encoded]
+        pieces = [piece for document in kept for piece in document]
+        first = [not number for document in kept for number in range(len(document))]
+        return {"input_ids": pieces, "length": [len(ids) for ids in pieces], "first": first}
 
     # A corpus may have many gigabytes; the fingerprint is already made of its files' content.
     return map_tokenized(
@@ -276,7 +278,9 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
         identity=documents._fingerprint,
         batch_size=DOCUMENTS,
         # Else a corpus without a single piece would have no columns.
-        features=Features({"input_ids": ListOf(Value("int32")), "length": Value("int64")}),
+        features=Features(
+            {"input_ids": ListOf(Value("int32")), "length": Value("int64"), "first": Value("bool")}
+        ),
     )
 
 

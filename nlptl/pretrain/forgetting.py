@@ -13,7 +13,7 @@ from nlptl.models.families import check_family
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_tokenizer, load_trained, longest_input
 from nlptl.models.pooling import PooledClassifier
-from nlptl.pretrain.held_out import fixed_batches, objective_of, piece_losses
+from nlptl.pretrain.held_out import document_of, fixed_batches, objective_of, piece_losses
 from nlptl.pretrain.refit import head_inputs, output_transform, refitted_loss
 from nlptl.stats.bootstrap import CHUNK, DRAWS
 
@@ -104,7 +104,7 @@ def forgetting(
     """Measure the held-out loss of the pretraining objective, before and after fine-tuning.
 
     The masks are the same for both, and dropout is off. The interval holds the middle 95 % of 10,000
-    bootstrap draws of pieces, the same for both.
+    bootstrap draws of texts, the same for both.
 
     Args:
         name: The checkpoint before fine-tuning; its pretraining head must be in the file.
@@ -136,7 +136,8 @@ def forgetting(
             refitted.append(refitted_loss(head, names, inputs))
     (before, counts), (after, _) = found
     total = counts.sum()
-    draws = _ratio_draws(after - before, counts)
+    document = document_of(batches.features.pieces)  # whose pieces are not independent
+    draws = _ratio_draws(np.bincount(document, after - before), np.bincount(document, counts))
     low, high = np.quantile(draws, [0.025, 0.975])
     spans = model.config.model_type == "t5"
     return Forgetting(

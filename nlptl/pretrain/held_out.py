@@ -11,12 +11,14 @@ import torch
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of, quiet_datasets
 from nlptl.errors import DataError
+from nlptl.metrics.ratio import ratio_with_error
 from nlptl.models.families import check_family
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.pretrain.corpus import special_frame, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
-from nlptl.pretrain.objectives import Fixed, Objective, held_out_loss
+from nlptl.pretrain.objectives import Fixed, Objective
 from nlptl.pretrain.span_corruption import SpanCorruption
+from nlptl.train.machine import gather
 
 
 def objective_of(name: str) -> Objective:
@@ -78,7 +80,8 @@ def upstream_loss(
         batch_size: Pieces per batch.
 
     Returns:
-        ``loss`` in nats per predicted token, its standard error ``se`` over batches, and ``tokens``.
+        ``loss`` in nats per predicted token, its standard error ``se`` over texts (NaN of a single one), and
+        ``tokens``.
 
     Raises:
         ModelError: If the checkpoint has no pretraining head.
@@ -96,7 +99,7 @@ def upstream_loss(
         process=(accelerator.process_index, accelerator.num_processes),
     )
     loss = objective.loss(model).to(accelerator.device)
-    return held_out_loss(loss, batches, accelerator)
+    return held_out_loss(loss, batches, objective, accelerator)
 
 
 def fixed_batches(
@@ -135,6 +138,39 @@ def fixed_batches(
     return LengthBatches(Fixed(pieces), lengths, collate, batch_size=batch_size, process=process)
 
 
+def document_of(pieces: Any) -> np.ndarray:
+    """Number the documents that pieces were cut from, ``(pieces,)``, from 0 on.
+
+    Args:
+        pieces: Pieces from :func:`nlptl.pretrain.corpus.tokenize`, in their order.
+    """
+    return np.cumsum(np.asarray(pieces.with_format("numpy")["first"][:], int)) - 1
+
+
+def held_out_loss(
+    loss: torch.nn.Module, batches: LengthBatches, objective: Objective, accelerator: Any
+) -> dict[str, float]:
+    """Measure the loss in nats per predicted token on held-out text, corrupted in the same way every time.
+
+    Args:
+        loss: Loss from :meth:`nlptl.pretrain.objectives.Objective.loss`, wrapped or not.
+        batches: Batches of :class:`nlptl.pretrain.objectives.Fixed` pieces, without a shuffle seed; each
+            process has its share.
+        objective: The same objective.
+        accelerator: Accelerator with device and processes.
+
+    Returns:
+        ``loss``, its standard error ``se`` over documents (predicted tokens of one document are not
+        independent; NaN of a single one), and ``tokens``.
+    """
+    parts = gather([piece_losses(loss, batches, objective, accelerator.device)], accelerator)
+    nats, counts = (np.sum(column, axis=0) for column in zip(*parts, strict=True))
+    document = document_of(batches.features.pieces)
+    sums = np.bincount(document, nats), np.bincount(document, counts)
+    value, error = ratio_with_error(zip(*sums, strict=True))
+    return {"loss": value, "se": error, "tokens": int(counts.sum())}
+
+
 @torch.no_grad()
 def piece_losses(
     loss: torch.nn.Module, batches: LengthBatches, objective: Objective, device: Any
@@ -142,22 +178,24 @@ def piece_losses(
     """Compute the nats and count the predicted tokens of each piece, in the pieces' order, with dropout off.
 
     Args:
-        loss: Loss from :meth:`nlptl.pretrain.objectives.Objective.loss`.
+        loss: Loss from :meth:`nlptl.pretrain.objectives.Objective.loss`; it stays in the mode it is in.
         batches: Batches from :func:`fixed_batches`.
         objective: The same objective.
         device: Device of the model.
 
     Returns:
-        Two arrays of shape ``(pieces,)``: sums of nats, and numbers of tokens.
+        Two arrays of shape ``(pieces,)``: sums of nats, and numbers of tokens; 0 of another process' share.
     """
+    was_training = loss.training
     loss.eval()
     sums, counts = np.zeros(len(batches.lengths)), np.zeros(len(batches.lengths))
     for batch in batches.epoch(0):
-        rows = objective.rows(batch.inputs).numpy()
         losses = loss(**batch.to(device).inputs)["outputs"]["losses"]
-        at = np.asarray(batch.indices)[rows]
-        np.add.at(sums, at, losses.double().cpu().numpy())
-        np.add.at(counts, at, 1)
+        if batch.indices:
+            at = np.asarray(batch.indices)[objective.rows(batch.inputs).cpu().numpy()]
+            np.add.at(sums, at, losses.double().cpu().numpy())
+            np.add.at(counts, at, 1)
+    loss.train(was_training)
     return sums, counts
 
 

@@ -6,12 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nlptl.metrics.ratio import ratio_with_error
 from nlptl.records import Collate
 from nlptl.train.losses import Loss
-from nlptl.train.machine import gather
 
 IGNORED = -100
 #: Seed of corruption that is the same every time.
@@ -103,29 +101,3 @@ def language_loss(losses: Tensor) -> dict[str, Any]:
         "outputs": {"losses": losses},
         "terms": {"objective": loss},
     }
-
-
-@torch.no_grad()
-def held_out_loss(loss: nn.Module, batches: Any, accelerator: Any) -> dict[str, float]:
-    """Measure the loss in nats per predicted token on held-out text, corrupted in the same way every time.
-
-    Args:
-        loss: Loss from :meth:`Objective.loss`, wrapped or not.
-        batches: Batches of :class:`Fixed` pieces, without a shuffle seed; each process has its share.
-        accelerator: Accelerator with device and processes.
-
-    Returns:
-        ``loss``, its standard error ``se`` over batches (predicted tokens of one batch are not
-        independent), and ``tokens``.
-    """
-    was_training = loss.training
-    loss.eval()
-    sums: list[tuple[float, int]] = []
-    for batch in batches.epoch(0):
-        found = loss(**batch.to(accelerator.device).inputs)
-        if batch.indices:
-            sums.append((float(found["outputs"]["losses"].sum()), found["size"]))
-    loss.train(was_training)
-    sums = gather(sums, accelerator)
-    nats, error = ratio_with_error(sums)
-    return {"loss": nats, "se": error, "tokens": sum(count for _, count in sums)}

@@ -15,7 +15,8 @@ from nlptl.models.adapters import is_lora, merge_adapter
 from nlptl.models.flops import training_flops
 from nlptl.models.loading import save_pretrained
 from nlptl.pretrain.building import set_dropout
-from nlptl.pretrain.objectives import Objective, held_out_loss
+from nlptl.pretrain.held_out import held_out_loss
+from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.pieces import Pieces
 from nlptl.records import FitState
 from nlptl.train.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
@@ -199,7 +200,7 @@ def _watchers(
 
     def score(wrapped: nn.Module) -> dict[str, float]:
         judge = objective.loss(model).to(accelerator.device).train(model.training)
-        return held_out_loss(judge, aside, accelerator)
+        return held_out_loss(judge, aside, objective, accelerator)
 
     def save(path: Path) -> None:
         # A copy, because merging takes the adapters off, and these go on training.

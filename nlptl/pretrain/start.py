@@ -8,7 +8,8 @@ from typing import Any
 from nlptl.data.files import json_line, write_json
 from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.pretrain.averaging import interpolate
-from nlptl.pretrain.objectives import Objective, held_out_loss
+from nlptl.pretrain.held_out import held_out_loss
+from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.pieces import Pieces
 from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
@@ -84,7 +85,7 @@ def mix_start(run: Run, share: float, pieces: Pieces, directory: Path, accelerat
     batches = pieces.held_out(
         run.task.collator(run.tokenizer), run.settings["batch_size"], accelerator
     )
-    figures = held_out_loss(run.task.loss(run.model), batches, accelerator)
+    figures = held_out_loss(run.task.loss(run.model), batches, run.task, accelerator)
     last = {key: run.history[-1][key] for key in ("step", "examples")} if run.history else {}
     run.history.append({**last, **figures, "start_share": share})
     run.settings["start_share"] = share

@@ -103,7 +103,8 @@ def gain_entry(
         "probe_share": (probe - scratch) / gain.mean if probe is not None and certain else None,
         "vs_bow": words
         and {"abs": words.mean, "ci95": [words.low, words.high], "p_two_sided": words.p},
-        "mde": gain.detectable,
+        "threshold": gain.threshold(),
+        "mde": gain.detectable(),
         "significant": gain.p < 0.05,
         "test": f"Differences are {JOINT}, {DRAWS:,} draws, wider for few seeds.",
     }

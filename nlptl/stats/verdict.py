@@ -7,8 +7,8 @@ from nlptl.stats.bootstrap import Difference
 
 #: Scores closer than this, half a point, count as equal.
 MARGIN = 0.005
-#: Fewer seeds than this give no verdict. With three the interval still covers the truth as often as it says
-#: (tests/stats/test_bootstrap.py), so the quick report has a verdict, marked provisional.
+#: Fewer seeds than this give no verdict. With three the interval still misses the truth in at most 5 %
+#: (benchmarks/interval.py), so the quick report has a verdict, marked provisional.
 LEAST_SEEDS = 3
 #: What is said where no run of either arm got above always one answer.
 NOTHING_LEARNED = (
@@ -21,8 +21,8 @@ def verdict(gain: Difference, *, seeds: int, margin: float = MARGIN) -> str:
     """Judge a gain in a word.
 
     It is ``positive`` if the interval lies above 0, ``negative`` if below, ``negative (material)`` if below
-    -margin; nothing is called better or worse by less than what such a comparison detects with 80 % power
-    (:attr:`nlptl.stats.bootstrap.Difference.detectable`), nor with fewer than three seeds. What is left
+    -margin; nothing is called better or worse below the threshold
+    (:meth:`nlptl.stats.bootstrap.Difference.threshold`), nor with fewer than three seeds. What is left
     is ``neutral`` if the interval lies within ±margin: a small difference that is certain has its sign.
     All else is ``inconclusive``.
 
@@ -33,7 +33,7 @@ def verdict(gain: Difference, *, seeds: int, margin: float = MARGIN) -> str:
     """
     if seeds < LEAST_SEEDS:
         return "inconclusive"
-    if abs(gain.mean) >= gain.detectable:
+    if abs(gain.mean) >= gain.threshold():
         if gain.low > 0:
             return "positive"
         if gain.high < 0:
@@ -103,7 +103,7 @@ def advice(word: str, record: Mapping[str, Any]) -> str:
         if len(about["seeds"]) < 10:
             more = "--report full" if len(about["seeds"]) >= 6 else "--report standard"
             return (
-                f"Differences below {100 * gain['mde']:.1f} points cannot be seen with "
+                f"Gains below {100 * gain['mde']:.1f} points are found in fewer than 80 % of experiments with "
                 f"{len(about['seeds'])} runs and {about['n_test']} test examples: try {more}, or test on more "
                 "examples."
             )

@@ -22,9 +22,10 @@ from nlptl.study.study import Study
 LEVEL = 0.05
 #: What the pairs are tested with, for the reader of a comparison.
 TEST = (
-    f"Differences are {JOINT}, p corrected for the number of pairs (Holm, 1979). Better: p below 0.05 and a "
-    "difference that such a comparison finds with 80 % power (detectable). Equal: two one-sided tests against "
-    "half a point (Schuirmann, 1987), corrected likewise."
+    f"Differences are {JOINT}, p corrected for the number of pairs (Holm, 1979). Better: p below 0.05, and "
+    "a difference of 2.8 standard errors or, with few seeds, more. Detectable: a true difference that is "
+    "called better in 80 % of such comparisons. Equal: two one-sided tests against half a point (Schuirmann, "
+    "1987), corrected likewise."
 )
 
 
@@ -39,6 +40,7 @@ class Pair:
         p: Two-sided, corrected for the number of pairs (Holm, 1979).
         equal_p: p of two one-sided tests against ±half a point (Schuirmann, 1987), corrected likewise.
         seeds: Runs of each arm; fewer than three show nothing.
+        tests: Number of pairs that p is corrected for.
     """
 
     first: str
@@ -47,12 +49,13 @@ class Pair:
     p: float
     equal_p: float
     seeds: int
+    tests: int
 
     @property
     def better(self) -> str | None:
-        """The better arm, if the test says so and the difference is one that such a test detects."""
+        """The better arm, if the test says so and the difference reaches its threshold."""
         found = self.difference
-        if self.seeds < LEAST_SEEDS or self.p >= LEVEL or abs(found.mean) < found.detectable:
+        if self.seeds < LEAST_SEEDS or self.p >= LEVEL or abs(found.mean) < found.threshold():
             return None
         return self.first if found.mean > 0 else self.second
 
@@ -65,7 +68,7 @@ class Pair:
         """Return the pair as JSON."""
         return {
             **asdict(self),
-            "detectable": self.difference.detectable,
+            "detectable": self.difference.detectable(self.tests),
             "better": self.better,
             "equal": self.equal,
         }
@@ -94,7 +97,7 @@ def compare_all(
     adjusted = holm([difference.p for difference in found])
     equal = holm([equivalence_p(difference, margin) for difference in found])
     return [
-        Pair(a, b, difference, p, q, len(arms[a].outcomes))
+        Pair(a, b, difference, p, q, len(arms[a].outcomes), len(names))
         for (a, b), difference, p, q in zip(names, found, adjusted, equal, strict=True)
     ]
 
@@ -214,8 +217,8 @@ def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> t
         return take, f"{start}it is equal to {best} within half a point, {cheap}."
     if pair.seeds < LEAST_SEEDS:
         why = "which fewer than three seeds cannot show"
-    elif gap < 100 * pair.difference.detectable:
-        why = f"and differences below {100 * pair.difference.detectable:.1f} cannot be told apart here"
+    elif gap < 100 * pair.difference.threshold():
+        why = f"and differences below {100 * pair.difference.threshold():.1f} cannot be told apart here"
     else:
         why = f"p {pair.p:.2g}, corrected for the number of pairs"
     return take, (

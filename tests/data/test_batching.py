@@ -35,6 +35,14 @@ def test_epochs_differ_and_seeds_repeat():
     assert first(1, 0) != first(2, 0)
 
 
+def test_draws_differ_from_epoch_to_epoch_in_training_alone():
+    def noise(seed, epoch):
+        return torch.cat([b.inputs["noise"] for b in batches(seed).epoch(epoch)])
+
+    assert not torch.equal(noise(1, 0), noise(1, 1))
+    assert torch.equal(noise(None, 0), noise(None, 1))
+
+
 def test_going_on_in_the_middle_gives_the_same_batches_and_draws():
     whole = list(batches(3).epoch(2))
     rest = list(batches(3).epoch(2, start=20))

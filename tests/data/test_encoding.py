@@ -9,7 +9,7 @@ from datasets import Dataset
 from launching import command, questions
 from tiny import tiny_tokenizer
 
-from nlptl.data.encoding import content_hash, encode_texts, tokenizer_hash
+from nlptl.data.encoding import content_hash, encode_pairs, encode_texts, tokenizer_hash
 from nlptl.data.sources import read_table
 from nlptl.data.squad import normalize, read_questions
 from nlptl.models.loading import load_tokenizer
@@ -163,3 +163,11 @@ def test_damaged_tokens_are_made_again(tmp_path, work, damage):
     assert task.encode(table, tokenizer, 16).rows[:] == rows
     assert len(work) == done + 1
     assert task.encode(table, tokenizer, 16).rows[:] == rows and len(work) == done + 1
+
+
+def test_a_pair_says_which_tokens_are_whose():
+    tokenizer = tiny_tokenizer("bert")
+    made = encode_pairs(["a film", "a"], ["good", "bad film"], tokenizer, max_length=32)
+    for ids, types in zip(made["input_ids"], made["token_type_ids"], strict=True):
+        first = ids.index(tokenizer.sep_token_id) + 1
+        assert types == [0] * first + [1] * (len(ids) - first) and first < len(ids)

@@ -48,3 +48,10 @@ def test_subsets_are_nested():
     small, large = (set(subset(table(), LABELS, n, 3)["row"][:]) for n in (20, 50))
     assert small < large and len(small) == 20
     assert subset(table(), LABELS, None, 3).num_rows == subset(table(), LABELS, 500, 3).num_rows
+
+
+def test_of_a_few_rows_each_missing_split_gets_one():
+    """A fifth and a tenth of four rows are none: one row each, and two are left."""
+    few = {"train": Dataset.from_dict({"row": [0, 1, 2, 3]})}
+    made, carved = carve_missing(few, list("abab"), seed=0)
+    assert carved == {"test": 1, "validation": 1} and len(made["train"]) == 2

@@ -37,6 +37,8 @@ def test_by_hand():
     assert found["accuracy"] == pytest.approx(1 / 3)
     assert found["macro_f1"] == pytest.approx(0.25)
     assert found["matthews"] == pytest.approx(-0.5)
+    alone = MacroF1()  # it counts the classes that occur
+    assert alone.compute(predictions=[0, 1, 0], references=[0, 0, 1])["macro_f1"] == 0.25
 
 
 @pytest.mark.parametrize("metric", [Accuracy, MacroF1, Matthews])

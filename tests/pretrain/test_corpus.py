@@ -21,6 +21,7 @@ from nlptl.pretrain.corpus import (
     read_documents,
     tokenize,
 )
+from nlptl.pretrain.held_out import document_of
 
 
 @pytest.fixture
@@ -95,6 +96,10 @@ def test_no_piece_holds_two_documents():
     bare = [tokenizer(t, add_special_tokens=False)["input_ids"] for t in documents["text"][:]]
     found = pieces["input_ids"][:]
     assert list(chain(*found)) == list(chain(*bare))
+    assert [sum(map(len, bare[:i])) for i in document_of(pieces)] == [
+        max(end for end in (sum(map(len, bare[:j])) for j in range(5)) if end <= start)
+        for start in (sum(map(len, found[:i])) for i in range(len(found)))
+    ]
     ends = {sum(map(len, bare[:i])) for i in range(6)}
     edges = {sum(map(len, found[:i])) for i in range(len(found) + 1)}
     assert ends <= edges

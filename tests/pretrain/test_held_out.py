@@ -11,6 +11,10 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, T5ForConditionalGe
 
 from nlptl.errors import ModelError
 from nlptl.pretrain.held_out import (
+    document_of,
+    fixed_batches,
+    objective_of,
+    piece_losses,
     pretraining_flops,
     pseudo_log_likelihood,
     pseudo_perplexity,
@@ -45,11 +49,12 @@ def test_the_loss_is_the_same_in_other_batches_and_in_shares(
     small = upstream_loss(name, texts, accelerator=accelerator, batch_size=3)
     assert small["tokens"] == whole["tokens"]
     assert small["loss"] == pytest.approx(whole["loss"], abs=1e-5)
+    assert small["se"] == pytest.approx(whole["se"], rel=1e-3)
     monkeypatch.setattr("nlptl.data.padding.multiple", lambda: 8)  # as on a GPU
     assert upstream_loss(name, texts, accelerator=accelerator)["loss"] == pytest.approx(
         whole["loss"], abs=1e-5
     )
-    monkeypatch.setattr("nlptl.pretrain.objectives.gather", lambda sums, accelerator: sums)
+    monkeypatch.setattr("nlptl.pretrain.held_out.gather", lambda sums, accelerator: sums)
     shares = [
         upstream_loss(
             name,
@@ -59,6 +64,25 @@ def test_the_loss_is_the_same_in_other_batches_and_in_shares(
         for rank in (0, 1)
     ]
     assert sum(share["tokens"] for share in shares) == whole["tokens"]  # none is counted twice
+
+
+def test_its_error_is_that_of_drawing_whole_texts(masked_lm_checkpoint):
+    """Each text three times in a row, so that its pieces are far from independent; 4,000 draws by hand."""
+    texts = [" ".join([text] * 3) for text in sentences(30, seed=6)]
+    name, objective = str(masked_lm_checkpoint), objective_of(str(masked_lm_checkpoint))
+    found = upstream_loss(name, texts, accelerator=new_accelerator(), max_length=12)
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    batches = fixed_batches(texts, tokenizer, objective, max_length=12)
+    own = document_of(batches.features.pieces)
+    assert own.tolist() == sorted(own) and set(own) == set(range(30)) and len(own) > 60
+    loss = objective.loss(AutoModelForMaskedLM.from_pretrained(name))
+    nats, counts = piece_losses(loss, batches, objective, "cpu")
+    assert found["loss"] == pytest.approx(nats.sum() / counts.sum(), abs=1e-6)
+    rng, values = np.random.default_rng(0), []
+    for _ in range(4000):
+        times = np.bincount(rng.integers(0, 30, 30), minlength=30)[own]
+        values.append((times @ nats) / (times @ counts))
+    assert found["se"] == pytest.approx(np.std(values), rel=0.08)
 
 
 def test_t5_is_scored_by_span_corruption(checkpoints, tmp_path):

@@ -135,7 +135,7 @@ def rows(**values):
 def pair(first, second, mean, se, p, equal_p=1.0, seeds=6):
     half = stats.t.ppf(0.975, 50) * se
     found = Difference(mean, mean - half, mean + half, p, se, 50.0)
-    return Pair(first, second, found, p, equal_p, seeds)
+    return Pair(first, second, found, p, equal_p, seeds, tests=3)
 
 
 def test_the_cheapest_that_nothing_beats_is_taken():
@@ -163,13 +163,16 @@ def test_the_cheapest_that_nothing_beats_is_taken():
     three = [pair("one", "two", -0.01, 0.02, 0.6), pair("one", "three", -0.02, 0.001, 0.001)]
     take, why = recommend(cheap, [*three, pair("two", "three", -0.01, 0.001, 0.9, 0.01)])
     assert take == "three" and "it scores highest (62.0), equal to two within half a point" in why
-    small = [*pairs[:2], pair("freeze", "full", -0.025, 0.01, 0.02)]  # significant, not detectable
+    small = [
+        *pairs[:2],
+        pair("freeze", "full", -0.025, 0.01, 0.02),
+    ]  # significant, below the threshold
     assert recommend(given, small)[0] == "freeze"
     far = rows(head=(0.6, 1.0), freeze=(0.79, 3.0), full=(0.82, 10.0))
     many = [
         *pairs[:2],
         pair("freeze", "full", -0.03, 0.01, 0.1),
-    ]  # detectable alone, not among many
+    ]  # enough alone, not among many
     assert "(full scores 3.0 points more, p 0.1, corrected" in recommend(far, many)[1]
     two = [pair("one", "two", -0.2, 0.001, 0.0001, 0.0001, seeds=2)]
     assert two[0].better is None and not two[0].equal

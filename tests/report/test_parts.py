@@ -60,4 +60,5 @@ def test_the_gain_in_other_units(low, scratch, reduction, share):
     found = gain_entry(gain, scratch=scratch, probe=0.64, words=None)
     assert found["rel_error_reduction"] == (reduction and pytest.approx(reduction))
     assert found["probe_share"] == (share and pytest.approx(share))
-    assert found["ci95"] == [low, 0.2] and found["mde"] == gain.detectable
+    assert found["ci95"] == [low, 0.2] and found["mde"] == gain.detectable()
+    assert found["threshold"] == gain.threshold()

@@ -97,6 +97,7 @@ def make():
             "rel_error_reduction": 0.316,
             "probe_share": 0.5,
             "vs_bow": {"abs": -0.018, "ci95": [-0.06, 0.024], "p_two_sided": 0.41},
+            "threshold": 0.043,
             "mde": 0.055,
             "significant": True,
             "test": "Paired, by bootstrap.",

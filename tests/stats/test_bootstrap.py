@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 
-from nlptl.stats.bootstrap import joint_bootstrap, linearized, two_way_error
+from nlptl.stats.bootstrap import Difference, joint_bootstrap, linearized, two_way_error
+from nlptl.stats.verdict import verdict
 
 
 def test_without_variation_there_is_no_uncertainty():
@@ -34,10 +35,20 @@ def test_one_example_is_a_sample_of_seeds():
 
 
 def test_the_two_way_error_by_hand():
-    """Rows differ by 2, columns by 4, nothing else: A = 4, B = 16, E = 0; var = 20 / 4, df = 400 / 272."""
-    se, df = two_way_error(np.asarray([[0.0, 4.0], [2.0, 6.0]]))
-    assert se == pytest.approx(5**0.5)
-    assert df == pytest.approx(400 / 272)
+    """Rows differ by 2, columns by 3, nothing else: A = 6, B = 18, E = 0; var = 24 / 6; a quarter is rows'."""
+    se, df = two_way_error(np.asarray([[0.0, 3.0, 6.0], [2.0, 5.0, 8.0]]))
+    assert se == pytest.approx(2)
+    point = 0.25 * stats.t.ppf(0.975, 1) + 0.75 * stats.t.ppf(0.975, 2)
+    assert stats.t.ppf(0.975, df) == pytest.approx(point)
+    # One cell is out of line: the mean squares of rows, columns and the rest from their definitions.
+    values = np.asarray([[0.0, 3.0, 6.0], [0.0, 3.0, 10.0]])
+    rest = np.asarray([[4, 4, -8], [-4, -4, 8]]) / 6
+    of_rows, of_columns = (
+        3 * (2 / 3) ** 2 * 2,
+        2 * ((11 / 3) ** 2 + (2 / 3) ** 2 + (13 / 3) ** 2) / 2,
+    )
+    total = of_rows + of_columns - (rest**2).sum() / 2
+    assert two_way_error(values)[0] == pytest.approx((total / 6) ** 0.5)
     one = np.asarray([[1.0, 2.0, 4.0]])
     assert two_way_error(one) == (pytest.approx(stats.sem(one[0])), 2)
     assert two_way_error(one.T) == two_way_error(one)
@@ -58,10 +69,15 @@ def answers(rng, seeds, examples, *, of_seed, of_recipe):
 
 @pytest.mark.parametrize(
     ("seeds", "of_seed", "of_recipe"),
-    [(6, 0.05, 1.0), (6, 0.15, 0.0), (3, 0.05, 1.0), (3, 1.0, 0.0)],
+    [(6, 0.05, 1.0), (6, 0.15, 0.0), (3, 0.05, 1.0), (3, 0.2, 1.0), (3, 1.0, 0.0)],
 )
-def test_without_an_effect_the_interval_misses_zero_in_one_of_twenty(seeds, of_seed, of_recipe):
-    """1,000 experiments, 320 answers each: 5 % ± 1.5."""
+def test_without_an_effect_the_interval_misses_zero_in_at_most_one_of_twenty(
+    seeds, of_seed, of_recipe
+):
+    """1,000 experiments, 320 answers each: at most 5 % ± 1.5; three seeds that differ little miss less often.
+
+    Of three seeds whose variance is like the rest's (0.2), Satterthwaite's degrees of freedom miss 8 %.
+    """
     rng = np.random.default_rng(5)
     misses = low_p = 0
     for _ in range(1000):
@@ -69,23 +85,37 @@ def test_without_an_effect_the_interval_misses_zero_in_one_of_twenty(seeds, of_s
         found = joint_bootstrap(*arms, draws=300)
         misses += not found.low <= 0 <= found.high
         low_p += found.p < 0.05
-    assert 35 <= misses <= 65
+    assert (35 if seeds > 3 or of_seed == 1 else 10) <= misses <= 65
     assert abs(low_p - misses) <= 10
 
 
-def test_what_is_detectable_is_found_in_four_of_five():
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.7), (6, 0.75)])
+def test_a_gain_that_is_detectable_is_called_positive_in_four_of_five(seeds, least):
+    """Seeds, examples and the rest weigh alike, so that three seeds know their own error badly."""
     rng = np.random.default_rng(6)
-    zero, found, detectable = np.zeros((6, 200)), 0, []
-    for _ in range(400):
-        noise = (
-            rng.normal(0, 0.02, (6, 1))
-            + rng.normal(0, 0.4, (1, 200))
-            + rng.normal(0, 0.3, (6, 200))
-        )
-        detectable.append(joint_bootstrap(noise, zero, draws=100).detectable)
-        found += joint_bootstrap(noise + 0.083, zero, draws=500).p < 0.05
-    assert np.mean(detectable) == pytest.approx(0.083, rel=0.1)
-    assert 0.7 < found / 400 < 0.9
+
+    def noise():
+        parts = rng.normal(0, 0.02, (seeds, 1)), rng.normal(0, 0.4, (1, 200))
+        return sum(parts) + rng.normal(0, 0.3, (seeds, 200))
+
+    found = [joint_bootstrap(noise(), None, draws=100).detectable() for _ in range(400)]
+    words = [
+        verdict(joint_bootstrap(noise() + np.mean(found), None, draws=300), seeds=seeds)
+        for _ in range(400)
+    ]
+    assert least < words.count("positive") / 400 < 0.86
+
+
+def test_what_is_called_and_what_is_detectable_by_hand():
+    """Of 50 degrees of freedom, scipy's own distributions; among ten tests a lower level asks for more."""
+    found = Difference(0.0, 0.0, 0.0, 1.0, 0.01, 50.0)
+    t = stats.t(50)
+    for tests, least in ((1, t.ppf(0.975) + t.ppf(0.8)), (30, t.ppf(1 - 0.025 / 30))):
+        assert found.threshold(tests) == pytest.approx(0.01 * least)
+        reached = stats.nct.sf(least, 50, found.detectable(tests) / 0.01)
+        assert reached == pytest.approx(0.8, abs=1e-6)
+    certain = Difference(0.0, 0.0, 0.0, 1.0, 0.0, 5.0)
+    assert certain.threshold() == certain.detectable() == 0
 
 
 def test_groups_are_drawn_whole():
@@ -190,10 +220,10 @@ def pearson(means):
     ("seeds", "of_seed", "of_recipe"),
     [(6, 0.05, 1.0), (6, 0.15, 0.0), (3, 0.05, 1.0), (3, 1.0, 0.0)],
 )
-def test_without_an_effect_a_metric_that_is_no_mean_misses_zero_in_one_of_twenty(
+def test_without_an_effect_a_metric_that_is_no_mean_misses_zero_in_at_most_one_of_twenty(
     seeds, of_seed, of_recipe
 ):
-    """Matthews' correlation, 1,000 experiments, 320 answers each, three of ten of the one class: 5 % ± 1.5."""
+    """Matthews' correlation, 1,000 experiments, 320 answers each, three of ten of the one class."""
     rng = np.random.default_rng(8)
     misses = 0
     for _ in range(1000):
@@ -204,7 +234,7 @@ def test_without_an_effect_a_metric_that_is_no_mean_misses_zero_in_one_of_twenty
         ]
         found = joint_bootstrap(*arms, combine=matthews, draws=300)
         misses += not found.low <= 0 <= found.high
-    assert 35 <= misses <= 65
+    assert (35 if seeds > 3 or of_seed == 1 else 10) <= misses <= 65
 
 
 def test_a_draw_without_a_score_is_left_out():

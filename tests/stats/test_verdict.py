@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from nlptl.stats.bootstrap import Difference
+from nlptl.stats.spread import has_failed
 from nlptl.stats.verdict import advice, first_learn, sentence, verdict
 
 ABOUT = {
@@ -89,3 +90,14 @@ def test_where_nothing_was_learned_the_probe_says_whether_it_could_be():
     assert "reads 91.7 points off the untouched checkpoint" in first_learn(0.917, 0.5)
     assert first_learn(0.52, 0.5).startswith("Look whether the labels fit")
     assert first_learn(None, 0.5).startswith("Look whether the labels fit")
+
+
+def test_the_margins_own_ends_belong_to_it():
+    """An interval from -0.005 to 0.005 is neutral; a bag of words that is level at the least is not beaten."""
+    assert verdict(Difference(0.0, -0.005, 0.005, 1.0, 0.0025, 50.0), seeds=6) == "neutral"
+    level = {"abs": 0.01, "ci95": [0.0, 0.02], "p_two_sided": 0.05}
+    assert "does about as well" in advice("positive", record(gain={"vs_bow": level}))
+
+
+def test_a_run_has_failed_within_a_point_of_one_answer():
+    assert has_failed(0.505, 0.5) and not has_failed(0.52, 0.5)

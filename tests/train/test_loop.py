@@ -10,6 +10,7 @@ from torch import nn
 
 from nlptl.errors import RunError
 from nlptl.records import Batch
+from nlptl.train.loop import LOSS_UNIT, fit, predict
 from nlptl.train.losses import Loss
 from nlptl.train.setup import TrainArgs, steps_for, train
 
@@ -59,24 +60,109 @@ def run(problem, plan, batches, **settings):
     return model, state
 
 
+def steps_of_sgd(problem, plan, steps, *, accumulated=1, accelerator=None):
+    """Weights and bias after steps by SGD at a rate of 0.1, which move with the gradient's size.
+
+    Adam's do not: its first step has only the gradient's sign, and the later ones no scale.
+    """
+    x, y, model = problem
+    model = copy.deepcopy(model)
+    state = fit(
+        SquaredError(model),
+        Rows(x, y, plan),
+        optimizers={"model": torch.optim.SGD(model.parameters(), 0.1)},
+        schedules=[],
+        accelerator=accelerator or Accelerator(cpu=True),
+        steps=steps,
+        gradient_accumulation_steps=accumulated,
+        max_grad_norm=None,
+    )
+    return torch.cat([model.weight[0], model.bias]).detach().double().numpy(), state
+
+
+def by_hand(problem, windows):
+    """The same by numpy: each window's rows are one batch."""
+    x, y, _ = problem
+    wide, y = np.c_[x.double().numpy(), np.ones(len(x))], y.double().numpy()
+    found = np.asarray([0.1, 0.1, 0.1, 0.0])
+    for rows in windows:
+        found = found - 0.1 * 2 * wide[rows].T @ (wide[rows] @ found - y[rows]) / len(rows)
+    return found
+
+
 def test_accumulated_batches_equal_one_big_batch_ragged_end_included(problem):
     """Batches of 4, 4, 4, 2 by three are one of 12 and one of 2: the last window is ragged."""
     pieces = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13]]
-    whole = [list(range(12)), [12, 13]]
-    small, state = run(problem, {"steps": 6, "gradient_accumulation_steps": 3}, pieces)
-    big, other = run(problem, {"steps": 6}, whole)
+    windows = [list(range(12)), [12, 13]] * 3
+    small, state = steps_of_sgd(problem, pieces, 6, accumulated=3)
+    big, other = steps_of_sgd(problem, windows[:2], 6)
     assert state.steps_per_epoch == other.steps_per_epoch == 2
-    torch.testing.assert_close(small.weight, big.weight, rtol=0, atol=1e-6)
+    assert small == pytest.approx(by_hand(problem, windows), abs=1e-5)
+    assert big == pytest.approx(small, abs=1e-6)
     assert state.examples == other.examples == 3 * 14
 
 
 def test_uneven_batches_in_a_window_weigh_by_their_size(problem):
     """A window of 10 and 2 rows: the gradient is the mean over 12 rows, not of two means."""
-    small, _ = run(
-        problem, {"steps": 1, "gradient_accumulation_steps": 2}, [list(range(10)), [10, 11]]
+    small, state = steps_of_sgd(problem, [list(range(10)), [10, 11]], 1, accumulated=2)
+    assert small == pytest.approx(by_hand(problem, [list(range(12))]), abs=1e-6)
+    x, y, model = problem
+    mean = ((model(x[:12]).squeeze(-1) - y[:12]) ** 2).mean().item()
+    assert state.loss == pytest.approx(mean, rel=1e-5)  # the log's loss too
+
+
+def test_uneven_processes_weigh_by_their_size(problem):
+    """Ten rows here and two on another process, which a stand-in adds: DDP averages both gradients."""
+    x, y, _ = problem
+
+    class Other(Accelerator):
+        num_processes = 2
+
+        def backward(self, loss, **_):
+            loss.backward()
+            (rows.loss.loss_of(x[10:12], y[10:12]) * 2 / LOSS_UNIT).backward()
+            for parameter in rows.loss.parameters():
+                parameter.grad /= 2
+
+        def reduce(self, tensor, reduction="sum", scale=1.0):
+            return tensor + (2 if tensor.item() == 10 else 0)
+
+    class Seen(SquaredError):
+        def __init__(self, model):
+            super().__init__(model)
+            rows.loss = self
+
+        def loss_of(self, x, y):
+            return ((self.model(x).squeeze(-1) - y) ** 2).mean()
+
+    rows = Rows(x, y, [list(range(10))])
+    model = copy.deepcopy(problem[2])
+    fit(
+        Seen(model),
+        rows,
+        optimizers={"model": torch.optim.SGD(model.parameters(), 0.1)},
+        schedules=[],
+        accelerator=Other(cpu=True),
+        steps=1,
+        max_grad_norm=None,
     )
-    big, _ = run(problem, {"steps": 1}, [list(range(12))])
-    torch.testing.assert_close(small.weight, big.weight, rtol=0, atol=1e-6)
+    found = torch.cat([model.weight[0], model.bias]).detach().double().numpy()
+    assert found == pytest.approx(by_hand(problem, [list(range(12))]), abs=1e-6)
+
+
+def test_predictions_average_losses_by_size(problem):
+    """Batches of 5 and 2 of 7 rows: the mean over rows, in the rows' order."""
+    x, y, model = problem
+
+    class Told(SquaredError):
+        def forward(self, x, y):
+            return {**super().forward(x, y), "outputs": {"said": self.model(x)}}
+
+    batches = Rows(x, y, [[6, 1, 2, 5, 4], [3, 0]])
+    outputs, loss = predict(Told(model), batches, accelerator=Accelerator(cpu=True))
+    expected = model(x[:7]).detach().numpy()
+    assert np.stack(outputs["said"]) == pytest.approx(expected)
+    assert loss == pytest.approx(float(((expected[:, 0] - y[:7].numpy()) ** 2).mean()), rel=1e-5)
 
 
 def test_one_update_is_adamw_by_hand(problem):
@@ -159,3 +245,36 @@ def test_batches_without_anything_to_predict(problem, gradient_accumulation_step
         accelerator=Accelerator(cpu=True),
     )
     assert 0 < state.loss < 100
+
+
+def test_clipping_sees_only_what_the_turn_steps(problem):
+    """Another turn's parameter has a gradient a thousand times as large, which this step leaves alone."""
+    x, y, model = problem
+
+    class Judged(SquaredError):
+        def __init__(self, model):
+            super().__init__(model)
+            self.judge = nn.Parameter(torch.zeros(()))
+
+        def forward(self, x, y):
+            found = super().forward(x, y)
+            return {**found, "loss": found["loss"] + 1000 * self.judge}
+
+    norms = []
+    for kind in (SquaredError, Judged):
+        loss = kind(copy.deepcopy(model))
+        turns = {"model": loss.model.parameters(), "judge": getattr(loss, "judge", None)}
+        state = fit(
+            loss,
+            Rows(x, y, [[0, 1, 2]]),
+            optimizers={
+                name: torch.optim.SGD([own] if name == "judge" else own, 0.1)
+                for name, own in turns.items()
+                if own is not None
+            },
+            schedules=[],
+            accelerator=Accelerator(cpu=True),
+            steps=1,
+        )
+        norms.append(float(state.grad_norm))
+    assert norms[0] == pytest.approx(norms[1])

@@ -87,7 +87,8 @@ def _sureness(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     gain, negative = record["gain"] or {}, record["negative"]
     share, found = gain.get("rel_error_reduction"), gain.get("significant")
     rows = (
-        ("smallest gain that would be found (80 % power)", points(gain.get("mde"))),
+        ("least gain that is called one", points(gain.get("threshold"))),
+        ("true gain that is called one in 80 % of experiments", points(gain.get("mde"))),
         ("gain is significant", NONE if found is None else "yes" if found else "no"),
         (
             "share of scratch's gap to a perfect score closed",
