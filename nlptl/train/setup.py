@@ -25,6 +25,7 @@ from nlptl.train.losses import Loss
 from nlptl.train.machine import launchers_environment, use_cores
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
 from nlptl.train.stem_cache.plan import Kind
+from nlptl.train.watch import watch_over
 
 #: Time that a process waits for another one before it gives up.
 LONGEST_WAIT = timedelta(hours=12)
@@ -50,9 +51,11 @@ def new_accelerator(*, kwargs_handlers: Sequence[Any] = (), **options: Any) -> A
         # One process tokenizes or reads a teacher for all, which may take longer than the usual ten minutes.
         handlers.append(InitProcessGroupKwargs(timeout=LONGEST_WAIT))
     # Without `cpu`, each of several torchrun processes on CPUs would train alone, unsynchronised.
-    return Accelerator(
+    made = Accelerator(
         **{"cpu": not torch.accelerator.is_available(), "kwargs_handlers": handlers, **options}
     )
+    watch_over(made)
+    return made
 
 
 def start_accelerator(*, tracker: str | None, output_dir: Path, seed: int, **options: Any) -> Any:
