@@ -85,8 +85,8 @@ class Watch(threading.Thread):
     def message(self, lost: int) -> str:
         """Say which process is lost and how to go on."""
         return (
-            f"process {lost} of {self.count} (counted from 0) has not answered for {self.silence:.0f} seconds: "
-            "it was stopped or has died, or its machine cannot be reached. The other processes end. Look at "
+            f"process {lost} of {self.count} (counted from 0) has not answered for {self.silence:.0f} "
+            "seconds: it was stopped or has died, or its machine cannot be reached. The other processes end. Look at "
             "what it wrote last, and go on with the same command and --resume."
         )
 
@@ -121,7 +121,8 @@ def watch_over(accelerator: Any) -> None:
         return
     from torch.distributed.distributed_c10d import _get_default_store
 
-    store = _get_default_store().clone()  # a connection of its own: others wait on theirs
+    default: Any = _get_default_store()
+    store = default.clone()  # a connection of its own: others wait on theirs
     store.set_timeout(timedelta(seconds=SILENCE))
     watch = Watch(store, accelerator.process_index, accelerator.num_processes)
     _WATCHES.append(watch)
@@ -139,7 +140,7 @@ def tell_lost_process() -> None:
     """Say once, for the whole group, that another process has ended."""
     if _WATCHES and _WATCHES[0].first_to_tell():
         print(  # noqa: T201
-            "\nerror: another process of this run has ended; what it wrote last says why. The others end too. Go "
-            "on with the same command and --resume.",
+            "\nerror: another process of this run has ended; what it wrote last says why. The others end too. "
+            "Go on with the same command and --resume.",
             file=sys.stderr,
         )
