@@ -86,8 +86,8 @@ class Watch(threading.Thread):
         """Say which process is lost and how to go on."""
         return (
             f"process {lost} of {self.count} (counted from 0) has not answered for {self.silence:.0f} "
-            "seconds: it was stopped or has died, or its machine cannot be reached. The other processes end. Look at "
-            "what it wrote last, and go on with the same command and --resume."
+            "seconds: it was stopped or has died, or its machine cannot be reached. The other processes end. "
+            "Look at what it wrote last, and go on with the same command and --resume."
         )
 
     def close(self) -> None:
