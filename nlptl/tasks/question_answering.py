@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from nlptl.data.columns import asked_columns, find_columns, values_of
 from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
-from nlptl.data.sampling import carve_missing, limit
+from nlptl.data.sampling import draw_splits
 from nlptl.data.sources import DataRequest, load_asked
-from nlptl.data.squad import check_trainable, misplaced, normalize, read_questions
+from nlptl.data.squad import answer_notes, check_trainable, normalize, read_questions
 from nlptl.data.windows import (
     Frame,
     Tokens,
@@ -28,7 +28,9 @@ from nlptl.errors import ConfigError, Problems, UserError
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.records import Collate
 from nlptl.tasks.base import EncodedSplit, Task
+from nlptl.tasks.notes import answer_set_notes, data_notes, length_notes
 from nlptl.tasks.options import QuestionAnsweringOptions
+from nlptl.tasks.preparing import check_left
 from nlptl.tasks.spans import Window, best_spans, best_threshold, null_score
 
 #: Logits of tokens that cannot be an answer.
@@ -98,7 +100,7 @@ class QuestionAnswering(Task):
 
         A window is ``question, passage part``; labels are the tokens of the first answer if the
         window holds all of it, else the no-answer token. Answers that are nowhere in their passage
-        get no label (-100).
+        get no label (-100). ``answer_tokens`` and ``unheld``, for :meth:`notes`, are in its first row.
 
         Args:
             table: Table with the columns :data:`nlptl.data.squad.COLUMNS`.
@@ -227,6 +229,19 @@ class QuestionAnswering(Task):
         }
         return {**record, "prediction": self.decided(record)}
 
+    def notes(self, encoded: Mapping[str, EncodedSplit], tokenizer: Any) -> list[str]:
+        """Say what share of the tokens is unknown, and how many answers are longer than a limit."""
+        return super().notes(encoded, tokenizer) + [
+            note
+            for name, part in encoded.items()
+            for note in length_notes(
+                name,
+                numbers_of(part.rows, "answer_tokens"),
+                numbers_of(part.rows, "unheld"),
+                self.max_answer_tokens,
+            )
+        ]
+
     def to_public(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer, its probability, its characters in the passage (-1 for none), and the others."""
         given = prediction["prediction"] != ""
@@ -332,26 +347,32 @@ class QuestionAnswering(Task):
         splits = normalize(raw, columns)
         check_trainable(splits["train"], columns)
         v2, counts = check_version(splits, request.squad_version)
-        notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
+        notes = [note for name, table in splits.items() for note in answer_notes(table, name)]
         once: dict[str, str] = {}  # a passage is kept once, however many questions it has
         passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
-        splits, carved = carve_missing(
-            splits, _has_none(splits["train"]), request.seed, groups=passages
+        splits, carved = draw_splits(
+            splits,
+            _has_none,
+            seed=request.seed,
+            most=request.max_train_examples,
+            most_eval=request.max_eval_examples,
+            groups=passages,
         )
-        splits = limit(splits, _has_none, request)
+        check_left(len(splits["train"]), None, carved, request, unit="passages")
         task = cls(
             stride=stride,
             n_best=request.n_best,
             max_answer_tokens=request.max_answer_tokens,
             v2=v2,
         )
+        none = {name: _has_none(table) for name, table in splits.items()}
         record = {
             **origin,
             "columns": columns,
             "squad_version": "2.0" if v2 else "1.1",
             "unanswerable": counts,
             "carved_from_train": carved,
-            "notices": notices,
+            "notes": [*notes, *answer_set_notes(none), *data_notes(task, splits)],
         }
         return task, splits, record
 
@@ -387,6 +408,8 @@ def _windows(
         "end",
         "example",
         "truncated",
+        "answer_tokens",
+        "unheld",
     )
     made: dict[str, list[Any]] = {name: [] for name in names}
     for row, (example, question) in enumerate(zip(order, questions, strict=True)):
@@ -394,8 +417,10 @@ def _windows(
         asked = question.ids[:most]
         first = len(frame.before) + len(asked) + len(frame.between)
         room = max_length - first - len(frame.after)
-        label = _label(batch, row, passage)
+        label, shortest = _label(batch, row, passage), _shortest(batch, row, passage)
         begins = window_starts(len(passage.ids), room, stride)
+        held = [_inside(label, slice(b, min(b + room, len(passage.ids))), first, 0) for b in begins]
+        unheld = isinstance(label, tuple) and not any(start > 0 for start, _ in held)
         for begin in begins:
             part = slice(begin, min(begin + room, len(passage.ids)))
             ids = np.concatenate(
@@ -404,8 +429,10 @@ def _windows(
             null = 0 if frame.null_first else len(ids) - 1
             start, end = _inside(label, part, first, null)
             values = (ids, len(ids), first, null, passage.starts[part], passage.ends[part])
-            truncated = len(question.ids) > most and begin == begins[0]
-            made_of = (*values, start, end, example, truncated)
+            one = begin == begins[0]  # each question counts once
+            truncated = len(question.ids) > most and one
+            told = (truncated, shortest * one, unheld and one)
+            made_of = (*values, start, end, example, *told)
             for name, value in zip(names, made_of, strict=True):
                 made[name].append(value)
     return made
@@ -420,6 +447,15 @@ def _label(batch: Mapping[str, list[Any]], row: int, passage: Tokens) -> tuple[i
     if starts[0] < 0:
         return "unknown"
     return answer_tokens(passage, starts[0], starts[0] + len(texts[0])) or "unknown"
+
+
+def _shortest(batch: Mapping[str, list[Any]], row: int, passage: Tokens) -> int:
+    """Count the tokens of the shortest answer that stands in the passage; 0 if none does."""
+    if "answer_texts" not in batch:
+        return 0
+    each = zip(batch["answer_texts"][row], batch["answer_starts"][row], strict=True)
+    spans = [answer_tokens(passage, at, at + len(text)) for text, at in each if at >= 0]
+    return min((span[1] - span[0] + 1 for span in spans if span), default=0)
 
 
 def _inside(label: tuple[int, int] | str, part: slice, first: int, null: int) -> tuple[int, int]:

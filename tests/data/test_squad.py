@@ -106,7 +106,7 @@ def test_every_mistake_is_named_at_once(tmp_path):
         assert part in str(caught.value)
     path = tmp_path / "train.json"
     path.write_text(json.dumps(squad([{"id": "a", "answers": []}])))
-    with pytest.raises(DataError, match="question 0 lacks the field 'question'"):
+    with pytest.raises(DataError, match="question a lacks the field 'question'"):
         read_questions(path, "--train-file")
     path.write_text('{"data": []}')
     with pytest.raises(DataError, match="holds no questions"):
