@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from nlptl.cli.config import TaskConfig, exit_codes, parse_args
-from nlptl.errors import ConfigError, Problems, listed
+from nlptl.errors import ConfigError, Problems, listed, shortened
 from nlptl.train.terminal import say
 
 
@@ -91,7 +91,9 @@ def predict(
                 f"--field {' '.join(f'{name}=…' for name in names)}, or --file."
             )
         examples = [given]
-    total = len(examples) if hasattr(examples, "__len__") else None  # type: ignore[arg-type]
+    if isinstance(examples, Sized):
+        predictor.check(examples)
+    total = len(examples) if isinstance(examples, Sized) else None
     _write(predictor.stream(examples), output, total)
 
 
@@ -107,7 +109,7 @@ def _check(
     for entry in field:
         name, equals, value = entry.partition("=")
         if not (name and equals):
-            problems.add(f"--field {entry}: expected name=value.")
+            problems.add(f"--field {shortened(entry)}: expected name=value.")
         given[name] = value
     kinds = ("text" in single, bool({"question", "context"} & {*single}), bool(field), bool(file))
     if sum(kinds) != 1:
@@ -136,7 +138,7 @@ def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
                 f"--file {file}: a txt holds one field per line; a table with {listed(list(asked))} is needed."
             )
         return _lines(file)
-    table = read_questions(file, "--file")
+    table = read_questions(file, "--file", answers=False)
     columns = find_columns({"train": table}, asked, SimpleNamespace())
     renamed = {column: name for name, column in columns.items() if column != name}
     return table.select_columns(list(columns.values())).rename_columns(renamed)

@@ -100,7 +100,7 @@ def test_the_limit_counts_the_labels_of_a_validation_set_of_its_own():
     grouped=st.booleans(),
     seed=st.integers(0, 5),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_no_label_is_looked_at_beyond_the_limit(
     rows, groups, most, most_eval, there, grouped, seed
 ):
