@@ -122,7 +122,8 @@ class SupervisedConfig(TrainingConfig):
     """Held-out text (column text) of the kind that the checkpoint was pretrained on, to measure forgetting:
     a file, a folder or a hub name; by default the texts that come with nlptl."""
     max_train_examples: int | None = None
-    """Most training examples; of more, a stratified, seeded subset is taken."""
+    """Most labels to look at, of training and validation together; of more, a stratified, seeded subset is
+    taken, and a tenth of it chooses the epoch."""
     max_eval_examples: int | None = None
     """Most validation examples and most test examples; of more, such subsets are taken."""
 

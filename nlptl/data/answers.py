@@ -114,9 +114,10 @@ def answers_in_cell(value: Any, starts: Any = None, *, beside: bool = False) -> 
 
 def _as_text(value: Any) -> Any:
     """Return a number from a spreadsheet as it was typed; anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if number else value
 
 
 def _checked(texts: Sequence[Any], starts: Sequence[Any], *, needed: bool) -> Answers:

@@ -67,7 +67,8 @@ was chosen by {selection["metric"]} on the validation split ({n["validation"]} e
 
 ## Training
 
-- {n["train"]} examples, {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
+- {n["train"] + n["validation"]} labels: {n["train"]} to train on, {n["validation"]} to choose by
+- {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
   x {settings["gradient_accumulation_steps"]}, peak learning rate {settings["learning_rate"]:g},
   seed {record["seed"]}"""
 

@@ -89,6 +89,7 @@ def test_a_plain_text_in_a_cell_has_no_offset_or_one_beside_it():
     assert answers_in_cell("Ada") == (["Ada"], [None])
     assert answers_in_cell(["Ada", "Bo"]) == (["Ada", "Bo"], [None, None])
     assert answers_in_cell("[sic] Ada") == (["[sic] Ada"], [None])
+    assert answers_in_cell(10**400) == ([str(10**400)], [None])
     assert answers_in_cell(1843) == answers_in_cell(1843.0) == (["1843"], [None])
     for start in (3, 3.0, "3", "[3]", [3]):
         assert answers_in_cell("Ada", start, beside=True) == ADA
