@@ -1,6 +1,6 @@
 """Notes: what a run cannot learn, or what makes its scores mean less, in plain sentences.
 
-They are told on the terminal, and are in a run's ``result.json`` and its card. Nothing here stops a run.
+They are printed, and are in a run's ``result.json`` and its card. Nothing here stops a run.
 """
 
 from collections import Counter, defaultdict

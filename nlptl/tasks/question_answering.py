@@ -15,15 +15,7 @@ from nlptl.data.padding import pad, real_tokens
 from nlptl.data.sampling import draw_splits
 from nlptl.data.sources import DataRequest, load_asked
 from nlptl.data.squad import answer_notes, check_trainable, normalize, read_questions
-from nlptl.data.windows import (
-    Frame,
-    Tokens,
-    answer_tokens,
-    frame_of,
-    question_room,
-    tokenize,
-    window_starts,
-)
+from nlptl.data.windows import frame_of
 from nlptl.errors import ConfigError, Problems, UserError
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.records import Collate
@@ -31,6 +23,7 @@ from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.tasks.notes import answer_set_notes, data_notes, length_notes
 from nlptl.tasks.options import QuestionAnsweringOptions
 from nlptl.tasks.preparing import check_left
+from nlptl.tasks.question_windows import windows_of
 from nlptl.tasks.spans import Window, best_spans, best_threshold, null_score
 
 #: Logits of tokens that cannot be an answer.
@@ -111,7 +104,9 @@ class QuestionAnswering(Task):
         read = ("question", "context", "answer_texts", "answer_starts")
         rows = map_tokenized(
             table.select_columns([name for name in read if name in table.column_names]),
-            lambda batch, order: _windows(batch, order, tokenizer, frame, max_length, self.stride),
+            lambda batch, order: windows_of(
+                batch, order, tokenizer, frame, max_length, self.stride
+            ),
             tokenizer,
             max_length,
             self.encoding_identity(),
@@ -382,88 +377,6 @@ def _softmax(scores: Sequence[float]) -> list[float]:
         return []
     values = np.exp(np.asarray(scores) - max(scores))
     return (values / values.sum()).tolist()
-
-
-def _windows(
-    batch: Mapping[str, list[Any]],
-    order: Sequence[int],
-    tokenizer: Any,
-    frame: Frame,
-    max_length: int,
-    stride: int,
-) -> dict[str, list[Any]]:
-    """Make the windows of some questions; passages that several of them share are tokenized once."""
-    passages = {text: i for i, text in enumerate(dict.fromkeys(batch["context"]))}
-    tokens = tokenize(list(passages), tokenizer, frame)
-    questions = tokenize([q.strip() for q in batch["question"]], tokenizer, frame)
-    most = question_room(max_length, frame)
-    names = (
-        "input_ids",
-        "length",
-        "first",
-        "null",
-        "starts",
-        "ends",
-        "start",
-        "end",
-        "example",
-        "truncated",
-        "answer_tokens",
-        "unheld",
-    )
-    made: dict[str, list[Any]] = {name: [] for name in names}
-    for row, (example, question) in enumerate(zip(order, questions, strict=True)):
-        passage = tokens[passages[batch["context"][row]]]
-        asked = question.ids[:most]
-        first = len(frame.before) + len(asked) + len(frame.between)
-        room = max_length - first - len(frame.after)
-        label, shortest = _label(batch, row, passage), _shortest(batch, row, passage)
-        begins = window_starts(len(passage.ids), room, stride)
-        held = [_inside(label, slice(b, min(b + room, len(passage.ids))), first, 0) for b in begins]
-        unheld = isinstance(label, tuple) and not any(start > 0 for start, _ in held)
-        for begin in begins:
-            part = slice(begin, min(begin + room, len(passage.ids)))
-            ids = np.concatenate(
-                [frame.before, asked, frame.between, passage.ids[part], frame.after]
-            ).astype(np.int32)
-            null = 0 if frame.null_first else len(ids) - 1
-            start, end = _inside(label, part, first, null)
-            values = (ids, len(ids), first, null, passage.starts[part], passage.ends[part])
-            one = begin == begins[0]  # each question counts once
-            truncated = len(question.ids) > most and one
-            told = (truncated, shortest * one, unheld and one)
-            made_of = (*values, start, end, example, *told)
-            for name, value in zip(names, made_of, strict=True):
-                made[name].append(value)
-    return made
-
-
-def _label(batch: Mapping[str, list[Any]], row: int, passage: Tokens) -> tuple[int, int] | str:
-    if "answer_texts" not in batch:
-        return "unknown"
-    texts, starts = batch["answer_texts"][row], batch["answer_starts"][row]
-    if not texts:
-        return "none"
-    if starts[0] < 0:
-        return "unknown"
-    return answer_tokens(passage, starts[0], starts[0] + len(texts[0])) or "unknown"
-
-
-def _shortest(batch: Mapping[str, list[Any]], row: int, passage: Tokens) -> int:
-    """Count the tokens of the shortest answer that stands in the passage; 0 if none does."""
-    if "answer_texts" not in batch:
-        return 0
-    each = zip(batch["answer_texts"][row], batch["answer_starts"][row], strict=True)
-    spans = [answer_tokens(passage, at, at + len(text)) for text, at in each if at >= 0]
-    return min((span[1] - span[0] + 1 for span in spans if span), default=0)
-
-
-def _inside(label: tuple[int, int] | str, part: slice, first: int, null: int) -> tuple[int, int]:
-    if label == "unknown":
-        return -100, -100
-    if isinstance(label, tuple) and part.start <= label[0] and label[1] < part.stop:
-        return label[0] - part.start + first, label[1] - part.start + first
-    return null, null
 
 
 def _has_none(table: Any) -> list[bool]:
