@@ -150,9 +150,9 @@ def _offset(value: Any) -> int | None:
             return None
         with suppress(ValueError):
             value = float(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and abs(value) < FARTHEST and value == int(value):
-        return int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):  # noqa: SIM102
+        if abs(value) < FARTHEST and value == int(value):
+            return int(value)
     raise ValueError(
         f"has {shortened(repr(value), 40)} as answer_start; expected a whole number of characters"
     )
