@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
@@ -130,22 +131,32 @@ def _check(
 
 def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
     from nlptl.data.columns import find_columns
+    from nlptl.data.sources import read_table
     from nlptl.data.squad import read_questions
 
-    if file.suffix == ".txt":
+    if file.suffix.lower() == ".txt":
         if len(asked) > 1:
             raise ConfigError(
                 f"--file {file}: a txt holds one field per line; a table with {listed(list(asked))} is needed."
             )
         return _lines(file)
-    table = read_questions(file, "--file", answers=False)
+    read = partial(read_questions, answers=False) if "context" in asked else read_table
+    table = read(file, "--file")
     columns = find_columns({"train": table}, asked, SimpleNamespace())
     renamed = {column: name for name, column in columns.items() if column != name}
     return table.select_columns(list(columns.values())).rename_columns(renamed)
 
 
 def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
+    from nlptl.data.bytes import check_kind, check_text
+
+    check_kind(file, f"--file {file}")
+    check_text(file, f"--file {file}")  # now, and not when the first line is asked for
+    return _filled(file)
+
+
+def _filled(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8-sig") as lines:
         yield from (line.strip() for line in lines if line.strip())
 
 
@@ -153,9 +164,13 @@ def _write(records: Iterator[dict[str, Any]], output: Path | None, total: int | 
     from tqdm import tqdm
 
     sink = nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8")
-    with sink as file:
-        for record in tqdm(records, total=total, disable=total == 1, unit="example"):
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    try:
+        with sink as file:
+            for record in tqdm(records, total=total, disable=total == 1, unit="example"):
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    finally:
+        if output is not None and not output.stat().st_size:  # it would block the next try
+            output.unlink()
 
 
 def cache(*, clear: bool = False, keep_gb: float | None = None) -> None:

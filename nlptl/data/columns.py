@@ -1,6 +1,7 @@
 """Columns by their roles, and checks of their values."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,12 @@ USUAL = {
     "answers": ("answers", "answer", "answer_text", "answer_texts"),
     "label": ("label", "labels", "sentiment", "class", "category", "target", "polarity"),
 }
+
+
+#: Names of the types of strings in a dataset's features.
+STRINGS = ("string", "large_string")
+#: Number as it is written in a table.
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def column_flag(role: str, request: Any = None) -> str:
@@ -77,11 +84,11 @@ def find_column(
     names, flag = splits["train"].column_names, flag or column_flag(role)
     if asked is None:
         lower = {name.lower(): name for name in reversed(names)}
-        asked = next((lower[usual] for usual in _usual(role) if usual in lower), None)
+        asked = next((lower[usual] for usual in usual_names(role) if usual in lower), None)
         if asked is None:
             raise DataError(
                 f"No column of the training set has a usual name for a {role} "
-                f"({', '.join(_usual(role))}). It has: {listed(names)}. Say which with {flag}NAME."
+                f"({', '.join(usual_names(role))}). It has: {listed(names)}. Say which with {flag}NAME."
             )
     for split, table in splits.items():
         if asked not in table.column_names:
@@ -92,7 +99,8 @@ def find_column(
     return asked
 
 
-def _usual(role: str) -> tuple[str, ...]:
+def usual_names(role: str) -> tuple[str, ...]:
+    """Return the usual names of a role's column, in small letters."""
     return USUAL.get(role, (role.lower(),))
 
 
@@ -145,7 +153,7 @@ def rows_where(values: Iterable[Any], wrong: Any) -> str:
 
 
 def check_texts(splits: Mapping[str, Any], column: str, flag: str = "--text-column ") -> None:
-    """Make sure that every text is a string with something in it.
+    """Make sure that every text is a string with something in it, and that not all of them are numbers.
 
     Args:
         splits: Mapping from split names to datasets.
@@ -157,21 +165,61 @@ def check_texts(splits: Mapping[str, Any], column: str, flag: str = "--text-colu
     """
     problems = Problems()
     for split, table in splits.items():
-        odd = rows_where(values_of(table, column), lambda v: not isinstance(v, str))
-        if odd:
-            values = values_of(table, column)
-            kinds = sorted({type(v).__name__ for v in values if not isinstance(v, str)})
-            problems.add(
-                f"The {split} split's column '{column}' holds values that are not text: {odd}, of type "
-                f"{listed(kinds)}. Expected strings; correct the file or choose another column with "
-                f"{flag}NAME."
-            )
-        empty = rows_where(values_of(table, column), lambda v: isinstance(v, str) and not v.strip())
-        if empty:
-            problems.add(
-                f"The {split} split's column '{column}' holds empty texts: {empty}. Remove these rows."
-            )
+        where = f"The {split} split's column '{column}'"
+        choose = f"correct the file or choose another column with {flag}NAME."
+        if not _all_filled(table, column):
+            if odd := rows_where(values_of(table, column), lambda v: not isinstance(v, str)):
+                values = values_of(table, column)
+                kinds = sorted({type(v).__name__ for v in values if not isinstance(v, str)})
+                problems.add(
+                    f"{where} holds values that are not text: {odd}, of type {listed(kinds)}. Expected "
+                    f"strings; {choose}"
+                )
+            if empty := rows_where(
+                values_of(table, column), lambda v: isinstance(v, str) and not v.strip()
+            ):
+                problems.add(f"{where} holds empty texts: {empty}. Remove these rows.")
+        elif only_numbers(table, column):
+            problems.add(f"{where} holds numbers and no text. Expected texts; {choose}")
     problems.raise_if_any()
+
+
+def _all_filled(table: Any, column: str) -> bool:
+    """Whether a column holds nothing but strings with something in them."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    known: Any = compute
+    if table._indices is not None or getattr(table.features[column], "dtype", "") not in STRINGS:
+        return all(isinstance(v, str) and v.strip() for v in values_of(table, column))
+    for chunk in table.data.column(column).chunks:
+        bare = known.utf8_trim_whitespace(chunk)
+        if chunk.null_count or known.any(known.equal(bare, pa.scalar(""))).as_py():
+            return False
+    return True
+
+
+def only_numbers(table: Any, column: str) -> bool:
+    """Whether each value is a number, maybe written as a string, as in a column that was mistaken."""
+    return all(as_number(value) is not None for value in values_of(table, column))
+
+
+def as_number(value: Any) -> float | None:
+    """Return a value as a finite number, if it is one or a string that writes one; else None.
+
+    Example:
+        >>> as_number("0.5"), as_number(2), as_number("0,5"), as_number(True), as_number("nan")
+        (0.5, 2.0, None, None, None)
+    """
+    if isinstance(value, str) and not NUMBER.fullmatch(value.strip()):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def is_words(value: Any) -> bool:
@@ -198,175 +246,3 @@ def check_words(splits: Mapping[str, Any], column: str, flag: str) -> None:
                 f"with {flag}NAME."
             )
     problems.raise_if_any()
-
-
-def hidden_splits(splits: Mapping[str, Any], column: str) -> list[str]:
-    """List the splits, except ``train``, whose labels are all -1 or all missing, as in GLUE's test sets."""
-    return [
-        split
-        for split, table in splits.items()
-        if split != "train" and all(v in (-1, None, "-1") for v in values_of(table, column))
-    ]
-
-
-def check_numbers(splits: Mapping[str, Any], column: str) -> list[str]:
-    """Make sure that the labels are finite numbers.
-
-    Returns:
-        The splits whose labels are hidden.
-
-    Raises:
-        DataError: If some are not; the message says how many, and which rows.
-    """
-    problems, hidden = Problems(), hidden_splits(splits, column)
-    for split, table in splits.items():
-        odd = rows_where(
-            values_of(table, column),
-            lambda v: isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v),
-        )
-        if odd and split not in hidden:
-            problems.add(
-                f"The {split} split's column '{column}' holds values that are not finite numbers: {odd}. "
-                "Expected one number per row."
-            )
-    problems.raise_if_any()
-    return hidden
-
-
-def check_label_lists(
-    splits: Mapping[str, Any], column: str, words: str | None = None
-) -> tuple[list[str], list[str]]:
-    """List the labels where each row has a list of them: any number, or one a word.
-
-    Args:
-        splits: Mapping from split names to datasets.
-        column: Name of the column of the lists, of strings or of whole numbers.
-        words: Name of the column of the words, which are as many as the labels.
-
-    Returns:
-        The labels' names in the order of :func:`check_labels`, and the hidden splits' names.
-
-    Raises:
-        DataError: With everything that is wrong with them.
-    """
-    problems, hidden = Problems(), hidden_splits(splits, column)
-    names, seen = label_names(splits["train"], column), {}
-    for split, table in splits.items():
-        if split in hidden:
-            continue
-        rows = [(v, names) for v in values_of(table, column)]
-        odd = rows_where(rows, lambda row: not isinstance(row[0], list) or None in read_label(*row))
-        if odd:
-            problems.add(
-                f"The {split} split's column '{column}' holds values that are not lists of labels: {odd}. "
-                "Expected a list of strings or of whole numbers in each row."
-            )
-            continue
-        seen[split] = {name for row in rows for name in read_label(*row)}
-        lengths = [len(v) for v in values_of(table, words)] if words else []
-        if words and (
-            odd := rows_where(
-                zip(lengths, rows, strict=True), lambda both: both[0] != len(both[1][0])
-            )
-        ):
-            problems.add(
-                f"The {split} split has another number of '{column}' than of '{words}': {odd}. Expected one "
-                "label per word."
-            )
-    problems.raise_if_any()
-    known = sorted(seen["train"], key=_sort_key)
-    for split, labels in seen.items():
-        if unknown := sorted(labels - seen["train"]):
-            problems.add(_unknown(split, unknown, known))
-    problems.raise_if_any()
-    return list(names or known), hidden
-
-
-def _unknown(split: str, unknown: Sequence[str], known: Sequence[str]) -> str:
-    return (
-        f"The {split} split has labels that the training set never has: {listed(unknown)}. "
-        f"Training has: {listed(known)}."
-    )
-
-
-def check_labels(
-    splits: Mapping[str, Any], column: str, flag: str = "--label-column "
-) -> tuple[list[str], list[str]]:
-    """List the classes, and the splits whose labels are hidden.
-
-    Strings are sorted, integers (and whole floats, and booleans) are sorted as numbers, and a hub
-    set's ClassLabel keeps its names and order. A split whose labels are all -1 or all missing, as
-    the test sets of GLUE, counts as hidden.
-
-    Returns:
-        The classes' names, and the hidden splits' names.
-
-    Raises:
-        DataError: For missing or fractional labels, a single class, or a label that training lacks.
-    """
-    hidden = hidden_splits(splits, column)
-    names = getattr(splits["train"].features[column], "names", None)
-    problems = Problems()
-    seen: dict[str, set[str]] = {}
-    for split, table in splits.items():
-        if split in hidden:
-            continue
-        values = table[column][:]
-        odd = rows_where(values, lambda v: label_name(v, names) is None)
-        if odd:
-            problems.add(
-                f"The {split} split's column '{column}' holds missing labels, or numbers that are not "
-                f"whole: {odd}. Expected a string or an integer in each row."
-            )
-        seen[split] = {name for v in values if (name := label_name(v, names)) is not None}
-    problems.raise_if_any()
-    classes = names or sorted(seen["train"], key=_sort_key)
-    for split, labels in seen.items():
-        if unknown := sorted(labels - seen["train"]):
-            problems.add(_unknown(split, unknown, sorted(seen["train"], key=_sort_key)))
-    if len(seen["train"]) < 2:
-        problems.add(
-            f"The training set has one class only, '{next(iter(seen['train']))}', in the column "
-            f"'{column}'. Classification needs two or more."
-        )
-    if len(classes) > 1000:
-        problems.add(
-            f"The column '{column}' has {len(classes)} different values, too many for classes. "
-            f"Is it the right {flag.strip()}?"
-        )
-    problems.raise_if_any()
-    return list(classes), hidden
-
-
-def label_name(value: Any, names: Any = None) -> str | None:
-    """Name a label's class; None if the value cannot be a label."""
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, int):
-        value = int(value)
-        if names is not None:
-            return names[value] if 0 <= value < len(names) else None
-        return str(value)
-    return None
-
-
-def label_names(table: Any, column: str) -> list[str] | None:
-    """Return the names of a column's integer labels, if the dataset has them (ClassLabel, also in lists)."""
-    feature = table.features[column]
-    return getattr(getattr(feature, "feature", feature), "names", None)
-
-
-def read_label(value: Any, names: Any = None) -> Any:
-    """Return a row's label by name (:func:`label_name`), or a list of labels by their names."""
-    if isinstance(value, list):
-        return [label_name(one, names) for one in value]
-    return label_name(value, names)
-
-
-def _sort_key(name: str) -> tuple[int, float, str]:
-    try:
-        return (0, float(name), name)
-    except ValueError:
-        return (1, 0.0, name)

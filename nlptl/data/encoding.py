@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.data.kept import cache_folder, is_whole, seal
 from nlptl.data.windows import frame_of, tokenize
 
 
@@ -55,21 +56,25 @@ def map_kept(
 
     Returns:
         The new table; memory-mapped from ``nlptl/`` in the datasets library's cache, if ``table`` is in a
-        file.
+        file. A kept one that is damaged is made again.
     """
-    from datasets import config
-
     kept = bool(table.cache_files)
     identity = identity or (content_hash(table) if kept else str(table._fingerprint))
     name = sha256("|".join([identity, *map(str, key)]).encode()).hexdigest()[:32]
-    return table.map(
+    path = cache_folder() / f"{name}.arrow" if kept else None
+    whole = path is not None and is_whole(path)
+    made = table.map(
         function,
         batched=True,
         remove_columns=table.column_names,
         new_fingerprint=name,
-        cache_file_name=str(config.HF_DATASETS_CACHE / "nlptl" / f"{name}.arrow") if kept else None,
+        cache_file_name=str(path) if path else None,
+        load_from_cache_file=whole,  # a damaged file is made again
         **options,
     )
+    if path and not whole and path.exists():  # an empty table has no file
+        seal(path)
+    return made
 
 
 def map_tokenized(

@@ -25,19 +25,19 @@ def write_json(path: Path, record: Mapping[str, Any]) -> Path:
     Returns:
         The path.
     """
-    text = json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(record), indent=2, ensure_ascii=False, allow_nan=False)
     return write_whole(path, text + "\n")
 
 
 def json_line(record: Mapping[str, Any]) -> str:
     """Return a line of a ``.jsonl`` file with its line end; nan, which could not be computed, becomes null."""
-    return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
-    """Replace nan by None, because JSON has no nan."""
+def finite(value: Any) -> Any:
+    """Replace nan and infinite numbers by None, because JSON has none."""
     if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,15 +8,14 @@ from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, su
 
 Reader = Callable[[Path, str], Any]
 BUNDLED = Path(__file__).parent.parent / "bundled"
-#: Builder of the datasets library, and its options, for each file extension.
-READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    # "NA" and "null" are words, not missing values. The usual tab-separated files (GLUE) quote
-    # nothing, and their texts hold lone quotation marks.
-    ".csv": ("csv", {"keep_default_na": False}),
-    ".tsv": ("csv", {"sep": "\t", "quoting": 3, "keep_default_na": False}),
-    ".jsonl": ("json", {}),
-    ".json": ("json", {}),
-    ".parquet": ("parquet", {}),
+#: Kind of table (:data:`nlptl.data.tables.KINDS`) of each file extension.
+READERS: dict[str, str] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
 }
 #: Names that a split may have, as a file's stem or on the hub.
 SPLIT_NAMES = {
@@ -26,10 +25,10 @@ SPLIT_NAMES = {
 }
 
 
-def read_table(
-    path: Path, flag: str, readers: Mapping[str, tuple[str, dict[str, Any]]] = READERS
-) -> Any:
-    """Read one local file.
+def read_table(path: Path, flag: str, readers: Mapping[str, str] = READERS) -> Any:
+    """Read one local file, or a data set that ``save_to_disk`` wrote.
+
+    The path is the name of that file, whatever characters it has.
 
     Args:
         path: Path of the file.
@@ -37,40 +36,52 @@ def read_table(
         readers: Kinds of files that are accepted, by file extension.
 
     Returns:
-        A :class:`datasets.Dataset`, memory-mapped from the library's cache.
+        A :class:`datasets.Dataset`, memory-mapped from the library's cache. Of csv and tsv all values are
+        strings, as they are written.
 
     Raises:
         DataError: If the file is missing, of another kind, empty, or cannot be parsed.
     """
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetGenerationError
+    from nlptl.data.layouts import is_saved, read_saved
 
+    where = f"{flag} {path}"
+    if path.is_dir():
+        if is_saved(path):
+            return read_saved(path, where)
+        raise DataError(f"{where}: is a folder; expected a file ending in {', '.join(readers)}.")
     if not path.is_file():
         near = suggest(path.name, [p.name for p in path.parent.glob("*") if p.is_file()])
-        raise DataError(f"{flag} {path}: there is no such file.{near}")
-    if path.suffix not in readers:
-        raise DataError(f"{flag} {path}: expected a file ending in {', '.join(readers)}.")
-    if _is_empty(path):
-        raise DataError(f"{flag} {path}: the file is empty.")
-    builder, options = readers[path.suffix]
-    try:
-        table = load_dataset(builder, data_files=str(path), split="train", **options)
-    except (DatasetGenerationError, ValueError, OSError) as error:
-        if "corresponds to no data" in str(error):
-            raise DataError(f"{flag} {path}: the file has a header and no rows.") from error
-        cause = error.__cause__ or error
-        raise DataError(
-            f"{flag} {path}: could not be read as {path.suffix[1:]}: {str(cause).splitlines()[0]}"
-        ) from error
+        raise DataError(f"{where}: there is no such file.{near}")
+    kind = kind_of(path, readers)
+    if kind is None:
+        raise DataError(f"{where}: expected a file ending in {', '.join(readers)}.{_export(path)}")
+    if _is_empty(path, kind):
+        raise DataError(f"{where}: the file is empty.")
+    from nlptl.data.tables import read_file
+
+    table = read_file(path, where, kind)
     if not len(table):
-        raise DataError(f"{flag} {path}: the file has a header and no rows.")
+        raise DataError(f"{where}: the file holds no rows.")
     return table
 
 
-def _is_empty(path: Path) -> bool:
-    if path.suffix == ".parquet" or not path.stat().st_size:
+def kind_of(path: Path, readers: Mapping[str, str] = READERS) -> str | None:
+    """Return the kind of table that a file's extension promises, in small or capital letters, or None."""
+    return readers.get(path.suffix.lower())
+
+
+def _export(path: Path) -> str:
+    if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z"):
+        return " Unpack it first."
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        return " Export the table as CSV UTF-8."
+    return ""
+
+
+def _is_empty(path: Path, kind: str) -> bool:
+    if kind == "parquet" or not path.stat().st_size:
         return not path.stat().st_size
-    with path.open(encoding="utf-8", errors="replace") as lines:
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
         return not any(line.strip() for line in lines)
 
 
@@ -172,23 +183,24 @@ def _load_dataset(name: str, read: Reader) -> dict[str, Any]:
         )
     if path.is_dir():
         return _load_folder(path, name, read)
-    if path.suffix in READERS or path.is_file():
+    if kind_of(path) or path.is_file():
         return {"train": read(path, "--dataset")}
     return _load_hub(name)
 
 
 def _load_folder(path: Path, name: str, read: Reader) -> dict[str, Any]:
-    tables = [p for p in sorted(path.iterdir()) if p.suffix in READERS]
-    found = {
-        split: next((p for p in tables if p.stem.lower() in names), None)
-        for split, names in SPLIT_NAMES.items()
-    }
-    if found["train"] is None:
-        raise DataError(
-            f"--dataset {name}: the folder has no train{{{','.join(READERS)}}}; it holds "
-            f"{listed([p.name for p in sorted(path.iterdir())]) or 'nothing'}."
-        )
-    return {split: read(p, "--dataset") for split, p in found.items() if p is not None}
+    from nlptl.data.layouts import folder_splits, joined, saved_splits
+
+    where = f"--dataset {name}"
+    if (saved := saved_splits(path, where)) is not None:
+        return _named_splits(saved, where)
+    found, problems = folder_splits(path, where), Problems()
+    splits = {}
+    for split, files in found.items():
+        with problems.collect():
+            splits[split] = joined([read(file, "--dataset") for file in files], where)
+    problems.raise_if_any()
+    return splits
 
 
 def from_hub(name: str, flag: str, instead: str) -> Any:
@@ -214,12 +226,17 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
 
 def _load_hub(name: str) -> dict[str, Any]:
     loaded = from_hub(name, "--dataset", "or give a local file, or bundled/reviews")
+    return _named_splits(loaded, f"--dataset {name}")
+
+
+def _named_splits(loaded: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Return the splits of a data set under the names that they have here."""
     splits = {
         split: next((loaded[n] for n in names if n in loaded), None)
         for split, names in SPLIT_NAMES.items()
     }
     if splits["train"] is None:
         raise DataError(
-            f"--dataset {name}: no split is called train; there are {listed([str(n) for n in loaded])}."
+            f"{where}: no split is called train; there are {listed([str(n) for n in loaded])}."
         )
     return {split: table for split, table in splits.items() if table is not None}

@@ -17,11 +17,12 @@ from datasets import Sequence as ListOf
 
 from nlptl.data import sources
 from nlptl.data.code_hash import code_hash
+from nlptl.data.columns import STRINGS, only_numbers
 from nlptl.data.encoding import map_tokenized
 from nlptl.errors import ConfigError, DataError, Problems, listed, suggest
 
 #: File formats of a corpus: those of labelled data, and text with one document per line.
-READERS: dict[str, tuple[str, dict[str, Any]]] = {**sources.READERS, ".txt": ("text", {})}
+READERS: dict[str, str] = {**sources.READERS, ".txt": "lines"}
 
 #: Number of documents in memory at a time: books are long, and their tokens are objects for a while.
 DOCUMENTS = 100
@@ -53,6 +54,8 @@ def parse_corpus(spec: str) -> Source:
         DataError: If a local file is missing or of an unknown kind, or a folder holds no text.
     """
     name, _, end = spec.rpartition(":") if ":" in spec else (spec, "", "")
+    if sources.local_path(spec).exists():  # a name that ends in a number
+        name, end = spec, ""
     try:
         weight = float(end or 1)
     except ValueError:  # the configuration of a hub data set
@@ -71,18 +74,18 @@ def files_of(name: str, flag: str = "--corpus") -> list[Path]:
     """
     path = sources.local_path(name)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix in READERS and p.is_file())
+        found = sorted(p for p in path.rglob("*") if sources.kind_of(p, READERS) and p.is_file())
         if not found:
             raise DataError(
                 f"{flag} {name}: the folder holds no file ending in {', '.join(READERS)}."
             )
         return found
     if path.is_file():
-        if path.suffix not in READERS:
+        if sources.kind_of(path, READERS) is None:
             raise DataError(f"{flag} {name}: expected a file ending in {', '.join(READERS)}.")
         return [path]
     if (
-        path.suffix in READERS
+        sources.kind_of(path, READERS)
         or name.startswith(("bundled/", "/", ".", "~"))
         or name.count("/") > 1
     ):
@@ -108,7 +111,7 @@ def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
     """
     files = files_of(name, flag)
     tables = [sources.read_table(path, flag, READERS) for path in files]
-    columns = ["text" if path.suffix == ".txt" else column for path in files] or [column]
+    columns = ["text" if path.suffix.lower() == ".txt" else column for path in files] or [column]
     if not tables:
         splits = sources.from_hub(name, flag, "or give local files")
         if "train" not in splits:
@@ -121,7 +124,9 @@ def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
                 f"{flag} {name}: there is no column '{column}'; there are {listed(table.column_names)}. "
                 + (named if flag == "--corpus" else f"Rename the text's column to '{column}'.")
             )
-        if getattr(table.features[column], "dtype", None) not in ("string", "large_string"):
+        if getattr(table.features[column], "dtype", None) not in STRINGS or only_numbers(
+            table, column
+        ):
             raise DataError(f"{flag} {name}: the column '{column}' holds no text.")
         table = table.select_columns([column])
         if column != "text":
@@ -260,7 +265,7 @@ def tokenize(documents: Dataset, tokenizer: Any, *, room: int, least: int = 6) -
         pieces = [p for ids in encoded for p in even_pieces(ids, room) if len(p) >= least]
         return {"input_ids": pieces, "length": [len(ids) for ids in pieces]}
 
-    # A corpus may have many gigabytes: files are distinguished by name and time, not by reading them.
+    # A corpus may have many gigabytes; the fingerprint is already made of its files' content.
     return map_tokenized(
         documents,
         cut,

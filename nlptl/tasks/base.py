@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.code_hash import code_hash
-from nlptl.data.columns import label_names, read_label
 from nlptl.data.encoding import encode_pairs, encode_texts, encode_words, map_tokenized, numbers_of
+from nlptl.data.labels import label_names, read_label
 from nlptl.data.padding import labels_at_places, pad, real_tokens
 from nlptl.data.sources import DataRequest
 from nlptl.errors import DataError, listed

@@ -7,14 +7,19 @@ from typing import Any
 
 from nlptl.data.columns import (
     asked_columns,
-    check_label_lists,
-    check_labels,
-    check_numbers,
     check_texts,
     check_words,
     column_flag,
     find_column,
     find_columns,
+)
+from nlptl.data.labels import (
+    check_label_lists,
+    check_labels,
+    check_numbers,
+    unlabelled_splits,
+    with_numbers,
+    with_single_labels,
 )
 from nlptl.data.sampling import draw_splits
 from nlptl.data.sources import DataRequest, load_asked
@@ -34,6 +39,7 @@ def prepare_splits(
     raw, origin = load_asked(request)
     roles = [*kind.fields, kind.label]
     asked = asked_columns(request, roles)
+    raw, unlabelled = _with_labels(raw, kind, asked, request)
     problems = Problems()
     found = {
         role: problems.run(find_column, raw, role, asked[role], column_flag(role, request))
@@ -47,7 +53,7 @@ def prepare_splits(
     checked = problems.run(_check_gold, kind, raw, found, request) if found[kind.label] else None
     problems.raise_if_any()
     assert columns and checked  # raised above otherwise
-    labels, hidden = checked
+    labels, hidden, raw = checked
     splits = {name: renamed(table, columns) for name, table in raw.items() if name not in hidden}
     given = {f.name for f in fields(kind)} & {f.name for f in fields(kind.options)}
     task = kind(tuple(labels), **{name: getattr(request, name) for name in sorted(given)})
@@ -66,11 +72,14 @@ def prepare_splits(
     check_left(len(splits["train"]), classes, carved, request)
     record = {
         **origin,
-        "notes": data_notes(task, splits),
+        "notes": [
+            *(_told(name, carved, kind.label) for name in unlabelled),
+            *data_notes(task, splits),
+        ],
         "columns": columns,
         **({"train_counts": {name: classes.count(name) for name in labels}} if classes else {}),
         "carved_from_train": carved,
-        "hidden_labels": hidden,
+        "hidden_labels": [*hidden, *unlabelled],
     }
     return task, splits, record
 
@@ -82,30 +91,61 @@ def renamed(table: Any, columns: Mapping[str, str]) -> Any:
     return used.rename_columns({column: role for role, column in columns.items() if column != role})
 
 
+def _with_labels(
+    raw: Mapping[str, Any], kind: type[Task], asked: Mapping[str, Any], request: DataRequest
+) -> tuple[dict[str, Any], list[str]]:
+    """Leave out the splits without a column of labels, as Kaggle's test sets, and name them."""
+    flag = column_flag(kind.label, request)
+    try:
+        column = find_column({"train": raw["train"]}, kind.label, asked[kind.label], flag)
+    except DataError:  # told with everything else
+        return dict(raw), []
+    lost = unlabelled_splits(raw, column, kind.label)
+    return {name: table for name, table in raw.items() if name not in lost}, lost
+
+
+def _told(split: str, carved: Mapping[str, int], label: str) -> str:
+    return (
+        f"{split}: the file has no column for the {label}, so it is left out, and {carved.get(split, 0)} "
+        f"examples of the training set were set aside as {split} set. Label the file afterwards with nlptl "
+        "predict."
+    )
+
+
 def _check_gold(
     kind: type[Task], splits: Mapping[str, Any], columns: Mapping[str, str], request: DataRequest
-) -> tuple[list[str], list[str]]:
-    """Check the labels as far as their form is known; return names (none for numbers) and hidden splits."""
+) -> tuple[list[str], list[str], dict[str, Any]]:
+    """Check the labels as far as their form is known.
+
+    Returns:
+        Their names (none for numbers), the hidden splits, and the splits with one form of label.
+    """
     column, flag = columns[kind.label], column_flag(kind.label, request)
+    number = kind.label_dtype.is_floating_point
+    splits = dict(splits)
+    if not number and kind.pooled and not kind.split_into_words:
+        splits = with_single_labels(splits, column)
     several = isinstance(splits["train"][column][0], list)
     check: Callable[..., tuple[list[str], list[str]]]
     if kind.split_into_words:
         check = partial(check_label_lists, words=columns.get(kind.fields[0]))
     elif several:
         check = check_label_lists
-    elif kind.label_dtype.is_floating_point:
-        return [], check_numbers(splits, column)
+    elif number:
+        hidden = check_numbers(splits, column)
+        tables = {k: t if k in hidden else with_numbers(t, column) for k, t in splits.items()}
+        return [], hidden, tables
     else:
         check = partial(check_labels, flag=flag)
     labels, hidden = check(splits, column)
     if not kind.labels:
-        return labels, hidden
+        return labels, hidden, splits
     if unknown := [name for name in labels if name not in kind.labels]:
         raise DataError(
             f"The column '{column}' has the labels {listed(unknown)}, which the task {kind.name} does not "
             f"state; it states {listed(list(kind.labels))}."
         )
-    return list(kind.labels), hidden
+    return list(kind.labels), hidden, splits
 
 
 def check_left(

@@ -3,7 +3,8 @@
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from nlptl.data.columns import check_labels, check_texts, find_column
+from nlptl.data.columns import check_texts, find_column
+from nlptl.data.labels import check_labels
 from nlptl.errors import ConfigError, DataError
 
 
@@ -44,7 +45,7 @@ def test_labels_of_any_kind_become_names_in_order():
     assert classes(["pos", "neg", "pos"]) == (["neg", "pos"], [])
     assert classes([10, 2, 10])[0] == ["2", "10"]
     assert classes([1.0, 0.0])[0] == ["0", "1"]
-    assert classes([True, False])[0] == ["0", "1"]
+    assert classes([True, False])[0] == ["False", "True"]
 
 
 def test_named_integer_labels_keep_their_names_and_a_hidden_test_set_is_left_out():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from datasets import Dataset
@@ -143,3 +144,22 @@ def test_a_tokenizers_hash_is_the_same_after_a_text_was_cut(checkpoints, family)
     before = tokenizer_hash(tokenizer)
     encode_texts(["one two three four five six"], tokenizer, max_length=4)
     assert tokenizer.backend_tokenizer.truncation and tokenizer_hash(tokenizer) == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_damaged_tokens_are_made_again(tmp_path, work, damage):
+    """A later run on the same texts neither fails nor reads other tokens."""
+    tokenizer, task = tiny_tokenizer("bert"), TextClassification(("0", "1"))
+    (tmp_path / "a.csv").write_text(f"text,label\ngood {damage},1\nbad {damage},0\n")
+    table = read_table(tmp_path / "a.csv", "")
+    first = task.encode(table, tokenizer, 16)
+    rows, done = first.rows[:], len(work)
+    (kept,) = (Path(file["filename"]) for file in first.rows.cache_files)
+    whole = kept.read_bytes()
+    at = whole.rindex(bytes([rows["input_ids"][0][1], 0, 0, 0]))
+    flipped = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+    kept.unlink()  # the bytes of an open table stay as they are
+    kept.write_bytes({"cut": whole[: len(whole) // 2], "flip": flipped, "empty": b""}[damage])
+    assert task.encode(table, tokenizer, 16).rows[:] == rows
+    assert len(work) == done + 1
+    assert task.encode(table, tokenizer, 16).rows[:] == rows and len(work) == done + 1

@@ -113,7 +113,7 @@ def test_texts(refused, tmp_path):
     holes = table(tmp_path / "holes.csv", [*GOOD, ",good", '"  ",bad'])
     assert "empty texts: 2 of 22 (rows 20, 21)" in refused(data=holes)
     numbers = table(tmp_path / "numbers.csv", ["1,a", "2,b"])
-    assert "values that are not text: 2 of 2 (rows 0, 1), of type int" in refused(data=numbers)
+    assert "column 'text' holds numbers and no text" in refused(data=numbers)
 
 
 def test_models(refused, tmp_path):

@@ -1,0 +1,292 @@
+"""Labels of whatever type: read as they are written, checked, and brought into one form in all splits."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nlptl.data.columns import as_number, rows_where, usual_names, values_of
+from nlptl.errors import DataError, Problems, listed, suggest
+
+
+def hidden_splits(splits: Mapping[str, Any], column: str) -> list[str]:
+    """List the splits, except ``train``, whose labels are all -1 or all missing, as in GLUE's test sets."""
+    return [
+        split
+        for split, table in splits.items()
+        if split != "train" and all(map(_is_hidden, distinct(table, column)))
+    ]
+
+
+def _is_hidden(value: Any) -> bool:
+    return _is_missing(value) or as_number(value) == -1 or value == []
+
+
+def _is_missing(value: Any) -> bool:
+    blank = isinstance(value, str) and not value.strip()
+    return value is None or blank or (isinstance(value, float) and math.isnan(value))
+
+
+def unlabelled_splits(splits: Mapping[str, Any], column: str, role: str) -> list[str]:
+    """List the splits, except ``train``, that have no column of labels, as Kaggle's test sets.
+
+    A split with another usual name for the role, or a name like the column's, is not listed: that is a
+    mistake.
+    """
+    return [
+        split
+        for split, table in splits.items()
+        if split != "train"
+        and column not in table.column_names
+        and not suggest(column, table.column_names)
+        and not {*usual_names(role)} & {name.lower() for name in table.column_names}
+    ]
+
+
+def distinct(table: Any, column: str) -> list[Any]:
+    """List a column's different values, in the order in which they occur; lists and dicts all."""
+    plain = type(table.features[column]).__name__ in ("Value", "ClassLabel")
+    if plain and table._indices is None:
+        return table.data.column(column).unique().to_pylist()
+    values = values_of(table, column)
+    return list(dict.fromkeys(values)) if plain else list(values)
+
+
+def check_numbers(splits: Mapping[str, Any], column: str) -> list[str]:
+    """Make sure that the labels are finite numbers.
+
+    Returns:
+        The splits whose labels are hidden.
+
+    Raises:
+        DataError: If some are not; the message says how many, and which rows.
+    """
+    problems, hidden = Problems(), hidden_splits(splits, column)
+    for split, table in splits.items():
+        odd = rows_where(values_of(table, column), lambda v: as_number(v) is None)
+        if odd and split not in hidden:
+            problems.add(
+                f"The {split} split's column '{column}' holds values that are not finite numbers: {odd}. "
+                "Expected one number per row, with a point before the decimals."
+            )
+    problems.raise_if_any()
+    return hidden
+
+
+def with_numbers(table: Any, column: str) -> Any:
+    """Return a dataset whose column of numbers, some written as strings, has the type float64.
+
+    Args:
+        table: A dataset that :func:`check_numbers` found right.
+        column: Name of the column.
+    """
+    from datasets import Value
+
+    if str(getattr(table.features[column], "dtype", "")).startswith(("int", "float", "uint")):
+        return table
+    numbers = [as_number(value) for value in values_of(table, column)]
+    return _replaced(table, column, numbers, Value("float64"))
+
+
+def _replaced(table: Any, column: str, values: Sequence[Any], feature: Any) -> Any:
+    order = table.column_names
+    made = table.remove_columns(column).add_column(column, list(values), feature=feature)
+    return made.select_columns(order)
+
+
+def with_single_labels(splits: Mapping[str, Any], column: str) -> dict[str, Any]:
+    """Replace lists of one label by the label, and let whole numbers have the names that the training set has.
+
+    Annotation tools export a list of labels for each text. Splits may come from different files, of which only
+    one has the names (ClassLabel) of the numbers.
+
+    Raises:
+        DataError: If some rows have several labels.
+    """
+    problems, made = Problems(), {}
+    for split, table in splits.items():
+        with problems.collect():
+            made[split] = _unwrapped(split, table, column)
+    problems.raise_if_any()
+    feature = made["train"].features[column]
+    if label_names(made["train"], column):
+        for split, table in made.items():
+            if str(getattr(table.features[column], "dtype", "")).startswith(("int", "uint")):
+                numbers = set(distinct(table, column)) - {None, -1}
+                if label_names(table, column) is None and all(
+                    0 <= number < len(feature.names) for number in numbers
+                ):
+                    made[split] = table.cast_column(column, feature)
+    return made
+
+
+def _unwrapped(split: str, table: Any, column: str) -> Any:
+    from datasets import Value
+
+    feature = table.features[column]
+    if type(feature).__name__ in ("Value", "ClassLabel"):
+        return table
+    values = list(values_of(table, column))
+    if not any(isinstance(value, list) for value in values):
+        return table
+    if odd := rows_where(values, lambda v: isinstance(v, list) and len(v) > 1):
+        raise DataError(
+            f"The {split} split's column '{column}' holds several labels: {odd}. Expected one label for each "
+            "row; for several at once, state a task of your own (README)."
+        )
+    single = [(v[0] if v else None) if isinstance(v, list) else v for v in values]
+    inner = getattr(feature, "feature", None)
+    if type(inner).__name__ not in ("Value", "ClassLabel"):
+        if not all(_is_missing(value) or label_name(value) for value in single):
+            return table  # dicts or so: :func:`check_labels` says it
+        single, inner = [label_name(value) for value in single], Value("string")
+    return _replaced(table, column, single, inner)
+
+
+def check_label_lists(
+    splits: Mapping[str, Any], column: str, words: str | None = None
+) -> tuple[list[str], list[str]]:
+    """List the labels where each row has a list of them: any number, or one a word.
+
+    Args:
+        splits: Mapping from split names to datasets.
+        column: Name of the column of the lists, of strings or of whole numbers.
+        words: Name of the column of the words, which are as many as the labels.
+
+    Returns:
+        The labels' names in the order of :func:`check_labels`, and the hidden splits' names.
+
+    Raises:
+        DataError: With everything that is wrong with them.
+    """
+    problems, hidden = Problems(), hidden_splits(splits, column)
+    names, seen = label_names(splits["train"], column), {}
+    for split, table in splits.items():
+        if split in hidden:
+            continue
+        rows = [(v, names) for v in values_of(table, column)]
+        odd = rows_where(rows, lambda row: not isinstance(row[0], list) or None in read_label(*row))
+        if odd:
+            problems.add(
+                f"The {split} split's column '{column}' holds values that are not lists of labels: {odd}. "
+                "Expected a list of strings or of whole numbers in each row."
+            )
+            continue
+        seen[split] = {name for row in rows for name in read_label(*row)}
+        lengths = [len(v) for v in values_of(table, words)] if words else []
+        if words and (
+            odd := rows_where(
+                zip(lengths, rows, strict=True), lambda both: both[0] != len(both[1][0])
+            )
+        ):
+            problems.add(
+                f"The {split} split has another number of '{column}' than of '{words}': {odd}. Expected one "
+                "label per word."
+            )
+    problems.raise_if_any()
+    known = sorted(seen["train"], key=_sort_key)
+    for split, labels in seen.items():
+        if unknown := sorted(labels - seen["train"]):
+            problems.add(_unknown(split, unknown, known))
+    problems.raise_if_any()
+    return list(names or known), hidden
+
+
+def _unknown(split: str, unknown: Sequence[str], known: Sequence[str]) -> str:
+    return (
+        f"The {split} split has labels that the training set never has: {listed(unknown)}. "
+        f"Training has: {listed(known)}."
+    )
+
+
+def check_labels(
+    splits: Mapping[str, Any], column: str, flag: str = "--label-column "
+) -> tuple[list[str], list[str]]:
+    """List the classes, and the splits whose labels are hidden.
+
+    A string is a class's name as it is written; a whole number and a boolean have Python's. Numbers are
+    sorted as numbers, before the other names, and a hub set's ClassLabel keeps its names and order. A split
+    whose labels are all -1 or all missing, as the test sets of GLUE, counts as hidden.
+
+    Returns:
+        The classes' names, and the hidden splits' names.
+
+    Raises:
+        DataError: For missing or fractional labels, a single class, or a label that training lacks.
+    """
+    hidden = hidden_splits(splits, column)
+    problems = Problems()
+    seen: dict[str, set[str]] = {}
+    for split, table in splits.items():
+        if split in hidden:
+            continue
+        names = label_names(table, column)
+        found = [label_name(value, names) for value in distinct(table, column)]
+        if None in found:
+            problems.add(_no_labels(split, table, column, names))
+        seen[split] = {name for name in found if name is not None}
+    names = label_names(splits["train"], column)
+    problems.raise_if_any()
+    classes = names or sorted(seen["train"], key=_sort_key)
+    for split, labels in seen.items():
+        if unknown := sorted(labels - seen["train"]):
+            problems.add(_unknown(split, unknown, sorted(seen["train"], key=_sort_key)))
+    if len(seen["train"]) < 2:
+        problems.add(
+            f"The training set has one class only, '{next(iter(seen['train']))}', in the column "
+            f"'{column}'. Classification needs two or more."
+        )
+    if len(classes) > 1000:
+        problems.add(
+            f"The column '{column}' has {len(classes)} different values, too many for classes. "
+            f"Is it the right {flag.strip()}?"
+        )
+    problems.raise_if_any()
+    return list(classes), hidden
+
+
+def _no_labels(split: str, table: Any, column: str, names: Any) -> str:
+    """Describe the values that are no labels: missing ones and fractions, or else their types."""
+    values = list(values_of(table, column))
+    odd = rows_where(values, lambda v: label_name(v, names) is None)
+    plain = [v for v in values if label_name(v, names) is None and not _is_missing(v)]
+    kinds = sorted({type(v).__name__ for v in plain if not isinstance(v, int | float)})
+    where = f"The {split} split's column '{column}' holds "
+    expected = "Expected a string or an integer in each row."
+    if kinds:
+        return f"{where}values that are no labels: {odd}, some of type {listed(kinds)}. {expected}"
+    if names is not None and plain:
+        return f"{where}missing labels, or numbers beyond the {len(names)} names of the classes: {odd}."
+    return f"{where}missing labels, or numbers that are not whole: {odd}. {expected}"
+
+
+def label_name(value: Any, names: Any = None) -> str | None:
+    """Name a label's class; None if the value cannot be a label."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool):
+        return str(value) if names is None else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int):
+        if names is not None:
+            return names[value] if 0 <= value < len(names) else None
+        return str(value)
+    return None
+
+
+def label_names(table: Any, column: str) -> list[str] | None:
+    """Return the names of a column's integer labels, if the dataset has them (ClassLabel, also in lists)."""
+    feature = table.features[column]
+    return getattr(getattr(feature, "feature", feature), "names", None)
+
+
+def read_label(value: Any, names: Any = None) -> Any:
+    """Return a row's label by name (:func:`label_name`), or a list of labels by their names."""
+    if isinstance(value, list):
+        return [label_name(one, names) for one in value]
+    return label_name(value, names)
+
+
+def _sort_key(name: str) -> tuple[int, float, str]:
+    number = as_number(name)  # nan and inf are words, or their place would depend on the others
+    return (1, 0.0, name) if number is None else (0, number, name)

@@ -1,0 +1,217 @@
+"""Folders of data: files named after their splits, shards as on the hub, and what ``save_to_disk`` leaves."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from nlptl.data.sources import READERS, SPLIT_NAMES, kind_of
+from nlptl.errors import DataError, listed
+
+#: Name of a part of a split: train-00000-of-00001, maybe with a hash behind it.
+SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?", re.IGNORECASE)
+
+
+def folder_splits(path: Path, where: str) -> dict[str, list[Path]]:
+    """Find each split's files in a folder.
+
+    Looked for are, in this order: files named after a split, alone or in shards, here or in ``data/``; folders
+    named after a split; files with a split's name as a word of theirs (``reviews_train.csv``); a single table.
+
+    Args:
+        path: Path of the folder.
+        where: The flag and the name, for messages.
+
+    Returns:
+        Mapping from ``train``, ``validation`` and ``test``, as far as they are there, to their files in order.
+
+    Raises:
+        DataError: If there is no training set, two files could be a split, or a shard is missing.
+    """
+    homes = [home for home in (path, path / "data") if home.is_dir()]
+    for home in homes:
+        found = {split: _by_name(home, split, where) for split in SPLIT_NAMES}
+        if found["train"]:
+            return {split: files for split, files in found.items() if files}
+    for home in homes:
+        found = {split: _by_folder(home, split) for split in SPLIT_NAMES}
+        if found["train"]:
+            return {split: files for split, files in found.items() if files}
+    for home in homes:
+        found = {split: _by_word(home, split, where) for split in SPLIT_NAMES}
+        if found["train"]:
+            return {split: files for split, files in found.items() if files}
+    for home in homes:
+        if len(tables := _tables(home)) == 1:
+            return {"train": tables}
+    holds = listed([p.name for p in sorted(path.iterdir())]) or "nothing"
+    raise DataError(
+        f"{where}: the folder has no train{{{','.join(READERS)}}}; it holds {holds}.{_below(path, where)}"
+    )
+
+
+def _tables(home: Path) -> list[Path]:
+    return [p for p in sorted(home.iterdir()) if kind_of(p) and p.is_file()]
+
+
+def _below(path: Path, where: str) -> str:
+    """Name the folders inside that hold a training set, such as the configurations of a hub data set."""
+    good = []
+    for folder in sorted(p for p in path.iterdir() if p.is_dir() and p.name != "data"):
+        if any(_stem(p) in SPLIT_NAMES["train"] for p in _tables(folder)):
+            good.append(f"{where}/{folder.name}")
+    return f" Did you mean {' or '.join(good[:3])}?" if good else ""
+
+
+def _stem(path: Path) -> str:
+    """Return a file's name without its extension and without the number of a shard, in small letters."""
+    shard = SHARD.fullmatch(path.stem)
+    return (shard["name"] if shard else path.stem).lower()
+
+
+def _by_name(home: Path, split: str, where: str) -> list[Path]:
+    """List the file or the shards that are named after a split.
+
+    Raises:
+        DataError: If there are several files, or a shard is missing.
+    """
+    found = [p for p in _tables(home) if _stem(p) in SPLIT_NAMES[split]]
+    whole = [p for p in found if not SHARD.fullmatch(p.stem)]
+    if len(whole) > 1 or (whole and len(found) > len(whole)):
+        raise _unclear(where, split, found)
+    return whole or _all_shards(found, split, where)
+
+
+def _all_shards(found: Sequence[Path], split: str, where: str) -> list[Path]:
+    shards = [(match, p) for p in found if (match := SHARD.fullmatch(p.stem))]
+    if not shards:
+        return []
+    numbers = sorted(int(match["number"]) for match, _ in shards)
+    totals = {(match["name"], int(match["total"]), p.suffix) for match, p in shards}
+    total = next(iter(totals))[1]
+    if len(totals) > 1 or len(set(numbers)) < len(numbers):
+        raise _unclear(where, split, found)
+    if lost := sorted(set(range(total)) - set(numbers)):
+        raise DataError(
+            f"{where}: the {split} split has {total} files by their names, and number {listed(lost, 5)} is "
+            "missing. Download the folder again."
+        )
+    return [p for _, p in sorted(shards, key=lambda shard: int(shard[0]["number"]))]
+
+
+def _unclear(where: str, split: str, found: Sequence[Path]) -> DataError:
+    return DataError(
+        f"{where}: several files could be the {split} split: {listed([p.name for p in found], 5)}. Say which: "
+        f"--{split}-file NAME."
+    )
+
+
+def _by_folder(home: Path, split: str) -> list[Path]:
+    """List all tables in the folder that is named after a split."""
+    folders = [
+        p for p in sorted(home.iterdir()) if p.is_dir() and p.name.lower() in SPLIT_NAMES[split]
+    ]
+    return [table for folder in folders[:1] for table in _tables(folder)]
+
+
+def _by_word(home: Path, split: str, where: str) -> list[Path]:
+    """List the one file that has a split's name among the words of its own.
+
+    Raises:
+        DataError: If there are several.
+    """
+    found = [
+        p
+        for p in _tables(home)
+        if set(re.split(r"[^a-z]+", p.stem.lower())) & set(SPLIT_NAMES[split])
+    ]
+    if len(found) > 1:
+        return _all_shards(found, split, where) or _refuse(where, split, found)
+    return found
+
+
+def _refuse(where: str, split: str, found: Sequence[Path]) -> list[Path]:
+    raise _unclear(where, split, found)
+
+
+def joined(tables: Sequence[Any], where: str) -> Any:
+    """Put the shards of a split together.
+
+    Raises:
+        DataError: If their columns differ.
+    """
+    if len(tables) == 1:
+        return tables[0]
+    from datasets import concatenate_datasets
+
+    columns = sorted({listed(sorted(table.column_names)) for table in tables})
+    if len(columns) > 1:
+        raise DataError(
+            f"{where}: the files of a split have different columns: {' / '.join(columns)}."
+        )
+    try:
+        return concatenate_datasets(list(tables))
+    except ValueError as error:
+        raise DataError(
+            f"{where}: the files of a split have columns of different types: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a folder is what ``Dataset.save_to_disk`` leaves."""
+    return (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
+
+
+def read_saved(path: Path, where: str) -> Any:
+    """Open a data set that ``Dataset.save_to_disk`` wrote; its fingerprint is that of its files' content.
+
+    Raises:
+        DataError: If it is damaged, or names files elsewhere.
+    """
+    from datasets import Dataset
+
+    try:
+        state = json.loads((path / "state.json").read_text("utf-8"))
+        files = [path / one["filename"] for one in state["_data_files"]]
+        if any(file.resolve().parent != path.resolve() and not file.is_symlink() for file in files):
+            raise ValueError("it names a file outside its folder")
+        digest = sha256()
+        for file in [path / "state.json", path / "dataset_info.json", *files]:
+            with file.open("rb") as content:
+                digest.update(file_digest(content, sha256).digest())
+        table = Dataset.load_from_disk(str(path))
+        table.data.validate(full=True)
+    except Exception as error:  # the library raises a dozen kinds
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise DataError(
+            f"{where}: the data set in this folder cannot be read ({type(error).__name__}: {reason}). Save it "
+            "again with save_to_disk."
+        ) from error
+    if not len(table):
+        raise DataError(f"{where}: the data set holds no rows.")
+    table._fingerprint = digest.hexdigest()[:32]
+    return table
+
+
+def saved_splits(path: Path, where: str) -> Mapping[str, Any] | None:
+    """Open what ``save_to_disk`` wrote of a training set or of several splits; None for another folder.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    if is_saved(path):
+        return {"train": read_saved(path, where)}
+    names = path / "dataset_dict.json"
+    if not names.is_file():
+        return None
+    try:
+        splits = [str(name) for name in json.loads(names.read_text("utf-8"))["splits"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: dataset_dict.json does not list the splits.") from error
+    known = {name for each in SPLIT_NAMES.values() for name in each}
+    wanted = [name for name in splits if name in known]
+    if lost := [name for name in wanted if not is_saved(path / name)]:
+        raise DataError(f"{where}: dataset_dict.json names {listed(lost)}, which is not there.")
+    return {name: read_saved(path / name, where) for name in wanted} or dict.fromkeys(splits)

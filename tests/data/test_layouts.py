@@ -1,0 +1,209 @@
+"""Paths are names and no patterns; folders as the hub, Kaggle and save_to_disk leave them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from nlptl.data.sources import load_splits, read_table
+from nlptl.errors import DataError
+from nlptl.pretrain.corpus import parse_corpus, read_documents
+
+
+def csv(path, word="a", rows=2):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("text,label\n" + "".join(f"{word} {i},{i % 2}\n" for i in range(rows)))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["t[1].csv", "a?b.csv", "all*.csv", "[x]/t.csv", "{a,b}.csv", "-.csv"]
+)
+def test_a_path_is_one_file_whatever_characters_it_has(tmp_path, name):
+    for other in ("t1.csv", "axb.csv", "all_old.csv", "x/t.csv", "a.csv"):
+        csv(tmp_path / other, "wrong")
+    table = read_table(csv(tmp_path / name, "right"), "--train-file")
+    assert table["text"][:] == ["right 0", "right 1"]
+    assert load_splits(str(tmp_path / name), {})["train"]["text"][0] == "right 0"
+
+
+def test_a_corpus_whose_name_ends_in_a_number_is_that_file(tmp_path):
+    (tmp_path / "b.txt").write_text("wrong")
+    (tmp_path / "[b].txt").write_text("right\n\nlines\u2028here\r\n")
+    assert read_documents(str(tmp_path / "[b].txt"), "text")["text"][:] == [
+        "right",
+        "",
+        "lines\u2028here",
+    ]
+    folder = tmp_path / "part:2"
+    csv(folder / "t.csv")
+    assert parse_corpus(str(folder)).weight == 1 and parse_corpus(f"{folder}:2").weight == 2
+
+
+def test_a_file_changed_under_the_same_time_stamp_is_a_changed_file(tmp_path):
+    path = csv(tmp_path / "t.csv", "old")
+    before = os.stat(path)
+    first = read_table(path, "")
+    csv(path, "new")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert os.stat(path).st_size == before.st_size
+    changed = read_table(path, "")
+    assert (first["text"][0], changed["text"][0]) == ("old 0", "new 0")
+    assert first._fingerprint != changed._fingerprint
+    copied = shutil.copy(path, tmp_path / "copy.csv")
+    os.utime(copied, ns=(1, 1))
+    assert read_table(tmp_path / "copy.csv", "")._fingerprint == changed._fingerprint
+
+
+def test_a_damaged_table_in_the_cache_is_read_again(tmp_path):
+    path = csv(tmp_path / "t.csv", "kept", 40)
+    (kept,) = (Path(file["filename"]) for file in read_table(path, "").cache_files)
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[:-100], whole.replace(b"kept 7", b"kept 8")):
+        assert damaged != whole
+        kept.unlink()  # the bytes of an open table stay as they are
+        kept.write_bytes(damaged)
+        assert read_table(path, "")["text"][7] == "kept 7"
+        assert kept.read_bytes() == whole
+    kept.with_suffix(".json").unlink()
+    assert read_table(path, "")["text"][7] == "kept 7"
+
+
+def test_a_cache_that_cannot_be_written_is_blamed_and_not_the_file(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file")
+    with pytest.raises(DataError) as caught:
+        read_table(csv(tmp_path / "t.csv"), "--train-file")
+    assert f"The cache {tmp_path / 'file' / 'nlptl'} cannot be written (Not a directory)" in str(
+        caught.value
+    )
+    assert "Set HF_HOME to a folder that can be written" in str(caught.value)
+
+
+def shards(home, split, total, numbers):
+    home.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        rows = {"text": [f"{split} {number}"], "label": [number % 2]}
+        features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+        name = f"{split}-{number:05d}-of-{total:05d}.parquet"
+        Dataset.from_dict(rows, features=features).to_parquet(home / name)
+
+
+def test_a_folder_of_the_hub(tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/README.md").write_text("---\n---\n")
+    shards(tmp_path / "hub/data", "train", 3, [2, 0, 1])
+    shards(tmp_path / "hub/data", "test", 1, [0])
+    for folder in ("hub", "hub/data"):
+        splits = load_splits(str(tmp_path / folder), {})
+        assert splits["train"]["text"][:] == ["train 0", "train 1", "train 2"]
+        assert splits["train"].features["label"].names == ["no", "yes"]
+        assert list(splits) == ["train", "test"]
+    (tmp_path / "hub/data/train-00001-of-00003.parquet").unlink()
+    with pytest.raises(
+        DataError, match="the train split has 3 files by their names, and number 1 is missing"
+    ):
+        load_splits(str(tmp_path / "hub"), {})
+    shards(tmp_path / "other/hub", "train", 1, [0])
+    with pytest.raises(DataError, match=r"the folder has no train.*Did you mean .*/other/hub\?"):
+        load_splits(str(tmp_path / "other"), {})
+
+
+def test_other_folders(tmp_path):
+    for number, (names, expected) in enumerate(
+        [
+            (
+                ["Train.CSV", "dev.csv", "test.csv", "test_labels.csv"],
+                ["train", "validation", "test"],
+            ),
+            (["reviews_train.csv", "reviews-test.csv", "notes.csv"], ["train", "test"]),
+            (["train/b.csv", "train/a.csv", "val/c.csv"], ["train", "validation"]),
+            (["reviews.csv"], ["train"]),
+        ]
+    ):
+        for name in names:
+            csv(tmp_path / str(number) / name, name)
+        assert list(load_splits(str(tmp_path / str(number)), {})) == expected
+    assert len(load_splits(str(tmp_path / "2"), {})["train"]) == 4
+    csv(tmp_path / "0/train.jsonl")
+    with pytest.raises(
+        DataError, match=r"several files could be the train split: Train.CSV, train.jsonl"
+    ):
+        load_splits(str(tmp_path / "0"), {})
+    csv(tmp_path / "1/new_train.csv")
+    with pytest.raises(
+        DataError, match=r"new_train.csv, reviews_train.csv. Say which: --train-file"
+    ):
+        load_splits(str(tmp_path / "1"), {})
+    (tmp_path / "2/train/a.csv").write_text("words,label\na,b\n")
+    with pytest.raises(DataError, match="different columns: label, text / label, words"):
+        load_splits(str(tmp_path / "2"), {})
+    csv(tmp_path / "3/more.csv")
+    with pytest.raises(
+        DataError, match=r"the folder has no train\{.csv.*it holds more.csv, reviews.csv"
+    ):
+        load_splits(str(tmp_path / "3"), {})
+    with pytest.raises(DataError, match="is a folder; expected a file ending in .csv"):
+        read_table(tmp_path / "3", "--train-file")
+    for name, what in (
+        ("t.csv.gz", "Unpack it first"),
+        ("t.xlsx", "Export the table as CSV UTF-8"),
+    ):
+        with pytest.raises(DataError, match=what):
+            read_table(csv(tmp_path / name), "--train-file")
+
+
+def test_what_save_to_disk_leaves(tmp_path):
+    table = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
+    DatasetDict({"train": table, "dev": table, "extra": table}).save_to_disk(tmp_path / "all")
+    splits = load_splits(str(tmp_path / "all"), {})
+    assert list(splits) == ["train", "validation"] and splits["train"]["text"][:] == ["a", "b"]
+    assert list(load_splits(str(tmp_path / "all/dev"), {})) == ["train"]
+    assert len(read_table(tmp_path / "all/train", "--train-file")) == 2
+    again = read_table(tmp_path / "all/train", "")._fingerprint
+    assert again == splits["train"]._fingerprint
+    data = next((tmp_path / "all/train").glob("*.arrow"))
+    content = data.read_bytes()
+    data.write_bytes(content[:-200])
+    with pytest.raises(
+        DataError, match="the data set in this folder cannot be read .*Save it again"
+    ):
+        load_splits(str(tmp_path / "all"), {})
+    data.write_bytes(content)
+    state = json.loads((tmp_path / "all/train/state.json").read_text())
+    state["_data_files"] = [{"filename": "../dev/data-00000-of-00001.arrow"}]
+    (tmp_path / "all/train/state.json").write_text(json.dumps(state))
+    with pytest.raises(DataError, match="names a file outside its folder"):
+        load_splits(str(tmp_path / "all"), {})
+    shutil.rmtree(tmp_path / "all/dev")
+    with pytest.raises(DataError, match=r"dataset_dict.json names dev, which is not there"):
+        load_splits(str(tmp_path / "all"), {})
+
+
+def test_parquet_of_pandas_and_damaged_parquet(tmp_path):
+    text = pyarrow.array(["a", "b"])
+    columns = {
+        "text": text,
+        "label": pyarrow.array(["no", "yes"]).dictionary_encode(),
+        "odd": pyarrow.array([[("k", 1)], []], pyarrow.map_(pyarrow.string(), pyarrow.int64())),
+    }
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    found = read_table(path, "--train-file").select_columns(["text", "label"])
+    assert found.to_dict() == {"text": ["a", "b"], "label": ["no", "yes"]}
+    content = path.read_bytes()
+    path.write_bytes(content[:-20])
+    with pytest.raises(DataError, match="could not be read as parquet"):
+        read_table(path, "--train-file")
+    bad = pyarrow.array([b"\xff", b"b"]).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": bad}), path)
+    with pytest.raises(DataError, match=r"could not be read as parquet.*UTF8"):
+        read_table(path, "--train-file")
+    pyarrow.parquet.write_table(pyarrow.table({"text": text[:0]}), path)
+    with pytest.raises(DataError, match="has columns and no rows"):
+        read_table(path, "--train-file")
