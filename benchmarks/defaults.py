@@ -28,7 +28,7 @@ from datasets import Dataset
 
 from nlptl.cli.check import check_training, finetune_args, resolve_defaults
 from nlptl.cli.config import SentimentConfig
-from nlptl.data.sampling import carve_missing
+from nlptl.data.sampling import draw_splits
 from nlptl.models.loading import resolve
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.tasks.classification import TextClassification
@@ -101,7 +101,7 @@ def splits_of(options: Options, name: str, labels: int, seed: int) -> dict[str, 
         )
 
     tables = {"train": table(train), "test": table(test)}
-    return carve_missing(tables, tables["train"]["label"], seed)[0]
+    return draw_splits(tables, lambda table: table["label"], seed=seed)[0]
 
 
 def states_of(model: str, texts: list[str], length: int) -> np.ndarray:

@@ -10,6 +10,10 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+#: Most characters of one message, and of a name in it.
+LONGEST, LONGEST_NAME = 2000, 200
+#: Most mistakes that are spelled out.
+MOST = 50
 
 
 class NlptlError(Exception):
@@ -17,7 +21,15 @@ class NlptlError(Exception):
 
 
 class UserError(NlptlError):
-    """The input was wrong (exit code 2)."""
+    """The input was wrong (exit code 2).
+
+    Args:
+        message: What was expected, what was found and what to do; of a very long one, which echoes a very long
+            value, the middle is left out.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shortened(str(message), LONGEST))
 
 
 class ConfigError(UserError):
@@ -44,9 +56,12 @@ class Mistakes(UserError):
     """
 
     def __init__(self, each: Sequence[str]) -> None:
-        self.each = list(each)
-        lines = [f"{i}. {message}" for i, message in enumerate(self.each, 1)]
-        super().__init__("\n".join([f"{len(lines)} things need your attention:", *lines]))
+        self.each = [shortened(message, LONGEST) for message in each]
+        lines = [f"{i}. {message}" for i, message in enumerate(self.each[:MOST], 1)]
+        if len(self.each) > MOST:
+            lines.append(f"… and {len(self.each) - MOST} more of these.")
+        found = "\n".join([f"{len(self.each)} things need your attention:", *lines])
+        NlptlError.__init__(self, found)  # each is short already
 
 
 class RunError(NlptlError):
@@ -109,11 +124,26 @@ class Problems:
 
 def suggest(name: str, known: Sequence[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
+    if len(name) > LONGEST_NAME:  # comparing takes long, and nothing is near
+        return ""
     near = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    return f" Did you mean '{shortened(near[0])}'?" if near else ""
 
 
 def listed(names: Sequence[Any], most: int = 20) -> str:
-    """Join names for a message; beyond ``most`` only their number is given."""
-    shown = ", ".join(str(name) for name in names[:most])
+    """Join names for a message; beyond ``most`` only their number is given, and long names are shortened."""
+    shown = ", ".join(shortened(str(name)) for name in names[:most])
     return shown + (f", … ({len(names)} in all)" if len(names) > most else "")
+
+
+def shortened(text: str, most: int = LONGEST_NAME) -> str:
+    """Leave out the middle of a text that is longer than ``most`` characters.
+
+    Example:
+        >>> shortened("abcdefghij", 5)
+        'abc … ij'
+    """
+    if len(text) <= most:
+        return text
+    end = max(1, most * 2 // 5)
+    return f"{text[: most - end]} … {text[-end:]}"

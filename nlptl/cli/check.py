@@ -20,6 +20,7 @@ from nlptl.models.loading import (
 from nlptl.models.reuse import check_kept, read_kept
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
+from nlptl.tasks.notes import labels_line
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
 from nlptl.train.setup import FinetuneArgs
@@ -430,13 +431,17 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     assert training and data  # raised above otherwise
     mode, model = training
     task, splits, origin = data
-    for notice in origin.get("notices", ()):
-        say(f"note: {notice}")
+    notes = list(origin.pop("notes", ()))
+    sizes = {name: len(table) for name, table in splits.items()}
+    say(labels_line(sizes, config.max_train_examples))
+    for note in notes:
+        say(f"note: {note}")
     check_head(config, mode, task)
     filled = resolve_defaults(config, mode, model, len(splits["train"]), task)
     if is_main_process():
         reserve_output_dir(filled)
     record = {
+        "notes": notes,
         "data": {**origin, "sha256": splits_hash(splits)},
         "defaults": defaults_used(config),
         "launch": launch(),

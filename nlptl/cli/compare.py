@@ -24,6 +24,7 @@ from nlptl.study.comparison import compare, write_comparison
 from nlptl.study.methods import get_method
 from nlptl.study.study import Study
 from nlptl.tasks import get_task
+from nlptl.tasks.notes import labels_line
 from nlptl.train.terminal import is_main_process, say
 
 
@@ -113,6 +114,11 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
     problems.raise_if_any()
     assert data  # raised above otherwise
     task, splits, origin = data
+    say(
+        labels_line({name: len(table) for name, table in splits.items()}, config.max_train_examples)
+    )
+    for note in origin.get("notes", ()):
+        say(f"note: {note}")
     arms = {}
     for way, (own, found, method) in zip(ways, checked, strict=True):
         assert found and method

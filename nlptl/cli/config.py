@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
-from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
+from nlptl.errors import ConfigError, Problems, UserError, listed, shortened, suggest
 from nlptl.tasks import options_of
 from nlptl.tasks.options import QuestionAnsweringOptions, TextClassificationOptions
 from nlptl.train.terminal import is_main_process
@@ -122,7 +122,8 @@ class SupervisedConfig(TrainingConfig):
     """Held-out text (column text) of the kind that the checkpoint was pretrained on, to measure forgetting:
     a file, a folder or a hub name; by default the texts that come with nlptl."""
     max_train_examples: int | None = None
-    """Most training examples; of more, a stratified, seeded subset is taken."""
+    """Most labels to look at, of training and validation together; of more, a stratified, seeded subset is
+    taken, and a tenth of it chooses the epoch."""
     max_eval_examples: int | None = None
     """Most validation examples and most test examples; of more, such subsets are taken."""
 
@@ -391,7 +392,7 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
     types, problems = declared_types(cls), Problems()
     for key in [key for key in values if key not in types]:
         problems.add(
-            f"--config {path} has the unknown key '{key}'.{suggest(key, list(types))} "
+            f"--config {path} has the unknown key '{shortened(key)}'.{suggest(key, list(types))} "
             f"Known: {listed(sorted(types))}."
         )
         del values[key]
@@ -399,7 +400,7 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
         try:
             values[key] = from_yaml(value, types[key])
         except ValueError as error:
-            problems.add(f"--config {path}: {key} is {value!r}; expected {error}.")
+            problems.add(f"--config {path}: {key} is {shortened(repr(value))}; expected {error}.")
     problems.raise_if_any()
     return values
 

@@ -2,9 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from nlptl.cli.config import TaskConfig, exit_codes, parse_args
-from nlptl.errors import ConfigError, Problems, listed
+from nlptl.errors import ConfigError, Problems, listed, shortened
 from nlptl.train.terminal import say
 
 
@@ -91,7 +92,9 @@ def predict(
                 f"--field {' '.join(f'{name}=…' for name in names)}, or --file."
             )
         examples = [given]
-    total = len(examples) if hasattr(examples, "__len__") else None  # type: ignore[arg-type]
+    if isinstance(examples, Sized):
+        predictor.check(examples)
+    total = len(examples) if isinstance(examples, Sized) else None
     _write(predictor.stream(examples), output, total)
 
 
@@ -107,7 +110,7 @@ def _check(
     for entry in field:
         name, equals, value = entry.partition("=")
         if not (name and equals):
-            problems.add(f"--field {entry}: expected name=value.")
+            problems.add(f"--field {shortened(entry)}: expected name=value.")
         given[name] = value
     kinds = ("text" in single, bool({"question", "context"} & {*single}), bool(field), bool(file))
     if sum(kinds) != 1:
@@ -137,7 +140,8 @@ def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
                 f"--file {file}: a txt holds one field per line; a table with {listed(list(asked))} is needed."
             )
         return _lines(file)
-    table = (read_questions if "context" in asked else read_table)(file, "--file")
+    read = partial(read_questions, answers=False) if "context" in asked else read_table
+    table = read(file, "--file")
     columns = find_columns({"train": table}, asked, SimpleNamespace())
     renamed = {column: name for name, column in columns.items() if column != name}
     return table.select_columns(list(columns.values())).rename_columns(renamed)

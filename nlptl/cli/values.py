@@ -11,7 +11,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from nlptl.errors import Problems, listed, suggest
+from nlptl.errors import Problems, listed, shortened, suggest
 
 #: Origins of ``X | Y``: Python has one for classes and one for the types of typing.
 UNIONS = (Union, UnionType)
@@ -101,7 +101,7 @@ def check_words(cls: type, argv: Sequence[str]) -> None:
             name = name.removeprefix("no_")
         if flag and name not in types:
             near = suggest(flag, [f"--{known.replace('_', '-')}" for known in types])
-            problems.add(f"{flag}: there is no such flag.{near} --help lists them.")
+            problems.add(f"{shortened(flag)}: there is no such flag.{near} --help lists them.")
             continue
         base, optional = _base(types[name]) if flag else (bool, False)
         if get_origin(base) is tuple:  # takes any number of words
@@ -111,9 +111,9 @@ def check_words(cls: type, argv: Sequence[str]) -> None:
             problems.add(f"{flag} has no value; expected {expected(base)}.")
         for word in words[:most]:
             if not (_readable(word, base) or (optional and word == "None")):
-                problems.add(f"{flag} is {word}; expected {expected(base)}.")
+                problems.add(f"{flag} is {shortened(word)}; expected {expected(base)}.")
         for word in words[most:]:
-            problems.add(f"'{word}' belongs to no flag; {_takes(flag, most)}.")
+            problems.add(f"'{shortened(word)}' belongs to no flag; {_takes(flag, most)}.")
     problems.raise_if_any()
 
 

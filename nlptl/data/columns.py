@@ -25,7 +25,7 @@ USUAL = {
     "score": ("score", "similarity", "similarity_score", "label"),
     "question": ("question", "query"),
     "context": ("context", "passage", "paragraph"),
-    "answers": ("answers", "answer"),
+    "answers": ("answers", "answer", "answer_text", "answer_texts"),
     "label": ("label", "labels", "sentiment", "class", "category", "target", "polarity"),
 }
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.data.sources import DataRequest
-
 #: Shares of the training set that become a missing split.
 CARVED = {"test": 0.2, "validation": 0.1}
 
@@ -34,45 +32,74 @@ def stratified_order(labels: Sequence[Any], seed: int) -> np.ndarray:
     return np.argsort(places, kind="stable")
 
 
-def carve_missing(
+def draw_splits(
     splits: Mapping[str, Any],
-    labels: Sequence[Any],
-    seed: int,
+    strata: Callable[[Any], Sequence[Any]],
     *,
+    seed: int,
+    most: int | None = None,
+    most_eval: int | None = None,
     groups: Sequence[Any] | None = None,
-) -> tuple[dict, dict]:
-    """Take validation and test sets out of the training set where there are none.
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Take missing splits out of the training set, and limit the labels.
 
     The model is chosen on ``validation`` and reported on ``test``; both must exist, or one set
-    would do both and flatter the result.
+    would do both and flatter the result. The limit counts every label that a run may look at, those of
+    validation too: a missing test set is set aside first, then the limit is applied, and a tenth of what it
+    leaves is for validation, whether that is carved out or there already.
 
     Args:
         splits: Mapping from split names to datasets, with at least ``train``.
-        labels: Strata of the training set's rows.
-        seed: Seed; the same one carves out the same rows.
-        groups: Group of each row, such as its passage; no group is in two splits, and the strata
-            are ignored.
+        strata: Function from a dataset to the stratum of each row.
+        seed: Seed; the same one draws the same rows.
+        most: Most labels to train on and to choose by, together (``--max-train-examples``).
+        most_eval: Most examples of validation and of test (``--max-eval-examples``).
+        groups: Group of each row of the training set, such as its passage; no group is in two splits.
 
     Returns:
         All three splits, and a record ``{split: rows carved}`` of those that were missing.
     """
-    made, carved = dict(splits), {}
+    made, carved, train = dict(splits), {}, splits["train"]
+    labels = strata(train)
     order = stratified_order(labels, seed) if groups is None else _grouped_order(groups, seed)
-    for name, share in CARVED.items():
-        if name not in made:
-            count = max(1, round(share * len(labels)))
-            while (
-                groups is not None
-                and count < len(order)
-                and (groups[order[count]] == groups[order[count - 1]])
-            ):
-                count += 1  # to the end of the group
-            rows, order = order[:count], order[count:]
-            made[name] = splits["train"].select(np.sort(rows))
-            carved[name] = count
-    if carved:
-        made["train"] = splits["train"].select(np.sort(order))
+    if "test" not in made:
+        count = _whole(order, groups, max(1, round(CARVED["test"] * len(labels))))
+        made["test"], order = train.select(np.sort(order[:count])), order[count:]
+        carved["test"] = count
+    given = len(made["validation"]) if "validation" in made else 0
+    share = max(1, round(CARVED["validation"] * len(labels)))
+    if most is not None and most < len(order) + given:
+        share = max(1, round(CARVED["validation"] * most), min(given, most - len(order)))
+        share = min(share, most_eval or share, given or share)
+        kept = most - share * bool(given)
+        if groups is None:
+            order = order[:kept]
+        else:  # over many passages, not all questions of a few
+            order = order[np.sort(stratified_order([labels[row] for row in order], seed)[:kept])]
+        if given:
+            made["validation"] = _subset(made["validation"], strata, share, seed)
+    if "validation" not in made:
+        count = _whole(order, groups, share)
+        made["validation"], order = train.select(np.sort(order[:count])), order[count:]
+        carved["validation"] = count
+    if len(order) < len(labels):
+        made["train"] = train.select(np.sort(order))
+    for name in ("validation", "test"):  # in the order in which they are used
+        made[name] = _subset(made.pop(name), strata, most_eval, seed)
     return made, carved
+
+
+def _subset(table: Any, strata: Callable[[Any], Sequence[Any]], most: int | None, seed: int) -> Any:
+    return table if most is None or most >= len(table) else subset(table, strata(table), most, seed)
+
+
+def _whole(order: np.ndarray, groups: Sequence[Any] | None, count: int) -> int:
+    """Return ``count``, or where the group ends that it would cut."""
+    while groups is not None and count < len(order):
+        if groups[order[count]] != groups[order[count - 1]]:
+            break
+        count += 1
+    return min(count, len(order))
 
 
 def _grouped_order(groups: Sequence[Any], seed: int) -> np.ndarray:
@@ -88,20 +115,3 @@ def subset(table: Any, labels: Sequence[Any], most: int | None, seed: int) -> An
     if most is None or most >= len(table):
         return table
     return table.select(np.sort(stratified_order(labels, seed)[:most]))
-
-
-def limit(
-    splits: Mapping[str, Any], strata: Callable[[Any], Sequence[Any]], request: DataRequest
-) -> dict:
-    """Apply ``--max-train-examples`` and ``--max-eval-examples``.
-
-    Args:
-        splits: Mapping from split names to datasets.
-        strata: Function from a dataset to the stratum of each row.
-        request: Request with the numbers of examples and the seed.
-    """
-    most = {"train": request.max_train_examples}
-    return {
-        name: subset(table, strata(table), most.get(name, request.max_eval_examples), request.seed)
-        for name, table in splits.items()
-    }

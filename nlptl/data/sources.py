@@ -130,7 +130,7 @@ class DataRequest(Protocol):
         validation_file: Data that the epoch is chosen on.
         test_file: Data that is scored.
         column: Columns of roles, as ``role=name``.
-        max_train_examples: Most training examples.
+        max_train_examples: Most labels of training and validation together.
         max_eval_examples: Most examples of each other split.
         seed: Seed of the splits and subsets.
         model: Checkpoint, where the form of the data depends on it.

@@ -7,87 +7,65 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from nlptl.data.answers import answers_in_cell, truth_of
 from nlptl.data.code_hash import code_hash
 from nlptl.data.columns import rows_where, values_of
 from nlptl.data.encoding import map_kept
 from nlptl.data.sources import read_table
-from nlptl.errors import DataError, Problems, listed
+from nlptl.data.squad_json import flatten, id_of, is_nested, read_json
+from nlptl.data.text import is_text
+from nlptl.errors import DataError, Problems, listed, shortened
 
 #: Columns of the form that the task works on; a question has no answer, one, or several.
 COLUMNS = ("id", "question", "context", "answer_texts", "answer_starts")
+#: Form of the answers in a table, for messages.
+FLAT = '{"text": [...], "answer_start": [...]}'
+#: Columns that are read besides those of the roles, where a table has them.
+OFFSETS, MARK = ("answer_start", "answer_starts"), "is_impossible"
 
 
-def read_questions(path: Path, flag: str) -> Any:
-    """Read a SQuAD json file as published, or a table with the flat Hugging Face columns.
+def read_questions(path: Path, flag: str, *, answers: bool = True) -> Any:
+    """Read a SQuAD json file in any of its usual nestings, or a table with the flat Hugging Face columns.
+
+    Args:
+        path: Path of the file.
+        flag: The flag that named it, for messages.
+        answers: Whether SQuAD json needs answers; a prediction does not.
 
     Raises:
         DataError: If the file is missing, empty, or neither of the two.
     """
-    if path.suffix != ".json" or not path.is_file():
+    if path.suffix.lower() != ".json" or not path.is_file():
         return read_table(path, flag)
-    try:
-        raw = path.read_bytes()
-        whole = json.loads(raw.decode("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{flag} {path}: could not be read as json: {error}") from error
-    if not (isinstance(whole, dict) and "data" in whole):
+    where = f"{flag} {path}"
+    whole = read_json(path, where)
+    if not is_nested(whole):
         return read_table(path, flag)
     from datasets import Dataset, Features, List, Value
-    from datasets.exceptions import DatasetGenerationError
 
-    where = f"{flag} {path}"
-    if not sum(1 for _ in _flatten(whole["data"], where)):
+    if not sum(1 for _ in flatten(whole, where, answers=answers)):
         raise DataError(f"{where}: the file holds no questions.")
-    # On disk, because in a table each question has its passage beside it.
-    text, offset = Value("string"), Value("int64")
-    try:
-        table: Any = Dataset.from_generator(
-            partial(_flatten, whole["data"], where),
-            features=Features(
-                {
-                    **{"id": text, "question": text, "context": text},
-                    "answers": {"text": List(text), "answer_start": List(offset)},
-                }
-            ),
-            fingerprint=sha256(raw).hexdigest()[:32],
-        )
-    except DatasetGenerationError as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
-        raise DataError(
-            f"{where}: holds something other than texts and whole offsets: {cause}"
-        ) from error
-    return table
-
-
-def _flatten(articles: Any, where: str) -> Iterator[dict[str, Any]]:
-    number = 0
-    try:
-        for article in articles:
-            for paragraph in article["paragraphs"]:
-                for qa in paragraph["qas"]:
-                    answers = [] if qa.get("is_impossible") else qa["answers"]
-                    yield {
-                        "id": str(qa["id"]),
-                        "question": qa["question"],
-                        "context": paragraph["context"],
-                        "answers": {
-                            "text": [answer["text"] for answer in answers],
-                            "answer_start": [answer["answer_start"] for answer in answers],
-                        },
-                    }
-                    number += 1
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{where}: question {number} lacks the field {error}. Expected SQuAD's form: data / "
-            "paragraphs / context, qas / id, question, answers / text, answer_start."
-        ) from error
+    text = Value("string")
+    features: dict[str, Any] = {"id": text, "question": text, "context": text}
+    if answers:
+        features["answers"] = {"text": List(text), "answer_start": List(Value("int64"))}
+        features[MARK] = Value("bool")
+    # On disk, because in a table each question has its passage beside it; the code counts too.
+    content = json.dumps([code_hash(flatten), answers]).encode() + path.read_bytes()
+    return Dataset.from_generator(
+        partial(flatten, whole, where, answers=answers),
+        features=Features(features),
+        fingerprint=sha256(content).hexdigest()[:32],
+    )
 
 
 def normalize(splits: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """Bring each split into the columns :data:`COLUMNS`.
 
-    Questions without an ``id`` column are numbered. Offsets that do not point at their answer are set
-    to the nearest place in the passage where the answer stands, or to -1 where there is none.
+    Questions without an ``id``, or with one that is null or blank, are numbered. Offsets that do not point at
+    their answer are set to the nearest place in the passage where the answer stands, or to -1 where there is
+    none; an answer without an offset is looked for from the beginning. A question that is marked
+    ``is_impossible`` has no answer.
 
     Args:
         splits: Mapping from split names to datasets.
@@ -110,30 +88,34 @@ def normalize(splits: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str
 def _normalized(table: Any, columns: Mapping[str, str]) -> Any:
     from datasets import Features, List, Value
 
-    numbered = "id" not in table.column_names
-    question, context, answers = (columns[role] for role in ("question", "context", "answers"))
+    question, context = (columns[role] for role in ("question", "context"))
+    names, beside = _ids(table), _beside(table, columns)
 
     def form(batch: Mapping[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
-        lists = [_as_lists(value) for value in batch[answers]]
+        each = [_answers(*cells) for cells in _cells(batch, beside)]
+        given = [starts for _, starts, _ in each]
         return {
-            "id": [str(name) for name in (rows if numbered else batch["id"])],
+            "id": [names[row] for row in rows],
             "question": batch[question],
             "context": batch[context],
-            "answer_texts": [texts for texts, _ in lists],
+            "answer_texts": [texts for texts, _, _ in each],
             "answer_starts": [
-                [place(passage, text, start) for text, start in zip(texts, starts, strict=True)]
-                for passage, (texts, starts) in zip(batch[context], lists, strict=True)
+                [placed(passage, text, start) for text, start in zip(texts, own, strict=True)]
+                for passage, (texts, own, _) in zip(batch[context], each, strict=True)
             ],
-            "answer_given": [starts for _, starts in lists],
+            "answer_given": given,
+            "answers_dropped": [dropped for _, _, dropped in each],
         }
 
     text, offsets = Value("string"), List(Value("int64"))
     made = {
         **{"id": text, "question": text, "context": text},
         **{"answer_texts": List(text), "answer_starts": offsets, "answer_given": offsets},
+        "answers_dropped": Value("int64"),
     }
+    used = [*["id"] * ("id" in table.column_names), question, context, *filter(None, beside)]
     return map_kept(
-        table.select_columns([*["id"] * (not numbered), question, context, answers]),
+        table.select_columns(list(dict.fromkeys(used))),
         form,
         columns,
         code_hash(_normalized),
@@ -142,47 +124,94 @@ def _normalized(table: Any, columns: Mapping[str, str]) -> Any:
     )
 
 
+def _beside(table: Any, columns: Mapping[str, str]) -> tuple[str, str | None, str | None]:
+    """Return the columns of the answers, of their offsets and of the marks, as far as there are any."""
+    have, answers = table.column_names, columns["answers"]
+    offsets = next((name for name in OFFSETS if name in have and name != answers), None)
+    return answers, offsets, MARK if MARK in have else None
+
+
+def _cells(batch: Mapping[str, list[Any]], beside: tuple[str, str | None, str | None]) -> Iterator:
+    """Yield, row by row, the cells of answers, offsets and marks, and whether there are offsets."""
+    answers, offsets, marks = beside
+    none = [None] * len(batch[answers])
+    yield from zip(
+        batch[answers],
+        batch[offsets] if offsets else none,
+        batch[marks] if marks else none,
+        [offsets is not None] * len(none),
+        strict=True,
+    )
+
+
+def _answers(value: Any, starts: Any, mark: Any, beside: bool) -> tuple[list, list, int]:
+    """Return texts and offsets of a question's answers, and how many a mark took away."""
+    texts, offsets = answers_in_cell(value, starts, beside=beside)
+    return ([], [], len(texts)) if truth_of(mark, cell=True) else (texts, offsets, 0)
+
+
+def _ids(table: Any) -> list[str]:
+    """List the ids; a question without one gets its number, or ``row-<number>`` if that is another's id."""
+    if "id" not in table.column_names:
+        return [str(row) for row in range(len(table))]
+    found = [id_of(value) for value in values_of(table, "id")]
+    taken = {name for name in found if name is not None}
+    made = []
+    for row, name in enumerate(found):
+        own = str(row) if name is None else name
+        while name is None and own in taken:
+            own = f"row-{own}"
+        made.append(own)
+    return made
+
+
 def _check_rows(split: str, table: Any, columns: Mapping[str, str]) -> None:
     problems = Problems()
     for role in ("question", "context"):
-        odd = rows_where(
-            values_of(table, columns[role]), lambda v: not isinstance(v, str) or not v.strip()
-        )
-        if odd:
+        if odd := rows_where(values_of(table, columns[role]), lambda v: not is_text(v)):
             problems.add(
                 f"The {split} split has empty {role}s, or {role}s that are not text: {odd}."
             )
-    odd = rows_where(values_of(table, columns["answers"]), lambda v: _as_lists(v) is None)
-    if odd:
+    beside = _beside(table, columns)
+    used = table.select_columns([name for name in dict.fromkeys(beside) if name])
+    cells = (row for batch in used.iter(batch_size=1000) for row in _cells(batch, beside))
+    wrong: dict[str, str] = {}  # the first of each kind, to be shown
+
+    def is_wrong(row: tuple) -> bool:
+        try:
+            answers_in_cell(row[0], row[1], beside=row[3])
+        except ValueError as error:
+            wrong.setdefault("answers", str(error))
+            return True
+        return False
+
+    def is_unclear(row: tuple) -> bool:
+        try:
+            truth_of(row[2], cell=True)
+        except ValueError as error:
+            wrong.setdefault("mark", str(error))
+            return True
+        return False
+
+    each = [(is_wrong(row), is_unclear(row)) for row in cells]
+    if odd := rows_where(each, lambda both: both[0]):
         problems.add(
-            f"The {split} split has answers of another form than SQuAD's: {odd}. Expected "
-            '{"text": [...], "answer_start": [...]}, as many offsets as texts; no texts for a question '
-            "without an answer."
+            f"The {split} split has answers of another form than SQuAD's: {odd}; the first "
+            f"{wrong['answers']}. Give {FLAT}, as many offsets as texts; no texts for a question without an "
+            "answer."
         )
-    ids = map(str, values_of(table, "id") if "id" in table.column_names else range(len(table)))
+    if odd := rows_where(each, lambda both: both[1]):
+        problems.add(
+            f"The {split} split's column '{MARK}' cannot be read: {odd}; the first {wrong['mark']}."
+        )
     seen: set[str] = set()
-    again = {i for i in ids if i in seen or seen.add(i)}
+    again = {i for i in _ids(table) if i in seen or seen.add(i)}
     if again:
         problems.add(
             f"The {split} split has {len(again)} ids more than once ({listed(sorted(again), 3)}). Answers "
-            "are told apart by id; make them different, or drop the column."
+            "are told apart by id; make them different, or leave out the ids, and the questions are numbered."
         )
     problems.raise_if_any()
-
-
-def _as_lists(value: Any) -> Any:
-    if isinstance(value, list) and all(isinstance(v, dict) for v in value):
-        value = {key: [v.get(key) for v in value] for key in ("text", "answer_start")}
-    if not isinstance(value, dict):
-        return None
-    texts, starts = value.get("text"), value.get("answer_start")
-    if isinstance(texts, str) and isinstance(starts, int):
-        texts, starts = [texts], [starts]
-    if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-        return None
-    if not all(isinstance(t, str) and t.strip() for t in texts):
-        return None
-    return (texts, starts) if all(isinstance(s, int) for s in starts) else None
 
 
 def place(context: str, text: str, start: int) -> int:
@@ -202,17 +231,58 @@ def place(context: str, text: str, start: int) -> int:
     return best
 
 
-def misplaced(table: Any, split: str) -> str | None:
-    """Say how many answers are not at their offset, show three, and say what is done."""
-    moved, lost, shown = 0, 0, []
+def placed(context: str, text: str, start: int | None) -> int:
+    """Find the offset of an answer as :func:`place` does; without a stated one, its first as whole words.
+
+    Example:
+        >>> placed("Adam met Ada", "Ada", None), placed("Adam met Ada", "Ada", 1)
+        (9, 0)
+    """
+    if start is not None:
+        return place(context, text, start)
+    at = first = context.find(text)
+    while at >= 0:
+        end = at + len(text)
+        within = context[at - 1 : at].isalnum() and text[0].isalnum()
+        if not within and not (context[end : end + 1].isalnum() and text[-1].isalnum()):
+            return at
+        at = context.find(text, at + 1)
+    return first
+
+
+def answer_notes(table: Any, split: str) -> list[str]:
+    """Say what was done with answers that are not where they should be, or that a mark contradicts.
+
+    Args:
+        table: A split from :func:`normalize`.
+        split: Its name.
+    """
+    dropped = sum(1 for count in values_of(table, "answers_dropped") if count)
+    marked = (
+        f"{split}: {dropped} of {len(table)} questions are marked {MARK} and have answers; the mark counts, "
+        "and their answers are left out."
+    )
+    found = [misplaced(table, split), looked_for(table, split), marked if dropped else None]
+    return [note for note in found if note]
+
+
+def _each_answer(table: Any) -> Iterator[tuple[str, str, int | None, int]]:
+    """Yield the question's id, the text, the stated and the found offset of each answer."""
     columns = ("id", "answer_texts", "answer_given", "answer_starts")
     for i, texts, given, found in zip(*(values_of(table, c) for c in columns), strict=True):
         for text, said, at in zip(texts, given, found, strict=True):
-            if said != at:
-                moved, lost = moved + (at >= 0), lost + (at < 0)
-                if len(shown) < 3:
-                    where = f"stands at {at}" if at >= 0 else "is not in the passage"
-                    shown.append(f"{i}: '{text[:40]}' at {said} {where}")
+            yield i, text, said, at
+
+
+def misplaced(table: Any, split: str) -> str | None:
+    """Say how many answers are not at their offset, show three, and say what is done."""
+    moved, lost, shown = 0, 0, []
+    for i, text, said, at in _each_answer(table):
+        if said is not None and said != at:
+            moved, lost = moved + (at >= 0), lost + (at < 0)
+            if len(shown) < 3:
+                where = f"stands at {at}" if at >= 0 else "is not in the passage"
+                shown.append(f"{shortened(i, 60)}: '{text[:40]}' at {said} {where}")
     if not shown:
         return None
     if moved + lost > len(shown):
@@ -221,6 +291,27 @@ def misplaced(table: Any, split: str) -> str | None:
         f"{split}: {moved + lost} answers are not at their offset ({'; '.join(shown)}). "
         f"{moved} were moved to the nearest place where they occur; {lost} are nowhere in their "
         "passage: such answers are scored as text, and not trained on."
+    )
+
+
+def looked_for(table: Any, split: str) -> str | None:
+    """Say how many answers came without an offset, and where they are taken to stand."""
+    total = several = lost = 0
+    passages = values_of(table, "context")
+    columns = ("answer_texts", "answer_given", "answer_starts")
+    rows = zip(*(values_of(table, c) for c in columns), passages, strict=True)
+    for texts, given, found, passage in rows:
+        for text, said, at in zip(texts, given, found, strict=True):
+            if said is None:
+                total += 1
+                lost += at < 0
+                several += at >= 0 and passage.find(text, at + 1) >= 0
+    if not total:
+        return None
+    return (
+        f"{split}: {total} answers have no offset, so each is taken where it first occurs in its passage; "
+        f"{several} occur there more than once, and {lost} nowhere: such answers are scored as text, and not "
+        "trained on."
     )
 
 

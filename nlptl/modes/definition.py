@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from nlptl.errors import ConfigError, ModeError, suggest
+from nlptl.errors import ConfigError, ModeError, shortened, suggest
 from nlptl.models.adapters import remove_adapter
 from nlptl.registry import Registry, load_file
 
@@ -385,7 +385,7 @@ def find(text: str) -> tuple[str, Definition, dict[str, Any]]:
     near = suggest(re.sub(r"[0-9]+(\.[0-9]+)?", "N", word), names)
     forms = ", ".join(definition.form for definition in known)
     raise ModeError(
-        f"--mode {text}: there is no such mode.{near} Modes: {forms}. --mode list says what they "
+        f"--mode {shortened(text)}: there is no such mode.{near} Modes: {forms}. --mode list says what they "
         f"do.{''.join(f' {message}' for message in broken)}"
     )
 

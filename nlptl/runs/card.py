@@ -31,7 +31,7 @@ def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
         else "held-out loss in `log.jsonl`"
     )
     config = ", the configuration in `config.yaml` (`--config` takes it back)" if configured else ""
-    notices = "".join(f"- {notice}\n" for notice in record["notices"])
+    notes = "".join(f"- {note}\n" for note in record["notes"])
     return f"""---
 {meta}---
 
@@ -40,7 +40,7 @@ def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
 {body}
 - {parameters["trainable"]:,} of {parameters["total"]:,} parameters trained
 - {timing["train_seconds"]:.1f} s, {timing["examples_per_second"]:.1f} examples a second
-{notices}
+{notes}
 The whole record is in `result.json`{config}; one line a {lines}.
 """
 
@@ -67,7 +67,8 @@ was chosen by {selection["metric"]} on the validation split ({n["validation"]} e
 
 ## Training
 
-- {n["train"]} examples, {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
+- {n["train"] + n["validation"]} labels: {n["train"]} to train on, {n["validation"]} to choose by
+- {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
   x {settings["gradient_accumulation_steps"]}, peak learning rate {settings["learning_rate"]:g},
   seed {record["seed"]}"""
 

@@ -161,6 +161,7 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
             with (directory / "predictions.jsonl").open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in run.predictions)
         record = {**result_record(run), **extra, "reload_difference": None}
+        record["notes"] = list(dict.fromkeys([*extra.get("notes", ()), *run.notes]))
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
         card = model_card(record, configured=(directory / "config.yaml").exists())

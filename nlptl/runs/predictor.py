@@ -1,17 +1,19 @@
 """A finished run as an object that labels texts or answers questions."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.columns import is_words
 from nlptl.data.encoding import quiet_datasets
-from nlptl.errors import DataError, ModelError
+from nlptl.data.text import can_be_written, in_words, is_text
+from nlptl.errors import DataError, ModelError, listed, shortened
 from nlptl.models.adapters import open_adapter
 from nlptl.models.loading import (
     load_config,
@@ -71,12 +73,39 @@ class Predictor:
         """
         if context is not None:
             return next(self.stream([(given, context)]))
-        if isinstance(given, str | tuple | Mapping):
+        if isinstance(given, str | bytes | tuple | Mapping) or not isinstance(given, Iterable):
             return next(self.stream([given]))
+        if hasattr(given, "columns") and hasattr(
+            given, "to_dict"
+        ):  # iterating gives its columns' names
+            raise DataError(
+                "Expected a list of examples, found a data frame. Give frame.to_dict('records')."
+            )
+        if isinstance(given, Sized):
+            self.check(given)
         return list(self.stream(given))
+
+    def check(self, examples: Iterable[Any]) -> None:
+        """Make sure that every example can be predicted, before the first one is.
+
+        Raises:
+            DataError: If some cannot; the message says how many, and shows three.
+        """
+        odd, total = [], 0
+        for number, example in enumerate(examples):
+            total += 1
+            try:
+                self._row(example, number)
+            except DataError as error:
+                odd.append(str(error))
+        if odd:
+            many = f"{len(odd):,} of {total:,} examples cannot be predicted. " * (len(odd) > 1)
+            raise DataError(many + " ".join(odd[:3]))
 
     def stream(self, examples: Iterable[Any]) -> Iterator[dict[str, Any]]:
         """Yield a record for each example, in their order; :data:`CHUNK` examples are read at a time."""
+        if isinstance(examples, str | bytes | Mapping):
+            raise DataError(f"Expected several examples, found {in_words(examples)}; give a list.")
         source, done = iter(examples), 0
         while chunk := list(islice(source, CHUNK)):
             rows = [self._row(example, done + i) for i, example in enumerate(chunk)]
@@ -88,14 +117,19 @@ class Predictor:
         if isinstance(example, Mapping):
             values = [example.get(name) for name in names]
         else:
-            values = [example] if isinstance(example, str) else list(example)
+            values = list(example) if isinstance(example, list | tuple) else [example]
+            if words and len(names) == 1 and isinstance(example, list | tuple) and is_words(values):
+                values = [values]
         if words:
             values = [value.split() if isinstance(value, str) else value for value in values]
-        good = is_words if words else _is_text
+        good = _are_words if words else is_text
         if len(values) != len(names) or not all(map(good, values)):
+            broken = [v for v in values if isinstance(v, str) and not can_be_written(v)]
             raise DataError(
-                f"Example {number} is {str(example)[:80]!r}; expected {' and '.join(names)}, as "
-                + ("a list of words." if words else "strings with something in them.")
+                f"Example {number} is {_shown(example)}; expected {' and '.join(names)}, as "
+                + ("a list of words" if words else "strings with something in them")
+                + ", which UTF-8 can write: it has half of a surrogate pair." * bool(broken)
+                + "." * (not broken)
             )
         return dict(zip(names, values, strict=True))
 
@@ -118,8 +152,15 @@ class Predictor:
             yield self.task.to_public(record)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+def _are_words(value: Any) -> bool:
+    return is_words(value) and all(map(can_be_written, value))
+
+
+def _shown(example: Any) -> str:
+    """Show an example of any type and size in at most about a line."""
+    short = Repr()
+    short.maxstring = short.maxother = 80
+    return shortened(short.repr(example), 160)
 
 
 def load_predictor(
@@ -143,19 +184,26 @@ def load_predictor(
     name = str(path / "model") if (path / "model" / "config.json").is_file() else str(directory)
     home = path.resolve().parent if path.resolve().name == "model" else path
     file = home / "result.json"
-    record = json.loads(file.read_text("utf-8")) if file.is_file() else None
+    record = _read_record(file) if file.is_file() else None
     if task is None and record is not None:
         task = recorded_task(record, home)
     config = load_config(name)
     kind = get_task(task) if isinstance(task, str) else task or _kind_of(config, name)
+    if record is None:
+        _check_outputs(kind, config, name)
     record = record or {}
     try:
         own = kind.from_run(config, record.get("task_settings", {}))
-    except TypeError as error:
+    except (TypeError, AttributeError, ValueError) as error:
         raise ModelError(
             f"{file}: the run's settings do not fit the task {kind.name} ({error}). It was made by another "
             "version of the class."
         ) from error
+    if own.labels and config.num_labels != len(own.labels):
+        raise ModelError(
+            f"{file}: the run has {len(own.labels)} labels ({listed(own.labels, 5)}), and the model beside it "
+            f"gives {config.num_labels} numbers: they are not of the same run."
+        )
     accelerator = new_accelerator()
     tokenizer = load_tokenizer(name)
     asked = record.get("settings", {}).get("max_length")
@@ -170,6 +218,40 @@ def load_predictor(
         batch_size=batch_size,
         accelerator=accelerator,
     )
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    """Read a run's record.
+
+    Raises:
+        ModelError: If it is damaged.
+    """
+    try:
+        record = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{file} is damaged ({shortened(str(error))}); it says what the model's outputs mean. Give model/ "
+            "alone, copied elsewhere, or make the run again."
+        ) from error
+    if not isinstance(record, dict):
+        raise ModelError(f"{file} holds {in_words(record)}; expected the record of a run.")
+    return record
+
+
+def _check_outputs(kind: type[Task], config: Any, name: str) -> None:
+    """Make sure that a checkpoint without a record gives one class, if its task does.
+
+    Raises:
+        ModelError: If it gives a number, or several labels at once.
+    """
+    one_class = kind.pooled and not kind.split_into_words and not kind.label_dtype.is_floating_point
+    several = config.problem_type in ("regression", "multi_label_classification")
+    if one_class and (several or config.num_labels < 2):
+        what = "several labels" if str(config.problem_type).startswith("multi") else "a number"
+        raise ModelError(
+            f"{name} gives {what} for a text ({config.problem_type or 'num_labels 1'}), and the task "
+            f"{kind.name} is for one class a text. Give the directory of its run, or a task of its kind."
+        )
 
 
 def _kind_of(config: Any, name: str) -> type[Task]:

@@ -35,7 +35,7 @@ def result_record(run: Run) -> dict[str, Any]:
         "settings": run.settings,
         "seed": run.settings["seed"],
         "truncated": run.truncated,
-        "notices": run.notices,
+        "notes": run.notes,
         "history": run.history,
         "learning_rates": learning_rates(run.lr_history),
         "versions": versions(),

@@ -262,8 +262,11 @@ class Task:
     def predictions(
         self, table: Any, split: EncodedSplit, outputs: Mapping[str, Sequence[np.ndarray]]
     ) -> list[dict[str, Any]]:
-        """Make a record per example: ``id``, the result of :meth:`decode`, and ``gold`` (None if unknown)."""
-        ids = table["id"][:] if "id" in table.column_names else range(len(table))
+        """Make a record per example: ``id``, the result of :meth:`decode`, and ``gold`` (None if unknown).
+
+        An id of another type than a text or a whole number, such as a time, is in the record as a text.
+        """
+        ids = _ids(table) if "id" in table.column_names else range(len(table))
         gold = self.gold(table) if self.label in table.column_names else [None] * len(table)
         each = outputs["logits"]
         if self.split_into_words:
@@ -272,6 +275,17 @@ class Task:
             {"id": i, **self.decode(logits), "gold": true}
             for i, logits, true in zip(ids, each, gold, strict=True)
         ]
+
+    def notes(self, encoded: Mapping[str, EncodedSplit], tokenizer: Any) -> list[str]:
+        """Say what the model cannot learn from tokenized splits; here, what share of the tokens is unknown.
+
+        Args:
+            encoded: The splits by name.
+            tokenizer: Their tokenizer.
+        """
+        from nlptl.tasks.notes import unknown_notes
+
+        return unknown_notes(encoded, tokenizer)
 
     def to_public(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
         """Return a record as a user gets it: ``prediction``, a class's ``score`` in [0, 1], and ``scores``."""
@@ -409,6 +423,14 @@ class Task:
         from nlptl.tasks.preparing import prepare_splits
 
         return prepare_splits(cls, request)
+
+
+def _ids(table: Any) -> list[str | int]:
+    """List a table's ids as json can hold them; a row without one has its number."""
+    plain = (
+        i if isinstance(i, str | int) else None if i is None else str(i) for i in table["id"][:]
+    )
+    return [row if i is None else i for row, i in enumerate(plain)]
 
 
 def _made_again(source: Any, values: Mapping[str, Any]) -> Task:

@@ -44,7 +44,9 @@ class QuestionAnsweringOptions(TaskOptions):
     context_column: str | None = None
     """Column of the passages; found by itself if it is called context, passage or paragraph."""
     answers_column: str | None = None
-    """Column of the answers, {text: [...], answer_start: [...]}; found by itself if it is called answers."""
+    """Column of the answers, {text: [...], answer_start: [...]} (also as text in a csv) or plain texts, with
+    their offsets in a column answer_start if there is one; found by itself if it is called answers, answer or
+    answer_text."""
     squad_version: Literal["auto", "1.1", "2.0"] = "auto"
     """Version of SQuAD: in 2.0 questions may have no answer; auto checks whether some have none."""
     n_best: int = 20

@@ -21,10 +21,11 @@ from nlptl.data.labels import (
     with_numbers,
     with_single_labels,
 )
-from nlptl.data.sampling import carve_missing, limit
+from nlptl.data.sampling import draw_splits
 from nlptl.data.sources import DataRequest, load_asked
 from nlptl.errors import DataError, Problems, listed
 from nlptl.tasks.base import Task
+from nlptl.tasks.notes import data_notes
 
 
 def prepare_splits(
@@ -60,19 +61,26 @@ def prepare_splits(
     def strata(table: Any) -> list[str]:
         return task.classes(table) or [""] * len(table)
 
-    splits, carved = carve_missing(splits, strata(splits["train"]), request.seed)
-    splits = limit(splits, strata, request)
+    splits, carved = draw_splits(
+        splits,
+        strata,
+        seed=request.seed,
+        most=request.max_train_examples,
+        most_eval=request.max_eval_examples,
+    )
     classes = task.classes(splits["train"])
     check_left(len(splits["train"]), classes, carved, request)
     record = {
         **origin,
+        "notes": [
+            *(_told(name, carved, kind.label) for name in unlabelled),
+            *data_notes(task, splits),
+        ],
         "columns": columns,
         **({"train_counts": {name: classes.count(name) for name in labels}} if classes else {}),
         "carved_from_train": carved,
         "hidden_labels": [*hidden, *unlabelled],
     }
-    if notes := [_told(name, carved, kind.label) for name in unlabelled]:
-        record["notices"] = [*origin.get("notices", []), *notes]
     return task, splits, record
 
 
@@ -141,7 +149,12 @@ def _check_gold(
 
 
 def check_left(
-    count: int, classes: list[str] | None, carved: Mapping[str, int], request: DataRequest
+    count: int,
+    classes: list[str] | None,
+    carved: Mapping[str, int],
+    request: DataRequest,
+    *,
+    unit: str = "examples",
 ) -> None:
     """Make sure that there is something left to learn after other splits were set aside.
 
@@ -150,6 +163,7 @@ def check_left(
         classes: Their classes, if they have any.
         carved: Splits that were taken out of them.
         request: Request with ``max_train_examples``.
+        unit: Name of what is set aside as a whole.
 
     Raises:
         DataError: If no example is left, or examples of one class only.
@@ -161,9 +175,10 @@ def check_left(
         left = f"training examples of one class only, '{classes[0]}'"
     if request.max_train_examples is not None:
         raise DataError(
-            f"--max-train-examples {request.max_train_examples} leaves {left}; raise it."
+            f"--max-train-examples {request.max_train_examples} leaves {left}, because a part of them is for "
+            "validation; raise it."
         )
     raise DataError(
-        f"Setting {' and '.join(carved)} aside leaves {left}. Give more examples, or files of their own: "
+        f"Setting {' and '.join(carved)} aside leaves {left}. Give more {unit}, or files of their own: "
         f"--validation-file, --test-file."
     )

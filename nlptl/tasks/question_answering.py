@@ -12,23 +12,18 @@ from torch import Tensor, nn
 from nlptl.data.columns import asked_columns, find_columns, values_of
 from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
-from nlptl.data.sampling import carve_missing, limit
+from nlptl.data.sampling import draw_splits
 from nlptl.data.sources import DataRequest, load_asked
-from nlptl.data.squad import check_trainable, misplaced, normalize, read_questions
-from nlptl.data.windows import (
-    Frame,
-    Tokens,
-    answer_tokens,
-    frame_of,
-    question_room,
-    tokenize,
-    window_starts,
-)
+from nlptl.data.squad import answer_notes, check_trainable, normalize, read_questions
+from nlptl.data.windows import frame_of
 from nlptl.errors import ConfigError, Problems, UserError
 from nlptl.models.loading import load_config, load_tokenizer, longest_input
 from nlptl.records import Collate
 from nlptl.tasks.base import EncodedSplit, Task
+from nlptl.tasks.notes import answer_set_notes, data_notes, length_notes
 from nlptl.tasks.options import QuestionAnsweringOptions
+from nlptl.tasks.preparing import check_left
+from nlptl.tasks.question_windows import windows_of
 from nlptl.tasks.spans import Window, best_spans, best_threshold, null_score
 
 #: Logits of tokens that cannot be an answer.
@@ -98,7 +93,7 @@ class QuestionAnswering(Task):
 
         A window is ``question, passage part``; labels are the tokens of the first answer if the
         window holds all of it, else the no-answer token. Answers that are nowhere in their passage
-        get no label (-100).
+        get no label (-100). ``answer_tokens`` and ``unheld``, for :meth:`notes`, are in its first row.
 
         Args:
             table: Table with the columns :data:`nlptl.data.squad.COLUMNS`.
@@ -109,7 +104,9 @@ class QuestionAnswering(Task):
         read = ("question", "context", "answer_texts", "answer_starts")
         rows = map_tokenized(
             table.select_columns([name for name in read if name in table.column_names]),
-            lambda batch, order: _windows(batch, order, tokenizer, frame, max_length, self.stride),
+            lambda batch, order: windows_of(
+                batch, order, tokenizer, frame, max_length, self.stride
+            ),
             tokenizer,
             max_length,
             self.encoding_identity(),
@@ -227,6 +224,19 @@ class QuestionAnswering(Task):
         }
         return {**record, "prediction": self.decided(record)}
 
+    def notes(self, encoded: Mapping[str, EncodedSplit], tokenizer: Any) -> list[str]:
+        """Say what share of the tokens is unknown, and how many answers are longer than a limit."""
+        return super().notes(encoded, tokenizer) + [
+            note
+            for name, part in encoded.items()
+            for note in length_notes(
+                name,
+                numbers_of(part.rows, "answer_tokens"),
+                numbers_of(part.rows, "unheld"),
+                self.max_answer_tokens,
+            )
+        ]
+
     def to_public(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer, its probability, its characters in the passage (-1 for none), and the others."""
         given = prediction["prediction"] != ""
@@ -332,26 +342,32 @@ class QuestionAnswering(Task):
         splits = normalize(raw, columns)
         check_trainable(splits["train"], columns)
         v2, counts = check_version(splits, request.squad_version)
-        notices = [note for name, table in splits.items() if (note := misplaced(table, name))]
+        notes = [note for name, table in splits.items() for note in answer_notes(table, name)]
         once: dict[str, str] = {}  # a passage is kept once, however many questions it has
         passages = [once.setdefault(text, text) for text in values_of(splits["train"], "context")]
-        splits, carved = carve_missing(
-            splits, _has_none(splits["train"]), request.seed, groups=passages
+        splits, carved = draw_splits(
+            splits,
+            _has_none,
+            seed=request.seed,
+            most=request.max_train_examples,
+            most_eval=request.max_eval_examples,
+            groups=passages,
         )
-        splits = limit(splits, _has_none, request)
+        check_left(len(splits["train"]), None, carved, request, unit="passages")
         task = cls(
             stride=stride,
             n_best=request.n_best,
             max_answer_tokens=request.max_answer_tokens,
             v2=v2,
         )
+        none = {name: _has_none(table) for name, table in splits.items()}
         record = {
             **origin,
             "columns": columns,
             "squad_version": "2.0" if v2 else "1.1",
             "unanswerable": counts,
             "carved_from_train": carved,
-            "notices": notices,
+            "notes": [*notes, *answer_set_notes(none), *data_notes(task, splits)],
         }
         return task, splits, record
 
@@ -361,73 +377,6 @@ def _softmax(scores: Sequence[float]) -> list[float]:
         return []
     values = np.exp(np.asarray(scores) - max(scores))
     return (values / values.sum()).tolist()
-
-
-def _windows(
-    batch: Mapping[str, list[Any]],
-    order: Sequence[int],
-    tokenizer: Any,
-    frame: Frame,
-    max_length: int,
-    stride: int,
-) -> dict[str, list[Any]]:
-    """Make the windows of some questions; passages that several of them share are tokenized once."""
-    passages = {text: i for i, text in enumerate(dict.fromkeys(batch["context"]))}
-    tokens = tokenize(list(passages), tokenizer, frame)
-    questions = tokenize([q.strip() for q in batch["question"]], tokenizer, frame)
-    most = question_room(max_length, frame)
-    names = (
-        "input_ids",
-        "length",
-        "first",
-        "null",
-        "starts",
-        "ends",
-        "start",
-        "end",
-        "example",
-        "truncated",
-    )
-    made: dict[str, list[Any]] = {name: [] for name in names}
-    for row, (example, question) in enumerate(zip(order, questions, strict=True)):
-        passage = tokens[passages[batch["context"][row]]]
-        asked = question.ids[:most]
-        first = len(frame.before) + len(asked) + len(frame.between)
-        room = max_length - first - len(frame.after)
-        label = _label(batch, row, passage)
-        begins = window_starts(len(passage.ids), room, stride)
-        for begin in begins:
-            part = slice(begin, min(begin + room, len(passage.ids)))
-            ids = np.concatenate(
-                [frame.before, asked, frame.between, passage.ids[part], frame.after]
-            ).astype(np.int32)
-            null = 0 if frame.null_first else len(ids) - 1
-            start, end = _inside(label, part, first, null)
-            values = (ids, len(ids), first, null, passage.starts[part], passage.ends[part])
-            truncated = len(question.ids) > most and begin == begins[0]
-            made_of = (*values, start, end, example, truncated)
-            for name, value in zip(names, made_of, strict=True):
-                made[name].append(value)
-    return made
-
-
-def _label(batch: Mapping[str, list[Any]], row: int, passage: Tokens) -> tuple[int, int] | str:
-    if "answer_texts" not in batch:
-        return "unknown"
-    texts, starts = batch["answer_texts"][row], batch["answer_starts"][row]
-    if not texts:
-        return "none"
-    if starts[0] < 0:
-        return "unknown"
-    return answer_tokens(passage, starts[0], starts[0] + len(texts[0])) or "unknown"
-
-
-def _inside(label: tuple[int, int] | str, part: slice, first: int, null: int) -> tuple[int, int]:
-    if label == "unknown":
-        return -100, -100
-    if isinstance(label, tuple) and part.start <= label[0] and label[1] < part.stop:
-        return label[0] - part.start + first, label[1] - part.start + first
-    return null, null
 
 
 def _has_none(table: Any) -> list[bool]:

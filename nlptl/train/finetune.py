@@ -96,7 +96,7 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
         lr_history=state.lr_history,
         num_examples={name: len(table) for name, table in splits.items()},
         truncated=learner.truncated,
-        notices=learner.notices,
+        notes=learner.notes,
         cache=learner.cache.record() if learner.cache else None,
         flops=learner.flops,
         peak_memory=round(learner.memory.megabytes(), 1),

@@ -62,7 +62,7 @@ class Learner:
         tokenizer: Its tokenizer.
         newly_initialized: Parameters that the checkpoint did not have.
         manifest: Counts of what trains, after :meth:`mode`.
-        notices: Messages for the user.
+        notes: Sentences for the user about what the model cannot learn or sees less of.
         encoded: The splits that are prepared, by name.
         cache: The kept states of their frozen blocks; None if there are none.
         history: A line for each epoch of the last fit: losses and validation metrics.
@@ -85,7 +85,7 @@ class Learner:
         args = replace(args, pooling=pooling_under(task, args.model, args.pooling))
         self.task, self.args, self.accelerator = task, args, accelerator
         self.newly_initialized: frozenset[str] = frozenset()
-        self.notices: list[str] = []
+        self.notes: list[str] = []
         self._loaded: tuple[str, ...] = ()
         if model is None:
             loaded = load_with_head(
@@ -159,10 +159,11 @@ class Learner:
             counts = ", ".join(f"{n} of {name}" for name, n in self.truncated.items() if n)
             limited = self.task.truncation_notice.format(limit=self.max_length)
             found.append(f"{limited} were cut: {counts}.")
-        for notice in found:
-            if notice not in self.notices:  # an outer loop prepares many times
-                self.notices.append(notice)
-                say(f"note: {notice}")
+        found += self.task.notes(self.encoded, self.tokenizer)
+        for note in found:
+            if note not in self.notes:  # an outer loop prepares many times
+                self.notes.append(note)
+                say(f"note: {note}")
         self._open(loss)
 
     def _open(self, loss: Loss | None) -> None:

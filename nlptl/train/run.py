@@ -31,7 +31,7 @@ class Run:
         best: Index in ``history`` of the epoch that was kept; None if none was chosen.
         searches: Range tests for the learning rate; empty if the rate was given.
         truncated: Number of texts of each split that were longer than the model takes.
-        notices: Messages for the user.
+        notes: Sentences for the user about what the model cannot learn or sees less of.
         cache: Record of the cache of frozen blocks; None if there was none.
         padding: Share of padding in training.
         flops: Operations of the training (:func:`nlptl.models.flops.training_flops`).
@@ -60,7 +60,7 @@ class Run:
     best: int | None = None
     searches: list[dict[str, Any]] = field(default_factory=list)
     truncated: dict[str, int] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     cache: dict[str, Any] | None = None
     padding: float = 0.0
     flops: float = 0.0

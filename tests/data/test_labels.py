@@ -147,7 +147,7 @@ def test_a_split_without_a_column_of_labels_is_hidden_and_told(tmp_path):
     task, splits, record = prepared(tmp_path, train=rows("x", "y"), test=bare)
     assert record["hidden_labels"] == ["test"] and record["carved_from_train"]["test"] == 4
     assert len(splits["test"]) == 4 and set(task.gold(splits["test"])) == {"x", "y"}
-    (note,) = record["notices"]
+    note = record["notes"][0]
     assert note.startswith(
         "test: the file has no column for the label, so it is left out, and 4 examples"
     )

@@ -90,7 +90,7 @@ def test_a_classifier_trains_and_reopens_with_the_same_answers(name, checkpoint,
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run/model").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run/model")
     if KINDS[name][0] == "decoder":
-        assert any("<pad> is taken as padding" in notice for notice in record["notices"])
+        assert any("<pad> is taken as padding" in notice for notice in record["notes"])
         assert model.config.pad_token_id == tokenizer.pad_token_id is not None
     lines = [json.loads(x) for x in (tmp_path / "run/predictions.jsonl").read_text().splitlines()]
     batch = tokenizer(texts, padding=True, return_tensors="pt", padding_side="right")

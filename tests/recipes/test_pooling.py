@@ -173,7 +173,7 @@ def test_a_run_is_a_checkpoint_again(pooled, reviews, tmp_path):
     again = train(model, reviews, tmp_path / "again", *flags)
     record = result(again)
     assert record["parameters"]["new"] == []
-    assert not any("gets a new one" in notice for notice in record["notices"])
+    assert not any("gets a new one" in notice for notice in record["notes"])
     assert record["settings"]["pooling"] == "mean"
 
 

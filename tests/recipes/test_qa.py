@@ -191,7 +191,10 @@ def test_answers_beside_their_offset_are_said_and_still_learned_from(checkpoints
     said = capsys.readouterr().out
     assert "note: train: 2 answers are not at their offset (q0-0: " in said
     assert "1 are nowhere in their passage" in said
-    assert len(result(tmp_path / "run")["data"]["notices"]) == 2
+    notes = result(tmp_path / "run")["notes"]
+    assert sum("answers are not at their offset" in note for note in notes) == 2
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert all(f"- {note}" in card for note in notes)
 
 
 def test_seeds_that_only_ever_say_no_answer_failed(checkpoints, tmp_path, capsys):

@@ -101,9 +101,9 @@ def test_labels(refused, tmp_path):
     assert "one class only, 'x'" in refused(data=one)
     few = table(tmp_path / "few.csv", ["a film,good", "a book,bad"])
     assert "aside leaves no training examples. Give more" in refused(data=few)
-    assert "--max-train-examples 1 leaves training examples of one class only" in refused(
-        "--max-train-examples", 1, data=table(tmp_path / "t.csv", GOOD)
-    )
+    for most, left in ((1, "no training examples"), (2, "training examples of one class only")):
+        said = refused("--max-train-examples", most, data=table(tmp_path / "t.csv", GOOD))
+        assert f"--max-train-examples {most} leaves {left}" in said
     other = table(tmp_path / "dev.csv", ["a film,good", "a book,ugly"])
     message = refused("--validation-file", other, data=table(tmp_path / "t.csv", GOOD))
     assert "The validation split has labels that the training set never has: ugly" in message

@@ -254,7 +254,7 @@ def test_summary_says_the_verdict_first_and_then_the_numbers(record):
     assert lines[0] == "verdict     positive. Pretraining helped by 12.0 points."
     text = " ".join(" ".join(lines).split())
     for part in (
-        "bundled/reviews, freeze-lower-1, n=4,000: accuracy 74.0 ± 5.3; scratch 62.0 ± 2.0",
+        "bundled/reviews, freeze-lower-1, n=4,000+50: accuracy 74.0 ± 5.3; scratch 62.0 ± 2.0",
         "gain +12.0 [8.0, 15.5], p<1e-4 (MDE 5.5); probe share 0.50",
         "upstream NLL 4.01 -> 4.31 (+0.30)",
         "linear probe 68.0; probe on random weights 52.0 ± 2.0; zero-shot 55.0; bag of words 66.0",

@@ -82,7 +82,8 @@ def page(record: Mapping[str, Any], svgs: Mapping[str, str]) -> str:
 
 def _tiles(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     downstream, ident, cost = record["downstream"], record["id"], record["cost"]
-    metric = f"{plain(ident['metric'])} with {number(ident['n_train'], 0)} labels"
+    labels = f"{number(ident['n_train'], 0)} + {number(ident['n_validation'], 0)} labels"
+    metric = f"{plain(ident['metric'])} with {labels}"
     tiles = [
         _arm_tile("Pretrained", downstream["pre"], f"{metric}, {plain(ident['mode'])}"),
         _arm_tile("From scratch", downstream["scratch"], metric),

@@ -111,7 +111,8 @@ def _curve(record: Mapping[str, Any]) -> Section:
     lead = missing("not measured: --curve does")
     if curve and curve["n"]:
         lead = (
-            f"Mean test {plain(record['id']['metric'])} in points by number of labelled examples. "
+            f"Mean test {plain(record['id']['metric'])} in points by number of training examples; every run "
+            f"looks at {number(record['id']['n_validation'], 0)} validation labels besides. "
             f"Pretrained minus scratch is {points(curve['jumpstart'], signed=True)} at the fewest and "
             f"{points(curve['asymptote_gap'], signed=True)} at the most; the areas below the curves differ "
             f"by {points(curve['area_ratio'], signed=True)} %{estimate(record)}."

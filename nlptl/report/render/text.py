@@ -85,8 +85,9 @@ def headline(record: Mapping[str, Any]) -> str:
     ident, gain, upstream = record["id"], record["gain"], record["upstream"]
     pre, scratch = (record["downstream"][name] for name in ("pre", "scratch"))
     what = f"{shorten(ident['dataset'], 40)}, {shorten(ident['mode'], 30)}"
+    labels = f"{number(ident['n_train'], 0)}+{number(ident['n_validation'], 0)}"
     said = [
-        f"{what}, n={number(ident['n_train'], 0)}: {plain(ident['metric'])} {score(pre)}",
+        f"{what}, n={labels}: {plain(ident['metric'])} {score(pre)}",
         f"scratch {score(scratch)}",
         f"gain {gained(record)}",
     ]

@@ -113,8 +113,8 @@ def comparison_markdown(record: Mapping[str, Any]) -> str:
     lines = [
         f"**{escaped(record['sentence'])}**",
         "",
-        f"{record['task']}, {escaped(record['dataset'])}: {n['train']} training and {n['test']} test "
-        f"examples, {seeds} seeds; {record['metric']} in points.",
+        f"{record['task']}, {escaped(record['dataset'])}: {n['train']} training, {n['validation']} validation "
+        f"and {n['test']} test examples, {seeds} seeds; {record['metric']} in points.",
         "",
         f"| | score | sd | trained | training | seconds | peak memory | forgetting{measured} (95 %) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",

@@ -59,8 +59,9 @@ def upstream_markdown(record: Mapping[str, Any]) -> str:
         f"{record['metric']}{how}; rank correlation {ranks} over {len(record['points'])} "
         "checkpoints.**",
         "",
-        f"{escaped(record['dataset'])}, --mode {record['mode']}, {record['n']['train']} training and "
-        f"{record['n']['test']} test examples, {len(record['seeds'])} seeds.",
+        f"{escaped(record['dataset'])}, --mode {record['mode']}, {record['n']['train']} training, "
+        f"{record['n']['validation']} validation and {record['n']['test']} test examples, "
+        f"{len(record['seeds'])} seeds.",
         "",
         "| checkpoint | held-out loss, nats | score | sd |",
         "|---|---:|---:|---:|",

@@ -29,7 +29,7 @@ def record():
         "task": "sentiment",
         "dataset": "reviews",
         "metric": "accuracy",
-        "n": {"train": 10, "test": 5},
+        "n": {"train": 10, "validation": 2, "test": 5},
         "seeds": [0, 1],
         "rows": rows,
         "pairs": [],

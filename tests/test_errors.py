@@ -1,0 +1,67 @@
+"""Messages stay short, however long the value is that they echo."""
+
+import pytest
+
+from nlptl.cli.config import SentimentConfig, load_yaml
+from nlptl.cli.values import check_words
+from nlptl.errors import (
+    LONGEST,
+    MOST,
+    ConfigError,
+    DataError,
+    Mistakes,
+    Problems,
+    UserError,
+    listed,
+    shortened,
+    suggest,
+)
+from nlptl.modes.base import parse_mode
+
+LONG = "x" * 10**6
+
+
+def test_a_text_loses_its_middle():
+    assert shortened("abc", 3) == "abc"
+    assert shortened("abcdefghij", 5) == "abc … ij"
+    assert listed(["a", LONG, "b"]).count("x") == 200
+    assert suggest(LONG, ["full"]) == ""
+
+
+def test_a_message_keeps_its_beginning_and_its_remedy():
+    message = str(DataError(f"--train-file {LONG} is wrong. Choose another."))
+    assert len(message) == LONGEST + 3
+    assert message.startswith("--train-file xxx") and message.endswith("is wrong. Choose another.")
+    assert str(UserError("as it is")) == "as it is" and str(ConfigError()) == ""
+
+
+def test_many_mistakes_are_counted_and_the_first_ones_spelled_out():
+    problems = Problems()
+    for number in range(200):
+        problems.add(f"{number} {LONG}")
+    with pytest.raises(Mistakes) as caught:
+        problems.raise_if_any()
+    assert str(caught.value).startswith("200 things need your attention:\n1. 0 xx")
+    assert str(caught.value).endswith("… and 150 more of these.")
+    assert len(str(caught.value)) < (MOST + 1) * (LONGEST + 20)
+
+
+@pytest.mark.parametrize(
+    "argv", [["--model", LONG, LONG], [f"--{LONG}"], ["--seed", LONG], ["--schedule", LONG], [LONG]]
+)
+def test_a_command_line_is_echoed_shortened(argv):
+    with pytest.raises(UserError) as caught:
+        check_words(SentimentConfig, argv)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_mode_and_a_file_of_flags_are_echoed_shortened(tmp_path):
+    for odd in (LONG, f"freeze-lower-{LONG}", f"chain:{LONG},{LONG}"):
+        with pytest.raises(UserError) as caught:
+            parse_mode(odd)
+        assert len(str(caught.value)) <= LONGEST + 3
+    path = tmp_path / "c.yaml"
+    path.write_text(f"seed: {LONG}\n{LONG[:5000]}: 1\n")
+    with pytest.raises(UserError) as caught:
+        load_yaml(SentimentConfig, path)
+    assert len(str(caught.value)) < 3000
