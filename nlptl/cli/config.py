@@ -63,6 +63,8 @@ class TrainingConfig:
     """Compile the model (torch.compile); pays on GPUs and long runs, seldom on CPUs."""
     gradient_checkpointing: bool = False
     """Recompute the trained blocks' activations instead of keeping them: less memory, more time."""
+    save_every: int | str = "10m"
+    """Optimizer steps between two checkpoints, or minutes, such as 10m; each epoch ends with one too."""
     resume: bool = False
     """Continue from the newest intact checkpoint in --output-dir."""
 
@@ -280,8 +282,6 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     """Most of the documents set aside to score on."""
     eval_every: int = 1000
     """Optimizer steps between two measurements of the held-out loss."""
-    save_every: int = 500
-    """Optimizer steps between two checkpoints."""
     keep: int = 0
     """Number of models to keep under models/ at log-spaced steps, besides the start; plain transformers opens
     each of them."""

@@ -11,7 +11,7 @@ from nlptl.runs.directory import check_free, is_unfinished, reserve
 from nlptl.train.terminal import is_main_process
 
 #: Flags that may differ between a run and its resumption.
-CHANGEABLE = {"resume", "report", "curve", "upstream_text"}
+CHANGEABLE = {"resume", "report", "curve", "upstream_text", "save_every"}
 
 
 def check_directory(config: Any) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from nlptl.errors import Problems, listed, shortened, suggest
+from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
+from nlptl.train.intervals import interval_of
 
 #: Origins of ``X | Y``: Python has one for classes and one for the types of typing.
 UNIONS = (Union, UnionType)
@@ -168,7 +169,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
             ),
             *("learning_rate", "lora_rank", "lora_alpha", "max_train_examples"),
             *("max_eval_examples", "n_best", "max_answer_tokens", "depth", "positions"),
-            *("held_out", "eval_every", "save_every"),
+            *("held_out", "eval_every"),
         ),
         ABOVE,
     ),
@@ -209,6 +210,11 @@ def wrong_numbers(config: Any) -> dict[str, str]:
         wrong["seeds"] = (
             f"--seeds {config.seeds} from --seed {config.seed} on reach {last}; seeds go up to {LAST_SEED}."
         )
+    if (every := getattr(config, "save_every", None)) is not None:
+        try:
+            interval_of(every)
+        except ConfigError as error:
+            wrong["save_every"] = str(error)
     least = SHORTEST_WINDOW if hasattr(config, "n_best") else SHORTEST
     if config.max_length is not None and config.max_length < least:
         wrong["max_length"] = _message(

@@ -1,22 +1,82 @@
-"""Files that are never seen half-written."""
+"""Files that are never seen half-written, and files that are checked when they are read again."""
 
 import json
 import math
 import os
 from collections.abc import Mapping
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file under another name and move it to its place; text as UTF-8.
+    """Write a file under another name, wait for the disk, and move it to its place; text as UTF-8.
 
     Returns:
         The path.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    return partial.replace(path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        synced(partial)
+        return partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def synced(path: Path) -> Path:
+    """Wait until a file or a folder is on the disk, so that a power cut after a rename loses nothing.
+
+    Returns:
+        The path.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # a file system that cannot
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
+    return path
+
+
+#: Name of the file in a sealed folder that has size and checksum of all the others.
+SEAL = "files.json"
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """Return a file's size in bytes and its SHA-256."""
+    with path.open("rb") as file:
+        digest = file_digest(file, sha256).hexdigest()
+        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+
+
+def seal_folder(folder: Path) -> None:
+    """Note the size and the checksum of each file in a folder, once they are on the disk."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != SEAL]
+    write_json(folder / SEAL, {path.name: file_record(synced(path)) for path in files})
+    synced(folder)
+
+
+def damage_of(folder: Path) -> str | None:
+    """Return what is wrong with a sealed folder, in words; None if every file is as it was written."""
+    try:
+        records = json.loads((folder / SEAL).read_text("utf-8"))
+        there = {path.name for path in folder.iterdir() if path.is_file() and path.name != SEAL}
+        if unknown := there - set(records):
+            return f"{SEAL} does not have {min(unknown)}"
+        for name, record in records.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != record["bytes"]:
+                return f"{name} has {path.stat().st_size:,} bytes of {record['bytes']:,}"
+            if file_record(path) != record:
+                return f"{name} has changed since it was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{SEAL} cannot be read ({type(error).__name__})"
+    return None
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> Path:

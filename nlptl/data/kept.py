@@ -5,11 +5,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.files import write_json
+from nlptl.data.files import file_record, write_json
 from nlptl.errors import DataError
 
 
@@ -80,19 +79,14 @@ def is_whole(path: Path) -> bool:
     """Whether a kept table is there with the size and the checksum that were noted when it was written."""
     try:
         record = json.loads(_seal(path).read_text("utf-8"))
-        if path.stat().st_size != record["bytes"]:
-            return False
-        with path.open("rb") as file:
-            return file_digest(file, sha256).hexdigest() == record["sha256"]
+        return path.stat().st_size == record["bytes"] and file_record(path) == record
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def seal(path: Path) -> None:
     """Note a kept table's size and checksum beside it."""
-    with path.open("rb") as file:
-        digest = file_digest(file, sha256).hexdigest()
-        write_json(_seal(path), {"bytes": os.fstat(file.fileno()).st_size, "sha256": digest})
+    write_json(_seal(path), file_record(path))
 
 
 def _write(path: Path, read: Callable[[], Batches]) -> None:

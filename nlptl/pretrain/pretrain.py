@@ -37,7 +37,7 @@ class PretrainArgs:
         dropout: Dropout rate while training.
         seed: Seed of the order and the corruption.
         eval_every: Steps between held-out losses.
-        save_every: Steps between checkpoints.
+        save_every: Steps between checkpoints, or minutes, such as ``10m``, besides the ends of epochs.
         keep: Number of models to keep under ``models/`` at log-spaced steps, each with a line in the log.
     """
 
@@ -47,7 +47,7 @@ class PretrainArgs:
     dropout: float = 0.0
     seed: int = 0
     eval_every: int = 1000
-    save_every: int = 500
+    save_every: int | str = "10m"
     keep: int = 0
 
 

@@ -1,7 +1,8 @@
 """Checkpoints that ``--resume`` continues from: trainable weights, optimizer, randomness, position.
 
 Everything is safetensors or JSON. A checkpoint is written under another name and renamed when it is
-whole, so that a run killed at any moment leaves only whole ones behind.
+whole and on the disk, so that a run killed at any moment leaves only whole ones behind. It holds the size
+and the checksum of each of its files: one that was damaged since gives way to the one before it.
 """
 
 import json
@@ -18,8 +19,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from nlptl.data.files import damage_of, seal_folder, synced
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.records import FitState, Hook, Sums
+from nlptl.train.terminal import say
 
 #: A model as it was before its first step, in a pretraining's directory; ``--resume`` builds on it.
 START = "models/step-0000000"
@@ -85,6 +88,7 @@ def save(
     accelerator: Any,
     schedules: Sequence[Any],
     memories: Mapping[str, Resumable],
+    about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one checkpoint below ``directory`` and delete all but the newest two.
 
@@ -94,6 +98,7 @@ def save(
         accelerator: Accelerator; every process must call, and each writes its own random state.
         schedules: One schedule per optimizer; their ``state_dict`` goes into the JSON.
         memories: Hooks to write, from :func:`named_memories`.
+        about: Values that must be the same when the run is resumed, such as labels and a hash of the data.
 
     Returns:
         The checkpoint's path.
@@ -121,11 +126,14 @@ def save(
         record["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler else None
         record["seconds"] = {"training": state.clock.training, "scoring": state.clock.scoring}
         record["launch"] = _launch(accelerator)
+        record["about"] = dict(about or {})
         (partial / "state.json").write_text(json.dumps(record))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        seal_folder(partial)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
+        synced(directory)
         for old in sorted(directory.glob("step-*"))[:-2]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
@@ -133,15 +141,14 @@ def save(
 
 
 def newest(directory: Path) -> Path | None:
-    """Return the newest checkpoint whose files all open, or None."""
+    """Return the newest checkpoint whose files are all as they were written, or None; name damaged ones."""
     for path in sorted(directory.glob("step-*"), reverse=True):
-        try:
-            json.loads((path / "state.json").read_text())
-            for file in path.glob("*.safetensors"):
-                load_file(file)
-        except Exception:  # damaged in any way: the one before it will do
-            continue
-        return path
+        damage = damage_of(path)
+        if damage is None:
+            return path
+        say(
+            f"note: the checkpoint {path} is damaged ({damage}); the one before it is taken, if there is one."
+        )
     return None
 
 
@@ -152,6 +159,7 @@ def restore(
     accelerator: Any,
     schedules: Sequence[Any],
     memories: Mapping[str, Resumable],
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Load a checkpoint into model, optimizers, schedules, hooks and random generators, in place.
 
@@ -161,15 +169,17 @@ def restore(
         accelerator: Accelerator as for :func:`save`.
         schedules: Fresh schedules.
         memories: Fresh hooks, as for :func:`save`.
+        about: Values as for :func:`save`.
 
     Raises:
-        ConfigError: If it was written by another number of processes, in another precision, with other hooks
-            or by an older version.
+        ConfigError: If it was written by another number of processes, in another precision, with other hooks,
+            on other data, with other labels or by an older version.
         RunError: If it was written by another mode or model.
     """
     record = json.loads((path / "state.json").read_text())
     _check_form(path, record, memories)
     _check_launch(path, record, accelerator)
+    check_about(path, record["about"], dict(about or {}))
     model = accelerator.unwrap_model(state.model)
     load_trainable_state(model, load_file(path / "weights.safetensors"))
     _load_optimizer_state(model, state.optimizers, load_file(path / "optimizer.safetensors"))
@@ -197,7 +207,7 @@ def restore(
 
 def _check_form(path: Path, record: Mapping[str, Any], memories: Mapping[str, Resumable]) -> None:
     """Make sure that a checkpoint is of this version and holds the memory of every present hook."""
-    if "schedules" not in record or "launch" not in record:
+    if not {"schedules", "launch", "about"} <= set(record):
         raise ConfigError(
             f"--resume: {path} was written by an older version of nlptl, which kept other things. Start "
             "again in another --output-dir."
@@ -208,6 +218,31 @@ def _check_form(path: Path, record: Mapping[str, Any], memories: Mapping[str, Re
             f"there are {listed(sorted(memories)) or 'none'}. Give the same hooks, or start again in another "
             "--output-dir."
         )
+
+
+def check_about(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Make sure that a run goes on with the data and labels that it began with.
+
+    Args:
+        path: Checkpoint, for the message.
+        then: Values that it was written with.
+        now: The present ones, by the same names.
+
+    Raises:
+        ConfigError: If one of them is another.
+    """
+    differ = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if not differ:
+        return
+    known = "labels" in differ
+    labels = (
+        f" It has the labels {listed(then.get('labels') or ['none'])}; now they are "
+        f"{listed(now.get('labels') or ['none'])}."
+    )
+    raise ConfigError(
+        f"--resume: the {' and the '.join(differ)} have changed since the checkpoint {path}."
+        f"{labels * known} Give the same as before, or start again in another --output-dir."
+    )
 
 
 def _check_rates(path: Path, then: Sequence[float], now: Sequence[float]) -> None:

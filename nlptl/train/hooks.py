@@ -225,53 +225,6 @@ class KeepBest(Quiet):
         self.start_losses = values["start_losses"]
 
 
-class SaveCheckpoints(Quiet):
-    """Hook that writes what ``--resume`` needs at the end of each epoch, or every so many steps.
-
-    Args:
-        directory: The ``checkpoints/`` of the run.
-        accelerator: Accelerator with devices and processes.
-        schedules: Learning-rate schedules, one per optimizer.
-        memories: The hooks that have a memory, by name (:func:`nlptl.train.checkpoints.named_memories`).
-        every: Steps between checkpoints; None for the ends of epochs.
-    """
-
-    def __init__(
-        self,
-        directory: Path,
-        accelerator: Any,
-        schedules: Sequence[Any],
-        *,
-        memories: Mapping[str, checkpoints.Resumable],
-        every: int | None = None,
-    ) -> None:
-        self.directory, self.accelerator, self.schedules = directory, accelerator, schedules
-        self.memories, self.every = memories, every
-
-    def on_step(self, state: FitState) -> bool:
-        """Write, if it is time; also after the last step, before the model is saved."""
-        last = state.step == state.total_steps
-        if self.every and (state.step % self.every == 0 or last):
-            self.write(state)
-        return False
-
-    def on_epoch(self, state: FitState) -> bool:
-        """Write, unless checkpoints are counted in steps."""
-        if self.every is None:
-            self.write(state)
-        return False
-
-    def write(self, state: FitState) -> None:
-        """Write a checkpoint now."""
-        checkpoints.save(
-            self.directory,
-            state=state,
-            accelerator=self.accelerator,
-            schedules=self.schedules,
-            memories=self.memories,
-        )
-
-
 class EvaluateEvery(Quiet):
     """Hook that scores the model every so many steps and appends a line to a log.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nlptl.data.batching import LengthBatches
+from nlptl.data.encoding import splits_hash
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
@@ -73,6 +74,7 @@ class Learner:
         identity: Identity of its loss (:meth:`nlptl.train.losses.Loss.identity`).
         head: Convex fit that the head started from; None if it started otherwise.
         head_started: Whether the head has its start, so that a further fit goes on from it.
+        known: Labels and hash of the prepared splits; None before they were asked for.
         head_fitted: Whether a convex fit was its start, in this process or before a resumed run was killed.
         memory: Most memory held since the learner was made.
     """
@@ -116,6 +118,7 @@ class Learner:
         self.flops, self.identity = 0.0, ""
         self.head: HeadStart | None = None
         self.head_started = self.head_fitted = False
+        self.known: dict[str, Any] | None = None
         self._opened = self._left_out = self._one = False
         close = bool(args.l2_sp or args.mixout)
         self.start = pretrained(self.model, but=self.newly_initialized) if close else {}
@@ -153,7 +156,7 @@ class Learner:
             loss: Training loss; it says whether states may be kept.
         """
         self.encoded = {name: self._encode(table) for name, table in splits.items()}
-        self.tables = dict(splits)
+        self.tables, self.known = dict(splits), None
         found = list(self._loaded)
         if any(self.truncated.values()):
             counts = ", ".join(f"{n} of {name}" for name, n in self.truncated.items() if n)
@@ -289,7 +292,9 @@ class Learner:
                 accelerator=self.accelerator,
                 hooks=[ProgressBar(self.accelerator), Trackers(self.accelerator), *hooks, *keeper],
                 checkpoint_dir=home,
+                checkpoint_every=self.args.save_every,
                 resume=resume,
+                about=self.about(data, validation) if home else None,
             )
         state.clock.add(training=sum(found["seconds"] for found in self.searches), scoring=0.0)
         for hook in keeper:
@@ -298,6 +303,18 @@ class Learner:
             state.clock.add(training=started.seconds, scoring=0.0)
         self._count(data, state, cached, looks=int(started is not None))
         return state
+
+    def about(self, data: Any, validation: Any = None) -> dict[str, Any]:
+        """Return what a resumed run must have in common with its checkpoints: labels, a hash of the data."""
+        if self.known is None:
+            labels = list(getattr(self.task, "labels", None) or [])
+            given = {"train": data, "validation": validation}
+            tables = self.tables if self._name(data) else given
+            tables = {
+                n: t for n, t in tables.items() if hasattr(t, "iter")
+            }  # not batches, not None
+            self.known = {"labels": labels, "data": splits_hash(tables)}
+        return self.known
 
     def _count(self, data: Any, state: FitState, cached: bool, *, looks: int) -> None:
         """Count the operations of a fit on a prepared table."""

@@ -18,12 +18,12 @@ from nlptl.modes.base import Mode
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
-from nlptl.train.hooks import SaveCheckpoints
 from nlptl.train.launch import check_launch
 from nlptl.train.loop import fit
 from nlptl.train.losses import Loss
 from nlptl.train.machine import launchers_environment, use_cores
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
+from nlptl.train.saving import SaveCheckpoints
 from nlptl.train.stem_cache.plan import Kind
 from nlptl.train.watch import watch_over
 
@@ -160,6 +160,7 @@ class FinetuneArgs:
         keep_layers: Blocks that are kept of the checkpoint, as :func:`nlptl.models.reuse.read_kept` reads
             them; None for all.
         reinit_top: Number of highest blocks that start at random.
+        save_every: Steps between checkpoints, or minutes, such as ``10m``, besides the ends of epochs.
     """
 
     model: str
@@ -186,6 +187,7 @@ class FinetuneArgs:
     mixout: float = 0.0
     keep_layers: str | None = None
     reinit_top: int = 0
+    save_every: int | str = "10m"
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""
@@ -208,8 +210,9 @@ def train(
     accelerator: Any,
     hooks: Sequence[Hook] = (),
     checkpoint_dir: Path | None = None,
-    checkpoint_every: int | None = None,
+    checkpoint_every: int | str | None = None,
     resume: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> FitState:
     """Prepare a loss and its model for their devices, and fit, from the start or from a checkpoint.
 
@@ -221,8 +224,9 @@ def train(
         hooks: Observers. Every hook with a ``memory`` is written into the checkpoints, under the name of its
             class.
         checkpoint_dir: Directory of the checkpoints; None for none.
-        checkpoint_every: Steps between checkpoints; None for the ends of epochs.
+        checkpoint_every: Steps between checkpoints, or minutes, such as ``10m``, besides the ends of epochs.
         resume: Whether to continue from the newest intact checkpoint, if there is one.
+        about: Values that must be the same when the run is resumed, such as labels and a hash of the data.
 
     Returns:
         The final state.
@@ -253,11 +257,21 @@ def train(
     memories = checkpoints.named_memories(hooks)
     if checkpoint_dir and resume and (path := checkpoints.newest(checkpoint_dir)):
         checkpoints.restore(
-            path, state=state, accelerator=accelerator, schedules=schedules, memories=memories
+            path,
+            state=state,
+            accelerator=accelerator,
+            schedules=schedules,
+            memories=memories,
+            about=about,
         )
     if checkpoint_dir:
         saver = SaveCheckpoints(
-            checkpoint_dir, accelerator, schedules, memories=memories, every=checkpoint_every
+            checkpoint_dir,
+            accelerator,
+            schedules,
+            memories=memories,
+            every=checkpoint_every,
+            about=about,
         )
         hooks = [*hooks, saver]
     # A compiled model has random numbers of its own.

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
-from nlptl.data.files import write_json
+from nlptl.data.files import damage_of, seal_folder, write_json
 from nlptl.models.adapters import merge_adapter, unwrap_peft
 from nlptl.models.layer_map import layer_map
 from nlptl.modes.base import stage_steps
 from nlptl.records import Clock, FitState, Hook
-from nlptl.train.checkpoints import load_trainable_state, trainable_state
+from nlptl.train.checkpoints import check_about, load_trainable_state, trainable_state
 from nlptl.train.losses import Loss, TaskLoss
 from nlptl.train.setup import TrainArgs
 from nlptl.train.terminal import say
@@ -59,6 +59,7 @@ def fit_stages(
     per_epoch = ceil(len(stream) / plan.gradient_accumulation_steps)
     config = unwrap_peft(learner.model).config
     stages = whole.stages(len(layer_map(unwrap_peft(learner.model)).blocks))
+    about = learner.about(data, validation) if home else {}
     if type(loss) is TaskLoss:  # the next stage may wrap another model, and makes its own
         loss = None
     for number, steps in enumerate(stage_steps(plan.steps, stages)):
@@ -68,8 +69,8 @@ def fit_stages(
         set_seed(learner.args.seed)
         learner.mode(stage.mode)
         folder = home / f"stage-{number}" if home else None
-        if resume and folder and (folder / DONE).exists():
-            kept = read_stage(learner, folder)
+        if resume and folder and finished(folder):
+            kept = read_stage(learner, folder, about)
         else:
             say(f"stage {number + 1} of {len(stages)}: {learner.manifest}")
             own = replace(
@@ -98,7 +99,7 @@ def fit_stages(
                 "seconds": [state.clock.training, state.clock.scoring],
             }
             if folder:
-                keep_stage(learner, folder, kept)
+                keep_stage(learner, folder, {**kept, "about": about})
         begun += ceil(steps / per_epoch)
         learner.best = len(history) + kept["best"]
         history += kept["history"]
@@ -124,12 +125,27 @@ def keep_stage(learner: "Learner", folder: Path, record: dict[str, Any]) -> None
         save_file(trainable_state(learner.model), partial)
         partial.replace(folder / WEIGHTS)
         write_json(folder / DONE, record)
+        seal_folder(folder)
     learner.accelerator.wait_for_everyone()
 
 
-def read_stage(learner: "Learner", folder: Path) -> dict[str, Any]:
-    """Load the weights that a finished stage left, and return its record."""
-    load_trainable_state(learner.model, load_file(folder / WEIGHTS))
+def finished(folder: Path) -> bool:
+    """Whether a stage left its weights and its record, undamaged; a line names a damaged one."""
+    if not (folder / DONE).exists():
+        return False
+    if damage := damage_of(folder):
+        say(f"note: {folder} is damaged ({damage}); the stage is trained again.")
+    return damage is None
+
+
+def read_stage(learner: "Learner", folder: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Load the weights that a finished stage left, and return its record.
+
+    Raises:
+        ConfigError: If it was trained on other data, or with other labels.
+    """
     record = json.loads((folder / DONE).read_text("utf-8"))
+    check_about(folder, record["about"], about)
+    load_trainable_state(learner.model, load_file(folder / WEIGHTS))
     learner.head_started, learner.head_fitted = True, record["fitted"]
     return record

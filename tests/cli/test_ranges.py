@@ -21,7 +21,7 @@ def test_each_recipe_refuses_what_it_cannot_mean():
         "mask_share": "--mask-share is 2.0; expected more than 0 and less than 1.",
         "held_out": "--held-out is -3; expected a number above 0.",
         "keep": "--keep is -1; expected 0 or more.",
-        "save_every": "--save-every is 0; expected a number above 0.",
+        "save_every": "--save-every is 0; expected a number of steps above 0, or minutes, such as 10m.",
         "eval_every": "--eval-every is 0; expected a number above 0.",
         "dropout": "--dropout is 5.0; expected 0 or more and less than 1.",
         "positions": "--positions is 0; expected a number above 0.",

@@ -1,6 +1,7 @@
 """Kill and resume: the same weights as without the kill, bit for bit; damage is survived."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from launching import KillAt, Killed
 from torch import nn
 
 from nlptl.data.batching import LengthBatches
+from nlptl.data.files import seal_folder
 from nlptl.errors import ConfigError, RunError
-from nlptl.train import checkpoints
+from nlptl.train import checkpoints, saving
 from nlptl.train.hooks import KeepBest, Quiet
+from nlptl.train.intervals import Interval, interval_of
 from nlptl.train.losses import Loss
 from nlptl.train.setup import TrainArgs, train
 
@@ -28,7 +31,7 @@ class SquaredError(Loss):
         return {"loss": loss, "size": len(x), "outputs": {}, "terms": {"task": loss}}
 
 
-def run(directory, *, hooks=(), resume=False, every=2, seed=0):
+def run(directory, *, hooks=(), resume=False, every=2, seed=0, about=None):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1))
     data = torch.Generator().manual_seed(1)
@@ -52,6 +55,7 @@ def run(directory, *, hooks=(), resume=False, every=2, seed=0):
         checkpoint_dir=directory,
         checkpoint_every=every,
         resume=resume,
+        about=about,
     )
     return model, state, keeper
 
@@ -70,15 +74,86 @@ def test_resumed_weights_are_bit_equal(tmp_path, killed_at):
     assert state.lr_history == other.lr_history and state.examples == other.examples
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+def flip(file):
+    """Change one bit in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "flipped": flip,
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-20]),
+    "empty": lambda file: file.write_bytes(b""),
+    "missing": lambda file: file.unlink(),
+    "other": lambda file: file.write_text("{}"),
+}
+FILES = ("weights", "optimizer", "random-0", "hooks")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, capsys):
+    """Each file of the newest checkpoint in turn: the run goes on from the one before, to the same weights."""
+    whole, *_ = run(tmp_path / "whole")
     with pytest.raises(Killed):
-        run(tmp_path, hooks=[KillAt(9)])
-    older, newer = sorted(tmp_path.glob("step-*"))
-    file = newer / "weights.safetensors"
-    file.write_bytes(file.read_bytes()[:-20])
-    assert checkpoints.newest(tmp_path) == older
-    (older / "state.json").write_text("{")
-    assert checkpoints.newest(tmp_path) is None
+        run(tmp_path / "killed", hooks=[KillAt(9)])
+    names = [f"{name}.safetensors" for name in FILES] + ["state.json", "files.json"]
+    for name in names:
+        home = tmp_path / name
+        shutil.copytree(tmp_path / "killed", home)
+        older, newer = sorted(home.glob("step-*"))
+        assert sorted(path.name for path in newer.iterdir()) == sorted(names)
+        DAMAGES[damage](newer / name)
+        assert checkpoints.newest(home) == older
+        assert f"{newer} is damaged" in capsys.readouterr().out
+        again, *_ = run(home, resume=True, seed=99)
+        for one, two in zip(whole.parameters(), again.parameters(), strict=True):
+            assert torch.equal(one, two)
+    DAMAGES[damage](sorted((tmp_path / "killed").glob("step-*"))[0] / "state.json")
+    DAMAGES[damage](sorted((tmp_path / "killed").glob("step-*"))[1] / "state.json")
+    assert checkpoints.newest(tmp_path / "killed") is None
+
+
+def test_data_and_labels_of_a_resumed_run_are_those_of_its_checkpoint(tmp_path):
+    about = {"labels": ["neg", "pos"], "data": "1a"}
+    with pytest.raises(Killed):
+        run(tmp_path, hooks=[KillAt(9)], about=about)
+    with pytest.raises(ConfigError, match="the data have changed since the checkpoint"):
+        run(tmp_path, resume=True, about={**about, "data": "2b"})
+    with pytest.raises(ConfigError, match="has the labels neg, pos; now they are a, b"):
+        run(tmp_path, resume=True, about={**about, "labels": ["a", "b"]})
+    run(tmp_path, resume=True, about=about)
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [(200, Interval(steps=200)), ("200", Interval(steps=200)), ("2.5m", Interval(seconds=150.0))],
+)
+def test_intervals_are_steps_or_minutes(every, expected):
+    assert interval_of(every) == expected
+
+
+@pytest.mark.parametrize("every", [0, -1, "0m", "m", "10s", "ten", "nanm", "infm", "1.5", ""])
+def test_other_intervals_are_refused(every):
+    with pytest.raises(ConfigError, match="expected a number of steps above 0, or minutes"):
+        interval_of(every)
+
+
+def test_minutes_between_checkpoints_are_counted(tmp_path, monkeypatch):
+    """The clock gains 4 seconds a step: a checkpoint every 3 steps for 10 seconds, and at ends of epochs."""
+    written, clock = [], [0.0]
+    monkeypatch.setattr(saving.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        checkpoints, "save", lambda *args, state, **rest: written.append(state.step)
+    )
+
+    class Clock(Quiet):
+        def on_step(self, state):
+            clock[0] += 4
+            return False
+
+    run(tmp_path, hooks=[Clock()], every=f"{10 / 60}m")
+    assert written == [3, 6, 6, 9, 12, 12, 15, 15]
 
 
 def test_only_the_newest_two_are_kept_and_nothing_half_written(tmp_path):
@@ -123,6 +198,7 @@ def killed(directory, **changes):
     before = json.loads(file.read_text())
     after = {**before, **changes}
     file.write_text(json.dumps({key: value for key, value in after.items() if value is not None}))
+    seal_folder(file.parent)
     return before
 
 
