@@ -242,16 +242,62 @@ def families(
     check_families(names, output)
 
 
+def run() -> None:
+    """Run a recipe, in one process or in several; nlptl run lists the recipes."""
+
+
+def modes() -> None:
+    """List what --mode takes: what trains, when to take it, default rates and epochs."""
+    from nlptl.modes.listing import describe_modes
+
+    say(describe_modes())
+
+
+def models() -> None:
+    """List the bundled checkpoints, and say what else --model takes."""
+    from nlptl.cli.listing import describe_models
+
+    say(describe_models())
+
+
+def tasks() -> None:
+    """List the registered tasks."""
+    from nlptl.cli.listing import describe_tasks
+
+    say(describe_tasks())
+
+
+def doctor() -> None:
+    """Examine this machine: versions, devices, precisions, memory, disk, hub; say what is slow, and why."""
+    from nlptl.cli.doctor import examine
+
+    say(examine())
+
+
 def main() -> None:
     """Run ``nlptl``."""
     with exit_codes():
-        if sys.argv[1:2] == ["train"]:  # its flags depend on the task
+        command = sys.argv[1:2]
+        if command == ["train"]:  # its flags depend on the task
             return _train(sys.argv[2:])
+        if command == ["run"]:  # its flags depend on the recipe
+            from nlptl.cli import run as running
+
+            return running.run(sys.argv[2:])
+        if command == ["--version"]:
+            from nlptl.cli.doctor import own_version
+
+            return say(f"nlptl {own_version()}")
         commands = {
+            "run": run,
             "train": train,
             "predict": predict,
             "report": report,
             "cache": cache,
+            "modes": modes,
+            "models": models,
+            "tasks": tasks,
             "families": families,
+            "doctor": doctor,
         }
         tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)

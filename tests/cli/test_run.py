@@ -1,0 +1,104 @@
+"""``nlptl run``: recipes by name, in one process or in several, and what nlptl lists about itself."""
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+from launching import ROOT, command
+
+from nlptl.cli import doctor, listing
+from nlptl.cli.run import launch, overview, recipes, run, split_processes
+from nlptl.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_every_recipe_of_the_checkout_has_a_name():
+    assert set(recipes()) == {path.stem for path in (ROOT / "recipes").glob("*.py")}
+    for name in recipes():
+        assert re.search(rf"^  {name} +\w+", overview(), re.M)
+
+
+def test_the_recipes_of_the_wheel_are_found_without_a_checkout(tmp_path, monkeypatch):
+    from nlptl.cli import run as running
+
+    package = tmp_path / "nlptl"
+    shutil.copytree(ROOT / "recipes", package / "recipes")
+    monkeypatch.setattr(running, "PACKAGE", package)
+    assert recipes()["qa"] == package / "recipes" / "qa.py"
+
+
+@pytest.mark.parametrize(
+    ("words", "rest", "processes"),
+    [
+        (["--mode", "full"], ["--mode", "full"], 1),
+        (["--processes", "2", "--mode", "full"], ["--mode", "full"], 2),
+        (["--mode", "full", "--processes=3"], ["--mode", "full"], 3),
+    ],
+)
+def test_the_number_of_processes_is_taken_out(words, rest, processes):
+    assert split_processes(words) == (rest, processes)
+
+
+@pytest.mark.parametrize("words", [["--processes"], ["--processes=0"], ["--processes", "two"]])
+def test_a_number_of_processes_that_is_none_is_refused(words):
+    with pytest.raises(ConfigError, match="expected a number above 0"):
+        split_processes(words)
+
+
+def test_two_launchers_are_refused(monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(ConfigError, match="has started this process already"):
+        split_processes(["--processes", "2"])
+
+
+def test_a_misspelt_recipe_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="Did you mean 'sentiment'"):
+        run(["sentment"])
+
+
+def test_several_processes_form_a_group_and_their_exit_code_is_kept(tmp_path):
+    """A recipe of four lines says who it is; one of its processes ends with exit code 2."""
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(
+        "import json, os, pathlib, sys\n"
+        "about = {n: os.environ[n] for n in ('RANK', 'WORLD_SIZE', 'OMP_NUM_THREADS')}\n"
+        "pathlib.Path(sys.argv[1], about['RANK']).write_text(json.dumps(about))\n"
+        "sys.exit(2 * (sys.argv[2] == 'wrong' and about['RANK'] == '1'))\n"
+    )
+    assert launch(recipe, [str(tmp_path), "right"], 2) == 0
+    found = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
+    assert [each["RANK"] for each in found] == ["0", "1"]
+    assert {each["WORLD_SIZE"] for each in found} == {"2"}
+    assert launch(recipe, [str(tmp_path), "wrong"], 2) == 2
+
+
+def test_run_takes_the_recipe_s_own_flags():
+    done = command("-m", "nlptl", "run", "sentiment", "--help")
+    assert done.returncode == 0 and "--mode" in done.stdout
+    wrong = command("-m", "nlptl", "run", "sentiment", "--mode", "ful")
+    assert wrong.returncode == 2 and "Did you mean 'full'" in wrong.stderr
+
+
+def test_models_and_tasks_are_listed():
+    for name in ("bundled/bert", "bundled/roberta", "bundled/t5"):
+        assert name in listing.describe_models()
+    assert "text-classification" in listing.describe_tasks()
+
+
+def test_the_doctor_names_what_cannot_be_written(monkeypatch):
+    monkeypatch.setattr(doctor, "SECONDS", 0.0)
+    monkeypatch.setattr(os, "access", lambda place, how: False)
+    found = doctor.examine()
+    assert "cannot be written: set NLPTL_CACHE to a folder that can" in found
+    assert re.search(r"^products +\d+ GFLOP/s", found, re.M) and "torch" in found
+
+
+def test_the_folder_above_a_missing_one_is_found(tmp_path):
+    assert doctor.existing(tmp_path / "no" / "such") == tmp_path
