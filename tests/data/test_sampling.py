@@ -139,5 +139,5 @@ def test_subsets_are_nested():
 def test_of_a_few_rows_each_missing_split_gets_one():
     """A fifth and a tenth of four rows are none: one row each, and two are left."""
     few = {"train": Dataset.from_dict({"row": [0, 1, 2, 3]})}
-    made, carved = carve_missing(few, list("abab"), seed=0)
+    made, carved = draw_splits(few, lambda table: list("abab"), seed=0)
     assert carved == {"test": 1, "validation": 1} and len(made["train"]) == 2
