@@ -37,7 +37,7 @@ def work(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(qa, "_windows", counted(qa._windows))
+    monkeypatch.setattr(qa, "windows_of", counted(qa.windows_of))
     monkeypatch.setattr(base, "encode_texts", counted(base.encode_texts))
     return done
 
