@@ -159,7 +159,8 @@ def _offset(value: Any) -> int | None:
 
 
 def _keys(thing: Mapping[Any, Any]) -> str:
-    return f"the fields {listed(list(thing), 5)}" if thing else "no fields"
+    names = [shortened(str(key), 40) for key in thing]
+    return f"the fields {listed(names, 5)}" if thing else "no fields"
 
 
 def _written(cell: str) -> Any:
@@ -171,7 +172,7 @@ def _written(cell: str) -> Any:
     for read in (json.loads, _literal):
         try:
             value = read(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         fits = isinstance(value, Mapping) or all(
             isinstance(one, str | int | float | Mapping) for one in value
