@@ -406,19 +406,20 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
+    from nlptl.cli.strict_yaml import read_strictly
 
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"--config {path}: expected a text file in UTF-8, found other bytes ({error.reason} at byte "
             f"{error.start}). Save it as UTF-8."
         ) from error
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"--config {path} is not valid YAML: {error}") from error
+    values = read_strictly(text, f"--config {path}") or {}
     if not isinstance(values, dict):
         raise ConfigError(
             f"--config {path}: expected 'flag: value' lines, found a {type(values).__name__}."
