@@ -4,7 +4,7 @@ transformers 5 loads weights in the file's dtype; training in float16 weights fa
 so float32 is asked for everywhere, and autocast does the rest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from nlptl.models.pooling import (
 )
 from nlptl.models.sentence_encoder import Declared, declared, make_lower_case, read_dense
 from nlptl.models.tokenizer import give_padding, load_fast, pad_alike
+from nlptl.models.weights_check import left_blocks, refuse_lost, refuse_other_shape
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
@@ -109,7 +110,7 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
 
 
 def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model") -> str:
-    cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    cause = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
     if local.exists():
         return f"{flag} {name}: the checkpoint cannot be read ({cause})."
     bundled = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
@@ -309,9 +310,12 @@ def load_with_head(
     own = dict(model.named_parameters())
     parts = layer_map(model).part_of(model)
     missing = {key for key in info["missing_keys"] if key in own and parts[key] != "unused"}
-    _refuse_lost(name, [key for key in missing if parts[key] != "head"])
-    resized = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    notices = []
+    refuse_lost(name, [key for key in missing if parts[key] != "head"])
+    resized = {key[0] for key in info["mismatched_keys"]}
+    refuse_other_shape(
+        name, [key for key in info["mismatched_keys"] if parts.get(key[0], "head") != "head"]
+    )
+    notices = left_blocks(model, parts, info["unexpected_keys"])
     renamed: set[str] = set()
     if head and not resized and before.id2label != config.id2label:
         with quiet_transformers():
@@ -358,12 +362,14 @@ def _load_pooled(name: str, found: Reading, head: Mapping[str, Any], before: Any
     if reads_encoder(config, found.pooling):
         config.is_encoder_decoder = False
     body, info = _read_weights(name, auto_class, config, **options)
-    _refuse_lost(name, [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])])
+    refuse_lost(name, info["missing_keys"])
+    refuse_other_shape(name, info["mismatched_keys"])
     tokenizer, notices = _read_tokenizer(name)
     model = PooledClassifier(
         body, pooling=found.pooling, normalize=found.normalize, options=options
     )
-    layer_map(model)  # refuses what cannot be mapped
+    parts = layer_map(model).part_of(body)  # refuses what cannot be mapped
+    notices += left_blocks(body, parts, info["unexpected_keys"])
     notices += pad_alike(model, tokenizer, reads_last=False)
     trained = False
     if found.head is not None:
@@ -399,15 +405,6 @@ def _read_weights(name: str, auto_class: Any, config: Any, **options: Any) -> tu
             )
     except Exception as error:
         raise ModelError(_cannot_load(name, Path(path), error)) from error
-
-
-def _refuse_lost(name: str, lost: Iterable[str]) -> None:
-    """Refuse a checkpoint that lacks tensors of the backbone."""
-    if lost := sorted(lost):
-        raise ModelError(
-            f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "
-            f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
-        )
 
 
 def _new_head(before: Any, config: Any) -> str:

@@ -1,0 +1,68 @@
+"""Checkpoints whose files do not fit each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
+
+from nlptl.errors import ModelError
+from nlptl.models.loading import BUNDLED, load_tokenizer, load_with_head
+
+HEAD = {"num_labels": 2, "id2label": {0: "neg", 1: "pos"}, "label2id": {"neg": 0, "pos": 1}}
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    tokenizer = load_tokenizer("bundled/bert")
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    BertForMaskedLM(config).save_pretrained(tmp_path / "tiny")
+    tokenizer.save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def change(folder: Path, **entries) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def load(folder: Path, pooling: str = "auto"):
+    return load_with_head(
+        str(folder),
+        auto_class=AutoModelForSequenceClassification,
+        head=HEAD,
+        pooling=pooling,
+    )
+
+
+@pytest.mark.parametrize("pooling", ["auto", "mean"])
+@pytest.mark.parametrize(
+    ("entry", "value", "tensor"),
+    [
+        ("vocab_size", 9000, "word_embeddings"),
+        ("max_position_embeddings", 128, "position_embeddings"),
+        ("intermediate_size", 48, "intermediate"),
+    ],
+)
+def test_a_backbone_of_another_shape_is_refused(tiny, entry, value, tensor, pooling):
+    change(tiny, **{entry: value})
+    with pytest.raises(ModelError, match=rf"another shape than config\.json says.*{tensor}"):
+        load(tiny, pooling)
+
+
+@pytest.mark.parametrize("pooling", ["auto", "mean"])
+def test_blocks_that_are_left_out_are_told(tiny, pooling):
+    assert not any("more blocks" in notice for notice in load(tiny, pooling).notices)
+    change(tiny, num_hidden_layers=2)
+    assert any("more blocks" in notice for notice in load(tiny, pooling).notices)
+
+
+def test_a_bundled_checkpoint_loads_with_no_notice():
+    assert load(BUNDLED / "bert").notices == ()
