@@ -101,7 +101,9 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
         )
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(path, subfolder=folder_of(about), **changes)
+            config = AutoConfig.from_pretrained(
+                path, subfolder=folder_of(about), trust_remote_code=False, **changes
+            )
     except Exception as error:  # the hub client and the JSON reader raise a dozen kinds
         raise ModelError(_cannot_load(name, local, error, flag)) from error
     if is_encoder_alone(config):
@@ -111,6 +113,11 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
 
 def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model") -> str:
     cause = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+    if "trust_remote_code" in str(error):
+        return (
+            f"{flag} {name}: the checkpoint brings code of its own (auto_map in a json file), and nlptl "
+            "never runs a checkpoint's code. Take a checkpoint of an architecture that transformers has."
+        )
     if local.exists():
         return f"{flag} {name}: the checkpoint cannot be read ({cause})."
     bundled = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
@@ -401,6 +408,7 @@ def _read_weights(name: str, auto_class: Any, config: Any, **options: Any) -> tu
                 subfolder=folder_of(declared(path)),
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                trust_remote_code=False,
                 **options,
             )
     except Exception as error:

@@ -34,7 +34,7 @@ def load_fast(path: str, *, name: str, flag: str, **options: Any) -> Any:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
     if tokenizer.is_fast:
         return tokenizer
     kind, reason = type(tokenizer).__name__, "transformers has no converter for it"

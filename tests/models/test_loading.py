@@ -1,4 +1,4 @@
-"""Checkpoints whose files do not fit each other."""
+"""Checkpoints whose files do not fit each other, or that bring code of their own."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
 
 from nlptl.errors import ModelError
-from nlptl.models.loading import BUNDLED, load_tokenizer, load_with_head
+from nlptl.models.loading import BUNDLED, load_config, load_tokenizer, load_with_head
 
 HEAD = {"num_labels": 2, "id2label": {0: "neg", 1: "pos"}, "label2id": {"neg": 0, "pos": 1}}
 
@@ -62,6 +62,17 @@ def test_blocks_that_are_left_out_are_told(tiny, pooling):
     assert not any("more blocks" in notice for notice in load(tiny, pooling).notices)
     change(tiny, num_hidden_layers=2)
     assert any("more blocks" in notice for notice in load(tiny, pooling).notices)
+
+
+def test_code_of_a_checkpoint_is_neither_run_nor_asked_about(tiny, monkeypatch):
+    change(tiny, model_type="other", auto_map={"AutoConfig": "evil.Evil"})
+    mark = tiny / "ran"
+    (tiny / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *_: asked.append(1) or "y")
+    with pytest.raises(ModelError, match="never runs a checkpoint's code"):
+        load_config(str(tiny))
+    assert not asked and not mark.exists()
 
 
 def test_a_bundled_checkpoint_loads_with_no_notice():
