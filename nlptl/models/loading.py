@@ -14,6 +14,7 @@ import torch
 
 from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
+from nlptl.models.checkpoint_files import check_files, check_tokenizer_files
 from nlptl.models.labels import label_order, reorder_labels
 from nlptl.models.layer_map import layer_map, longest_text
 from nlptl.models.pooling import (
@@ -25,9 +26,15 @@ from nlptl.models.pooling import (
     is_encoder_alone,
     reads_encoder,
 )
-from nlptl.models.sentence_encoder import Declared, declared, make_lower_case, read_dense
-from nlptl.models.tokenizer import give_padding, load_fast, pad_alike
-from nlptl.models.weights_check import left_blocks, refuse_lost, refuse_other_shape
+from nlptl.models.sentence_encoder import (
+    Declared,
+    declared,
+    find_file,
+    make_lower_case,
+    read_dense,
+)
+from nlptl.models.tokenizer import compare, give_padding, load_fast, pad_alike
+from nlptl.models.weights_check import refuse_left_out, refuse_lost, refuse_other_shape
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
@@ -85,6 +92,7 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
 
     path = resolve(name, flag)
     about, local = declared(path), Path(path)
+    check_files(path, folder_of(about), name=name, flag=flag)
     if local.exists() and not (local / folder_of(about) / "config.json").is_file():
         holds = (
             sorted(p.name for p in local.iterdir()) if local.is_dir() else ["a file, not a folder"]
@@ -139,7 +147,7 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = 
         flag: The flag that named it, for messages.
 
     Raises:
-        ModelError: If there is none, or no fast version of it.
+        ModelError: If there is none, no fast version of it, or one that does not fit the model.
     """
     return _read_tokenizer(name, split_special_tokens=split_special_tokens, flag=flag)[0]
 
@@ -148,26 +156,33 @@ def _read_tokenizer(
     name: str, *, split_special_tokens: bool = True, flag: str = "--model"
 ) -> tuple[Any, list[str]]:
     """Load a tokenizer as :func:`load_tokenizer` does; return notices of what was changed, too."""
-    path = resolve(name)
+    path = resolve(name, flag)
     about = declared(path)
+    where = {"name": name, "flag": flag}
+    check_files(path, folder_of(about), **where)
     try:
         with quiet_transformers():
             tokenizer = load_fast(
                 path,
-                name=name,
-                flag=flag,
+                **where,
                 subfolder=folder_of(about),
                 split_special_tokens=split_special_tokens,
             )
     except ModelError:
         raise
     except Exception as error:
+        if Path(path).exists():
+            check_tokenizer_files(path, folder_of(about), **where)
         raise ModelError(_cannot_load(name, Path(path), error, flag)) from error
+    check_tokenizer_files(path, folder_of(about), **where)
     if about and about.max_length:
         tokenizer.model_max_length = about.max_length
     if about and about.lower_case:
         make_lower_case(tokenizer)
-    notice = give_padding(tokenizer)
+    new = flag == "--tokenizer" or find_file(path, "config.json", folder_of(about)) is None
+    config = None if new else load_config(name, flag=flag)
+    notice = give_padding(tokenizer, config)
+    compare(tokenizer, config, **where)
     return tokenizer, [notice] if notice else []
 
 
@@ -322,7 +337,8 @@ def load_with_head(
     refuse_other_shape(
         name, [key for key in info["mismatched_keys"] if parts.get(key[0], "head") != "head"]
     )
-    notices = left_blocks(model, parts, info["unexpected_keys"])
+    refuse_left_out(name, model, parts, info["unexpected_keys"])
+    notices = []
     renamed: set[str] = set()
     if head and not resized and before.id2label != config.id2label:
         with quiet_transformers():
@@ -376,7 +392,7 @@ def _load_pooled(name: str, found: Reading, head: Mapping[str, Any], before: Any
         body, pooling=found.pooling, normalize=found.normalize, options=options
     )
     parts = layer_map(model).part_of(body)  # refuses what cannot be mapped
-    notices += left_blocks(body, parts, info["unexpected_keys"])
+    refuse_left_out(name, body, parts, info["unexpected_keys"])
     notices += pad_alike(model, tokenizer, reads_last=False)
     trained = False
     if found.head is not None:

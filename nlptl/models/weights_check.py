@@ -6,6 +6,9 @@ from typing import Any
 
 from nlptl.errors import ModelError, listed
 
+#: Last parts of the names of tensors that older files hold and models make again: no weights.
+BUFFERS = ("position_ids", "inv_freq", "masked_bias", "token_type_ids")
+
 
 def refuse_lost(name: str, lost: Iterable[str]) -> None:
     """Refuse a checkpoint that lacks tensors of the backbone."""
@@ -29,18 +32,44 @@ def refuse_other_shape(name: str, differ: Iterable[tuple[str, Any, Any]]) -> Non
         )
 
 
-def left_blocks(model: Any, parts: Mapping[str, str], unexpected: Iterable[str]) -> list[str]:
-    """Return a notice if the file holds blocks above the number that the configuration says."""
+def refuse_left_out(
+    name: str, model: Any, parts: Mapping[str, str], unexpected: Iterable[str]
+) -> None:
+    """Refuse a checkpoint with tensors in its blocks for which the configuration has no place.
+
+    Args:
+        name: Name of the checkpoint as the user gave it.
+        model: The model that was read.
+        parts: Part of each of its parameters (:meth:`nlptl.models.layer_map.LayerMap.part_of`).
+        unexpected: Names of the tensors in the file that found no place.
+
+    Raises:
+        ModelError: For blocks above the number that the configuration says, and for weights inside a block
+            that it does not have (a bias, an adapter).
+    """
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
 
     def form(key: str) -> str:
         return re.sub(r"\d+", "#", key.removeprefix(prefix))
 
-    known = {form(key) for key, part in parts.items() if part.startswith("block")}
-    left = sorted(key for key in unexpected if form(key) in known)
+    inside = [form(key) for key, part in parts.items() if part.startswith("block")]
+    stacks = {key.partition("#")[0] for key in inside if "#" in key}
+    left = sorted(
+        key
+        for key in unexpected
+        if (plain := form(key)).partition("#")[0] in stacks
+        and "#" in plain
+        and plain.rpartition(".")[2] not in BUFFERS
+    )
     if not left:
-        return []
-    return [
-        f"The checkpoint holds more blocks than its config.json says: {len(left)} tensors are left out "
-        f"({listed(left, 3)})."
-    ]
+        return
+    if more := [key for key in left if form(key) in inside]:
+        raise ModelError(
+            f"--model {name}: the checkpoint holds more blocks than its config.json says: {len(more)} tensors "
+            f"have no place ({listed(more, 3)}). Give the config.json that belongs to the weights; to train "
+            "fewer blocks, --keep-layers chooses which."
+        )
+    raise ModelError(
+        f"--model {name}: {len(left)} tensors of the checkpoint's blocks have no place in the model that "
+        f"config.json says ({listed(left, 3)}). Give the config.json that belongs to the weights."
+    )

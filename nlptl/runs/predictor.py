@@ -156,6 +156,7 @@ def load_predictor(
             f"{file}: the run's settings do not fit the task {kind.name} ({error}). It was made by another "
             "version of the class."
         ) from error
+    _check_outputs(own, config, name)
     accelerator = new_accelerator()
     tokenizer = load_tokenizer(name)
     asked = record.get("settings", {}).get("max_length")
@@ -172,6 +173,27 @@ def load_predictor(
     )
 
 
+def _check_outputs(task: Task, config: Any, name: str) -> None:
+    """Refuse a checkpoint whose outputs are not what a task reads: one class for each text.
+
+    Raises:
+        ModelError: If the configuration says regression, or several labels for a text.
+    """
+    one = "single_label_classification"
+    if task.head.get("problem_type") != one:
+        return
+    if config.num_labels > 1 and config.problem_type in (None, one):
+        return
+    count = config.num_labels
+    what = "a number for a text" if count == 1 else f"{count} numbers for a text"
+    if config.problem_type == "multi_label_classification":
+        what = f"any number of its {count} labels for a text"
+    raise ModelError(
+        f"{name}: the model gives {what} ({config.problem_type or 'regression'}), not one class, and the task "
+        f"{task.name} is for one class a text. Give a model for one class, or the directory of a run whose task of your own reads this output."
+    )
+
+
 def _kind_of(config: Any, name: str) -> type[Task]:
     """Return the task of a checkpoint that is not a run, by its architecture.
 
@@ -182,17 +204,10 @@ def _kind_of(config: Any, name: str) -> type[Task]:
     about = declared(resolve(name))
     if about and about.head and about.outputs == config.num_labels:
         made = "PooledForSequenceClassification"
-    single = config.num_labels > 1 and config.problem_type in (None, "single_label_classification")
     for known in TASKS.places:
         kind = get_task(known)
         if kind.architecture and made.endswith(kind.architecture):
-            if single or not kind.pooled:
-                return kind
-            raise ModelError(
-                f"{name} is a {made} that gives {config.num_labels} numbers "
-                f"({config.problem_type or 'regression'}), not one class, and no result.json says what they "
-                "mean. Give the directory of its run, or --task."
-            )
+            return kind
     raise ModelError(
         f"{name} is a {made or 'bare model'}, which has no head for classification or question "
         "answering. Expected a run of recipes/sentiment.py or recipes/qa.py, or a model of that kind."

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
 
 from nlptl.errors import ModelError
@@ -58,10 +59,20 @@ def test_a_backbone_of_another_shape_is_refused(tiny, entry, value, tensor, pool
 
 
 @pytest.mark.parametrize("pooling", ["auto", "mean"])
-def test_blocks_that_are_left_out_are_told(tiny, pooling):
-    assert not any("more blocks" in notice for notice in load(tiny, pooling).notices)
+def test_blocks_without_a_place_are_refused(tiny, pooling):
+    assert not load(tiny, pooling).notices
     change(tiny, num_hidden_layers=2)
-    assert any("more blocks" in notice for notice in load(tiny, pooling).notices)
+    with pytest.raises(ModelError, match=r"more blocks than its config.*layer\.2\."):
+        load(tiny, pooling)
+
+
+def test_weights_inside_a_block_without_a_place_are_refused(tiny):
+    weights = load_file(tiny / "model.safetensors")
+    key = "bert.encoder.layer.1.attention.self.query"
+    weights[f"{key}.lora_A.weight"] = weights[f"{key}.weight"][:2].clone()
+    save_file(weights, tiny / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"have no place in the model.*lora_A"):
+        load(tiny)
 
 
 def test_code_of_a_checkpoint_is_neither_run_nor_asked_about(tiny, monkeypatch):
