@@ -85,7 +85,7 @@ def read_strictly(text: str, name: str) -> Any:
         TypeError,
         RecursionError,
     ) as error:
-        raise ConfigError(f"{name} is not valid YAML: {error}") from error
+        raise ConfigError(f"{name} is not valid YAML: {shortened(str(error))}") from error
     finally:
         if loader is not None:
             loader.dispose()

@@ -81,7 +81,8 @@ def map_tokenized(
     table: Any, function: Callable[..., Any], tokenizer: Any, *key: object, **options: Any
 ) -> Any:
     """Replace a dataset's columns by tokens: :func:`map_kept`, with the tokenizer's definition in the key."""
-    return map_kept(table, function, tokenizer_hash(tokenizer), *key, desc="tokenizing", **options)
+    own = (tokenizer_hash(tokenizer), *tokenizer.model_input_names)
+    return map_kept(table, function, *own, *key, desc="tokenizing", **options)
 
 
 def numbers_of(table: Any, column: str) -> np.ndarray:

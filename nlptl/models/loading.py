@@ -4,7 +4,7 @@ transformers 5 loads weights in the file's dtype; training in float16 weights fa
 so float32 is asked for everywhere, and autocast does the rest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
+from nlptl.models.checkpoint_files import check_files, check_tokenizer_files
 from nlptl.models.labels import label_order, reorder_labels
 from nlptl.models.layer_map import layer_map, longest_text
 from nlptl.models.pooling import (
@@ -25,8 +26,15 @@ from nlptl.models.pooling import (
     is_encoder_alone,
     reads_encoder,
 )
-from nlptl.models.sentence_encoder import Declared, declared, make_lower_case, read_dense
-from nlptl.models.tokenizer import give_padding, load_fast, pad_alike
+from nlptl.models.sentence_encoder import (
+    Declared,
+    declared,
+    find_file,
+    make_lower_case,
+    read_dense,
+)
+from nlptl.models.tokenizer import compare, give_padding, load_fast, pad_alike
+from nlptl.models.weights_check import refuse_left_out, refuse_lost, refuse_other_shape
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
@@ -84,6 +92,7 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
 
     path = resolve(name, flag)
     about, local = declared(path), Path(path)
+    check_files(path, folder_of(about), name=name, flag=flag)
     if local.exists() and not (local / folder_of(about) / "config.json").is_file():
         holds = (
             sorted(p.name for p in local.iterdir()) if local.is_dir() else ["a file, not a folder"]
@@ -100,7 +109,9 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
         )
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(path, subfolder=folder_of(about), **changes)
+            config = AutoConfig.from_pretrained(
+                path, subfolder=folder_of(about), trust_remote_code=False, **changes
+            )
     except Exception as error:  # the hub client and the JSON reader raise a dozen kinds
         raise ModelError(_cannot_load(name, local, error, flag)) from error
     if is_encoder_alone(config):
@@ -109,7 +120,12 @@ def load_config(name: str, *, flag: str = "--model", **changes: Any) -> Any:
 
 
 def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model") -> str:
-    cause = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    cause = f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
+    if "trust_remote_code" in str(error):
+        return (
+            f"{flag} {name}: the checkpoint brings code of its own (auto_map in a json file), and nlptl "
+            "never runs a checkpoint's code. Take a checkpoint of an architecture that transformers has."
+        )
     if local.exists():
         return f"{flag} {name}: the checkpoint cannot be read ({cause})."
     bundled = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
@@ -131,7 +147,7 @@ def load_tokenizer(name: str, *, split_special_tokens: bool = True, flag: str = 
         flag: The flag that named it, for messages.
 
     Raises:
-        ModelError: If there is none, or no fast version of it.
+        ModelError: If there is none, no fast version of it, or one that does not fit the model.
     """
     return _read_tokenizer(name, split_special_tokens=split_special_tokens, flag=flag)[0]
 
@@ -140,26 +156,33 @@ def _read_tokenizer(
     name: str, *, split_special_tokens: bool = True, flag: str = "--model"
 ) -> tuple[Any, list[str]]:
     """Load a tokenizer as :func:`load_tokenizer` does; return notices of what was changed, too."""
-    path = resolve(name)
+    path = resolve(name, flag)
     about = declared(path)
+    where = {"name": name, "flag": flag}
+    check_files(path, folder_of(about), **where)
     try:
         with quiet_transformers():
             tokenizer = load_fast(
                 path,
-                name=name,
-                flag=flag,
+                **where,
                 subfolder=folder_of(about),
                 split_special_tokens=split_special_tokens,
             )
     except ModelError:
         raise
     except Exception as error:
+        if Path(path).exists():
+            check_tokenizer_files(path, folder_of(about), **where)
         raise ModelError(_cannot_load(name, Path(path), error, flag)) from error
+    check_tokenizer_files(path, folder_of(about), **where)
     if about and about.max_length:
         tokenizer.model_max_length = about.max_length
     if about and about.lower_case:
         make_lower_case(tokenizer)
-    notice = give_padding(tokenizer)
+    new = flag == "--tokenizer" or find_file(path, "config.json", folder_of(about)) is None
+    config = None if new else load_config(name, flag=flag)
+    notice = give_padding(tokenizer, config)
+    compare(tokenizer, config, **where)
     return tokenizer, [notice] if notice else []
 
 
@@ -309,8 +332,12 @@ def load_with_head(
     own = dict(model.named_parameters())
     parts = layer_map(model).part_of(model)
     missing = {key for key in info["missing_keys"] if key in own and parts[key] != "unused"}
-    _refuse_lost(name, [key for key in missing if parts[key] != "head"])
-    resized = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
+    refuse_lost(name, [key for key in missing if parts[key] != "head"])
+    resized = {key[0] for key in info["mismatched_keys"]}
+    refuse_other_shape(
+        name, [key for key in info["mismatched_keys"] if parts.get(key[0], "head") != "head"]
+    )
+    refuse_left_out(name, model, parts, info["unexpected_keys"])
     notices = []
     renamed: set[str] = set()
     if head and not resized and before.id2label != config.id2label:
@@ -358,12 +385,14 @@ def _load_pooled(name: str, found: Reading, head: Mapping[str, Any], before: Any
     if reads_encoder(config, found.pooling):
         config.is_encoder_decoder = False
     body, info = _read_weights(name, auto_class, config, **options)
-    _refuse_lost(name, [*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])])
+    refuse_lost(name, info["missing_keys"])
+    refuse_other_shape(name, info["mismatched_keys"])
     tokenizer, notices = _read_tokenizer(name)
     model = PooledClassifier(
         body, pooling=found.pooling, normalize=found.normalize, options=options
     )
-    layer_map(model)  # refuses what cannot be mapped
+    parts = layer_map(model).part_of(body)  # refuses what cannot be mapped
+    refuse_left_out(name, body, parts, info["unexpected_keys"])
     notices += pad_alike(model, tokenizer, reads_last=False)
     trained = False
     if found.head is not None:
@@ -395,19 +424,11 @@ def _read_weights(name: str, auto_class: Any, config: Any, **options: Any) -> tu
                 subfolder=folder_of(declared(path)),
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                trust_remote_code=False,
                 **options,
             )
     except Exception as error:
         raise ModelError(_cannot_load(name, Path(path), error)) from error
-
-
-def _refuse_lost(name: str, lost: Iterable[str]) -> None:
-    """Refuse a checkpoint that lacks tensors of the backbone."""
-    if lost := sorted(lost):
-        raise ModelError(
-            f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "
-            f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
-        )
 
 
 def _new_head(before: Any, config: Any) -> str:

@@ -1,9 +1,10 @@
-"""Tokenizers: a fast version of each, and a padding token where batches of decoders need one."""
+"""Tokenizers: a fast version of each, a padding token, and the comparison with the model's configuration."""
 
+import re
 from pathlib import Path
 from typing import Any
 
-from nlptl.errors import ModelError
+from nlptl.errors import ModelError, listed
 
 #: Texts on which a converted tokenizer must give the ids of the slow one.
 SAMPLES = (
@@ -34,7 +35,7 @@ def load_fast(path: str, *, name: str, flag: str, **options: Any) -> Any:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
     if tokenizer.is_fast:
         return tokenizer
     kind, reason = type(tokenizer).__name__, "transformers has no converter for it"
@@ -76,11 +77,56 @@ def _agree(slow: Any, fast: Any) -> bool:
     return all(slow(text)["input_ids"] == fast(text)["input_ids"] for text in SAMPLES)
 
 
-def give_padding(tokenizer: Any) -> str:
+def compare(tokenizer: Any, config: Any, *, name: str, flag: str) -> None:
+    """Compare a tokenizer with the configuration of its model; leave out token types that the model has not.
+
+    Args:
+        tokenizer: A fast tokenizer with a padding token; its inputs are changed in place.
+        config: Configuration of the model; None if the tokenizer is to serve a new model.
+        name: Name of the checkpoint as the user gave it.
+        flag: Flag that named it.
+
+    Raises:
+        ModelError: If it has no tokens but special ones, or tokens for which the model has no embedding.
+    """
+    known = tokenizer.get_vocab()
+    if not known.keys() - set(tokenizer.all_special_tokens):
+        raise ModelError(
+            f"{flag} {name}: the tokenizer has no tokens besides {listed(list(known), 6)}, so every word "
+            "would be unknown. Copy the tokenizer's files from the checkpoint that it was made from."
+        )
+    if config is None:
+        return
+    text = config.get_text_config()
+    rows, needed = getattr(text, "vocab_size", None), max(known.values()) + 1
+    if isinstance(rows, int) and needed > rows:
+        over = sorted((number, token) for token, number in known.items() if number >= rows)
+        raise ModelError(
+            f"{flag} {name}: the tokenizer has {needed:,} entries, the embeddings {rows:,} rows (no row for "
+            f"{listed([token for _, token in over], 4)}). Call model.resize_token_embeddings(len(tokenizer)) "
+            "and save the model again, or take the tokenizer that the model was trained with."
+        )
+    if "token_type_ids" in tokenizer.model_input_names and not _has_types(text):
+        tokenizer.model_input_names = [
+            each for each in tokenizer.model_input_names if each != "token_type_ids"
+        ]
+
+
+def _has_types(config: Any) -> bool:
+    """Whether a model tells two texts apart by token types; some decoders would read them as words."""
+    types = getattr(config, "type_vocab_size", None)
+    return config.model_type == "xlnet" if types is None else types > 1
+
+
+def give_padding(tokenizer: Any, config: Any = None) -> str:
     """Give a tokenizer a padding token where it has none, or one that hides the end of a text.
 
     Heads of decoders find a text's last token as the rightmost one that is no padding. ``</s>`` serves as
     padding only if no text ends in it; else the beginning of text does, which stands at the left.
+
+    Args:
+        tokenizer: A fast tokenizer, changed in place.
+        config: Configuration of its model, whose ``pad_token_id`` may name such a token, or None.
 
     Returns:
         A notice; empty if nothing was changed.
@@ -93,7 +139,7 @@ def give_padding(tokenizer: Any) -> str:
     if before is not None and not (closed and before == end):
         return ""
     known = tokenizer.get_vocab()
-    free = [token for token in PADDING if token in known]
+    free = [token for token in (*PADDING, _padding_of(config, tokenizer)) if token in known]
     ends = [] if closed or end is None else [end]
     begins = [tokenizer.bos_token] if tokenizer.bos_token not in (None, end) else []
     if not (choice := [*free, *ends, *begins]):
@@ -108,6 +154,16 @@ def give_padding(tokenizer: Any) -> str:
         "no padding token" if before is None else f"{before} as padding, in which texts end as well"
     )
     return f"The tokenizer has {why}; {choice[0]} is taken as padding."
+
+
+def _padding_of(config: Any, tokenizer: Any) -> str | None:
+    """Return the token of a configuration's ``pad_token_id`` if it looks like one that no text has."""
+    number = getattr(config, "pad_token_id", None)
+    if not isinstance(number, int) or not 0 <= number < len(tokenizer):
+        return None
+    token = tokenizer.convert_ids_to_tokens(number)
+    marked = token is not None and re.fullmatch(r"<.+>|\[.+\]", token)
+    return token if marked and token not in tokenizer.all_special_tokens else None
 
 
 def _is_closed(tokenizer: Any) -> bool:

@@ -209,7 +209,7 @@ def _given_config(name: str) -> Any:
         check_family(config.model_type, f"--architecture {name}")
         return config
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"--architecture {name}: is not a model configuration ({str(error).splitlines()[0]})."

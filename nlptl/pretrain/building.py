@@ -296,7 +296,7 @@ def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, An
     sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
     family = check_architecture(config.architecture, **sizes)
     if config.tokenizer is not None:
-        tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False)
+        tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False, flag="--tokenizer")
         asked = max(tokenizer.model_max_length, config.max_length or 0)
         tokenizer.model_max_length = longest_position(config.architecture, config.positions, asked)
     else:

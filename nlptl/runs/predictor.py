@@ -264,17 +264,10 @@ def _kind_of(config: Any, name: str) -> type[Task]:
     about = declared(resolve(name))
     if about and about.head and about.outputs == config.num_labels:
         made = "PooledForSequenceClassification"
-    single = config.num_labels > 1 and config.problem_type in (None, "single_label_classification")
     for known in TASKS.places:
         kind = get_task(known)
         if kind.architecture and made.endswith(kind.architecture):
-            if single or not kind.pooled:
-                return kind
-            raise ModelError(
-                f"{name} is a {made} that gives {config.num_labels} numbers "
-                f"({config.problem_type or 'regression'}), not one class, and no result.json says what they "
-                "mean. Give the directory of its run, or --task."
-            )
+            return kind
     raise ModelError(
         f"{name} is a {made or 'bare model'}, which has no head for classification or question "
         "answering. Expected a run of recipes/sentiment.py or recipes/qa.py, or a model of that kind."

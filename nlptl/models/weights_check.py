@@ -1,0 +1,75 @@
+"""Comparison of a checkpoint's tensors with what its configuration says; only a head may differ."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nlptl.errors import ModelError, listed
+
+#: Last parts of the names of tensors that older files hold and models make again: no weights.
+BUFFERS = ("position_ids", "inv_freq", "masked_bias", "token_type_ids")
+
+
+def refuse_lost(name: str, lost: Iterable[str]) -> None:
+    """Refuse a checkpoint that lacks tensors of the backbone."""
+    if lost := sorted(lost):
+        raise ModelError(
+            f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "
+            f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
+        )
+
+
+def refuse_other_shape(name: str, differ: Iterable[tuple[str, Any, Any]]) -> None:
+    """Refuse a checkpoint whose backbone has tensors of another shape than its configuration says."""
+    if differ := sorted(differ, key=lambda each: each[0]):
+        shown = [
+            f"{key}: {list(file)} in the file, {list(model)} by config.json"
+            for key, file, model in differ
+        ]
+        raise ModelError(
+            f"--model {name}: {len(differ)} tensors of the backbone have another shape than config.json says "
+            f"({listed(shown, 3)}). Give the config.json that belongs to the weights."
+        )
+
+
+def refuse_left_out(
+    name: str, model: Any, parts: Mapping[str, str], unexpected: Iterable[str]
+) -> None:
+    """Refuse a checkpoint with tensors in its blocks for which the configuration has no place.
+
+    Args:
+        name: Name of the checkpoint as the user gave it.
+        model: The model that was read.
+        parts: Part of each of its parameters (:meth:`nlptl.models.layer_map.LayerMap.part_of`).
+        unexpected: Names of the tensors in the file that found no place.
+
+    Raises:
+        ModelError: For blocks above the number that the configuration says, and for weights inside a block
+            that it does not have (a bias, an adapter).
+    """
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+
+    def form(key: str) -> str:
+        return re.sub(r"\d+", "#", key.removeprefix(prefix))
+
+    inside = [form(key) for key, part in parts.items() if part.startswith("block")]
+    stacks = {key.partition("#")[0] for key in inside if "#" in key}
+    left = sorted(
+        key
+        for key in unexpected
+        if (plain := form(key)).partition("#")[0] in stacks
+        and "#" in plain
+        and plain.rpartition(".")[2] not in BUFFERS
+    )
+    if not left:
+        return
+    if more := [key for key in left if form(key) in inside]:
+        raise ModelError(
+            f"--model {name}: the checkpoint holds more blocks than its config.json says: {len(more)} tensors "
+            f"have no place ({listed(more, 3)}). Give the config.json that belongs to the weights; to train "
+            "fewer blocks, --keep-layers chooses which."
+        )
+    raise ModelError(
+        f"--model {name}: {len(left)} tensors of the checkpoint's blocks have no place in the model that "
+        f"config.json says ({listed(left, 3)}). Give the config.json that belongs to the weights."
+    )
