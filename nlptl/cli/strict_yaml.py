@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from nlptl.errors import ConfigError, Problems
+from nlptl.errors import ConfigError, Problems, shortened
 
 #: Most mappings and lists inside each other; flags need two.
 DEEPEST = 20
