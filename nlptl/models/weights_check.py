@@ -14,7 +14,7 @@ def refuse_lost(name: str, lost: Iterable[str]) -> None:
     """Refuse a checkpoint that lacks tensors of the backbone."""
     if lost := sorted(lost):
         raise ModelError(
-            f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "
+            f"--model {name}: {len(lost)} tensors of the backbone are missing in the checkpoint "
             f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
         )
 

@@ -189,8 +189,9 @@ def _check_outputs(task: Task, config: Any, name: str) -> None:
     if config.problem_type == "multi_label_classification":
         what = f"any number of its {count} labels for a text"
     raise ModelError(
-        f"{name}: the model gives {what} ({config.problem_type or 'regression'}), not one class, and the task "
-        f"{task.name} is for one class a text. Give a model for one class, or the directory of a run whose task of your own reads this output."
+        f"{name}: the model gives {what} ({config.problem_type or 'regression'}), not one class, and no "
+        f"result.json says what they mean; the task {task.name} is for one class a text. Give the directory "
+        "of its run, or the --task that reads this output."
     )
 
 
