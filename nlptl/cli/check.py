@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nlptl.cli.output import check_directory, reserve_output_dir
@@ -12,12 +13,16 @@ from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import (
+    folder_of,
     load_tokenizer,
     longest_input,
     reading,
+    resolve,
     trained_config,
 )
 from nlptl.models.reuse import check_kept, read_kept
+from nlptl.models.sentence_encoder import declared
+from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.tasks.notes import labels_line
@@ -86,6 +91,8 @@ def check_model(name: str, max_length: int | None, pooling: str | None = None) -
     """
     config = trained_config(name, pooling)
     longest_input(config, load_tokenizer(name), max_length)
+    path = resolve(name)
+    check_shapes(name, Path(path) / folder_of(declared(path)), config)
     return config, sum(depth(config))
 
 

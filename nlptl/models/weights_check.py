@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from nlptl.errors import ModelError, listed
 
@@ -14,7 +17,7 @@ def refuse_lost(name: str, lost: Iterable[str]) -> None:
     """Refuse a checkpoint that lacks tensors of the backbone."""
     if lost := sorted(lost):
         raise ModelError(
-            f"--model {name}: {len(lost)} tensors of the backbone are not in the checkpoint "
+            f"--model {name}: {len(lost)} tensors of the backbone are missing in the checkpoint "
             f"({listed(lost, 3)}). The file is damaged, or of another architecture than its config."
         )
 
@@ -30,6 +33,43 @@ def refuse_other_shape(name: str, differ: Iterable[tuple[str, Any, Any]]) -> Non
             f"--model {name}: {len(differ)} tensors of the backbone have another shape than config.json says "
             f"({listed(shown, 3)}). Give the config.json that belongs to the weights."
         )
+
+
+def check_shapes(name: str, folder: Path, config: Any) -> None:
+    """Compare the shapes in a local checkpoint's safetensors with its configuration, without reading weights.
+
+    Loading compares them again, of every kind of file; this is before data is read and other models train.
+
+    Args:
+        name: Name of the checkpoint as the user gave it.
+        folder: Folder of the transformer; nothing is compared if it holds no safetensors.
+        config: Its configuration.
+
+    Raises:
+        ModelError: If a tensor of the body has another shape.
+    """
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not files:
+        return
+    from safetensors import safe_open
+    from transformers import AutoModel
+
+    try:
+        with torch.device("meta"):
+            body = AutoModel.from_config(config, trust_remote_code=False)
+        shapes = {}
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                shapes |= {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118
+    except Exception:  # whatever cannot be read here is told by the one that loads it
+        return
+    prefix = f"{body.base_model_prefix}."
+    own = {key: list(value.shape) for key, value in body.named_parameters()}
+    plain = {key.removeprefix(prefix): list(shape) for key, shape in shapes.items()}
+    refuse_other_shape(
+        name,
+        [(key, plain[key], shape) for key, shape in own.items() if plain.get(key, shape) != shape],
+    )
 
 
 def refuse_left_out(

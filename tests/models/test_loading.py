@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
 
+from nlptl.cli.check import check_model
 from nlptl.errors import ModelError
 from nlptl.models.loading import BUNDLED, load_config, load_tokenizer, load_with_head
 
@@ -56,6 +57,8 @@ def test_a_backbone_of_another_shape_is_refused(tiny, entry, value, tensor, pool
     change(tiny, **{entry: value})
     with pytest.raises(ModelError, match=rf"another shape than config\.json says.*{tensor}"):
         load(tiny, pooling)
+    with pytest.raises(ModelError, match=rf"another shape than config\.json says.*{tensor}"):
+        check_model(str(tiny), None)  # before any data is read
 
 
 @pytest.mark.parametrize("pooling", ["auto", "mean"])
@@ -88,3 +91,8 @@ def test_code_of_a_checkpoint_is_neither_run_nor_asked_about(tiny, monkeypatch):
 
 def test_a_bundled_checkpoint_loads_with_no_notice():
     assert load(BUNDLED / "bert").notices == ()
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "t5"])
+def test_bundled_shapes_are_those_of_their_configurations(name):
+    check_model(f"bundled/{name}", None)
