@@ -406,20 +406,19 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    from nlptl.cli.strict_yaml import read_strictly
+    import yaml
 
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}.")
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--config {path} cannot be read ({error.strerror}).") from error
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"--config {path}: expected a text file in UTF-8, found other bytes ({error.reason} at byte "
             f"{error.start}). Save it as UTF-8."
         ) from error
-    values = read_strictly(text, f"--config {path}") or {}
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--config {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"--config {path}: expected 'flag: value' lines, found a {type(values).__name__}."

@@ -152,8 +152,6 @@ def _readable(word: str, base: Any) -> bool:
 C = TypeVar("C")
 #: numpy and torch are seeded with 32 bits.
 LAST_SEED = 2**32 - 1
-#: Largest number of a flag; what is counted with it still fits into 64 bits.
-LARGEST = 10**9
 ABOVE = (lambda x: x > 0, "a number above 0")
 FROM_0 = (lambda x: x >= 0, "0 or more")
 
@@ -201,12 +199,10 @@ def wrong_numbers(config: Any) -> dict[str, str]:
         value = getattr(config, name, None)
         if value is None or isinstance(value, str):
             continue
-        if isinstance(value, float) and not math.isfinite(value):
+        if not math.isfinite(value):
             wrong[name] = _message(name, value, "a finite number")
         elif not test(value):
             wrong[name] = _message(name, value, expected)
-        elif value > LARGEST:
-            wrong[name] = _message(name, value, f"at most {LARGEST:,}")
     last = config.seed + max(1, getattr(config, "seeds", 1)) - 1
     if not 0 <= config.seed <= LAST_SEED:
         wrong["seed"] = _message("seed", config.seed, f"0 to {LAST_SEED}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nlptl.data.files import write_json, write_whole
+from nlptl.data.files import write_json
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
 from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
@@ -24,12 +24,6 @@ from nlptl.train.terminal import is_main_process, say
 RUN_FILES = (
     *("result.json", "config.yaml", "model", "checkpoints"),
     *("compare.json", "upstream_curve.json"),
-)
-#: Further files that a run, its report or a study writes, and that may as well be somebody's own.
-OWN_OR_RUN_FILES = (
-    *("README.md", "predictions.jsonl", "log.jsonl", "errors.html", "adapter", "models", "seeds"),
-    *("teacher", "report.json", "report.md", "report.html", "compare.md", "compare.png"),
-    *("compare.svg", "upstream_curve.md", "upstream_curve.png", "upstream_curve.svg"),
 )
 #: Files that show that work was done there which must not be lost.
 WORK_FILES = (
@@ -50,20 +44,14 @@ def check_free(directory: Path, *, resume: bool) -> None:
     """Make sure that an output directory is free, or that the run there is to be resumed.
 
     Raises:
-        ConfigError: If another run is there, or files that the run would overwrite, whoever wrote them.
+        ConfigError: If another run is there.
     """
     check_parents(directory)
-    found = [name for name in RUN_FILES if os.path.lexists(directory / name)]
+    found = [name for name in RUN_FILES if (directory / name).exists()]
     if found and not resume:
         raise ConfigError(
             f"--output-dir {directory} holds another run ({listed(found)}), which would be "
             "overwritten. Choose another directory, delete that one, or continue it with --resume."
-        )
-    found += [name for name in OWN_OR_RUN_FILES if os.path.lexists(directory / name)]
-    if found and not (directory / "config.yaml").exists():  # with it, its flags are compared
-        raise ConfigError(
-            f"--output-dir {directory} holds files that the run would overwrite ({listed(found)}), and no "
-            "config.yaml of a run. Choose another directory, such as a new one in there, or move them away."
         )
 
 
@@ -79,7 +67,7 @@ def reserve(directory: Path, configuration: str) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_whole(directory / "config.yaml", configuration)
+        (directory / "config.yaml").write_text(configuration, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"--output-dir {directory}: cannot be written to ({error.strerror}). Choose another directory."
@@ -177,7 +165,7 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
         card = model_card(record, configured=(directory / "config.yaml").exists())
-        write_whole(directory / "README.md", card)
+        (directory / "README.md").write_text(card, encoding="utf-8")
         write_json(directory / "result.json", record)
     accelerator.wait_for_everyone()
 

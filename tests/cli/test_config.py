@@ -16,7 +16,6 @@ from nlptl.cli.config import (
     to_yaml,
     with_options,
 )
-from nlptl.cli.values import check_numbers
 from nlptl.errors import ConfigError, UserError
 from nlptl.tasks import TASKS, get_task
 from nlptl.tasks.base import Task
@@ -69,54 +68,6 @@ def test_what_yaml_writes_in_its_own_way_is_read_as_declared(tmp_path):
     config = CompareConfig(model=("a", "b"), cache="off", epochs=2.0)
     again = CompareConfig(**load_yaml(CompareConfig, written(tmp_path, to_yaml(config))))
     assert again == config
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("mode: full\nmode: lora", r"'mode' twice, in lines 1 and 2"),
-        ("batch-size: 8\nseed: 1\nbatch_size: 4", r"'batch_size' twice, in lines 1 and 3"),
-        ("seed: 010", "seed is '010'; expected a whole number"),
-        ("seed: 0x10", "seed is '0x10'; expected a whole number"),
-        ("seed: 1:30", "seed is '1:30'; expected a whole number"),
-        ("epochs: 1:30.5", "epochs is '1:30.5'; expected a number"),
-        ("seed: 2001-99-99", "seed is '2001-99-99'; expected a whole number"),
-        ("seed: !!int x", "is not valid YAML"),
-        ("seed: !!int ''", "is not valid YAML"),
-        ("seed: !!bool x", "is not valid YAML"),
-        ("seed: !!timestamp x", "is not valid YAML"),
-        ("seed: !!python/name:os.system", "is not valid YAML"),
-        ("seed: " + "9" * 5000, "is not valid YAML"),
-        ("seed: &a {<<: *a}", "seed is|is not valid YAML"),
-        ("mode: " + "[" * 3000 + "]" * 3000, "more than 20 lists or mappings"),
-        ("- " * 3000 + "a", "more than 20 lists or mappings"),
-        ("[a, b]", "expected 'flag: value' lines, found a list"),
-    ],
-)
-def test_a_configuration_that_yaml_would_read_as_something_else_is_refused(tmp_path, text, said):
-    with pytest.raises(UserError, match=said):
-        load_yaml(SentimentConfig, written(tmp_path, text))
-
-
-def test_texts_of_a_configuration_stay_as_they_are_written(tmp_path):
-    text = "output_dir: 2001-99-99\nlabel_column: 007\nmode: 1:30\nseed: -3\nwarmup: .5\nepochs: 1.0e+2"
-    assert load_yaml(SentimentConfig, written(tmp_path, text)) == {
-        "output_dir": Path("2001-99-99"),
-        "label_column": "007",
-        "mode": "1:30",
-        "seed": -3,
-        "warmup": 0.5,
-        "epochs": 100.0,
-    }
-    config = SentimentConfig(output_dir=Path("2001-01-01"), label_column="010", mode="1_000")
-    saved = written(tmp_path, to_yaml(config))
-    assert SentimentConfig(**load_yaml(SentimentConfig, saved)) == config
-
-
-@pytest.mark.parametrize("flags", [{"epochs": 1e300}, {"batch_size": 10**30}, {"seeds": 2**31}])
-def test_numbers_that_nothing_can_count_to_are_refused(flags):
-    with pytest.raises(UserError, match="expected at most 1,000,000,000"):
-        check_numbers(SentimentConfig(**flags))
 
 
 def test_a_configuration_that_is_no_utf8(tmp_path):
