@@ -20,6 +20,8 @@ from nlptl.models.loading import (
 from nlptl.models.reuse import check_kept, read_kept
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
+from nlptl.train.launch import check_launch
+from nlptl.train.machine import launchers_environment
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import is_main_process, say
 
@@ -268,11 +270,12 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
 
 
 def check_flags(config: Any, problems: Problems) -> Mode | None:
-    """Check numbers, tracker and mode, and note every mistake.
+    """Check launch, numbers, tracker and mode, and note every mistake.
 
     Returns:
         The mode, if it can be read.
     """
+    problems.run(check_launch, os.environ, launchers_environment())
     problems.run(check_numbers, config)
     problems.run(check_tracker, config.tracker)
     return problems.run(read_mode, with_sound_numbers(config))  # a wrong rank is reported once

@@ -447,6 +447,12 @@ def exit_codes() -> Iterator[None]:
         if is_main_process() or _one_of_a_group():
             print(f"\nerror: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
+    except RuntimeError as error:
+        watch = sys.modules.get("nlptl.train.watch")  # nothing can be lost before it is there
+        if not (watch and watch.is_lost_process(error)):
+            raise
+        watch.tell_lost_process()
+        raise SystemExit(1) from None
 
 
 def _one_of_a_group() -> bool:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import psutil
 import torch
 
+from nlptl.train.launch import on
+
 T = TypeVar("T")
 
 
@@ -43,18 +45,27 @@ def use_cores() -> None:
     several processes on a machine gets an equal share of the cores. On two cores, fine-tuning
     ``bundled/bert`` in full was 1.3 to 1.6 times as fast as with the launcher's one thread.
     """
-    on_cpu = not torch.accelerator.is_available() or "ACCELERATE_USE_CPU" in os.environ
+    on_cpu = not torch.accelerator.is_available() or on(os.environ, "ACCELERATE_USE_CPU")
     if not on_cpu or os.environ.get("OMP_NUM_THREADS") != "1":
         return
-    try:
-        parent = psutil.Process().parent()
-        given = {} if parent is None else parent.environ()
-        command = [] if parent is None else parent.cmdline()
-    except (psutil.Error, OSError):
-        return
-    if launched_alone(command, given):
+    if launched_alone(*_parent()):
         share = cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         torch.set_num_threads(max(1, share))
+
+
+def _parent() -> tuple[list[str], Mapping[str, str]]:
+    """Return the parent's command line and environment, as far as they may be read."""
+    try:
+        parent = psutil.Process().parent()
+        return ([], {}) if parent is None else (parent.cmdline(), parent.environ())
+    except (psutil.Error, OSError):
+        return [], {}
+
+
+def launchers_environment() -> Mapping[str, str] | None:
+    """Return the environment that ``accelerate launch`` was started with; None under another parent."""
+    command, given = _parent()
+    return given if any("accelerate" in word for word in command[:3]) else None
 
 
 def launched_alone(command: list[str], environment: Mapping[str, str]) -> bool:

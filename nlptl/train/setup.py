@@ -1,6 +1,7 @@
 """Preparation of a run before the loop: processes, seeds, optimizer, schedule, and where to resume."""
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -17,12 +18,14 @@ from nlptl.modes.base import Mode
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
+from nlptl.train.launch import check_launch
 from nlptl.train.loop import fit
 from nlptl.train.losses import Loss
-from nlptl.train.machine import use_cores
+from nlptl.train.machine import launchers_environment, use_cores
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
 from nlptl.train.saving import SaveCheckpoints
 from nlptl.train.stem_cache.plan import Kind
+from nlptl.train.watch import watch_over
 
 #: Time that a process waits for another one before it gives up.
 LONGEST_WAIT = timedelta(hours=12)
@@ -35,18 +38,24 @@ def new_accelerator(*, kwargs_handlers: Sequence[Any] = (), **options: Any) -> A
         kwargs_handlers: Further handlers of Accelerate, such as ``DistributedDataParallelKwargs``; they
             override those that nlptl sets itself.
         options: Further arguments of :class:`accelerate.Accelerator`.
+
+    Raises:
+        UserError: If the launch asks for something that nlptl does not do.
     """
     from accelerate import Accelerator, InitProcessGroupKwargs
 
+    check_launch(os.environ, launchers_environment())
     use_cores()
     handlers = list(kwargs_handlers)
     if not any(isinstance(handler, InitProcessGroupKwargs) for handler in handlers):
         # One process tokenizes or reads a teacher for all, which may take longer than the usual ten minutes.
         handlers.append(InitProcessGroupKwargs(timeout=LONGEST_WAIT))
     # Without `cpu`, each of several torchrun processes on CPUs would train alone, unsynchronised.
-    return Accelerator(
+    made = Accelerator(
         **{"cpu": not torch.accelerator.is_available(), "kwargs_handlers": handlers, **options}
     )
+    watch_over(made)
+    return made
 
 
 def start_accelerator(*, tracker: str | None, output_dir: Path, seed: int, **options: Any) -> Any:

@@ -1,0 +1,146 @@
+"""Watch over the processes of a run: where one no longer answers, the others end and say so."""
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+#: Seconds between signs of life, and of silence after which a process counts as lost.
+BEAT, SILENCE = 5.0, 40.0
+#: Words of gloo and NCCL where a connection has ended.
+LOST = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "remote process exited",
+)
+_WATCHES: list["Watch"] = []
+
+
+class Watch(threading.Thread):
+    """A thread that gives signs of life in a store, and looks for those of the other processes.
+
+    A process that is stopped, swapped out or cut off gives none. One that computes for long gives them.
+
+    Args:
+        store: Store that all processes share (``torch.distributed``).
+        rank: This process's number.
+        count: Number of processes.
+        beat: Seconds between signs of life.
+        silence: Seconds of silence after which a process counts as lost.
+        end: Function that is called with the message where one is lost; it ends this process.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        rank: int,
+        count: int,
+        *,
+        beat: float = BEAT,
+        silence: float = SILENCE,
+        end: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__(daemon=True, name="watch over the processes")
+        self.store, self.rank, self.count = store, rank, count
+        self.beat, self.silence, self.end = beat, silence, end or self._end
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        """Beat and look until the process ends, or another one is lost."""
+        seen: dict[int, tuple[bytes, float]] = {}
+        number, last = 0, time.monotonic()
+        while not self.over.wait(self.beat):
+            now = time.monotonic()
+            if (
+                now - last > 3 * self.beat
+            ):  # this one was stopped itself, perhaps with all the others
+                seen.clear()
+            number, last = number + 1, now
+            try:
+                self.store.set(_key(self.rank), str(number))
+                lost = self._silent(seen, now)
+            except Exception:  # whatever the store raises: its home has gone
+                lost = [] if self.over.is_set() else [0]
+            if lost and not self.over.is_set():
+                return self.end(self.message(lost[0]))
+
+    def _silent(self, seen: dict[int, tuple[bytes, float]], now: float) -> list[int]:
+        """List the processes that have been silent for too long since they began."""
+        lost = []
+        for other in range(self.count):
+            if other == self.rank or not self.store.check([_key(other)]):
+                continue
+            sign = self.store.get(_key(other))
+            if other not in seen or seen[other][0] != sign:
+                seen[other] = (sign, now)
+            elif sign != b"over" and now - seen[other][1] > self.silence:
+                lost.append(other)
+        return lost
+
+    def message(self, lost: int) -> str:
+        """Say which process is lost and how to go on."""
+        return (
+            f"process {lost} of {self.count} (counted from 0) has not answered for {self.silence:.0f} "
+            "seconds: it was stopped or has died, or its machine cannot be reached. The other processes end. "
+            "Look at what it wrote last, and go on with the same command and --resume."
+        )
+
+    def close(self) -> None:
+        """Say that this process ends as it should."""
+        self.over.set()
+        try:
+            self.store.set(_key(self.rank), "over")
+        except Exception:  # its home has ended before
+            return
+
+    def first_to_tell(self) -> bool:
+        """Whether this process is the first of the group that has something to say; the others keep quiet."""
+        try:
+            return self.store.add("nlptl/told", 1) == 1
+        except Exception:  # the store has gone with process 0
+            return self.rank == 1
+
+    def _end(self, message: str) -> None:
+        if self.first_to_tell():
+            print(f"\nerror: {message}", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(1)  # the main thread waits for the lost one, in code that hears nothing
+
+
+def _key(rank: int) -> str:
+    return f"nlptl/alive/{rank}"
+
+
+def watch_over(accelerator: Any) -> None:
+    """Begin to watch over the processes of a run, once; a single process needs no watch."""
+    if accelerator.num_processes == 1 or _WATCHES:
+        return
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    default: Any = _get_default_store()
+    store = default.clone()  # a connection of its own: others wait on theirs
+    store.set_timeout(timedelta(seconds=SILENCE))
+    watch = Watch(store, accelerator.process_index, accelerator.num_processes)
+    _WATCHES.append(watch)
+    atexit.register(watch.close)
+    watch.start()
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an error says that another process of the run has ended."""
+    words = str(error).lower()
+    return bool(_WATCHES) and isinstance(error, RuntimeError) and any(w in words for w in LOST)
+
+
+def tell_lost_process() -> None:
+    """Say once, for the whole group, that another process has ended."""
+    if _WATCHES and _WATCHES[0].first_to_tell():
+        print(  # noqa: T201
+            "\nerror: another process of this run has ended; what it wrote last says why. The others end too. "
+            "Go on with the same command and --resume.",
+            file=sys.stderr,
+        )
