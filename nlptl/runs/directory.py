@@ -10,20 +10,27 @@ from typing import Any
 
 import torch
 
-from nlptl.data.files import write_json
+from nlptl.data.files import write_json, write_whole
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
 from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
 from nlptl.runs.card import model_card
+from nlptl.runs.locking import unlock
 from nlptl.runs.record import result_record
 from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
+from nlptl.train.stopping import command_to_go_on
 from nlptl.train.terminal import is_main_process, say
 
 #: Files that show, in an output directory, that a run was there.
 RUN_FILES = (
     *("result.json", "config.yaml", "model", "checkpoints"),
     *("compare.json", "upstream_curve.json"),
+)
+#: Whatever else a run writes in its directory, as patterns of names.
+WRITTEN = (
+    *("README.md", "predictions.jsonl", "log.jsonl", "adapter", "models", "seeds", "teacher"),
+    *("report.*", "report_*", "compare.*", "upstream_curve.*"),
 )
 #: Files that show that work was done there which must not be lost.
 WORK_FILES = (
@@ -44,7 +51,7 @@ def check_free(directory: Path, *, resume: bool) -> None:
     """Make sure that an output directory is free, or that the run there is to be resumed.
 
     Raises:
-        ConfigError: If another run is there.
+        ConfigError: If another run is there, or files of the user's own that a run would overwrite.
     """
     check_parents(directory)
     found = [name for name in RUN_FILES if (directory / name).exists()]
@@ -52,6 +59,12 @@ def check_free(directory: Path, *, resume: bool) -> None:
         raise ConfigError(
             f"--output-dir {directory} holds another run ({listed(found)}), which would be "
             "overwritten. Choose another directory, delete that one, or continue it with --resume."
+        )
+    own = sorted({path.name for pattern in WRITTEN for path in directory.glob(pattern)})
+    if own and not found:
+        raise ConfigError(
+            f"--output-dir {directory} holds files that are not a run's, and which a run would overwrite "
+            f"({listed(own)}). Choose another directory, or move them."
         )
 
 
@@ -67,7 +80,7 @@ def reserve(directory: Path, configuration: str) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "config.yaml").write_text(configuration, encoding="utf-8")
+        write_whole(directory / "config.yaml", configuration)
     except OSError as error:
         raise ConfigError(
             f"--output-dir {directory}: cannot be written to ({error.strerror}). Choose another directory."
@@ -89,31 +102,57 @@ def check_parents(directory: Path) -> None:
 
 @contextmanager
 def release_on_failure(directory: Path) -> Iterator[None]:
-    """Release the reserved directory if an error occurs before any work was done.
+    """Release the reserved directory if an error or a signal ends the run before any work was done.
 
     A damaged file of weights, for example, is found when it is read. The ``config.yaml`` alone would lock out
     the corrected command, and there is nothing yet that ``--resume`` could continue. Files that others wrote
-    there, such as a tracker's, stay.
+    there, such as a tracker's, stay. The error gets a note that says what is kept and how to go on.
 
     Args:
-        directory: From :func:`reserve_output_dir`.
+        directory: Directory of the run, from :func:`reserve`.
     """
     try:
         yield
-    except Exception:
-        if is_main_process() and not _work(directory):
-            (directory / "config.yaml").unlink(missing_ok=True)
-            shutil.rmtree(directory / START, ignore_errors=True)
-            with suppress(OSError):
-                (directory / START).parent.rmdir()
-            with suppress(OSError):  # not empty, or not there
-                directory.rmdir()
+    except BaseException as error:
+        if not _work(directory):
+            if is_main_process():
+                _release(directory)
+            again = command_to_go_on(resume=False)
+            error.add_note(f"Nothing was kept, and {directory} is free. Start again with: {again}")
+        elif not getattr(error, "__notes__", None):
+            error.add_note(f"{_kept(directory)}. Go on with: {command_to_go_on(resume=True)}")
         raise
+    finally:
+        unlock(directory)
+
+
+def _release(directory: Path) -> None:
+    unlock(directory)
+    (directory / "config.yaml").unlink(missing_ok=True)
+    for folder in (START, "checkpoints"):
+        shutil.rmtree(directory / folder, ignore_errors=True)
+    for folder in ((directory / START).parent, directory):
+        with suppress(OSError):  # not empty, or not there
+            folder.rmdir()
+
+
+def _kept(directory: Path) -> str:
+    """Say what of a run is kept, in words."""
+    if is_finished(directory) and not any(directory.glob("seeds/*")):
+        return f"The run in {directory} is finished and kept"
+    found = sorted(directory.rglob("step-*/state.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        return f"What was made so far in {directory} is kept"
+    newest = found[-1].parent
+    step = int(newest.name.removeprefix("step-"))
+    return f"The checkpoint of step {step} is kept ({newest})"
 
 
 def _work(directory: Path) -> list[str]:
     """List what must not be lost; the model as it was before its first step is quickly made again."""
     found = [name for name in WORK_FILES if (directory / name).exists()]
+    if not any(directory.glob("checkpoints/**/state.json")):
+        found = [name for name in found if name != "checkpoints"]
     kept = list((directory / "models").glob("*"))
     return [name for name in found if name != "models" or kept != [directory / START]]
 
@@ -164,7 +203,7 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
         card = model_card(record, configured=(directory / "config.yaml").exists())
-        (directory / "README.md").write_text(card, encoding="utf-8")
+        write_whole(directory / "README.md", card)
         write_json(directory / "result.json", record)
     accelerator.wait_for_everyone()
 
