@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from nlptl.cli.ending import exit_codes
-from nlptl.cli.plain_yaml import plain_yaml
 from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
 from nlptl.errors import ConfigError, Problems, listed, suggest
 from nlptl.tasks import options_of
@@ -407,6 +406,8 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
+
+    from nlptl.cli.plain_yaml import plain_yaml
 
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}.")

@@ -33,7 +33,12 @@ def exit_codes() -> Iterator[None]:
     """
     try:
         with listening():
-            yield
+            try:
+                yield
+            except BaseException as error:
+                if runs := sys.modules.get("nlptl.runs.directory"):  # else nothing was reserved
+                    runs.release_reserved(error)
+                raise
     except UserError as error:
         # All processes find the same mistake before they form a group; after that, it may be this one's alone.
         _tell(f"error: {error}", anyway=_one_of_a_group())

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ RUN_FILES = (
 #: Whatever else a run writes in its directory, as patterns of names.
 WRITTEN = (
     *("README.md", "predictions.jsonl", "log.jsonl", "adapter", "models", "seeds", "teacher"),
+    "errors.html",
     *("report.*", "report_*", "compare.*", "upstream_curve.*"),
 )
 #: Files that show that work was done there which must not be lost.
@@ -43,6 +44,8 @@ WORK_FILES = (
     "teacher",
     "log.jsonl",
 )
+#: Directories that this process has reserved and that no work has begun in.
+_RESERVED: list[Path] = []
 #: Largest allowed difference of a model's outputs after reloading, and after merging LoRA.
 RELOADED, MERGED = 1e-6, 1e-4
 
@@ -80,6 +83,7 @@ def reserve(directory: Path, configuration: str) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        _RESERVED.append(directory)
         write_whole(directory / "config.yaml", configuration)
     except OSError as error:
         raise ConfigError(
@@ -124,6 +128,15 @@ def release_on_failure(directory: Path) -> Iterator[None]:
         raise
     finally:
         unlock(directory)
+        if directory in _RESERVED:
+            _RESERVED.remove(directory)
+
+
+def release_reserved(error: BaseException) -> None:
+    """Release what was reserved before an error or a signal came that ended the preparation."""
+    for directory in [] if hasattr(error, "__notes__") else list(_RESERVED):
+        with suppress(type(error)), release_on_failure(directory):
+            raise error
 
 
 def _release(directory: Path) -> None:
@@ -181,9 +194,9 @@ def is_unfinished(directory: Path) -> bool:
 def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator: Any) -> None:
     """Write everything but ``checkpoints/``, then read ``model/`` back and compare what it computes.
 
-    Predictions and the result are written first: whatever fails later, the run's figures are safe. The
-    result is written again at the very end, with ``reload_difference``; only then is the run finished
-    (:func:`is_finished`).
+    The result is written first, then the model, then what holds values of the user's data: whatever fails
+    later, figures and weights are safe. The result is written again at the very end, with
+    ``reload_difference``; only then is the run finished (:func:`is_finished`).
 
     Args:
         run: Finished run, whatever it trained.
@@ -196,16 +209,22 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
     """
     if accelerator.is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
-        if run.predictions is not None:
-            with (directory / "predictions.jsonl").open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in run.predictions)
         record = {**result_record(run), **extra, "reload_difference": None}
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
+        if run.predictions is not None:
+            write_whole(directory / "predictions.jsonl", _lines(run.predictions))
         card = model_card(record, configured=(directory / "config.yaml").exists())
         write_whole(directory / "README.md", card)
         write_json(directory / "result.json", record)
     accelerator.wait_for_everyone()
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """Write records as JSON, a line each; a value that JSON does not have, such as a date, becomes text."""
+    lines = (json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records)
+    # Half of a surrogate pair has no UTF-8; as an escape it is JSON.
+    return "".join(lines).encode("utf-8", errors="backslashreplace")
 
 
 def _save_model(run: Run, directory: Path) -> float:
