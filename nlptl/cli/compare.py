@@ -19,12 +19,14 @@ from nlptl.cli.output import check_directory, check_unchanged, reserve_output_di
 from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import Problems
 from nlptl.pretrain.upstream_entry import bundled_texts
+from nlptl.runs.locking import lock, unlock
 from nlptl.study.arms import ArmSpec
 from nlptl.study.comparison import compare, write_comparison
 from nlptl.study.methods import get_method
 from nlptl.study.study import Study
 from nlptl.tasks import get_task
 from nlptl.tasks.notes import labels_line
+from nlptl.train.stopping import going_on, study_kept
 from nlptl.train.terminal import is_main_process, say
 
 
@@ -67,8 +69,10 @@ def run_comparison(config: Any) -> dict[str, Any]:
     study, dataset = prepare_study(config, ways)
     study.texts = upstream_texts(config.upstream_text) or bundled_texts()
     reserve_study_dir(config)
-    record = compare(study, study.run(parallel=config.parallel), dataset=dataset)
-    table = write_comparison(record, config.output_dir)
+    with going_on(study_kept):
+        record = compare(study, study.run(parallel=config.parallel), dataset=dataset)
+        table = write_comparison(record, config.output_dir)
+    unlock(config.output_dir)
     say(f"\n{table}\n{record['sentence']}\n{config.output_dir}: compare.json, .md, .png, .svg")
     return record
 
@@ -166,5 +170,7 @@ def reserve_study_dir(config: Any) -> None:
     Raises:
         ConfigError: If nothing can be written there.
     """
-    if is_main_process() and not (config.output_dir / "config.yaml").exists():
-        reserve_output_dir(config)
+    if is_main_process():
+        if not (config.output_dir / "config.yaml").exists():
+            reserve_output_dir(config)
+        lock(config.output_dir)

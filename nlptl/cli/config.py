@@ -6,16 +6,16 @@ recipe: the code below takes plain arguments.
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
+from nlptl.cli.ending import exit_codes
 from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
-from nlptl.errors import ConfigError, Problems, UserError, listed, shortened, suggest
+from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.tasks import options_of
 from nlptl.tasks.options import QuestionAnsweringOptions, TextClassificationOptions
 from nlptl.train.terminal import is_main_process
@@ -408,17 +408,24 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
+    from nlptl.cli.plain_yaml import plain_yaml
+
     if not path.is_file():
         raise ConfigError(f"--config: there is no file {path}.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = plain_yaml(path.read_text(encoding="utf-8")) or {}
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"--config {path}: expected a text file in UTF-8, found other bytes ({error.reason} at byte "
             f"{error.start}). Save it as UTF-8."
         ) from error
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"--config {path} is not valid YAML: {error}") from error
+        reason = (
+            "it is nested too deeply"
+            if isinstance(error, RecursionError)
+            else shortened(str(error))
+        )
+        raise ConfigError(f"--config {path} is not valid YAML: {reason}") from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"--config {path}: expected 'flag: value' lines, found a {type(values).__name__}."
@@ -438,30 +445,7 @@ def to_yaml(config: Any) -> str:
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn a user error into one paragraph on standard error and exit code 2."""
-    try:
-        yield
-    except UserError as error:
-        # All processes find the same mistake before they form a group; after that, it may be this one's alone.
-        if is_main_process() or _one_of_a_group():
-            print(f"\nerror: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(2) from None
-    except RuntimeError as error:
-        watch = sys.modules.get("nlptl.train.watch")  # nothing can be lost before it is there
-        if not (watch and watch.is_lost_process(error)):
-            raise
-        watch.tell_lost_process()
-        raise SystemExit(1) from None
-
-
-def _one_of_a_group() -> bool:
-    found = sys.modules.get("torch.distributed")  # importing it would take a second
-    return bool(found and found.is_available() and found.is_initialized())
-
-
 def run_recipe(main: Callable[[C], Any], cls: type[C], description: str | None) -> None:
-    """Parse the command line and run a recipe; see :func:`exit_codes`."""
+    """Parse the command line and run a recipe; see :func:`nlptl.cli.ending.exit_codes`."""
     with exit_codes():
         main(parse_args(cls, description=description or ""))

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from nlptl.cli.config import TaskConfig, exit_codes, parse_args
+from nlptl.cli.config import TaskConfig, parse_args
+from nlptl.cli.ending import exit_codes
 from nlptl.errors import ConfigError, Problems, listed, shortened
 from nlptl.train.terminal import say
 

@@ -8,6 +8,7 @@ from typing import Any
 from nlptl.cli.config import load_yaml, to_yaml
 from nlptl.errors import ConfigError, UserError
 from nlptl.runs.directory import check_free, is_unfinished, reserve
+from nlptl.runs.locking import lock
 from nlptl.train.terminal import is_main_process
 
 #: Flags that may differ between a run and its resumption.
@@ -24,15 +25,17 @@ def check_directory(config: Any) -> None:
 
 
 def reserve_output_dir(config: Any) -> None:
-    """Make ``config.output_dir`` and write ``config.yaml`` there.
+    """Make ``config.output_dir``, write ``config.yaml`` there, and lock it for this process.
 
     Raises:
-        ConfigError: If ``--resume`` finds a run that began with other flags, or the directory is not writable.
+        ConfigError: If another process works there, ``--resume`` finds a run that began with other flags, or
+            the directory is not writable.
     """
     if (config.output_dir / "config.yaml").exists():
         check_unchanged(config)
     else:
         reserve(config.output_dir, to_yaml(config))
+    lock(config.output_dir)
 
 
 def check_unchanged(config: Any, free: Collection[str] = CHANGEABLE) -> None:

@@ -22,6 +22,7 @@ from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
+from nlptl.train.stopping import going_on, study_kept
 from nlptl.train.terminal import is_main_process, say
 
 
@@ -114,7 +115,8 @@ def report_directory(
     upstream_texts(config.upstream_text)
     task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
     ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
-    return report_run(ready, directory, tier)
+    with going_on(study_kept):
+        return report_run(ready, directory, tier)
 
 
 def trained_model(task: Task, directory: Path) -> Any:

@@ -12,6 +12,7 @@ from nlptl.tasks import get_task
 from nlptl.train.finetune import finetune
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache.store import free_states
+from nlptl.train.stopping import going_on, report_kept
 from nlptl.train.terminal import is_main_process, say
 
 
@@ -45,7 +46,8 @@ def each_seed(ready: Prepared, train: Callable[[Prepared, int, Path], None]) -> 
     if config.report:
         from nlptl.cli.report import report_run
 
-        report_run(ready, config.output_dir, config.report)
+        with going_on(report_kept):
+            report_run(ready, config.output_dir, config.report)
 
 
 def train_seed(ready: Prepared, seed: int, directory: Path) -> None:

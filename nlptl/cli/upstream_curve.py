@@ -10,8 +10,10 @@ from nlptl.errors import ConfigError, listed
 from nlptl.models.identity import architecture_hash
 from nlptl.pretrain.held_out import upstream_loss
 from nlptl.pretrain.upstream_entry import bundled_texts
+from nlptl.runs.locking import unlock
 from nlptl.study.upstream_curve import upstream_curve, write_upstream_curve
 from nlptl.train.setup import new_accelerator
+from nlptl.train.stopping import going_on, study_kept
 from nlptl.train.terminal import muted, say
 
 #: Fewest checkpoints; fewer points than this say nothing about a slope.
@@ -39,10 +41,12 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
         )
     texts = upstream_texts(config.upstream_text) or bundled_texts()
     reserve_study_dir(config)
-    with muted():  # before the training: a checkpoint may lack its pretraining head
-        losses = [upstream_loss(name, texts, accelerator=new_accelerator()) for name in names]
-    record = upstream_curve(study, study.run(parallel=config.parallel), losses, dataset=dataset)
-    table = write_upstream_curve(record, config.output_dir)
+    with going_on(study_kept):
+        with muted():  # before the training: a checkpoint may lack its pretraining head
+            losses = [upstream_loss(name, texts, accelerator=new_accelerator()) for name in names]
+        record = upstream_curve(study, study.run(parallel=config.parallel), losses, dataset=dataset)
+        table = write_upstream_curve(record, config.output_dir)
+    unlock(config.output_dir)
     say(f"\n{table}\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
     return record
 

@@ -152,6 +152,8 @@ def _readable(word: str, base: Any) -> bool:
 C = TypeVar("C")
 #: numpy and torch are seeded with 32 bits.
 LAST_SEED = 2**32 - 1
+#: Longest trainings; what is longer is a slip of the keyboard.
+MOST_EPOCHS, MOST_STEPS = 100_000, 1_000_000_000
 ABOVE = (lambda x: x > 0, "a number above 0")
 FROM_0 = (lambda x: x >= 0, "0 or more")
 
@@ -162,8 +164,6 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
             *(
                 "batch_size",
                 "gradient_accumulation_steps",
-                "epochs",
-                "steps",
                 "patience",
                 "seeds",
             ),
@@ -180,6 +180,8 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         ),
         FROM_0,
     ),
+    "epochs": (lambda x: 0 < x <= MOST_EPOCHS, f"a number above 0 and at most {MOST_EPOCHS:,}"),
+    "steps": (lambda x: 0 < x <= MOST_STEPS, f"a number above 0 and at most {MOST_STEPS:,}"),
     "split_seed": (lambda x: 0 <= x <= LAST_SEED, f"0 to {LAST_SEED}"),
     **dict.fromkeys(
         ("dropout", "lora_dropout", "mixout"),

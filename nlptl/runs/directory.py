@@ -3,27 +3,35 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nlptl.data.files import write_json
+from nlptl.data.files import write_json, write_whole
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
 from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
 from nlptl.runs.card import model_card
+from nlptl.runs.locking import unlock
 from nlptl.runs.record import result_record
 from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
+from nlptl.train.stopping import command_to_go_on
 from nlptl.train.terminal import is_main_process, say
 
 #: Files that show, in an output directory, that a run was there.
 RUN_FILES = (
     *("result.json", "config.yaml", "model", "checkpoints"),
     *("compare.json", "upstream_curve.json"),
+)
+#: Whatever else a run writes in its directory, as patterns of names.
+WRITTEN = (
+    *("README.md", "predictions.jsonl", "log.jsonl", "adapter", "models", "seeds", "teacher"),
+    "errors.html",
+    *("report.*", "report_*", "compare.*", "upstream_curve.*"),
 )
 #: Files that show that work was done there which must not be lost.
 WORK_FILES = (
@@ -36,6 +44,8 @@ WORK_FILES = (
     "teacher",
     "log.jsonl",
 )
+#: Directories that this process has reserved and that no work has begun in.
+_RESERVED: list[Path] = []
 #: Largest allowed difference of a model's outputs after reloading, and after merging LoRA.
 RELOADED, MERGED = 1e-6, 1e-4
 
@@ -44,7 +54,7 @@ def check_free(directory: Path, *, resume: bool) -> None:
     """Make sure that an output directory is free, or that the run there is to be resumed.
 
     Raises:
-        ConfigError: If another run is there.
+        ConfigError: If another run is there, or files of the user's own that a run would overwrite.
     """
     check_parents(directory)
     found = [name for name in RUN_FILES if (directory / name).exists()]
@@ -52,6 +62,12 @@ def check_free(directory: Path, *, resume: bool) -> None:
         raise ConfigError(
             f"--output-dir {directory} holds another run ({listed(found)}), which would be "
             "overwritten. Choose another directory, delete that one, or continue it with --resume."
+        )
+    own = sorted({path.name for pattern in WRITTEN for path in directory.glob(pattern)})
+    if own and not found:
+        raise ConfigError(
+            f"--output-dir {directory} holds files that are not a run's, and which a run would overwrite "
+            f"({listed(own)}). Choose another directory, or move them."
         )
 
 
@@ -67,7 +83,8 @@ def reserve(directory: Path, configuration: str) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "config.yaml").write_text(configuration, encoding="utf-8")
+        _RESERVED.append(directory)
+        write_whole(directory / "config.yaml", configuration)
     except OSError as error:
         raise ConfigError(
             f"--output-dir {directory}: cannot be written to ({error.strerror}). Choose another directory."
@@ -89,31 +106,66 @@ def check_parents(directory: Path) -> None:
 
 @contextmanager
 def release_on_failure(directory: Path) -> Iterator[None]:
-    """Release the reserved directory if an error occurs before any work was done.
+    """Release the reserved directory if an error or a signal ends the run before any work was done.
 
     A damaged file of weights, for example, is found when it is read. The ``config.yaml`` alone would lock out
     the corrected command, and there is nothing yet that ``--resume`` could continue. Files that others wrote
-    there, such as a tracker's, stay.
+    there, such as a tracker's, stay. The error gets a note that says what is kept and how to go on.
 
     Args:
-        directory: From :func:`reserve_output_dir`.
+        directory: Directory of the run, from :func:`reserve`.
     """
     try:
         yield
-    except Exception:
-        if is_main_process() and not _work(directory):
-            (directory / "config.yaml").unlink(missing_ok=True)
-            shutil.rmtree(directory / START, ignore_errors=True)
-            with suppress(OSError):
-                (directory / START).parent.rmdir()
-            with suppress(OSError):  # not empty, or not there
-                directory.rmdir()
+    except BaseException as error:
+        if not _work(directory):
+            if is_main_process():
+                _release(directory)
+            again = command_to_go_on(resume=False)
+            error.add_note(f"Nothing was kept, and {directory} is free. Start again with: {again}")
+        elif not getattr(error, "__notes__", None):
+            error.add_note(f"{_kept(directory)}. Go on with: {command_to_go_on(resume=True)}")
         raise
+    finally:
+        unlock(directory)
+        if directory in _RESERVED:
+            _RESERVED.remove(directory)
+
+
+def release_reserved(error: BaseException) -> None:
+    """Release what was reserved before an error or a signal came that ended the preparation."""
+    for directory in [] if hasattr(error, "__notes__") else list(_RESERVED):
+        with suppress(type(error)), release_on_failure(directory):
+            raise error
+
+
+def _release(directory: Path) -> None:
+    unlock(directory)
+    (directory / "config.yaml").unlink(missing_ok=True)
+    for folder in (START, "checkpoints"):
+        shutil.rmtree(directory / folder, ignore_errors=True)
+    for folder in ((directory / START).parent, directory):
+        with suppress(OSError):  # not empty, or not there
+            folder.rmdir()
+
+
+def _kept(directory: Path) -> str:
+    """Say what of a run is kept, in words."""
+    if is_finished(directory) and not any(directory.glob("seeds/*")):
+        return f"The run in {directory} is finished and kept"
+    found = sorted(directory.rglob("step-*/state.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        return f"What was made so far in {directory} is kept"
+    newest = found[-1].parent
+    step = int(newest.name.removeprefix("step-"))
+    return f"The checkpoint of step {step} is kept ({newest})"
 
 
 def _work(directory: Path) -> list[str]:
     """List what must not be lost; the model as it was before its first step is quickly made again."""
     found = [name for name in WORK_FILES if (directory / name).exists()]
+    if not any(directory.glob("checkpoints/**/state.json")):
+        found = [name for name in found if name != "checkpoints"]
     kept = list((directory / "models").glob("*"))
     return [name for name in found if name != "models" or kept != [directory / START]]
 
@@ -142,9 +194,9 @@ def is_unfinished(directory: Path) -> bool:
 def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator: Any) -> None:
     """Write everything but ``checkpoints/``, then read ``model/`` back and compare what it computes.
 
-    Predictions and the result are written first: whatever fails later, the run's figures are safe. The
-    result is written again at the very end, with ``reload_difference``; only then is the run finished
-    (:func:`is_finished`).
+    The result is written first, then the model, then what holds values of the user's data: whatever fails
+    later, figures and weights are safe. The result is written again at the very end, with
+    ``reload_difference``; only then is the run finished (:func:`is_finished`).
 
     Args:
         run: Finished run, whatever it trained.
@@ -157,17 +209,23 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
     """
     if accelerator.is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
-        if run.predictions is not None:
-            with (directory / "predictions.jsonl").open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in run.predictions)
         record = {**result_record(run), **extra, "reload_difference": None}
         record["notes"] = list(dict.fromkeys([*extra.get("notes", ()), *run.notes]))
         write_json(directory / "result.json", record)
         record["reload_difference"] = _save_model(run, directory)
+        if run.predictions is not None:
+            write_whole(directory / "predictions.jsonl", _lines(run.predictions))
         card = model_card(record, configured=(directory / "config.yaml").exists())
-        (directory / "README.md").write_text(card, encoding="utf-8")
+        write_whole(directory / "README.md", card)
         write_json(directory / "result.json", record)
     accelerator.wait_for_everyone()
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """Write records as JSON, a line each; a value that JSON does not have, such as a date, becomes text."""
+    lines = (json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records)
+    # Half of a surrogate pair has no UTF-8; as an escape it is JSON.
+    return "".join(lines).encode("utf-8", errors="backslashreplace")
 
 
 def _save_model(run: Run, directory: Path) -> float:

@@ -1,11 +1,12 @@
 """A study: arms over seeds, each run made once, kept, and found again."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -259,19 +260,24 @@ class Study:
             initializer=_start_worker,
             initargs=(threads, loaded_files()),
         ) as pool:
-            jobs = [
-                (name, seed, rate)
-                for name, spec in self.arms.items()  # seeds side by side: they share cached states
-                for rate in rates_of(spec)
-                for seed in self.seeds[: 1 if len(rates_of(spec)) > 1 else None]
-            ]
-            found = self._submit(pool, jobs)
-            later = []
-            for name, spec in self.arms.items():
-                if len(rates_of(spec)) > 1:
-                    first = {rate: found[name, self.seeds[0], rate] for rate in rates_of(spec)}
-                    later += [(name, seed, choose_rate(first)) for seed in self.seeds[1:]]
-            self._submit(pool, later)
+            try:
+                jobs = [
+                    (name, seed, rate)
+                    for name, spec in self.arms.items()  # seeds side by side: they share cached states
+                    for rate in rates_of(spec)
+                    for seed in self.seeds[: 1 if len(rates_of(spec)) > 1 else None]
+                ]
+                found = self._submit(pool, jobs)
+                later = []
+                for name, spec in self.arms.items():
+                    if len(rates_of(spec)) > 1:
+                        first = {rate: found[name, self.seeds[0], rate] for rate in rates_of(spec)}
+                        later += [(name, seed, choose_rate(first)) for seed in self.seeds[1:]]
+                self._submit(pool, later)
+            except BaseException:  # a signal, for example: nobody waits for the runs that go on
+                for worker in active_children():
+                    worker.terminate()
+                raise
 
     def _submit(
         self, pool: ProcessPoolExecutor, jobs: Sequence[tuple[str, int, float]]
@@ -307,6 +313,7 @@ def _start_worker(threads: int, files: Sequence[Path]) -> None:
     """Set up a worker process: its threads, and the tasks and methods that came from files."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     for path in files:

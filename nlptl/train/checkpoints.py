@@ -106,7 +106,8 @@ def save(
     final = directory / f"step-{state.step:07d}"
     partial = directory / f".partial-{state.step:07d}"
     if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in directory.glob(".partial-*"):  # a session was killed, or its disk was full
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
     save_file(_random_state(), partial / f"random-{accelerator.process_index}.safetensors")

@@ -25,6 +25,7 @@ from nlptl.train.machine import launchers_environment, use_cores
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
 from nlptl.train.saving import SaveCheckpoints
 from nlptl.train.stem_cache.plan import Kind
+from nlptl.train.stopping import StopAtSignal, held
 from nlptl.train.watch import watch_over
 
 #: Time that a process waits for another one before it gives up.
@@ -273,9 +274,10 @@ def train(
             every=checkpoint_every,
             about=about,
         )
-        hooks = [*hooks, saver]
+        hooks = [*hooks, saver, StopAtSignal(saver, accelerator)]
     # A compiled model has random numbers of its own.
-    with warnings.catch_warnings(), nullcontext() if args.compile else dropout_made_cheap(loss):
+    cheap = nullcontext() if args.compile else dropout_made_cheap(loss)
+    with held() if checkpoint_dir else nullcontext(), warnings.catch_warnings(), cheap:
         # All schedules follow the run; an optimizer whose turn has not come yet has made no step.
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         state = fit(

@@ -73,7 +73,7 @@ def test_weights_that_cannot_be_read_leave_the_directory_free(
 
 
 def test_an_error_gives_no_directory_back_that_holds_work(tmp_path):
-    for name, stays in (("config.yaml", False), ("events", False), ("checkpoints", True)):
+    for name, stays in (("config.yaml", False), ("events", False), ("log.jsonl", True)):
         directory = tmp_path / name
         directory.mkdir()
         (directory / name).write_text("")

@@ -1,0 +1,214 @@
+"""Ctrl-C and SIGTERM: a training run finishes its step, writes a checkpoint and says how to go on.
+
+Nothing heavy is imported here: the command line listens from its first line on.
+"""
+
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+#: Seconds within which a signal counts as the same one: torchrun passes on what the terminal sent already.
+SAME = 1.0
+WORDS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the run to stop.
+
+    Args:
+        signum: Number of the signal.
+        where: Where the run stopped, such as ``at step 812``, or nothing.
+    """
+
+    def __init__(self, signum: int, where: str = "") -> None:
+        self.signum, self.where = signum, where
+        by = WORDS.get(signal.Signals(signum), signal.Signals(signum).name)
+        super().__init__(f"stopped by {by} {where}".rstrip())
+
+
+class _Signals:
+    """What has come so far, and whether a loop waits for the end of a step.
+
+    Attributes:
+        held: Whether a first signal is only noted.
+        noted: Number of the signal that was noted; 0 for none.
+        last: When a signal came last (``time.monotonic``).
+    """
+
+    def __init__(self) -> None:
+        self.held, self.noted, self.last = False, 0, -SAME
+        self.process = os.getpid()
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """Note a signal, or raise :class:`Stopped`."""
+        if (
+            os.getpid() != self.process
+        ):  # a helper that was forked off ends as it would without this
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        now = time.monotonic()
+        if now - self.last < SAME:
+            return
+        self.last = now
+        if self.held and not self.noted:
+            self.noted = signum
+            return
+        raise Stopped(self.noted or signum)
+
+
+_LISTENING: list[_Signals] = []
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into :class:`Stopped` within, in the main thread; put back what was before."""
+    if _LISTENING or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = _Signals()
+    _LISTENING.append(signals)
+    before = {number: signal.getsignal(number) for number in WORDS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # a job in the background goes on
+            signal.signal(number, signals)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _LISTENING.clear()
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Only note a first signal within; one that was not answered raises :class:`Stopped` at the end."""
+    signals = _LISTENING[0] if _LISTENING else None
+    if signals is None or signals.held:
+        yield
+        return
+    signals.held = True
+    try:
+        yield
+        if signals.noted:
+            raise Stopped(signals.noted)
+    finally:
+        signals.held, signals.noted = False, 0
+
+
+def noted() -> int:
+    """Return the number of the signal that waits for the end of a step; 0 for none."""
+    return _LISTENING[0].noted if _LISTENING else 0
+
+
+class Saves(Protocol):
+    """A hook that can write a checkpoint now."""
+
+    def write(self, state: Any) -> None:
+        """Write a checkpoint."""
+        ...
+
+
+class StopAtSignal:
+    """Hook that ends a run after the step in which a signal came, with a checkpoint of that step.
+
+    Several processes agree on the step: each tells the others after a step, and reads the answer after the
+    next one, so that no GPU is waited for.
+
+    Args:
+        saver: Hook that writes the checkpoint.
+        accelerator: Accelerator with devices and processes.
+    """
+
+    def __init__(self, saver: Saves, accelerator: Any) -> None:
+        self.saver, self.accelerator = saver, accelerator
+        self.answer: Any = None
+        self.saved = -1
+
+    def on_start(self, state: Any) -> None:
+        """Do nothing."""
+
+    def on_step(self, state: Any) -> bool:
+        """Write a checkpoint and raise :class:`Stopped`, if a signal has come."""
+        if signum := self._agreed():
+            self.saver.write(state)
+            raise Stopped(signum, f"at step {state.step}")
+        return False
+
+    def on_epoch(self, state: Any) -> bool:
+        """Raise :class:`Stopped` if a signal came while the epoch was scored; its checkpoint is there."""
+        if signum := self._agreed():
+            raise Stopped(signum, f"at step {state.step}")
+        return False
+
+    def on_end(self, state: Any) -> None:
+        """Do nothing."""
+
+    def _agreed(self) -> int:
+        if self.accelerator.num_processes == 1:
+            return noted()
+        import torch
+
+        before = self.answer
+        mine = torch.full((), noted(), device=self.accelerator.device, dtype=torch.int32)
+        told = self.accelerator.gather(mine.reshape(1))
+        self.answer = told.max()
+        return 0 if before is None else int(before)
+
+
+def command_to_go_on(*, resume: bool, argv: Sequence[str] | None = None) -> str:
+    """Return the command line of this program as it was typed, with ``--resume`` if that is needed to go on.
+
+    Args:
+        resume: Whether to add ``--resume``, once.
+        argv: Command line; by default ``sys.argv``.
+    """
+    program, *words = sys.argv if argv is None else argv
+    if resume and "--resume" not in words:
+        words.append("--resume")
+    return shlex.join([*_first_words(program), *words])
+
+
+def _first_words(program: str) -> list[str]:
+    path = Path(program)
+    if path.name == "__main__.py":
+        return ["python", "-m", path.parent.name]
+    if path.suffix != ".py":
+        return [path.name]
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return ["torchrun", "--nproc_per_node", processes, program]
+    return ["python", program]
+
+
+@contextmanager
+def going_on(words: Callable[[], str]) -> Iterator[None]:
+    """Add to whatever ends the work within what is kept of it, and how to go on.
+
+    Args:
+        words: Function that looks and says so.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not getattr(error, "__notes__", None):
+            error.add_note(words())
+        raise
+
+
+def study_kept() -> str:
+    """Say how to go on with a study or a report."""
+    return f"Finished runs are kept. Go on with: {command_to_go_on(resume=False)}"
+
+
+def report_kept() -> str:
+    """Say how to go on with a report that belongs to a run."""
+    return f"Finished runs are kept. Go on with: {command_to_go_on(resume=True)}"

@@ -1,0 +1,88 @@
+"""How commands end, and YAML that could be misread."""
+
+import errno
+
+import pytest
+
+from nlptl.cli.config import SentimentConfig, load_yaml
+from nlptl.cli.ending import disk_error, exit_codes
+from nlptl.errors import ConfigError
+from nlptl.runs.directory import check_free
+from nlptl.runs.locking import lock, unlock
+from nlptl.train.stopping import Stopped, command_to_go_on
+
+
+class SafetensorError(Exception):
+    """Named as that of safetensors, which has no number either."""
+
+
+def test_a_full_disk_is_told_in_a_line(capsys):
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/a/log.jsonl")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "\nerror: runs/a/log.jsonl: No space left on device.\n"
+    assert disk_error(SafetensorError("I/O error: File too large (os error 27)"))
+    assert disk_error(FileNotFoundError(errno.ENOENT, "No such file")) is None
+    assert disk_error(ValueError("os error 28")) is None
+
+
+def test_a_stop_has_the_exit_code_of_its_signal(capsys):
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        raise Stopped(15, "at step 3")
+    assert ended.value.code == 143
+    assert "stopped by SIGTERM at step 3" in capsys.readouterr().err
+
+
+def test_the_command_that_goes_on_has_resume_once():
+    once = "python recipes/qa.py --model 'a b' --resume"
+    for words in (
+        ["recipes/qa.py", "--model", "a b"],
+        ["recipes/qa.py", "--model", "a b", "--resume"],
+    ):
+        assert command_to_go_on(resume=True, argv=words) == once
+    assert command_to_go_on(resume=False, argv=["/x/bin/nlptl", "report"]) == "nlptl report"
+    assert command_to_go_on(resume=False, argv=["/x/nlptl/__main__.py"]) == "python -m nlptl"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("mode: full\nmode: lora", "batch-size: 8\nbatch_size: 4", "seed: 010", "seed: 1:30"),
+        *("seed: !!int x", "seed: !!timestamp x", f"model: {'[' * 3000}", "? [a]\n: 3"),
+    ],
+)
+def test_yaml_that_could_be_misread_is_refused(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="c.yaml"):
+        load_yaml(SentimentConfig, tmp_path / "c.yaml")
+
+
+def test_a_date_in_a_path_is_text(tmp_path):
+    (tmp_path / "c.yaml").write_text("output_dir: 2001-99-99\nseed: 1_000\nlearning_rate: 1.5e-4")
+    read = load_yaml(SentimentConfig, tmp_path / "c.yaml")
+    assert (str(read["output_dir"]), read["seed"]) == ("2001-99-99", 1000)
+    assert read["learning_rate"] == 1.5e-4
+
+
+@pytest.mark.parametrize("name", ["README.md", "predictions.jsonl", "adapter", "report.html"])
+def test_files_of_the_user_are_not_overwritten(tmp_path, name):
+    check_free(tmp_path, resume=False)
+    (tmp_path / "notes.txt").write_text("mine")
+    check_free(tmp_path, resume=False)
+    (tmp_path / name).write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(ConfigError, match=name):
+            check_free(tmp_path, resume=resume)
+
+
+def test_two_sessions_exclude_each_other(tmp_path):
+    from filelock import FileLock
+
+    other = FileLock(tmp_path / ".lock")
+    other.acquire()
+    with pytest.raises(ConfigError, match="another session"):
+        lock(tmp_path)
+    other.release()
+    lock(tmp_path)
+    unlock(tmp_path)
+    assert not (tmp_path / ".lock").exists()
