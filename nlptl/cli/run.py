@@ -36,7 +36,7 @@ def run(words: Sequence[str]) -> None:
     name, known = words[0], recipes()
     if name not in known:
         raise ConfigError(
-            f"nlptl run {name}: there is no such recipe.{suggest(name, known)} There are: {', '.join(known)}."
+            f"nlptl run {name}: there is no such recipe.{suggest(name, list(known))} There are: {', '.join(known)}."
         )
     flags, processes = split_processes(words[1:])
     if processes > 1 and not {"-h", "--help"} & set(flags):

@@ -61,7 +61,7 @@ def check_shapes(name: str, folder: Path, config: Any) -> None:
         for file in files:
             with safe_open(file, framework="pt") as tensors:
                 shapes |= {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118
-    except Exception:  # whatever cannot be read here is told by the one that loads it
+    except Exception:  # the loader says what cannot be read
         return
     prefix = f"{body.base_model_prefix}."
     own = {key: list(value.shape) for key, value in body.named_parameters()}
