@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nlptl.data.text import printable
 from nlptl.errors import UserError
 from nlptl.train.stopping import Stopped, listening
 from nlptl.train.terminal import is_main_process
@@ -87,7 +88,7 @@ def _tell(text: str, *, anyway: bool = False) -> None:
         if tqdm := sys.modules.get("tqdm"):  # a bar would be drawn once more, behind the message
             for bar in list(getattr(tqdm.tqdm, "_instances", ())):
                 bar.close()
-        print(f"\n{text}", file=sys.stderr)  # noqa: T201
+        print(f"\n{printable(text)}", file=sys.stderr)  # noqa: T201
 
 
 def _one_of_a_group() -> bool:

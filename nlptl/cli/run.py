@@ -35,8 +35,9 @@ def run(words: Sequence[str]) -> None:
         return
     name, known = words[0], recipes()
     if name not in known:
+        near = suggest(name, list(known))
         raise ConfigError(
-            f"nlptl run {name}: there is no such recipe.{suggest(name, list(known))} There are: {', '.join(known)}."
+            f"nlptl run {name}: there is no such recipe.{near} There are: {', '.join(known)}."
         )
     flags, processes = split_processes(words[1:])
     if processes > 1 and not {"-h", "--help"} & set(flags):

@@ -1,7 +1,13 @@
-"""Values in words for messages, and what counts as a text."""
+"""Values in words for messages, what counts as a text, and texts of others made safe to show."""
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
+
+#: Characters that turn the direction of writing: a name could make what follows it read backwards.
+TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F}
+#: What means something in Markdown or HTML, and how it is written as itself in Markdown.
+ESCAPES = {c: f"\\{c}" for c in "\\`*_[]|~$"} | {"<": "&lt;", "&": "&amp;"}
 
 
 def is_text(value: Any) -> bool:
@@ -38,3 +44,46 @@ def in_words(value: Any) -> str:
     if isinstance(value, Mapping):
         return "an object"
     return f"a {type(value).__name__}"
+
+
+def plain(text: object) -> str:
+    """Make one line of printable characters: no control codes of a terminal, no turned writing.
+
+    Args:
+        text: Anything from the record.
+
+    Returns:
+        The text with white space as single spaces.
+    """
+    kept = (
+        " " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c
+        for c in str(text)
+        if ord(c) not in TURNING
+    )
+    return " ".join("".join(kept).split())
+
+
+def escaped(text: object) -> str:
+    """Write a text within a line of Markdown, each character standing for itself."""
+    return "".join(ESCAPES.get(c, c) for c in plain(text))
+
+
+def code(text: object) -> str:
+    """Write a text as code within a line of Markdown."""
+    return f"`{plain(text).replace('`', chr(39))}`"
+
+
+def printable(text: object) -> str:
+    r"""Replace what would steer a terminal, in each line of a text: control codes, and turns of the writing.
+
+    Example:
+        >>> printable("a\x1b[2Jb\nc")
+        'a [2Jb\nc'
+    """
+    lines = str(text).split("\n")
+    return "\n".join("".join(_shown(c) for c in line) for line in lines)
+
+
+def _shown(character: str) -> str:
+    steers = unicodedata.category(character) in ("Cc", "Cs") or ord(character) in TURNING
+    return " " if steers and character != "\t" else character

@@ -45,7 +45,7 @@ def train_wordpiece(texts: Texts, *, vocab_size: int, max_length: int) -> Any:
     alphabet = most_frequent(counts, ALPHABET)
 
     def trained(size: int, first: list[str]) -> dict[str, int]:
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106  no password
         tokenizer.normalizer = normalizer
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         trainer = trainers.WordPieceTrainer(
@@ -146,7 +146,7 @@ def train_unigram(
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size - sentinels,
         special_tokens=special,
-        unk_token="<unk>",
+        unk_token="<unk>",  # noqa: S106  no password
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nlptl.data.text import code, escaped
+
 
 def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
     """Write a card in the hub's form: metadata in YAML, then what a reader needs.
@@ -23,7 +25,7 @@ def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
         sort_keys=False,
     )
     parameters, timing = record["parameters"], record["timing"]
-    origin = f"from `{record['model']}`" if record["model"] else "from scratch"
+    origin = f"from {code(record['model'])}" if record["model"] else "from scratch"
     body = _fine_tuned(record) if "selection" in record else _pretrained(record)
     lines = (
         "test example in `predictions.jsonl`"
@@ -31,11 +33,11 @@ def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
         else "held-out loss in `log.jsonl`"
     )
     config = ", the configuration in `config.yaml` (`--config` takes it back)" if configured else ""
-    notes = "".join(f"- {note}\n" for note in record["notes"])
+    notes = "".join(f"- {escaped(note)}\n" for note in record["notes"])
     return f"""---
 {meta}---
 
-# {record["task"]}, {origin}, mode `{record["mode"]}`
+# {escaped(record["task"])}, {origin}, mode {code(record["mode"])}
 
 {body}
 - {parameters["trainable"]:,} of {parameters["total"]:,} parameters trained
@@ -47,7 +49,7 @@ The whole record is in `result.json`{config}; one line a {lines}.
 
 def _fine_tuned(record: Mapping[str, Any]) -> str:
     n, selection, settings = record["n"], record["selection"], record["settings"]
-    labels = f"\nLabels: {', '.join(record['labels'])}.\n" if record["labels"] else ""
+    labels = f"\nLabels: {', '.join(map(escaped, record['labels']))}.\n" if record["labels"] else ""
     opens = f"`model/` opens with {_opening(record)}"
     if not record.get("adapter", {}).get("merged", True):
         opens = (
@@ -95,7 +97,8 @@ def _pretrained(record: Mapping[str, Any]) -> str:
     n, settings = record["n"], record["settings"]
     share = settings["start_share"]
     mixed = f"\n- {share:g} of its weights are the start's (`--start-share`)" if share else ""
-    return f"""Pretrained with nlptl {record["versions"]["nlptl"]} on {", ".join(record["data"]["corpus"])}.
+    corpora = ", ".join(map(escaped, record["data"]["corpus"]))
+    return f"""Pretrained with nlptl {record["versions"]["nlptl"]} on {corpora}.
 `model/` opens with plain transformers.
 
 ## Held-out loss

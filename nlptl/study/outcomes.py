@@ -204,7 +204,7 @@ def load(key: str) -> Outcome | None:
 
 def keep(key: str, outcome: Outcome) -> None:
     """Write an outcome so that it is never seen half-written."""
-    folder().mkdir(parents=True, exist_ok=True)
+    folder().mkdir(mode=0o700, parents=True, exist_ok=True)
     write_whole(folder() / f"{key}.json", json.dumps(dataclasses.asdict(outcome)))
 
 

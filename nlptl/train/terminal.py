@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nlptl.data.text import printable
+
 _MUTED = [False]
 
 
@@ -20,7 +22,7 @@ def say(text: object) -> None:
     from tqdm import tqdm
 
     if is_main_process() and not _MUTED[0]:
-        tqdm.write(str(text))
+        tqdm.write(printable(text))
 
 
 @contextmanager

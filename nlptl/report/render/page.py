@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from nlptl.data.text import plain
 from nlptl.report.render.sections import sections
 from nlptl.report.render.tables import evidence
 from nlptl.study.render.words import (
@@ -18,7 +19,6 @@ from nlptl.study.render.words import (
     missing,
     number,
     p_phrase,
-    plain,
     points,
     score,
     shorten,
@@ -56,14 +56,14 @@ def page(record: Mapping[str, Any], svgs: Mapping[str, str]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["unbroken"] = lambda text: Markup(
+    environment.filters["unbroken"] = lambda text: Markup(  # noqa: S704
         HYPHENATED.sub(r'<span class="unbroken">\g<0></span>', str(escape(text)))
     )
     template = environment.from_string(Path(__file__).with_name("page.html").read_text("utf-8"))
     ident, found, shown = record["id"], record["negative"], sections(record)
     sign, tone = SIGNS.get(found["verdict"], ("?", "open"))
     word = verdict(record)
-    pictures = {s.name: Markup(_inline(svgs[s.name], s.name)) for s in shown if s.name in svgs}
+    pictures = {s.name: Markup(_inline(svgs[s.name], s.name)) for s in shown if s.name in svgs}  # noqa: S704
     return template.render(
         title=f"{shorten(ident['upstream'], 60)} on {shorten(ident['dataset'], 60)}, {plain(ident['mode'])}",
         word=word[:1].upper() + word[1:],
@@ -132,7 +132,7 @@ def _inline(svg: str, name: str) -> str:
     """Turn an SVG file into an element of a page: ids of its own, no size, hidden style or metadata."""
     for prefix, space in (("", SVG), ("xlink", XLINK)):
         ElementTree.register_namespace(prefix, space)
-    root = ElementTree.fromstring(svg.encode())
+    root = ElementTree.fromstring(svg.encode())  # noqa: S314  our own drawing
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from nlptl.data.text import plain
 from nlptl.report.render.tables import Section, Table, best_part
 from nlptl.study.render.words import (
     NONE,
@@ -17,7 +18,6 @@ from nlptl.study.render.words import (
     number,
     p_value,
     percent,
-    plain,
     points,
     score,
     shorten,

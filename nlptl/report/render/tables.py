@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nlptl.study.render.words import NONE, arms, plain, points
+from nlptl.data.text import plain
+from nlptl.study.render.words import NONE, arms, points
 
 
 @dataclass(frozen=True)

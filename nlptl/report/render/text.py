@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from nlptl.data.text import escaped, plain
 from nlptl.report.render.sections import sections
 from nlptl.report.render.tables import Section, Table, evidence
 from nlptl.study.render.words import (
     NONE,
     arms,
     duration,
-    escaped,
     estimate,
     known,
     labels_needed,
     missing,
     number,
     p_phrase,
-    plain,
     points,
     score,
     shorten,

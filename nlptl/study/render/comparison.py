@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nlptl.data.text import escaped
 from nlptl.study.render.style import GREY, STYLE, label
-from nlptl.study.render.words import escaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nlptl.data.text import escaped
 from nlptl.stats.bootstrap import JOINT
 from nlptl.study.render.comparison import versions_line
 from nlptl.study.render.style import COLOURS, GREY, STYLE, blank, label
-from nlptl.study.render.words import escaped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,9 +1,10 @@
 """Numbers and phrases that all forms of the transfer report share."""
 
 import math
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from nlptl.data.text import plain
 
 #: What stands for a figure that is not there.
 NONE = "—"
@@ -20,32 +21,6 @@ ARMS = {
 #: Verdicts that name neither side.
 OPEN = ("neutral", "inconclusive")
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
-#: Characters that turn the direction of writing: a name could make what follows it read backwards.
-TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F}
-#: What means something in Markdown or HTML, and how it is written as itself in Markdown.
-ESCAPES = {c: f"\\{c}" for c in "\\`*_[]|~$"} | {"<": "&lt;", "&": "&amp;"}
-
-
-def plain(text: object) -> str:
-    """Make one line of printable characters: no control codes of a terminal, no turned writing.
-
-    Args:
-        text: Anything from the record.
-
-    Returns:
-        The text with white space as single spaces.
-    """
-    kept = (
-        " " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c
-        for c in str(text)
-        if ord(c) not in TURNING
-    )
-    return " ".join("".join(kept).split())
-
-
-def escaped(text: object) -> str:
-    """Write a text within a line of Markdown, each character standing for itself."""
-    return "".join(ESCAPES.get(c, c) for c in plain(text))
 
 
 def shorten(text: object, width: int) -> str:

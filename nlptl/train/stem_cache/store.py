@@ -211,7 +211,7 @@ class Draft:
         mark = from_main(uuid4().hex, accelerator)
         self.path = directory.folder() / f".{entry.key}.{mark}"
         if accelerator.is_main_process:
-            self.path.mkdir(parents=True)
+            self.path.mkdir(mode=0o700, parents=True)
             entry.arrays(self.path, create=True)
         accelerator.wait_for_everyone()
         self.arrays = entry.arrays(self.path, write=True)
