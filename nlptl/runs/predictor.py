@@ -189,8 +189,6 @@ def load_predictor(
         task = recorded_task(record, home)
     config = load_config(name)
     kind = get_task(task) if isinstance(task, str) else task or _kind_of(config, name)
-    if record is None:
-        _check_outputs(kind, config, name)
     record = record or {}
     try:
         own = kind.from_run(config, record.get("task_settings", {}))
@@ -199,6 +197,7 @@ def load_predictor(
             f"{file}: the run's settings do not fit the task {kind.name} ({error}). It was made by another "
             "version of the class."
         ) from error
+    _check_outputs(own, config, name)
     if own.labels and config.num_labels != len(own.labels):
         raise ModelError(
             f"{file}: the run has {len(own.labels)} labels ({listed(own.labels, 5)}), and the model beside it "
@@ -238,20 +237,26 @@ def _read_record(file: Path) -> dict[str, Any]:
     return record
 
 
-def _check_outputs(kind: type[Task], config: Any, name: str) -> None:
-    """Make sure that a checkpoint without a record gives one class, if its task does.
+def _check_outputs(task: Task, config: Any, name: str) -> None:
+    """Refuse a checkpoint whose outputs are not what a task reads: one class for each text.
 
     Raises:
-        ModelError: If it gives a number, or several labels at once.
+        ModelError: If the configuration says regression, or several labels for a text.
     """
-    one_class = kind.pooled and not kind.split_into_words and not kind.label_dtype.is_floating_point
-    several = config.problem_type in ("regression", "multi_label_classification")
-    if one_class and (several or config.num_labels < 2):
-        what = "several labels" if str(config.problem_type).startswith("multi") else "a number"
-        raise ModelError(
-            f"{name} gives {what} for a text ({config.problem_type or 'num_labels 1'}), and the task "
-            f"{kind.name} is for one class a text. Give the directory of its run, or a task of its kind."
-        )
+    one = "single_label_classification"
+    if task.head.get("problem_type") != one:
+        return
+    if config.num_labels > 1 and config.problem_type in (None, one):
+        return
+    count = config.num_labels
+    what = "a number for a text" if count == 1 else f"{count} numbers for a text"
+    if config.problem_type == "multi_label_classification":
+        what = f"any number of its {count} labels for a text"
+    raise ModelError(
+        f"{name}: the model gives {what} ({config.problem_type or 'regression'}), not one class, and no "
+        f"result.json says what they mean; the task {task.name} is for one class a text. Give the directory "
+        "of its run, or the --task that reads this output."
+    )
 
 
 def _kind_of(config: Any, name: str) -> type[Task]:

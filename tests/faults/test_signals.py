@@ -22,7 +22,9 @@ def go_on(stderr: str) -> Sequence[str]:
     return shlex.split(stderr.strip().split("Go on with: ")[-1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_signal_ends_a_run_with_a_checkpoint_and_the_way_on(
     checkpoints, reviews, tmp_path, number
 ):
