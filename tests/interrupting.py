@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from launching import ROOT
+from launching import ALONE, ROOT
 
 
 def start(*words: object) -> subprocess.Popen:
@@ -15,12 +15,7 @@ def start(*words: object) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        },
+        env={**os.environ, **ALONE},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

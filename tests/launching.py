@@ -65,17 +65,16 @@ def took_long(directory: Path) -> None:
     seal_folder(file.parent)
 
 
+#: Environment of a process of its own: offline, one thread, no GPU.
+ALONE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
 def command(*words: object, timeout: int = 240) -> subprocess.CompletedProcess:
     """Run Python with some words, offline, one thread, in a process of its own."""
     return subprocess.run(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        },
+        env={**os.environ, **ALONE},
         capture_output=True,
         text=True,
         timeout=timeout,

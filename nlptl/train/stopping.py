@@ -182,7 +182,7 @@ def _first_words(program: str) -> list[str]:
     if path.name == "__main__.py":
         return ["python", "-m", path.parent.name]
     if path.suffix != ".py":
-        return [path.name]
+        return path.name.split()  # nlptl, or nlptl run and the recipe's name
     processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return ["torchrun", "--nproc_per_node", processes, program]

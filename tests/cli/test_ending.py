@@ -43,6 +43,8 @@ def test_the_command_that_goes_on_has_resume_once():
         assert command_to_go_on(resume=True, argv=words) == once
     assert command_to_go_on(resume=False, argv=["/x/bin/nlptl", "report"]) == "nlptl report"
     assert command_to_go_on(resume=False, argv=["/x/nlptl/__main__.py"]) == "python -m nlptl"
+    by_name = ["nlptl run sentiment", "--mode", "full"]
+    assert command_to_go_on(resume=True, argv=by_name) == "nlptl run sentiment --mode full --resume"
 
 
 @pytest.mark.parametrize(
