@@ -3,7 +3,6 @@
 import pytest
 
 from nlptl.data.sources import read_table
-from nlptl.errors import DataError
 
 
 @pytest.fixture
@@ -14,16 +13,6 @@ def read(tmp_path):
         return read_table(path, "--train-file").to_dict()
 
     return rows
-
-
-@pytest.fixture
-def refused(read):
-    def message(content, name="t.csv"):
-        with pytest.raises(DataError) as caught:
-            read(content, name)
-        return str(caught.value)
-
-    return message
 
 
 FILM = {"text": ["a film, fine", "a book"], "label": ["good", "bad"]}

@@ -6,7 +6,6 @@ import pandas
 import pytest
 
 from nlptl.data.sources import read_table
-from nlptl.errors import DataError
 
 ROWS = [{"text": "a film", "label": "good"}, {"text": "a book", "label": "bad"}]
 FRAME = pandas.DataFrame(ROWS)
@@ -20,16 +19,6 @@ def read(tmp_path):
         return read_table(path, "--train-file")
 
     return table
-
-
-@pytest.fixture
-def refused(read):
-    def message(content, name="t.json"):
-        with pytest.raises(DataError) as caught:
-            read(content, name)
-        return str(caught.value)
-
-    return message
 
 
 @pytest.mark.parametrize("orient", ["columns", "index", "split", "table", "records", "tight"])
