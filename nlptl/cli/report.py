@@ -99,6 +99,23 @@ def report_directory(
     Raises:
         UserError: If it is not such a run, or its data or its checkpoint are gone.
     """
+    kind, config = config_of(directory)
+    config = replace(config, curve=curve, upstream_text=upstream_text)
+    mode, _ = check_training(config)
+    check_reading(config, kind)
+    upstream_texts(config.upstream_text)
+    task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
+    ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
+    with going_on(study_kept):
+        return report_run(ready, directory, tier)
+
+
+def config_of(directory: Path) -> tuple[type[Task], Any]:
+    """Read the task and the configuration of a finished run.
+
+    Raises:
+        UserError: If it is not such a run, or its task cannot be imported.
+    """
     record_path = directory / "result.json"
     if not record_path.is_file() or not (directory / "config.yaml").is_file():
         holds = sorted(p.name for p in directory.glob("*")) if directory.is_dir() else []
@@ -109,14 +126,7 @@ def report_directory(
     kind = recorded_task(json.loads(record_path.read_text("utf-8")), directory)
     config_class = with_options(TaskConfig, kind.options)
     config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
-    config = replace(config, curve=curve, upstream_text=upstream_text)
-    mode, _ = check_training(config)
-    check_reading(config, kind)
-    upstream_texts(config.upstream_text)
-    task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
-    ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
-    with going_on(study_kept):
-        return report_run(ready, directory, tier)
+    return kind, config
 
 
 def trained_model(task: Task, directory: Path) -> Any:

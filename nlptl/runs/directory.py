@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from nlptl.train.run import Run
 from nlptl.train.stopping import command_to_go_on
 from nlptl.train.terminal import is_main_process, say
 
+#: Folder of the tables that a program gave in memory, as files.
+DATA = "data"
 #: Files that show, in an output directory, that a run was there.
 RUN_FILES = (
     *("result.json", "config.yaml", "model", "checkpoints"),
@@ -105,7 +107,9 @@ def check_parents(directory: Path) -> None:
 
 
 @contextmanager
-def release_on_failure(directory: Path) -> Iterator[None]:
+def release_on_failure(
+    directory: Path, go_on: Callable[..., str] = command_to_go_on
+) -> Iterator[None]:
     """Release the reserved directory if an error or a signal ends the run before any work was done.
 
     A damaged file of weights, for example, is found when it is read. The ``config.yaml`` alone would lock out
@@ -114,6 +118,7 @@ def release_on_failure(directory: Path) -> Iterator[None]:
 
     Args:
         directory: Directory of the run, from :func:`reserve`.
+        go_on: Function of ``resume`` that says how to go on.
     """
     try:
         yield
@@ -121,10 +126,10 @@ def release_on_failure(directory: Path) -> Iterator[None]:
         if not _work(directory):
             if is_main_process():
                 _release(directory)
-            again = command_to_go_on(resume=False)
+            again = go_on(resume=False)
             error.add_note(f"Nothing was kept, and {directory} is free. Start again with: {again}")
         elif not getattr(error, "__notes__", None):
-            error.add_note(f"{_kept(directory)}. Go on with: {command_to_go_on(resume=True)}")
+            error.add_note(f"{_kept(directory)}. Go on with: {go_on(resume=True)}")
         raise
     finally:
         unlock(directory)
