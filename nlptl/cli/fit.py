@@ -109,7 +109,8 @@ def _home(asked: str | os.PathLike | None, *, resume: bool) -> Iterator[_Home]:
     if asked is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("Several processes need one directory for the run. Give output_dir.")
     home = _Home(asked)
-    check_free(home.folder, resume=resume)
+    if is_main_process():  # the others would find its directory
+        check_free(home.folder, resume=resume)
     try:
         yield home
     except BaseException:

@@ -5,7 +5,7 @@ import json
 import pandas
 import pytest
 from datasets import Dataset
-from launching import result, run_in_process
+from launching import command, result, run_in_process
 
 import nlptl
 from nlptl.cli.fit import configuration, in_words_of_a_program
@@ -180,3 +180,34 @@ def test_a_directory_can_be_given_and_the_call_repeated(checkpoints, reviews, tm
     assert not (home / "data").exists() and not (home / ".lock").exists()
     again = nlptl.fit(reviews, **given, seed=3, resume=True)
     assert again.record == run.record and "is finished" in capsys.readouterr().out
+
+
+PROGRAM = """
+import sys
+
+import pandas
+
+import nlptl
+
+table, model, home = sys.argv[1:]
+run = nlptl.fit(
+    pandas.read_csv(table), model=model, mode="freeze-lower-1", epochs=1, output_dir=home
+)
+print("found", run.metrics["accuracy"], run.predict("good film good")["prediction"])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run(checkpoints, reviews, tmp_path):
+    """Each has the table; the files of the run are the main process's."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = command(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
+        *(tmp_path / "program.py", reviews, checkpoints["bert"], tmp_path / "run"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = [line for line in done.stdout.splitlines() if line.startswith("found")]
+    assert len(found) == 2 and found[0] == found[1]
+    assert result(tmp_path / "run")["launch"]["processes"] == 2
+    files = {path.name for path in (tmp_path / "run" / "data").iterdir()}
+    assert files == {"train.parquet"}
