@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.data.kept import cache_folder, is_whole, seal
+from nlptl.data.rows import without_file_columns
 from nlptl.data.windows import frame_of, tokenize
 
 
@@ -20,9 +21,12 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
 
 def content_hash(table: Any) -> str:
-    """Hash a dataset's columns and values in their order, wherever they are stored; reads all of it once."""
+    """Hash a dataset's columns and values in their order, wherever they are stored; reads all of it once.
+
+    Columns of the file that no task reads (:mod:`nlptl.data.rows`) do not count.
+    """
     digest = sha256()
-    for batch in table.iter(batch_size=1000):
+    for batch in without_file_columns(table).iter(batch_size=1000):
         digest.update(json.dumps(batch, ensure_ascii=False, default=repr).encode())
     return digest.hexdigest()
 
