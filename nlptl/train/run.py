@@ -112,7 +112,3 @@ class Run:
         """Compute what a model makes of the check batch, each ``(batch, …)``; the model in eval mode."""
         judge: Loss = self.judge(model)
         return judge.eval()(**self.check_batch.inputs)["outputs"]
-
-    def __repr__(self) -> str:
-        scores = ", ".join(f"{k} {v:.4f}" for k, v in self.metrics.items() if not k.endswith("_se"))
-        return f"<Run of {self.task.name}, {type(self.model).__name__}: {scores}>"

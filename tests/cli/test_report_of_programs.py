@@ -66,7 +66,7 @@ def test_a_run_without_its_data_is_refused(tmp_path):
 
 def test_objects_show_themselves_in_a_line(saved):
     run, _, home = saved
-    assert repr(run).startswith("<Run of text-classification, PeftModel")
+    assert repr(run).startswith("<Run: text-classification, ") and "lora-r4" in repr(run)
     assert f"accuracy {run.metrics['accuracy']:.4f}" in repr(run) and len(repr(run)) < 250
     said = repr(nlptl.load_predictor(home))
     assert said == (
