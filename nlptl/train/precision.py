@@ -107,7 +107,7 @@ def use_precision(name: str, environment: MutableMapping[str, str] = os.environ)
 
 
 def forget_precision(environment: Mapping[str, str] = os.environ) -> None:
-    """Let the next accelerator of this process read the precision again; Accelerate keeps that of the first."""
+    """Let the next accelerator of this process read the precision again; Accelerate keeps the first one's."""
     from accelerate.state import AcceleratorState
 
     kept = AcceleratorState._shared_state.get("_mixed_precision")
