@@ -15,6 +15,7 @@ from nlptl.cli.check import (
     upstream_texts,
 )
 from nlptl.cli.config import TaskConfig, load_yaml, with_options
+from nlptl.cli.precision import use_precision_of
 from nlptl.cli.values import declared_types
 from nlptl.data.encoding import splits_hash
 from nlptl.data.sources import load_splits
@@ -117,6 +118,7 @@ def _configured(directory: Path, changes: Mapping[str, Any]) -> Prepared:
     """Read again what a run's configuration says."""
     kind, config = config_of(directory)
     config = replace(config, **changes)
+    use_precision_of(config)
     mode, _ = check_training(config)
     check_reading(config, kind)
     upstream_texts(config.upstream_text)
