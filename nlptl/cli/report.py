@@ -14,7 +14,7 @@ from nlptl.cli.check import (
     launch,
     upstream_texts,
 )
-from nlptl.cli.config import TaskConfig, load_yaml, with_options
+from nlptl.cli.config import ClassifyConfig, TaskConfig, load_yaml, read_yaml, with_options
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, open_saved
@@ -107,8 +107,11 @@ def report_directory(
             f"{listed(holds) or 'nothing'}. Give the --output-dir of recipes/sentiment.py or recipes/qa.py."
         )
     kind = recorded_task(json.loads(record_path.read_text("utf-8")), directory)
-    config_class = with_options(TaskConfig, kind.options)
-    config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
+    file = directory / "config.yaml"
+    config_class: Any = with_options(TaskConfig, kind.options)
+    if "kind" in read_yaml(file):
+        config_class = ClassifyConfig
+    config: Any = config_class(**load_yaml(config_class, file))
     config = replace(config, curve=curve, upstream_text=upstream_text)
     mode, _ = check_training(config)
     check_reading(config, kind)
