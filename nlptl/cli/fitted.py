@@ -16,6 +16,7 @@ from nlptl.data.frames import is_dataset, is_frame, to_table
 from nlptl.data.sources import read_table
 from nlptl.errors import DataError, ModelError, listed
 from nlptl.runs.directory import DATA, check_free
+from nlptl.runs.errors import most_confident_mistakes
 from nlptl.runs.predictor import Predictor, load_predictor
 
 
@@ -67,25 +68,30 @@ class FittedRun:
         return as_text(self.record, None if self._temporary else self.directory)
 
     def _repr_html_(self) -> str:
-        from nlptl.cli.fitted_view import as_html
+        from nlptl.runs.errors_page import errors_page
 
-        return as_html(self.record, self.predictions)
+        return errors_page(self.record, self.predictions, whole=False)
 
     def errors(self, n: int | None = 20) -> Any:
-        """List the mistakes on the test set, those that the model was surest of first.
+        """List the mistakes on the test set, those that the model was surest of first; of numbers the largest.
 
         Args:
             n: Most rows; None for all.
 
         Returns:
-            A data frame with a row for each mistake.
+            A data frame with a row for each mistake: the row of its file, its texts and every other column,
+            the prediction, the gold value, and how sure the model was (of numbers the ``error``).
         """
         import pandas
 
-        wrong = [each for each in self.predictions if each["prediction"] != each["gold"]]
-        rows = [{**self.predictor.task.to_public(each), **each} for each in wrong]
-        rows.sort(key=lambda row: -row.get("score", 0.0))
-        return pandas.DataFrame(rows[:n]).drop(columns=["scores"], errors="ignore")
+        most = len(self.predictions) if n is None else n
+        frame = pandas.DataFrame(most_confident_mistakes(self.predictions, most))
+        without = ["scores"]
+        if "id" in frame and (frame["id"] == frame["row"]).all():
+            without.append("id")
+        known = self.record.get("data", {}).get("columns", {})
+        own = {role: column for role, column in known.items() if column not in frame}
+        return frame.drop(columns=without, errors="ignore").rename(columns=own)
 
     def predict(self, table: Any) -> Any:
         """Predict examples.

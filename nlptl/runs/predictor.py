@@ -127,7 +127,9 @@ class Predictor:
         if words:
             values = [value.split() if isinstance(value, str) else value for value in values]
         good = _are_words if words else is_text
-        if len(self.task.inputs) > 1 and any(map(is_text, values)):  # some may be blank, as in training
+        if len(self.task.inputs) > 1 and any(
+            map(is_text, values)
+        ):  # some may be blank, as in training
             values, good = ["" if value is None else value for value in values], _is_writable
         if len(values) != len(names) or not all(map(good, values)):
             broken = [v for v in values if isinstance(v, str) and not can_be_written(v)]

@@ -52,12 +52,15 @@ def test_it_is_the_run_of_the_recipe(fitted, checkpoints, frame, tmp_path):
 
 def test_a_run_shows_itself_in_a_few_lines(fitted):
     run, before, folder = fitted
-    assert "not saved yet" in before and len(before.splitlines()) <= 6
+    assert "not saved: run.save" in before and len(before.splitlines()) == 5
+    assert "bag of words" in before and "weakest: " in before
     assert f"accuracy {run.metrics['accuracy']:.3f} ± " in before
     assert "24 test examples" in before and "head-only" in before
     assert f"saved in {run.directory}" in repr(run)
     assert not folder.exists()  # the temporary directory went when the run was saved
-    assert f"{run.metrics['accuracy']:.3f}" in run._repr_html_()
+    page = run._repr_html_()
+    assert "<html" not in page and f"{run.metrics['accuracy']:.4g}" in page
+    assert all(word in page for word in ("precision", "positive", "negative", "bag of words"))
 
 
 def test_tables_come_back_with_their_predictions(fitted, frame):
@@ -80,13 +83,19 @@ def test_tables_come_back_with_their_predictions(fitted, frame):
         run.predict(some.rename(columns={"body": "words"}))
 
 
-def test_mistakes_are_the_surest_first(fitted):
+def test_mistakes_are_the_surest_first(fitted, frame):
     run, *_ = fitted
     wrong = [each for each in run.predictions if each["gold"] != each["prediction"]]
     found = run.errors(None)
     assert len(found) == len(wrong) > 0 and len(run.errors(1)) == 1
     assert (found["gold"] != found["prediction"]).all()
-    assert found["score"].is_monotonic_decreasing
+    assert found["confidence"].is_monotonic_decreasing
+    assert list(found.columns) == [
+        *("row", "body", "ticket", "prediction", "gold", "confidence"),
+    ]
+    first = found.iloc[0]
+    assert frame["body"][first["row"]] == first["body"] and first["ticket"] == f"T{first['row']}"
+    assert frame["queue"][first["row"]] == first["gold"]
 
 
 def test_a_saved_run_has_its_data_and_can_be_reported_on(fitted, capsys):
@@ -123,8 +132,8 @@ def test_all_mistakes_are_named_in_the_words_of_the_call(frame, tmp_path):
         "3. report: call report() of the run instead.",
         "4. max_length is 'long'; expected a whole number.",
     ]
+    other = frame.rename(columns={"queue": "sorted"})
     with pytest.raises(Mistakes) as caught:
-        other = frame.rename(columns={"queue": "sorted"})
         nlptl.fit(other, text="bdy", mode="ful", max_length=3, output_dir=tmp_path / "run")
     message = str(caught.value)
     assert "--" not in message
