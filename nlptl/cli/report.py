@@ -24,6 +24,7 @@ from nlptl.models.loading import load_config, open_saved
 from nlptl.modes.base import parse_mode
 from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
 from nlptl.runs.directory import DATA
+from nlptl.runs.locking import locked
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
@@ -110,7 +111,7 @@ def report_directory(
         ready = _configured(directory, changes)
     else:
         ready = recorded_run(directory, changes)
-    with going_on(study_kept):
+    with locked(directory), going_on(study_kept):
         return report_run(ready, directory, tier)
 
 
