@@ -42,7 +42,7 @@ class TrainingConfig:
     schedule: Literal["linear", "cosine", "constant", "slanted"] = "linear"
     """Learning rate after warm-up; slanted is ULMFiT's triangle, from a 32nd of the peak up and down again."""
     learning_rate: float | Literal["find"] | None = None
-    """Peak learning rate; the default depends on the mode and the model family (see the README). find takes
+    """Peak learning rate; the default depends on the mode and the model family (see docs/modes.md). find takes
     the one that a range test on training batches finds."""
     warmup: float = 0.1
     """Warm-up: below 1 a share of all optimizer steps, from 1 on a number of steps."""
@@ -122,7 +122,7 @@ class SupervisedConfig(TrainingConfig):
     """Number of epochs without a better validation score after which training stops."""
     cache: Literal["auto", "off", "memory", "disk"] = "auto"
     """Where to keep the output of frozen blocks, which are then computed once; auto decides whether and where
-    (see the README)."""
+    (see docs/modes.md)."""
     seeds: int = 1
     """Number of runs, with seeds seed, seed + 1, …; their spread is reported."""
     split_seed: int | None = None
@@ -242,7 +242,7 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     --positions, --vocab-size and --warm-start asks for a new model from scratch instead."""
     learning_rate: float | None = None  # type: ignore[assignment]
     """Peak learning rate; by default 0.001 (AdamW) or 0.02 (Adafactor) for a new model; for a checkpoint the
-    default depends on the mode and the model family (see the README)."""
+    default depends on the mode and the model family (see docs/modes.md)."""
     max_length: int | None = None
     """Tokens per piece of text; by default 128, or fewer if the model takes fewer."""
     objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"

@@ -63,7 +63,7 @@ def test_a_run_shows_itself_in_a_few_lines(fitted):
     assert all(word in page for word in ("precision", "positive", "negative", "bag of words"))
 
 
-def test_tables_come_back_with_their_predictions(fitted, frame):
+def test_tables_come_back_with_their_predictions(fitted, frame, tmp_path):
     run, *_ = fitted
     some = frame[["ticket", "body"]].iloc[5:9]
     found = run.predict(some)
@@ -75,6 +75,9 @@ def test_tables_come_back_with_their_predictions(fitted, frame):
     assert run.predict(some["body"].iloc[0])["score"] == pytest.approx(texts[0]["score"])
     table = run.predict(Dataset.from_pandas(some, preserve_index=False))
     assert table["prediction"][:] == list(found["prediction"])
+    some.to_csv(tmp_path / "some.csv", index=False)
+    for file in (tmp_path / "some.csv", str(tmp_path / "some.csv")):
+        assert list(run.predict(file)["score"]) == list(found["score"])
     usual = run.predict(some.rename(columns={"body": "text"}))
     assert list(usual["score"]) == list(found["score"])
     with pytest.raises(DataError, match="has a column prediction, score already"):
