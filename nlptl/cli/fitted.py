@@ -88,7 +88,7 @@ class FittedRun:
         most = len(self.predictions) if n is None else n
         frame = pandas.DataFrame(most_confident_mistakes(self.predictions, most))
         without = ["scores"]
-        if "id" in frame and (frame["id"] == frame["row"]).all():
+        if "id" in frame and frame["id"].equals(frame["row"]):
             without.append("id")
         known = self.record.get("data", {}).get("columns", {})
         own = {role: column for role, column in known.items() if column not in frame}
