@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from nlptl.cli.ending import exit_codes
 from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
+from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.tasks import options_of
 from nlptl.tasks.options import QuestionAnsweringOptions, TextClassificationOptions
@@ -448,4 +450,8 @@ def to_yaml(config: Any) -> str:
 def run_recipe(main: Callable[[C], Any], cls: type[C], description: str | None) -> None:
     """Parse the command line and run a recipe; see :func:`nlptl.cli.ending.exit_codes`."""
     with exit_codes():
-        main(parse_args(cls, description=description or ""))
+        config = parse_args(cls, description=description or "")
+        with waiting("starting"):  # seconds before the first line
+            for library in ("torch", "transformers"):
+                import_module(library)
+        main(config)

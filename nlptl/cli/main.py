@@ -162,12 +162,12 @@ def _filled(file: Path) -> Iterator[str]:
 
 
 def _write(records: Iterator[dict[str, Any]], output: Path | None, total: int | None) -> None:
-    from tqdm import tqdm
+    from nlptl.data.progress import counted
 
     sink = nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8")
     try:
         with sink as file:
-            for record in tqdm(records, total=total, disable=total == 1, unit="example"):
+            for record in counted(records, "predicting", total, "examples"):
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
     finally:
         if output is not None and not output.stat().st_size:  # it would block the next try

@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from nlptl.data.encoding import quiet_datasets, tokenizer_hash
+from nlptl.data.encoding import tokenizer_hash
+from nlptl.data.progress import quiet_datasets
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import load_tokenizer, pooling_under, quiet_transformers, trained_config

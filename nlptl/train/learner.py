@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import splits_hash
+from nlptl.data.progress import doing, waiting
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
@@ -90,9 +91,10 @@ class Learner:
         self.notes: list[str] = []
         self._loaded: tuple[str, ...] = ()
         if model is None:
-            loaded = load_with_head(
-                args.model, auto_class=task.auto_class, head=task.head, pooling=args.pooling
-            )
+            with waiting(f"loading {args.model}"):
+                loaded = load_with_head(
+                    args.model, auto_class=task.auto_class, head=task.head, pooling=args.pooling
+                )
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
             self.newly_initialized, self._loaded = loaded.new, loaded.notices
             self.model, drawn = reused(self.model, args.keep_layers, args.reinit_top)
@@ -290,7 +292,7 @@ class Learner:
                 stream,
                 args=args,
                 accelerator=self.accelerator,
-                hooks=[ProgressBar(self.accelerator), Trackers(self.accelerator), *hooks, *keeper],
+                hooks=[ProgressBar(), Trackers(self.accelerator), *hooks, *keeper],
                 checkpoint_dir=home,
                 checkpoint_every=self.args.save_every,
                 resume=resume,
@@ -367,7 +369,8 @@ class Learner:
             The encoded rows, the states by name, and the layers that read them.
         """
         loss = HeadInputs(self.model, self.task)
-        part, rows, _ = self.predict_rows(table, loss)
+        with doing("states for the head"):
+            part, rows, _ = self.predict_rows(table, loss)
         return part, rows, loss.read
 
     def _fitted(self, loss: Loss) -> bool:
