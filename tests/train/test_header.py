@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+from transformers import T5Config
+
 from nlptl.modes.base import parse_mode
 from nlptl.train import header
 from nlptl.train.header import (
@@ -62,7 +64,7 @@ def test_the_machine_and_the_model(monkeypatch):
     assert name == "nlptl" and text.startswith("0.1.0, ")
     assert text.endswith("2 processes, bfloat16 autocast, seed 7")
     monkeypatch.setattr(header, "depth", lambda config: (6, 6))
-    config = SimpleNamespace(model_type="t5", d_model=64, hidden_size=64)
+    config = T5Config(d_model=64)
     said = model_row("bundled/t5", config)[1]
     assert said == "bundled/t5 (t5, 12 blocks, width 64; a demonstration model)"
     assert model_row("own", config)[1] == "own (t5, 12 blocks, width 64)"
