@@ -1,15 +1,18 @@
 """Supervised runs from a configuration: the parts that the recipes of labelled tasks share."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from nlptl.cli.check import Prepared, prepare_run
 from nlptl.cli.output import seed_directories, seed_homes
-from nlptl.runs.directory import release_on_failure, save_run, scores
+from nlptl.data.progress import doing
+from nlptl.runs.directory import is_finished, release_on_failure, save_run, scores
 from nlptl.runs.seeds import spread_line, summarize_seeds
 from nlptl.tasks import get_task
 from nlptl.train.finetune import finetune
+from nlptl.train.schedule import Schedule
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.stopping import going_on, report_kept
@@ -37,9 +40,15 @@ def each_seed(ready: Prepared, train: Callable[[Prepared, int, Path], None]) -> 
         train: Function that trains, scores and saves one run, given its seed and its directory.
     """
     config = ready.config
+    schedule = Schedule({"seed": sum(not is_finished(home) for home in seed_homes(config))})
     with release_on_failure(config.output_dir):
         for seed, directory in seed_directories(config):
-            train(ready, seed, directory)
+            where = schedule.begin()
+            if schedule.total > 1:
+                say(f"\n{where}: seed {seed}", "bold")
+            with doing(where) if schedule.total > 1 else nullcontext():
+                train(ready, seed, directory)
+            schedule.end("seed")
     free_states()
     if config.seeds > 1 and is_main_process():
         say(spread_line(summary_of(ready)))

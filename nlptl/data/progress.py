@@ -103,6 +103,11 @@ def doing(what: str) -> Iterator[None]:
         _DOING.pop()
 
 
+def is_nested() -> bool:
+    """Whether :func:`doing` names something here, so that a bar has less room."""
+    return bool(_DOING)
+
+
 @contextmanager
 def hidden() -> Iterator[None]:
     """Draw no bars within."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from nlptl.data.files import json_line
-from nlptl.data.progress import WIDE, bar
+from nlptl.data.progress import WIDE, bar, is_nested
 from nlptl.records import FitState
 from nlptl.train import checkpoints
 
@@ -59,7 +59,9 @@ class ProgressBar(Quiet):
         rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
         found = [f"epoch {state.epoch + 1}", f"loss {state.loss:.3f}", f"{rate:.0f} texts/s"]
         wide = (self.bar.ncols or 0) >= WIDE
-        return ", ".join([*found, f"rate {state.learning_rate:.1e}"] if wide else found[:2])
+        if wide:
+            return ", ".join([*found, f"rate {state.learning_rate:.1e}"])
+        return "" if is_nested() else ", ".join(found[:2])
 
     def on_end(self, state: FitState) -> None:
         """Close the bar."""
