@@ -139,6 +139,22 @@ def training_row(args: FinetuneArgs, defaults: Collection[str] = ()) -> tuple[st
     return "train", ", ".join(marked) + legend
 
 
+def runs_row(arms: Sequence[str], seeds: int) -> tuple[str, str]:
+    """Return the row that counts the runs of a study.
+
+    Args:
+        arms: Names of its arms.
+        seeds: Runs of each.
+
+    Example:
+        >>> runs_row(["full", "lora"], 3)
+        ('runs', '2 arms x 3 seeds = 6: full, lora; those that are kept from before are not made again')
+    """
+    names = ", ".join(map(plain, arms))
+    kept = "those that are kept from before are not made again"
+    return "runs", f"{len(arms)} arms x {seeds} seeds = {len(arms) * seeds}: {names}; {kept}"
+
+
 def run_header(
     task: Task,
     splits: Mapping[str, Any],
