@@ -415,6 +415,8 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     with waiting("reading the data"):
         data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
+    if training and data:
+        problems.run(check_head, config, training[0], data[0])
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
     problems.raise_if_any()
@@ -422,7 +424,6 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     mode, model = training
     task, splits, origin = data
     notes = list(origin.pop("notes", ()))
-    check_head(config, mode, task)
     filled = resolve_defaults(config, mode, model, len(splits["train"]), task)
     if is_main_process():
         reserve_output_dir(filled)

@@ -118,6 +118,8 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         if data is None:
             with waiting("reading the data"):
                 data = problems.run(prepare, with_sound_numbers(own))
+        if data and (found := checked[-1][1]):
+            problems.run(check_head, own, found[0], data[0])
     problems.run(upstream_texts, config.upstream_text)
     if is_main_process():
         problems.run(check_study_dir, config)
@@ -128,7 +130,6 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
     for way, (own, found, method) in zip(ways, checked, strict=True):
         assert found and method
         mode, model = found
-        check_head(own, mode, task)
         filled = resolve_defaults(own, mode, model, len(splits["train"]), task)
         arms[arm_name(way, ways)] = ArmSpec(finetune_args(filled, mode, config.seed), method)
     seeds = range(config.seed, config.seed + config.seeds)

@@ -295,20 +295,27 @@ def check_spans(config: Any, task: SpanCorruption) -> None:
 
 
 def check_tokenizer(config: Any, objective: Objective) -> None:
-    """Make sure that a given tokenizer can be read and has the special tokens that the objective needs.
+    """Make sure that the tokenizer can be read and has the special tokens that the objective needs.
 
     Raises:
         UserError: If not.
     """
-    if config.model is not None or config.tokenizer is None:
+    name, flag = config.model, "--model"
+    if name is None:
+        name, flag = config.tokenizer, "--tokenizer"
+    if name is None:  # one will be trained
         return
-    tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False, flag="--tokenizer")
+    tokenizer = load_tokenizer(name, split_special_tokens=False, flag=flag)
     needed = ("pad_token", "eos_token" if isinstance(objective, SpanCorruption) else "mask_token")
     lacks = [name for name in needed if getattr(tokenizer, name) is None]
     if lacks:
+        remedy = (
+            "one of the new model's own family, or leave --tokenizer out to train one"
+            if flag == "--tokenizer"
+            else "a checkpoint whose tokenizer has it, or add it to the tokenizer"
+        )
         raise ConfigError(
-            f"--tokenizer {config.tokenizer}: it has no {listed(lacks)}, which this objective needs. Take "
-            "one of the new model's own family, or leave --tokenizer out to train one."
+            f"{flag} {name}: its tokenizer has no {listed(lacks)}, which this objective needs. Take {remedy}."
         )
 
 

@@ -20,6 +20,7 @@ from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, open_saved
 from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
+from nlptl.runs.locking import locked
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
@@ -117,7 +118,7 @@ def report_directory(
     upstream_texts(config.upstream_text)
     task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
     ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
-    with going_on(study_kept):
+    with locked(directory), going_on(study_kept):
         return report_run(ready, directory, tier)
 
 

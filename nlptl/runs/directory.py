@@ -211,7 +211,8 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
     """
     if accelerator.is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
-        record = {**result_record(run), **extra, "reload_difference": None}
+        with waiting("majority and bag of words"):
+            record = {**result_record(run), **extra, "reload_difference": None}
         record["notes"] = list(dict.fromkeys([*extra.get("notes", ()), *run.notes]))
         write_json(directory / "result.json", record)
         with waiting("saving, and reading back"):

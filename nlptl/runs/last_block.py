@@ -31,8 +31,8 @@ def last_rows(run: Run, directory: Path) -> list[tuple[str, str]]:
     rows = [
         (tested.replace("_", " "), f"{metric(run.metrics, first)} on {count}"),
         ("", "; ".join(part for part in (others, took) if part)),
-        ("floors", floors_line(getattr(run, "floors", None), first)),
-        ("weakest", weakest_line(getattr(run, "weakest", None))),
+        ("floors", floors_line(run.floors, first, run.metrics[first])),
+        ("weakest", weakest_line(run.weakest)),
         ("saved", f"{directory}: {', '.join(['model/', *files_of(directory)])}"),
         ("", f"model/ was read back and gives the same {run.compared}"),
     ]
@@ -54,24 +54,29 @@ def metric(metrics: Mapping[str, float], name: str) -> str:
     return f"{name} {value:.{digits}f}" + (f" ± {error:.{digits}f}" if known else "")
 
 
-def floors_line(floors: Mapping[str, Mapping[str, float]] | None, name: str) -> str:
-    """Write what simple ways reach, by the same metric; empty if nothing is known.
+def floors_line(floors: Mapping[str, Mapping[str, Any]], name: str, score: float) -> str:
+    """Write what simple ways reach by the same metric; empty if nothing is known.
 
     Args:
-        floors: Name of a way to its metrics, and its ``seconds``.
-        name: Name of the metric.
+        floors: Name of a way to its metrics, and its ``seconds`` (:func:`nlptl.train.floors.floors`).
+        name: Name of the metric; higher is better.
+        score: The run's own.
 
     Example:
-        >>> floors_line({"majority": {"f1": 0.5}, "bag_of_words": {"f1": 0.7, "seconds": 0.42}}, "f1")
+        >>> floors_line({"majority": {"f1": 0.5}, "bag_of_words": {"f1": 0.7, "seconds": 0.42}}, "f1", 0.8)
         'majority 0.500, bag of words 0.700 (0.4 s)'
+        >>> floors_line({"bag_of_words": {"f1": 0.7}}, "f1", 0.65)
+        'bag of words 0.700: no lower than this model'
     """
-    found = []
-    for way, reached in (floors or {}).items():
+    found, best = [], -math.inf
+    for way, reached in floors.items():
         if name in reached:
             seconds = f" ({reached['seconds']:.1f} s)" if "seconds" in reached else ""
-            score = metric(reached, name).removeprefix(f"{name} ")
-            found.append(f"{way.replace('_', ' ')} {score}{seconds}")
-    return ", ".join(found)
+            found.append(
+                f"{way.replace('_', ' ')} {metric(reached, name).removeprefix(name + ' ')}{seconds}"
+            )
+            best = max(best, reached[name])
+    return ", ".join(found) + ": no lower than this model" * (best >= score)
 
 
 def weakest_line(weakest: Mapping[str, Any] | None) -> str:
