@@ -3,8 +3,8 @@
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nlptl.errors import ModelError, RunError
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.layer_map import layer_map
 from nlptl.models.pooling import Pooling
-from nlptl.modes.base import Mode
+from nlptl.modes.base import Mode, plain_name
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
@@ -233,12 +236,12 @@ def train(
         The final state.
     """
     clock = Clock()
+    if loss.find_unused or (accelerator.num_processes > 1 and unmoved(loss.model)):
+        _look_for_unused(accelerator)
     if args.gradient_checkpointing:
         _checkpoint_activations(loss)
     if args.compile:
         loss.compile_model()  # in place: names and wrappers stay
-    if loss.find_unused:
-        _look_for_unused(accelerator)
     optimizers = _optimizers(loss, args)
     wrapped, *prepared = accelerator.prepare(loss, *optimizers.values())
     optimizers = dict(zip(optimizers, prepared, strict=True))
@@ -277,7 +280,8 @@ def train(
         hooks = [*hooks, saver, StopAtSignal(saver, accelerator)]
     # A compiled model has random numbers of its own.
     cheap = nullcontext() if args.compile else dropout_made_cheap(loss)
-    with held() if checkpoint_dir else nullcontext(), warnings.catch_warnings(), cheap:
+    stops = held() if checkpoint_dir else nullcontext()
+    with stops, warnings.catch_warnings(), cheap, _unused_explained():
         # All schedules follow the run; an optimizer whose turn has not come yet has made no step.
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         state = fit(
@@ -315,6 +319,37 @@ def _optimizers(loss: Loss, args: TrainArgs) -> dict[str, Any]:
         )
         for turn, parameters in turns.items()
     }
+
+
+def unmoved(model: Any) -> list[str]:
+    """List the parameters that train and that no text moves, such as XLNet's embedding of masks.
+
+    Args:
+        model: Model with its head, wrapped by peft or not; of one without a layer map nothing is known.
+    """
+    base = unwrap_peft(model)
+    if not hasattr(base, "config"):  # no model of transformers
+        return []
+    try:
+        unread = layer_map(base).unread
+    except ModelError:
+        return []
+    trained = (name for name, p in base.named_parameters() if p.requires_grad)
+    return [name for name in trained if plain_name(name) in unread]
+
+
+@contextmanager
+def _unused_explained() -> Iterator[None]:
+    """Say in words of nlptl what DistributedDataParallel says of parameters without a gradient."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "finished reduction in the prior iteration" not in str(error):
+            raise
+        raise RunError(
+            "Some parameters that train got no gradient in a step, which several processes must know of "
+            "before. Set find_unused = True on the loss or the term that leaves them out."
+        ) from error
 
 
 def _look_for_unused(accelerator: Any) -> None:
