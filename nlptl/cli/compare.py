@@ -16,6 +16,7 @@ from nlptl.cli.check import (
 )
 from nlptl.cli.config import TaskConfig, with_task
 from nlptl.cli.output import check_directory, check_unchanged, reserve_output_dir
+from nlptl.cli.precision import with_precision
 from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import Problems
 from nlptl.pretrain.upstream_entry import bundled_texts
@@ -60,6 +61,7 @@ def run_comparison(config: Any) -> dict[str, Any]:
     Raises:
         UserError: With every mistake, before any slow work.
     """
+    config = with_precision(config)
     ways = [
         Way(model, mode, method)
         for model in config.model

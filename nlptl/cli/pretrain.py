@@ -8,13 +8,13 @@ from typing import Any
 
 from nlptl.cli.check import (
     check_flags,
-    check_precision,
     check_training,
     defaults_used,
     from_config,
     launch,
 )
 from nlptl.cli.output import check_directory, reserve_output_dir
+from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
 from nlptl.models.families import check_family
@@ -103,7 +103,7 @@ def check_from_scratch(config: Any) -> tuple[Mode, str, int]:
     sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
     family = problems.run(check_architecture, config.architecture, **sizes)
     if family:
-        problems.run(check_precision, family)
+        problems.run(check_precision, config.precision, family)
         problems.run(check_sizes, config, family)
     if mode and not mode.trains_all:
         problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
@@ -209,7 +209,7 @@ def prepare_pretraining(config: Any) -> Upstream:
     """
     problems, asked = Problems(), config
     problems.run(check_start, config)
-    config = with_start(config)
+    config = with_precision(with_start(config))
     sound = with_sound_numbers(config)
     corpus = problems.run(read_corpus, sound)
     check = check_from_scratch if config.model is None else check_going_on

@@ -15,6 +15,7 @@ from nlptl.cli.check import (
     upstream_texts,
 )
 from nlptl.cli.config import TaskConfig, load_yaml, with_options
+from nlptl.cli.precision import use_precision_of
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, open_saved
@@ -111,6 +112,7 @@ def report_directory(
     config_class = with_options(TaskConfig, kind.options)
     config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
     config = replace(config, curve=curve, upstream_text=upstream_text)
+    use_precision_of(config)
     mode, _ = check_training(config)
     check_reading(config, kind)
     upstream_texts(config.upstream_text)

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from nlptl.data.kept import cache_folder, is_whole, seal
+from nlptl.data.rows import without_file_columns
 from nlptl.data.windows import frame_of, tokenize
 
 #: Hashes of tables, by what they give their values as.
@@ -26,7 +27,8 @@ def tokenizer_hash(tokenizer: Any) -> str:
 def content_hash(table: Any) -> str:
     """Hash a dataset's columns and values in their order, wherever they are stored; reads all of it once.
 
-    The hash of a table is remembered for as long as the table lives.
+    Columns of the file that no task reads (:mod:`nlptl.data.rows`) do not count. The hash of a table is
+    remembered for as long as the table lives.
     """
     form = str(getattr(table, "format", ""))
     try:
@@ -40,7 +42,7 @@ def content_hash(table: Any) -> str:
 
 def _content_hash(table: Any) -> str:
     digest = sha256()
-    for batch in table.iter(batch_size=1000):
+    for batch in without_file_columns(table).iter(batch_size=1000):
         digest.update(json.dumps(batch, ensure_ascii=False, default=repr).encode())
     return digest.hexdigest()
 

@@ -130,6 +130,7 @@ class DataRequest(Protocol):
         validation_file: Data that the epoch is chosen on.
         test_file: Data that is scored.
         column: Columns of roles, as ``role=name``.
+        id_column: Column that names the examples; None stands for ``id``, if there is one.
         max_train_examples: Most labels of training and validation together.
         max_eval_examples: Most examples of each other split.
         seed: Seed of the splits and subsets.
@@ -142,6 +143,7 @@ class DataRequest(Protocol):
     validation_file: Path | None
     test_file: Path | None
     column: tuple[str, ...]
+    id_column: str | None
     max_train_examples: int | None
     max_eval_examples: int | None
     seed: int

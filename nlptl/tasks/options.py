@@ -12,6 +12,8 @@ class TaskOptions:
     """Data set: a local file or folder, or a hub name (name or name:config)."""
     column: tuple[str, ...] = ()
     """Columns that do not have a usual name, as role=name; the roles are the task's fields and its label."""
+    id_column: str | None = None
+    """Column that names the examples in predictions.jsonl; by default id, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)

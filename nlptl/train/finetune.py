@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.batching import LengthBatches
+from nlptl.data.rows import with_rows
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
 from nlptl.train.learner import Learner
@@ -85,7 +86,13 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
         check_batch=_check_batch(learner),
         manifest=learner.manifest,
         newly_initialized=learner.newly_initialized,
-        predictions=predictions,
+        splits=splits,
+        predictions=with_rows(
+            predictions,
+            splits["test"],
+            fields=learner.task.fields,
+            gold=learner.task.gold_columns,
+        ),
         metrics={**learner.task.score(predictions), "loss": loss},
         history=learner.history,
         best=learner.best,
