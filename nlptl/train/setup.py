@@ -21,6 +21,7 @@ from nlptl.modes.base import Mode, plain_name
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
+from nlptl.train.intervals import Interval
 from nlptl.train.launch import check_launch
 from nlptl.train.loop import fit
 from nlptl.train.losses import Loss
@@ -193,7 +194,7 @@ class FinetuneArgs:
     mixout: float = 0.0
     keep_layers: str | None = None
     reinit_top: int = 0
-    save_every: int | str = "10m"
+    save_every: int | str | Interval = "10m"
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""
@@ -216,7 +217,7 @@ def train(
     accelerator: Any,
     hooks: Sequence[Hook] = (),
     checkpoint_dir: Path | None = None,
-    checkpoint_every: int | str | None = None,
+    checkpoint_every: int | str | Interval | None = None,
     resume: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> FitState:
