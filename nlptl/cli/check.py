@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nlptl.cli.output import check_directory, reserve_output_dir
+from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, DataError, Problems
@@ -113,27 +114,6 @@ def check_reading(config: Any, kind: type[Task]) -> None:
         raise ConfigError(
             f"--pooling {config.pooling}: the head of the task {kind.name} reads the state of every token, so "
             "nothing is pooled. Leave the flag out."
-        )
-
-
-def check_precision(family: str) -> None:
-    """Make sure that the precision of ``accelerate launch --mixed_precision`` can work.
-
-    Raises:
-        ConfigError: For fp16 without an accelerator, or on T5, whose checkpoints overflow in it.
-    """
-    if os.environ.get("ACCELERATE_MIXED_PRECISION") != "fp16":
-        return
-    import torch
-
-    if not torch.accelerator.is_available():
-        raise ConfigError(
-            "--mixed_precision fp16 needs a GPU, and there is none here; use bf16 or no."
-        )
-    if family == "t5":
-        raise ConfigError(
-            "--mixed_precision fp16: T5 was pretrained in bf16, and its activations overflow in fp16. Use "
-            "bf16 or no."
         )
 
 
@@ -263,7 +243,7 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     pooling = getattr(config, "pooling", None)
     model = problems.run(check_model, config.model, length, pooling)
     if model:
-        problems.run(check_precision, model[0].model_type)
+        problems.run(check_precision, config.precision, model[0].model_type)
     if mode:
         problems.run(check_cache, getattr(config, "cache", "off"), mode)
     if mode and model:
@@ -427,11 +407,13 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     Raises:
         UserError: With every mistake.
     """
-    problems = Problems()
+    config, problems = with_precision(config), Problems()
     training = problems.run(check_training, config)
     problems.run(check_reading, config, kind)
     data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
+    if training and data:
+        problems.run(check_head, config, training[0], data[0])
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
     problems.raise_if_any()
@@ -443,7 +425,6 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     say(labels_line(sizes, config.max_train_examples))
     for note in notes:
         say(f"note: {note}")
-    check_head(config, mode, task)
     filled = resolve_defaults(config, mode, model, len(splits["train"]), task)
     if is_main_process():
         reserve_output_dir(filled)

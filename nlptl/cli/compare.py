@@ -16,6 +16,7 @@ from nlptl.cli.check import (
 )
 from nlptl.cli.config import TaskConfig, with_task
 from nlptl.cli.output import check_directory, check_unchanged, reserve_output_dir
+from nlptl.cli.precision import with_precision
 from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import Problems
 from nlptl.pretrain.upstream_entry import bundled_texts
@@ -60,6 +61,7 @@ def run_comparison(config: Any) -> dict[str, Any]:
     Raises:
         UserError: With every mistake, before any slow work.
     """
+    config = with_precision(config)
     ways = [
         Way(model, mode, method)
         for model in config.model
@@ -112,6 +114,8 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         problems.run(check_reading, own, task_kind)
         if data is None:
             data = problems.run(prepare, with_sound_numbers(own))
+        if data and (found := checked[-1][1]):
+            problems.run(check_head, own, found[0], data[0])
     problems.run(upstream_texts, config.upstream_text)
     if is_main_process():
         problems.run(check_study_dir, config)
@@ -127,7 +131,6 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
     for way, (own, found, method) in zip(ways, checked, strict=True):
         assert found and method
         mode, model = found
-        check_head(own, mode, task)
         filled = resolve_defaults(own, mode, model, len(splits["train"]), task)
         arms[arm_name(way, ways)] = ArmSpec(finetune_args(filled, mode, config.seed), method)
     seeds = range(config.seed, config.seed + config.seeds)

@@ -59,6 +59,9 @@ class TrainingConfig:
     lora_targets: tuple[str, ...] = ()
     """Linear layers that get an adapter, such as query value, or all-linear; by default the query and
     value projections."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of matrix products (autocast); auto takes bf16 where the GPU or processor has units for it,
+    else fp32."""
     compile: bool = False
     """Compile the model (torch.compile); pays on GPUs and long runs, seldom on CPUs."""
     gradient_checkpointing: bool = False

@@ -8,13 +8,13 @@ from typing import Any
 
 from nlptl.cli.check import (
     check_flags,
-    check_precision,
     check_training,
     defaults_used,
     from_config,
     launch,
 )
 from nlptl.cli.output import check_directory, reserve_output_dir
+from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
 from nlptl.models.families import check_family
@@ -103,7 +103,7 @@ def check_from_scratch(config: Any) -> tuple[Mode, str, int]:
     sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
     family = problems.run(check_architecture, config.architecture, **sizes)
     if family:
-        problems.run(check_precision, family)
+        problems.run(check_precision, config.precision, family)
         problems.run(check_sizes, config, family)
     if mode and not mode.trains_all:
         problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
@@ -209,7 +209,7 @@ def prepare_pretraining(config: Any) -> Upstream:
     """
     problems, asked = Problems(), config
     problems.run(check_start, config)
-    config = with_start(config)
+    config = with_precision(with_start(config))
     sound = with_sound_numbers(config)
     corpus = problems.run(read_corpus, sound)
     check = check_from_scratch if config.model is None else check_going_on
@@ -295,20 +295,27 @@ def check_spans(config: Any, task: SpanCorruption) -> None:
 
 
 def check_tokenizer(config: Any, objective: Objective) -> None:
-    """Make sure that a given tokenizer can be read and has the special tokens that the objective needs.
+    """Make sure that the tokenizer can be read and has the special tokens that the objective needs.
 
     Raises:
         UserError: If not.
     """
-    if config.model is not None or config.tokenizer is None:
+    name, flag = config.model, "--model"
+    if name is None:
+        name, flag = config.tokenizer, "--tokenizer"
+    if name is None:  # one will be trained
         return
-    tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False, flag="--tokenizer")
+    tokenizer = load_tokenizer(name, split_special_tokens=False, flag=flag)
     needed = ("pad_token", "eos_token" if isinstance(objective, SpanCorruption) else "mask_token")
     lacks = [name for name in needed if getattr(tokenizer, name) is None]
     if lacks:
+        remedy = (
+            "one of the new model's own family, or leave --tokenizer out to train one"
+            if flag == "--tokenizer"
+            else "a checkpoint whose tokenizer has it, or add it to the tokenizer"
+        )
         raise ConfigError(
-            f"--tokenizer {config.tokenizer}: it has no {listed(lacks)}, which this objective needs. Take "
-            "one of the new model's own family, or leave --tokenizer out to train one."
+            f"{flag} {name}: its tokenizer has no {listed(lacks)}, which this objective needs. Take {remedy}."
         )
 
 

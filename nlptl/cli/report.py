@@ -15,10 +15,12 @@ from nlptl.cli.check import (
     upstream_texts,
 )
 from nlptl.cli.config import TaskConfig, load_yaml, with_options
+from nlptl.cli.precision import use_precision_of
 from nlptl.data.encoding import splits_hash
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, open_saved
 from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
+from nlptl.runs.locking import locked
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
@@ -110,12 +112,13 @@ def report_directory(
     config_class = with_options(TaskConfig, kind.options)
     config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
     config = replace(config, curve=curve, upstream_text=upstream_text)
+    use_precision_of(config)
     mode, _ = check_training(config)
     check_reading(config, kind)
     upstream_texts(config.upstream_text)
     task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
     ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
-    with going_on(study_kept):
+    with locked(directory), going_on(study_kept):
         return report_run(ready, directory, tier)
 
 

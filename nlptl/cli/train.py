@@ -7,6 +7,7 @@ from typing import Any
 from nlptl.cli.check import Prepared, prepare_run
 from nlptl.cli.output import seed_directories, seed_homes
 from nlptl.runs.directory import release_on_failure, save_run, scores
+from nlptl.runs.locking import locked
 from nlptl.runs.seeds import spread_line, summarize_seeds
 from nlptl.tasks import get_task
 from nlptl.train.finetune import finetune
@@ -46,7 +47,7 @@ def each_seed(ready: Prepared, train: Callable[[Prepared, int, Path], None]) -> 
     if config.report:
         from nlptl.cli.report import report_run
 
-        with going_on(report_kept):
+        with locked(config.output_dir), going_on(report_kept):
             report_run(ready, config.output_dir, config.report)
 
 

@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from nlptl.data.kept import cache_folder, is_whole, seal
 from nlptl.data.rows import without_file_columns
 from nlptl.data.windows import frame_of, tokenize
+
+#: Hashes of tables, by what they give their values as.
+_HASHES: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
@@ -23,8 +27,20 @@ def tokenizer_hash(tokenizer: Any) -> str:
 def content_hash(table: Any) -> str:
     """Hash a dataset's columns and values in their order, wherever they are stored; reads all of it once.
 
-    Columns of the file that no task reads (:mod:`nlptl.data.rows`) do not count.
+    Columns of the file that no task reads (:mod:`nlptl.data.rows`) do not count. The hash of a table is
+    remembered for as long as the table lives.
     """
+    form = str(getattr(table, "format", ""))
+    try:
+        known = _HASHES.setdefault(table, {})
+    except TypeError:  # a table of another library
+        known = {}
+    if form not in known:
+        known[form] = _content_hash(table)
+    return known[form]
+
+
+def _content_hash(table: Any) -> str:
     digest = sha256()
     for batch in without_file_columns(table).iter(batch_size=1000):
         digest.update(json.dumps(batch, ensure_ascii=False, default=repr).encode())

@@ -217,7 +217,7 @@ def _body(text: str, kind: type) -> tuple[Any, int | None]:
     config.architectures = []  # where there are several bodies (Funnel), the first one: it has all blocks
     try:
         with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
-            model = class_of_body(config).from_config(config)
+            model = class_of_body(config).from_config(config, trust_remote_code=False)
     except Exception as error:  # a package that is not there, for example
         return str(error), deriving.positions((), config)
     positions = deriving.positions(early_lookups(model), config)

@@ -23,6 +23,7 @@ from nlptl.train.loop import fit
 from nlptl.train.losses import Loss
 from nlptl.train.machine import launchers_environment, use_cores
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
+from nlptl.train.precision import forget_precision
 from nlptl.train.saving import SaveCheckpoints
 from nlptl.train.stem_cache.plan import Kind
 from nlptl.train.stopping import StopAtSignal, held
@@ -47,6 +48,7 @@ def new_accelerator(*, kwargs_handlers: Sequence[Any] = (), **options: Any) -> A
 
     check_launch(os.environ, launchers_environment())
     use_cores()
+    forget_precision()
     handlers = list(kwargs_handlers)
     if not any(isinstance(handler, InitProcessGroupKwargs) for handler in handlers):
         # One process tokenizes or reads a teacher for all, which may take longer than the usual ten minutes.

@@ -8,7 +8,7 @@ from nlptl.cli.config import SentimentConfig, load_yaml
 from nlptl.cli.ending import disk_error, exit_codes
 from nlptl.errors import ConfigError
 from nlptl.runs.directory import check_free
-from nlptl.runs.locking import lock, unlock
+from nlptl.runs.locking import lock, locked, unlock
 from nlptl.train.stopping import Stopped, command_to_go_on
 
 
@@ -89,3 +89,16 @@ def test_two_sessions_exclude_each_other(tmp_path):
     lock(tmp_path)
     unlock(tmp_path)
     assert not (tmp_path / ".lock").exists()
+
+
+def test_a_report_locks_its_run_and_nothing_is_left(tmp_path):
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").exists()
+        with locked(tmp_path / "seeds"):  # lies within
+            assert not (tmp_path / "seeds").exists()
+    assert not (tmp_path / ".lock").exists()
+    lock(tmp_path)
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / ".lock").exists()  # whoever had it keeps it
+    unlock(tmp_path)
