@@ -23,6 +23,7 @@ from nlptl.study import outcomes
 from nlptl.study.arms import Arm, ArmSpec, View, choose_rate
 from nlptl.study.outcomes import Outcome, diverged_outcome, outcome_of
 from nlptl.tasks.base import Task
+from nlptl.train.defaults import fill_defaults
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, start_accelerator
 from nlptl.train.stem_cache.store import free_states
@@ -65,7 +66,11 @@ class Study:
         texts: Sequence[str] | None = None,
         keep: bool = True,
     ) -> None:
-        self.task, self.splits, self.arms = task, splits, dict(arms)
+        self.task, self.splits, size = task, splits, len(splits["train"])
+        self.arms = {
+            name: replace(spec, args=fill_defaults(spec.args, task, size))
+            for name, spec in arms.items()
+        }
         self.seeds, self.texts, self.keep = tuple(seeds), texts, keep
         self.found = 0
         # For this object's life only: a folder of that name may hold other weights tomorrow.

@@ -30,6 +30,7 @@ from nlptl.models.reuse import reused
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
+from nlptl.train.defaults import fill_defaults
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
 from nlptl.train.keep_close import kept_close, mixed_weights, pretrained
@@ -54,7 +55,8 @@ class Learner:
 
     Args:
         task: Task of the examples.
-        args: Checkpoint and hyper-parameters.
+        args: Checkpoint and hyper-parameters; a rate or epochs that are None get their defaults for the first
+            training set.
         accelerator: Accelerator from :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
         model: A live model with the task's head; None loads the checkpoint.
 
@@ -155,6 +157,8 @@ class Learner:
                 recognize them.
             loss: Training loss; it says whether states may be kept.
         """
+        if "train" in splits:
+            self.args = fill_defaults(self.args, self.task, len(splits["train"]))
         self.encoded = {name: self._encode(table) for name, table in splits.items()}
         self.tables, self.known = dict(splits), None
         found = list(self._loaded)
@@ -245,6 +249,8 @@ class Learner:
             ConfigError: If the loss cannot go with cached states that are there or asked for.
         """
         self.history, self.best, self.flops, self.searches = [], 0, 0.0, []
+        size = len(data) * (self.args.batch_size if hasattr(data, "epoch") else 1)
+        self.args = fill_defaults(self.args, self.task, size)
         if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 

@@ -5,8 +5,9 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from nlptl.models.pooling import Pooling
-from nlptl.modes.base import Mode
+from nlptl.modes.base import Mode, parse_mode
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
@@ -131,13 +132,14 @@ class TrainArgs:
 
 @dataclass(frozen=True)
 class FinetuneArgs:
-    """Arguments of a fine-tuning, with every field filled in.
+    """Arguments of a fine-tuning.
 
     Attributes:
         model: Bundled name, directory or hub name of the checkpoint.
         mode: What trains.
-        learning_rate: Peak learning rate.
-        epochs: Passes over the training set.
+        learning_rate: Peak learning rate; None takes the default for mode and checkpoint
+            (:func:`nlptl.train.defaults.fill_defaults`).
+        epochs: Passes over the training set; None takes the default for mode and number of examples.
         batch_size: Examples per batch, over all processes.
         gradient_accumulation_steps: Batches per optimizer step.
         warmup: Share of the steps (below 1), or a number of steps.
@@ -166,10 +168,11 @@ class FinetuneArgs:
         save_every: Steps between checkpoints, or minutes, such as ``10m``, besides the ends of epochs.
     """
 
-    model: str
-    mode: Mode
-    learning_rate: float
-    epochs: float
+    model: str = "bundled/bert"
+    mode: Mode = field(default_factory=partial(parse_mode, "full"))
+    # None until the number of examples is known; whatever trains has both.
+    learning_rate: float = None  # type: ignore[assignment]
+    epochs: float = None  # type: ignore[assignment]
     batch_size: int = 16
     gradient_accumulation_steps: int = 1
     warmup: float = 0.1
