@@ -54,7 +54,8 @@ def predict(
         file: File with many examples: csv, tsv, jsonl, json, parquet, SQuAD json, or txt (one text per line).
         output: File for the output; by default it goes to the terminal. Its ending (csv, tsv or jsonl) says
             its form, whatever --file is.
-        text_column: Column of the texts, if it does not have a usual name.
+        text_column: Column of the texts; by default the one that the run was trained on, or one with a usual
+            name.
         question_column: Column of the questions, if it does not have a usual name.
         context_column: Column of the passages, if it does not have a usual name.
         column: Columns of any other fields, as name=column.
@@ -84,7 +85,7 @@ def predict(
         ]
         known = [f"{name}={own}" for name, own in columns if own is not None]
         asked = asked_columns(SimpleNamespace(column=(*known, *column)), names)
-        rows = read_rows(file, asked)
+        rows = read_rows(file, asked, trained=trained_columns(directory))
     else:
         if set(given) != set(names):
             raise ConfigError(
@@ -152,12 +153,25 @@ class Rows:
     count: int | None
 
 
-def read_rows(file: Path, asked: Mapping[str, str | None]) -> Rows:
+def trained_columns(directory: str) -> dict[str, str]:
+    """Return the columns that a run was trained on, by field; none of a model without a record."""
+    try:
+        record = json.loads((Path(directory) / "result.json").read_text("utf-8"))
+        return {role: name for role, name in record["data"]["columns"].items() if name}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def read_rows(
+    file: Path, asked: Mapping[str, str | None], *, trained: Mapping[str, str] | None = None
+) -> Rows:
     """Read a file of examples with all its columns.
 
     Args:
         file: Path of the file; of a txt each line that is not blank is a text.
-        asked: Mapping from the task's fields to the columns' names, or None for a usual name.
+        asked: Mapping from the task's fields to the columns' names, or None.
+        trained: Mapping from fields to the columns that the run was trained on. A field whose column was not
+            asked for takes that one if the file has it, else one with a usual name.
 
     Raises:
         UserError: If the file cannot be read, or has no column for a field.
@@ -181,6 +195,8 @@ def read_rows(file: Path, asked: Mapping[str, str | None]) -> Rows:
         return Rows(_Lines(file), numbered, None)
     read = partial(read_questions, answers=False) if "context" in asked else read_table
     table = read(file, "--file")
+    known = {r: c for r, c in (trained or {}).items() if c in table.column_names}
+    asked = {role: own or known.get(role) for role, own in asked.items()}
     columns = find_columns({"train": table}, asked, SimpleNamespace())
     renamed = {column: name for name, column in columns.items() if column != name}
     examples = table.select_columns(list(columns.values())).rename_columns(renamed)

@@ -52,6 +52,25 @@ def test_all_columns_of_a_table_stay_beside_the_predictions(tmp_path):
     }
 
 
+def test_the_columns_of_the_run_are_taken_where_the_file_has_them(tmp_path):
+    (tmp_path / "t.csv").write_text("body,text\na,b\n")
+    (tmp_path / "result.json").write_text(
+        '{"data": {"columns": {"text": "body", "label": "queue"}}}'
+    )
+    trained = predict.trained_columns(str(tmp_path))
+    assert trained == {"text": "body", "label": "queue"}
+    for known, asked, own in (
+        (trained, None, "a"),
+        ({}, None, "b"),
+        (trained, "text", "b"),
+        ({"text": "gone"}, None, "b"),
+    ):
+        found = predict.read_rows(tmp_path / "t.csv", {"text": asked}, trained=known)
+        assert found.examples.to_list() == [{"text": own}]
+    (tmp_path / "result.json").write_text("[]")
+    assert predict.trained_columns(str(tmp_path)) == predict.trained_columns("bundled/bert") == {}
+
+
 @pytest.mark.parametrize(
     ("file", "output", "form"),
     [
