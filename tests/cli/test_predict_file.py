@@ -54,9 +54,8 @@ def test_all_columns_of_a_table_stay_beside_the_predictions(tmp_path):
 
 def test_the_columns_of_the_run_are_taken_where_the_file_has_them(tmp_path):
     (tmp_path / "t.csv").write_text("body,text\na,b\n")
-    (tmp_path / "result.json").write_text(
-        '{"data": {"columns": {"text": "body", "label": "queue"}}}'
-    )
+    columns = {"text": "body", "label": "queue"}
+    (tmp_path / "result.json").write_text(json.dumps({"data": {"columns": columns}}))
     trained = predict.trained_columns(str(tmp_path))
     assert trained == {"text": "body", "label": "queue"}
     for known, asked, own in (
