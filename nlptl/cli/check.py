@@ -26,7 +26,7 @@ from nlptl.models.sentence_encoder import declared
 from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
-from nlptl.tasks.notes import labels_line
+from nlptl.tasks.notes import labels_line, reading_lines
 from nlptl.train.defaults import usual_head, usual_values
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
@@ -408,6 +408,8 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     task, splits, origin = data
     notes = list(origin.pop("notes", ()))
     sizes = {name: len(table) for name, table in splits.items()}
+    for line in reading_lines(origin):
+        say(line)
     say(labels_line(sizes, config.max_train_examples))
     for note in notes:
         say(f"note: {note}")

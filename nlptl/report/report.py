@@ -67,7 +67,7 @@ class TransferReport:
         return self.record["negative"]["verdict"]
 
     def summary(self) -> str:
-        """Sum up the report in at most 15 lines for the terminal."""
+        """Sum up the report in at most 21 lines for the terminal."""
         from nlptl.report.render.text import summary
 
         return summary(self.record)

@@ -21,6 +21,20 @@ LOOKED_AT = 2000
 SETS = {"train": "training", "validation": "validation", "test": "test"}
 
 
+def reading_lines(record: Mapping[str, Any]) -> list[str]:
+    """Say how the data were read: as which kind of task, and which columns are the texts.
+
+    Args:
+        record: Record of the data from a task's ``prepare``.
+    """
+    kind, found = record.get("kind"), []
+    if kind:
+        found.append(f"kind: {kind['name']} ({kind['why']})")
+    if "texts" in record:
+        found.append(f"texts: {record['texts']}")
+    return found
+
+
 def data_notes(task: Task, splits: Mapping[str, Any]) -> list[str]:
     """Look over checked splits: texts in two of them, contradictions, classes that are not there, sizes.
 
