@@ -85,7 +85,8 @@ def predict(
         ]
         known = [f"{name}={own}" for name, own in columns if own is not None]
         asked = asked_columns(SimpleNamespace(column=(*known, *column)), names)
-        rows = read_rows(file, asked, trained=trained_columns(directory))
+        trained = trained_columns(directory)
+        rows = read_rows(file, asked, trained=trained, kind=predictor.task)
     else:
         if set(given) != set(names):
             raise ConfigError(
@@ -163,7 +164,11 @@ def trained_columns(directory: str) -> dict[str, str]:
 
 
 def read_rows(
-    file: Path, asked: Mapping[str, str | None], *, trained: Mapping[str, str] | None = None
+    file: Path,
+    asked: Mapping[str, str | None],
+    *,
+    trained: Mapping[str, str] | None = None,
+    kind: Any = None,
 ) -> Rows:
     """Read a file of examples with all its columns.
 
@@ -172,16 +177,19 @@ def read_rows(
         asked: Mapping from the task's fields to the columns' names, or None.
         trained: Mapping from fields to the columns that the run was trained on. A field whose column was not
             asked for takes that one if the file has it, else one with a usual name.
+        kind: Task, which may read other kinds of files and lists of words; None for a task of texts.
 
     Raises:
         UserError: If the file cannot be read, or has no column for a field.
     """
     from nlptl.data.columns import find_columns
+    from nlptl.data.label_lists import with_lists
     from nlptl.data.rows import plain_rows
-    from nlptl.data.sources import read_table
+    from nlptl.data.sources import READERS, read_table
     from nlptl.data.squad import read_questions
 
-    if file.suffix.lower() == ".txt":
+    readers = getattr(kind, "readers", READERS)
+    if file.suffix.lower() == ".txt" and ".txt" not in readers:
         if len(asked) > 1:
             raise ConfigError(
                 f"--file {file}: a txt holds one field per line; a table with {listed(list(asked))} is needed."
@@ -193,13 +201,16 @@ def read_rows(
         (name,) = asked
         numbered = ({"row": row, name: line} for row, line in _filled(file))
         return Rows(_Lines(file), numbered, None)
-    read = partial(read_questions, answers=False) if "context" in asked else read_table
+    questions = partial(read_questions, answers=False)
+    read = questions if "context" in asked else partial(read_table, readers=readers)
     table = read(file, "--file")
     known = {r: c for r, c in (trained or {}).items() if c in table.column_names}
     asked = {role: own or known.get(role) for role, own in asked.items()}
     columns = find_columns({"train": table}, asked, SimpleNamespace())
     renamed = {column: name for name, column in columns.items() if column != name}
     examples = table.select_columns(list(columns.values())).rename_columns(renamed)
+    if getattr(kind, "split_into_words", False):  # a csv writes lists as texts
+        examples = with_lists(examples, kind.fields[0], None)
     others = ({"row": row, **_moved(own)} for row, own in enumerate(plain_rows(table)))
     return Rows(examples, others, len(table))
 
