@@ -18,7 +18,9 @@ from nlptl.data.sources import kind_of, read_table
 from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
 from nlptl.runs.directory import DATA, check_free
 from nlptl.runs.errors import most_confident_mistakes
+from nlptl.runs.last_block import floors_line, metric, weakest_line
 from nlptl.runs.predictor import Predictor, load_predictor
+from nlptl.train.terminal import Block
 
 
 class FittedRun:
@@ -64,9 +66,20 @@ class FittedRun:
         return self.predictor.tokenizer
 
     def __repr__(self) -> str:
-        from nlptl.cli.fitted_view import as_text
-
-        return as_text(self.record, None if self._temporary else self.directory)
+        """Sum up the run in a few lines: what it is, its score, what that is worth, where it lies."""
+        record, name = self.record, self.record["selection"]["metric"]
+        temporary = "in a temporary directory; save(directory) keeps it"
+        rows = [
+            (
+                "run",
+                f"{record['task']}, {record['model']}, mode {record['mode']}, seed {record['seed']}",
+            ),
+            ("test", f"{metric(self.metrics, name)} on {record['n']['test']:,} examples"),
+            ("floors", floors_line(record.get("floors") or {}, name, self.metrics[name])),
+            ("weakest", weakest_line(record.get("weakest"))),
+            ("saved", temporary if self._temporary else str(self.directory)),
+        ]
+        return str(Block([row for row in rows if row[1]]))
 
     def _repr_html_(self) -> str:
         from nlptl.runs.errors_page import errors_page

@@ -260,7 +260,7 @@ def _form(file: Path | None, output: Path | None) -> str:
 def _write(
     records: Iterator[dict[str, Any]], output: Path | None, total: int | None, separator: str = ""
 ) -> None:
-    from tqdm import tqdm
+    from nlptl.data.progress import counted
 
     # Half of a surrogate pair in some column has no UTF-8; as an escape it is JSON.
     sink: Any = nullcontext(sys.stdout)
@@ -270,7 +270,7 @@ def _write(
         sink = output.open("w", encoding="utf-8", errors="backslashreplace", newline="")
     try:
         with sink as file:
-            shown = tqdm(records, total=total, disable=total == 1, unit="example")
+            shown = counted(records, "predicting", total, "examples")
             (write_table if separator else write_lines)(shown, file, separator)
     finally:
         if output is not None and not output.stat().st_size:  # it would block the next try

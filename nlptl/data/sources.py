@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from nlptl.data.progress import quiet_datasets, waiting
 from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, suggest
 
 Reader = Callable[[Path, str], Any]
@@ -221,7 +222,8 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
 
     repository, _, config = name.partition(":")
     try:
-        return load_dataset(repository, config or None)
+        with quiet_datasets(), waiting(f"loading {name}"):
+            return load_dataset(repository, config or None)
     except UserError:
         raise
     except Exception as error:  # the hub client raises a dozen kinds

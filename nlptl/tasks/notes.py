@@ -259,22 +259,3 @@ def unknown_notes(encoded: Mapping[str, EncodedSplit], tokenizer: Any) -> list[s
         f"The tokenizer does not know many of the tokens ({which}): the model sees them all as the same one. "
         "Take a checkpoint whose vocabulary is made for this language and script."
     ]
-
-
-def labels_line(sizes: Mapping[str, int], most: int | None = None) -> str:
-    """Say how many labels a run looks at, and for what.
-
-    Args:
-        sizes: Examples of each split.
-        most: ``--max-train-examples``, if it was given.
-
-    Example:
-        >>> labels_line({"train": 270, "validation": 30, "test": 2000}, 300)
-        '300 labels: 270 to train on, 30 to choose by (--max-train-examples 300); 2,000 more to score'
-    """
-    train, validation = sizes["train"], sizes["validation"]
-    limited = "" if most is None else f" (--max-train-examples {most})"
-    return (
-        f"{train + validation:,} labels: {train:,} to train on, {validation:,} to choose by{limited}; "
-        f"{sizes['test']:,} more to score"
-    )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import splits_hash
+from nlptl.data.progress import doing, waiting
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
@@ -30,7 +31,7 @@ from nlptl.models.reuse import reused
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
-from nlptl.train.defaults import fill_defaults
+from nlptl.train.defaults import fill_learner
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
 from nlptl.train.keep_close import kept_close, mixed_weights, pretrained
@@ -92,9 +93,10 @@ class Learner:
         self.notes: list[str] = []
         self._loaded: tuple[str, ...] = ()
         if model is None:
-            loaded = load_with_head(
-                args.model, auto_class=task.auto_class, head=task.head, pooling=args.pooling
-            )
+            with waiting(f"loading {args.model}"):
+                loaded = load_with_head(
+                    args.model, auto_class=task.auto_class, head=task.head, pooling=args.pooling
+                )
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
             self.newly_initialized, self._loaded = loaded.new, loaded.notices
             self.model, drawn = reused(self.model, args.keep_layers, args.reinit_top)
@@ -157,8 +159,7 @@ class Learner:
                 recognize them.
             loss: Training loss; it says whether states may be kept.
         """
-        if "train" in splits:
-            self.args = fill_defaults(self.args, self.task, len(splits["train"]))
+        fill_learner(self, splits.get("train"))
         self.encoded = {name: self._encode(table) for name, table in splits.items()}
         self.tables, self.known = dict(splits), None
         found = list(self._loaded)
@@ -249,8 +250,7 @@ class Learner:
             ConfigError: If the loss cannot go with cached states that are there or asked for.
         """
         self.history, self.best, self.flops, self.searches = [], 0, 0.0, []
-        size = len(data) * (self.args.batch_size if hasattr(data, "epoch") else 1)
-        self.args = fill_defaults(self.args, self.task, size)
+        fill_learner(self, data)
         if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 
@@ -296,7 +296,7 @@ class Learner:
                 stream,
                 args=args,
                 accelerator=self.accelerator,
-                hooks=[ProgressBar(self.accelerator), Trackers(self.accelerator), *hooks, *keeper],
+                hooks=[ProgressBar(), Trackers(self.accelerator), *hooks, *keeper],
                 checkpoint_dir=home,
                 checkpoint_every=self.args.save_every,
                 resume=resume,
@@ -373,7 +373,8 @@ class Learner:
             The encoded rows, the states by name, and the layers that read them.
         """
         loss = HeadInputs(self.model, self.task)
-        part, rows, _ = self.predict_rows(table, loss)
+        with doing("states for the head"):
+            part, rows, _ = self.predict_rows(table, loss)
         return part, rows, loss.read
 
     def _fitted(self, loss: Loss) -> bool:
