@@ -23,8 +23,8 @@ def reliability(
         bins: Number of bins between 0 and 1.
 
     Returns:
-        ``ece`` in [0, 1]; ``confidence`` and ``right``, the means over all; ``n``; for each bin that is not empty
-        ``low``, ``high``, ``confidence``, ``right`` and ``n``.
+        ``ece`` in [0, 1]; ``confidence`` and ``right``, the means over all; ``n``; for each bin that is not
+        empty ``low``, ``high``, ``confidence``, ``right`` and ``n``.
 
     Raises:
         ValueError: If there are no examples.

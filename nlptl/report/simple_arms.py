@@ -11,7 +11,7 @@ from nlptl.errors import ModelError
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.report import parts
 from nlptl.report.probe import fit_probe
-from nlptl.report.untouched import Untouched, text_classes
+from nlptl.report.untouched import Untouched
 from nlptl.report.zero_shot import pair_similarities, zero_shot
 from nlptl.stats.bootstrap import scores_of
 from nlptl.study.outcomes import class_statistics, combine_of, constant_statistics

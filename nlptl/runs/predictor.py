@@ -99,7 +99,7 @@ class Predictor:
         for number, example in enumerate(examples):
             total += 1
             try:
-                self._row(example, number)
+                self.row(example, number)
             except DataError as error:
                 odd.append(str(error))
         if odd:
@@ -112,11 +112,20 @@ class Predictor:
             raise DataError(f"Expected several examples, found {in_words(examples)}; give a list.")
         source, done = iter(examples), 0
         while chunk := list(islice(source, CHUNK)):
-            rows = [self._row(example, done + i) for i, example in enumerate(chunk)]
+            rows = [self.row(example, done + i) for i, example in enumerate(chunk)]
             yield from self._predict(rows)
             done += len(chunk)
 
-    def _row(self, example: Any, number: int) -> dict[str, Any]:
+    def row(self, example: Any, number: int = 0) -> dict[str, Any]:
+        """Return an example's fields by name.
+
+        Args:
+            example: Example in any form that :meth:`__call__` takes.
+            number: Number of the example, for messages.
+
+        Raises:
+            DataError: If it is not of that form.
+        """
         names, words = self.task.fields, self.task.split_into_words
         if isinstance(example, Mapping):
             values = [example.get(name, ...) for name in names]

@@ -25,7 +25,7 @@ from nlptl.data.padding import labels_at_places, pad, real_tokens
 from nlptl.data.sources import READERS, DataRequest
 from nlptl.data.text_columns import SEPARATOR, joined_texts
 from nlptl.errors import DataError, listed
-from nlptl.metrics.by_class import Form, is_bio
+from nlptl.metrics.by_class import Form, form_of_tags
 from nlptl.metrics.statistics import most_frequent, scored
 from nlptl.records import Collate
 from nlptl.tasks import TASKS, get_task, register_task, source_of
@@ -393,7 +393,7 @@ class Task:
         if not self.labels:
             return None
         if self.split_into_words:
-            return "entities" if is_bio(self.labels) else "words"
+            return form_of_tags(self.labels)
         return "labels" if self.label_dtype.is_floating_point else "class"
 
     def texts(self, table: Any) -> list[str]:
