@@ -33,8 +33,8 @@ class TextOptions(TaskOptions):
 class TextClassificationOptions(TextOptions):
     """Flags of text classification."""
 
-    dataset: str | None = "bundled/reviews"
-    """Data set: bundled/reviews, a local file or folder, or a hub name (name or name:config)."""
+    dataset: str | None = "bundled/remarks"
+    """Data set: bundled/remarks, a local file or folder, or a hub name (name or name:config)."""
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the classes in the loss; balanced makes all classes count alike."""
 

@@ -37,7 +37,7 @@ from nlptl.train.hooks import ProgressBar, Trackers
 from nlptl.train.keep_close import kept_close, mixed_weights, pretrained
 from nlptl.train.keeping import keep_best, without_steps
 from nlptl.train.loop import predict
-from nlptl.train.losses import Loss, Outputs, TaskLoss
+from nlptl.train.losses import Loss, Outputs, TaskLoss, loss_for
 from nlptl.train.machine import PeakMemory
 from nlptl.train.setup import FinetuneArgs, TrainArgs, seed_dropout, train
 from nlptl.train.stem_cache.plan import check_fed, open_cache
@@ -264,7 +264,7 @@ class Learner:
                 home=home,
                 resume=resume,
             )
-        made = self._made(loss)
+        made = loss_for(self, loss)
         made = kept_close(made, self.start, self.args.l2_sp)
         if not hasattr(data, "epoch") and self._name(data) is None:
             more = {} if validation is None else {"validation": validation}
@@ -394,15 +394,6 @@ class Learner:
             return args
         self.args = replace(self.args, learning_rate=found.rate)  # for the record
         return replace(args, learning_rate=found.rate)
-
-    def _made(self, loss: Loss | Callable[["Learner"], Loss] | None) -> Loss:
-        made = self.loss() if loss is None else loss if isinstance(loss, Loss) else loss(self)
-        if made.model is not self.model:
-            raise RunError(
-                "The loss holds another model than the learner's, which a mode has wrapped since. Make the "
-                "loss after mode(), or give a function of the learner that makes it."
-            )
-        return made
 
     def judge(self, table: Any) -> tuple[list[dict[str, Any]], float]:
         """Predict a labelled table: one record per example, and the mean of the task's own loss."""

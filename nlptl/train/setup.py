@@ -3,8 +3,8 @@
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import partial
@@ -14,11 +14,15 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nlptl.errors import ModelError, RunError
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.layer_map import layer_map
 from nlptl.models.pooling import Pooling
-from nlptl.modes.base import Mode, parse_mode
+from nlptl.modes.base import Mode, parse_mode, plain_name
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
+from nlptl.train.intervals import Interval
 from nlptl.train.launch import check_launch
 from nlptl.train.loop import fit
 from nlptl.train.losses import Loss
@@ -193,7 +197,7 @@ class FinetuneArgs:
     mixout: float = 0.0
     keep_layers: str | None = None
     reinit_top: int = 0
-    save_every: int | str = "10m"
+    save_every: int | str | Interval = "10m"
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""
@@ -216,7 +220,7 @@ def train(
     accelerator: Any,
     hooks: Sequence[Hook] = (),
     checkpoint_dir: Path | None = None,
-    checkpoint_every: int | str | None = None,
+    checkpoint_every: int | str | Interval | None = None,
     resume: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> FitState:
@@ -238,12 +242,12 @@ def train(
         The final state.
     """
     clock = Clock()
+    if loss.find_unused or (accelerator.num_processes > 1 and unmoved(loss.model)):
+        _look_for_unused(accelerator)
     if args.gradient_checkpointing:
         _checkpoint_activations(loss)
     if args.compile:
         loss.compile_model()  # in place: names and wrappers stay
-    if loss.find_unused:
-        _look_for_unused(accelerator)
     optimizers = _optimizers(loss, args)
     wrapped, *prepared = accelerator.prepare(loss, *optimizers.values())
     optimizers = dict(zip(optimizers, prepared, strict=True))
@@ -282,7 +286,8 @@ def train(
         hooks = [*hooks, saver, StopAtSignal(saver, accelerator)]
     # A compiled model has random numbers of its own.
     cheap = nullcontext() if args.compile else dropout_made_cheap(loss)
-    with held() if checkpoint_dir else nullcontext(), warnings.catch_warnings(), cheap:
+    stops = held() if checkpoint_dir else nullcontext()
+    with stops, warnings.catch_warnings(), cheap, _unused_explained():
         # All schedules follow the run; an optimizer whose turn has not come yet has made no step.
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         state = fit(
@@ -320,6 +325,37 @@ def _optimizers(loss: Loss, args: TrainArgs) -> dict[str, Any]:
         )
         for turn, parameters in turns.items()
     }
+
+
+def unmoved(model: Any) -> list[str]:
+    """List the parameters that train and that no text moves, such as XLNet's embedding of masks.
+
+    Args:
+        model: Model with its head, wrapped by peft or not; of one without a layer map nothing is known.
+    """
+    base = unwrap_peft(model)
+    if not hasattr(base, "config"):  # no model of transformers
+        return []
+    try:
+        unread = layer_map(base).unread
+    except ModelError:
+        return []
+    trained = (name for name, p in base.named_parameters() if p.requires_grad)
+    return [name for name in trained if plain_name(name) in unread]
+
+
+@contextmanager
+def _unused_explained() -> Iterator[None]:
+    """Say in words of nlptl what DistributedDataParallel says of parameters without a gradient."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "finished reduction in the prior iteration" not in str(error):
+            raise
+        raise RunError(
+            "Some parameters that train got no gradient in a step, which several processes must know of "
+            "before. Set find_unused = True on the loss or the term that leaves them out."
+        ) from error
 
 
 def _look_for_unused(accelerator: Any) -> None:
