@@ -28,6 +28,7 @@ from nlptl.models.sentence_encoder import declared
 from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
+from nlptl.train.defaults import usual_head, usual_values
 from nlptl.train.header import run_header
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
@@ -284,25 +285,10 @@ def resolve_defaults(config: C, mode: Mode, model: Any, examples: int, task: Tas
     known: Any = config
     if mode.definition.untrained:  # no rate and no epochs
         return config
-    head = known.head or default_head(known, mode, task)
-    changes: dict[str, Any] = {"head": head}
-    fitted = head != "random"
-    if known.learning_rate is None:
-        changes["learning_rate"] = default_learning_rate(mode, model)
-    if known.epochs is None:
-        changes["epochs"] = mode.default_epochs(examples, known.batch_size, fitted=fitted)
-    return dataclasses.replace(known, **changes)
-
-
-def default_head(config: Any, mode: Mode, task: Task) -> str:
-    """Choose the start of a new head: a convex fit wherever there is one.
-
-    A user who gives epochs or a rate to a mode that trains the head alone asks for training by gradient.
-    """
-    if task.head_fit is None or not mode.definition.convex_start:
-        return "random"
-    by_gradient = config.epochs is not None or config.learning_rate is not None
-    return "start" if by_gradient and not mode.trains_blocks else "fit"
+    by_gradient = known.epochs is not None or known.learning_rate is not None
+    head = known.head or usual_head(task, mode, by_gradient=by_gradient)
+    values = usual_values(known, mode=mode, task=task, head=head, model=model, examples=examples)
+    return dataclasses.replace(known, head=head, **values)
 
 
 def check_head(config: Any, mode: Mode, task: Task) -> None:

@@ -235,8 +235,9 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     default depends on the mode and the model family (see the README)."""
     max_length: int | None = None
     """Tokens per piece of text; by default 128, or fewer if the model takes fewer."""
-    objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"
-    """Pretraining objective; auto takes span corruption for T5, else masked language modelling."""
+    objective: Literal["auto", "masked-lm", "span-corruption", "recurring-spans"] = "auto"
+    """Pretraining objective; auto takes span corruption for T5, else masked language modelling.
+    recurring-spans teaches a checkpoint to point at answers, for recipes/qa.py with few questions."""
     architecture: str | None = None
     """Architecture of a model from scratch: a family (bert, the default; roberta or t5), or a configuration
     (the path of a config.json, a checkpoint or a hub name), which --depth and --positions override."""
@@ -264,6 +265,9 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     """Passes over the corpus, instead of --steps."""
     mask_share: float = 0.15
     """Share of the tokens to predict."""
+    masked_weight: float | None = None
+    """Weight of masked language modelling beside recurring-spans, so that it is not forgotten; 1 by default,
+    and 0 leaves it out."""
     whole_words: bool = False
     """Mask whole words instead of single tokens (masked language modelling only)."""
     bag_weight: float = 0.0

@@ -16,7 +16,7 @@ from nlptl.train.finetune import finetune
 from nlptl.train.schedule import Schedule
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache.store import free_states
-from nlptl.train.stopping import going_on, report_kept
+from nlptl.train.stopping import command_to_go_on, going_on, report_kept
 from nlptl.train.terminal import is_main_process, say
 
 
@@ -33,16 +33,22 @@ def prepare(config: Any, task: str) -> Prepared:
     return prepare_run(config, get_task(task))
 
 
-def each_seed(ready: Prepared, train: Callable[[Prepared, int, Path], None]) -> None:
+def each_seed(
+    ready: Prepared,
+    train: Callable[[Prepared, int, Path], None],
+    *,
+    go_on: Callable[..., str] = command_to_go_on,
+) -> None:
     """Train with each seed that is not finished yet, and report, if asked.
 
     Args:
         ready: Run from :func:`prepare`.
         train: Function that trains, scores and saves one run, given its seed and its directory.
+        go_on: Function of ``resume`` that says how to go on after an error.
     """
     config = ready.config
     schedule = Schedule({"seed": sum(not is_finished(home) for home in seed_homes(config))})
-    with release_on_failure(config.output_dir):
+    with release_on_failure(config.output_dir, go_on):
         for seed, directory in seed_directories(config):
             where = schedule.begin()
             if schedule.total > 1:

@@ -229,7 +229,7 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
 
 
 def _load_hub(name: str) -> dict[str, Any]:
-    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/reviews")
+    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/remarks")
     return _named_splits(loaded, f"--dataset {name}")
 
 

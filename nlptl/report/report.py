@@ -35,6 +35,7 @@ from nlptl.study.methods import FINETUNE, Method
 from nlptl.study.outcomes import Outcome, combine_of
 from nlptl.study.study import Study
 from nlptl.tasks.base import Task
+from nlptl.train.defaults import fill_defaults
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, new_accelerator
 from nlptl.train.stem_cache.store import free_states
@@ -129,7 +130,7 @@ def score_transfer(
     Args:
         task: What the examples mean.
         splits: ``train``, ``validation`` and ``test``.
-        args: The mode and all hyper-parameters; the first seed is theirs.
+        args: The mode and all hyper-parameters, or defaults; the first seed is theirs.
         method: The way of training of the pretrained arm.
         tier: ``quick`` (3 seeds), ``standard`` (6) or ``full`` (10).
         curve: Whether smaller training sets are tried too, down to 16 examples a class.
@@ -143,6 +144,7 @@ def score_transfer(
         The report; what could not be measured stands in it with its reason.
     """
     known = finished or Finished()
+    args = fill_defaults(args, task, len(splits["train"]))  # scratch's are counted from them
     study = _study(task, splits, ArmSpec(args, method, title=args.mode.name), tier, known, keep)
     with TemporaryDirectory() as folder:
         made = _with_model(study, known, Path(folder))

@@ -34,7 +34,7 @@ from nlptl.train.setup import new_accelerator
 CHUNK = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """A model that predicts new examples, in batches of similar length.
 
@@ -53,6 +53,10 @@ class Predictor:
     max_length: int
     batch_size: int
     accelerator: Any
+
+    def __repr__(self) -> str:
+        labels = f", labels {listed(self.task.labels, 5)}" if self.task.labels else ""
+        return f"<Predictor of {self.task.name}, {type(self.model).__name__}{labels}>"
 
     def __call__(self, given: Any, context: str | None = None) -> Any:
         """Predict one example, a list, or a dataset.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,8 +25,11 @@ from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.registry import load_file, loaded_files
 from nlptl.study import outcomes
 from nlptl.study.arms import Arm, ArmSpec, View, choose_rate
+from nlptl.study.cells import EVERY, going_on, unfinished
+from nlptl.study.methods import goes_on
 from nlptl.study.outcomes import Outcome, diverged_outcome, outcome_of
 from nlptl.tasks.base import Task
+from nlptl.train.defaults import fill_defaults
 from nlptl.train.epoch_table import about
 from nlptl.train.run import Run
 from nlptl.train.schedule import Schedule, run_cost
@@ -41,7 +45,8 @@ class Study:
     """Arms of one task over the same seeds, and so over the same heads, orders and test examples.
 
     Every finished run is kept on disk under a key of all that it depends on, so that no run is made twice,
-    and a study that was interrupted goes on where it stopped.
+    and a study that was interrupted goes on where it stopped: within a run too, from its last checkpoint
+    (:mod:`nlptl.study.cells`).
 
     Example::
 
@@ -70,7 +75,11 @@ class Study:
         texts: Sequence[str] | None = None,
         keep: bool = True,
     ) -> None:
-        self.task, self.splits, self.arms = task, splits, dict(arms)
+        self.task, self.splits, size = task, splits, len(splits["train"])
+        self.arms = {
+            name: replace(spec, args=fill_defaults(spec.args, task, size))
+            for name, spec in arms.items()
+        }
         self.seeds, self.texts, self.keep = tuple(seeds), texts, keep
         self.found = 0
         # For this object's life only: a folder of that name may hold other weights tomorrow.
@@ -225,13 +234,16 @@ class Study:
             self.found += 1
             return found
         accelerator.wait_for_everyone()
-        with _checkpoint(spec, seed) as name:
-            own = replace(args, model=name)
-            outcome = self._train(spec, own, accelerator, texts=texts, made=made)
-        if texts is None and found:
-            outcome = replace(outcome, upstream=found.upstream, upstream_texts=found.upstream_texts)
-        if self.keep and accelerator.is_main_process:
-            outcomes.keep(key, outcome)
+        resumes = self.keep and goes_on(spec.method)
+        with unfinished(key, accelerator) if resumes else nullcontext() as home:
+            with _checkpoint(spec, seed) as name:
+                own = replace(args, model=name, save_every=EVERY)
+                outcome = self._train(spec, own, accelerator, home, texts=texts, made=made)
+            if texts is None and found:
+                forgot = {"upstream": found.upstream, "upstream_texts": found.upstream_texts}
+                outcome = replace(outcome, **forgot)
+            if self.keep and accelerator.is_main_process:
+                outcomes.keep(key, outcome)
         return outcome
 
     def _train(
@@ -239,14 +251,16 @@ class Study:
         spec: ArmSpec,
         args: FinetuneArgs,
         accelerator: Any,
+        home: Path | None,
         *,
         texts: Sequence[str] | None,
         made: Callable[[Run], None] | None,
     ) -> Outcome:
         splits = self.view(spec.view, args.seed)
+        make = partial(spec.method, self.task, splits, args, accelerator=accelerator)
         try:
             with muted():
-                run = spec.method(self.task, splits, args, accelerator=accelerator)
+                run = going_on(make, home, accelerator, seed=args.seed)
         except Diverged:
             if made is not None:
                 raise

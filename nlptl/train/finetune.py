@@ -35,7 +35,7 @@ def finetune(
     Args:
         task: Task of the examples.
         splits: ``train``, ``validation`` and ``test``, as :class:`datasets.Dataset`.
-        args: Checkpoint, mode and hyper-parameters.
+        args: Checkpoint, mode and hyper-parameters; a rate and epochs that are None get their defaults.
         accelerator: Accelerator from :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
         loss: Function that makes the training loss; None takes the task's own, which always scores.
         checkpoint_dir: Directory of the checkpoints that ``--resume`` needs; None writes none.

@@ -31,12 +31,13 @@ from nlptl.models.reuse import reused
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
+from nlptl.train.defaults import fill_defaults
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
 from nlptl.train.keep_close import kept_close, mixed_weights, pretrained
 from nlptl.train.keeping import keep_best, without_steps
 from nlptl.train.loop import predict
-from nlptl.train.losses import Loss, Outputs, TaskLoss
+from nlptl.train.losses import Loss, Outputs, TaskLoss, loss_for
 from nlptl.train.machine import PeakMemory
 from nlptl.train.setup import FinetuneArgs, TrainArgs, seed_dropout, train
 from nlptl.train.stem_cache.plan import check_fed, open_cache
@@ -55,7 +56,8 @@ class Learner:
 
     Args:
         task: Task of the examples.
-        args: Checkpoint and hyper-parameters.
+        args: Checkpoint and hyper-parameters; a rate or epochs that are None get their defaults for the first
+            training set.
         accelerator: Accelerator from :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
         model: A live model with the task's head; None loads the checkpoint.
 
@@ -157,6 +159,8 @@ class Learner:
                 recognize them.
             loss: Training loss; it says whether states may be kept.
         """
+        if "train" in splits:
+            self.args = fill_defaults(self.args, self.task, len(splits["train"]))
         self.encoded = {name: self._encode(table) for name, table in splits.items()}
         self.tables, self.known = dict(splits), None
         found = list(self._loaded)
@@ -247,6 +251,8 @@ class Learner:
             ConfigError: If the loss cannot go with cached states that are there or asked for.
         """
         self.history, self.best, self.flops, self.searches = [], 0, 0.0, []
+        size = len(data) * (self.args.batch_size if hasattr(data, "epoch") else 1)
+        self.args = fill_defaults(self.args, self.task, size)
         if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 
@@ -260,7 +266,7 @@ class Learner:
                 home=home,
                 resume=resume,
             )
-        made = self._made(loss)
+        made = loss_for(self, loss)
         made = kept_close(made, self.start, self.args.l2_sp)
         if not hasattr(data, "epoch") and self._name(data) is None:
             more = {} if validation is None else {"validation": validation}
@@ -390,15 +396,6 @@ class Learner:
             return args
         self.args = replace(self.args, learning_rate=found.rate)  # for the record
         return replace(args, learning_rate=found.rate)
-
-    def _made(self, loss: Loss | Callable[["Learner"], Loss] | None) -> Loss:
-        made = self.loss() if loss is None else loss if isinstance(loss, Loss) else loss(self)
-        if made.model is not self.model:
-            raise RunError(
-                "The loss holds another model than the learner's, which a mode has wrapped since. Make the "
-                "loss after mode(), or give a function of the learner that makes it."
-            )
-        return made
 
     def judge(self, table: Any) -> tuple[list[dict[str, Any]], float]:
         """Predict a labelled table: one record per example, and the mean of the task's own loss."""
