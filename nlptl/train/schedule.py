@@ -46,8 +46,8 @@ class Schedule:
     def seconds_left(self) -> float | None:
         """Estimate the seconds of all runs that are not done; None as long as nothing is known.
 
-        A kind takes as long as its last run did, because the first one has more to prepare; a kind without a run
-        takes its cost at the mean speed of the other kinds.
+        A kind takes as long as its last run did, because the first one has more to prepare; a kind without a
+        run takes its cost at the mean speed of the other kinds.
         """
         spent, paid = sum(self.took.values()), sum(self.costs[name] for name in self.took)
         if not paid:
