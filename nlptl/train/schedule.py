@@ -26,6 +26,11 @@ class Schedule:
         """Note the time of a run of a kind that was made before, and is none of these."""
         self.took[name] = seconds
 
+    def plan(self) -> str:
+        """Return how many runs there are, and about how long they take, if that can be guessed yet."""
+        seconds = self.seconds_left()
+        return f"{self.total} runs" + (f", about {about(seconds)}" if seconds else "")
+
     def begin(self) -> str:
         """Begin the next run; return which it is, and about how much time is left."""
         self.number += 1

@@ -17,7 +17,7 @@ from nlptl.cli.help import (
     grouped,
     help_lines,
 )
-from nlptl.tasks.options import BUILTIN_OPTIONS
+from nlptl.tasks.options import BUILTIN_OPTIONS, TaskOptions
 
 KINDS = [
     *(SentimentConfig, CompareConfig, PretrainConfig),
@@ -33,9 +33,17 @@ def test_every_flag_is_shown_once_with_a_text_and_in_a_known_group(kind):
     assert all(flag.text.endswith((".", "…")) for each in groups.values() for flag in each)
 
 
-@pytest.mark.parametrize("kind", KINDS[:3])
-def test_the_flags_of_recipes_have_groups_of_their_own(kind):
-    assert OTHERS not in grouped(flags_of(kind))
+def test_a_flag_that_no_group_names_is_of_its_task_or_of_the_training():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Options(TaskOptions):
+        edge: float = 0.5
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Own(Options, SentimentConfig):
+        sharpness: float = 0.0
+
+    groups = {title: [flag.name for flag in each] for title, each in grouped(flags_of(Own)).items()}
+    assert "edge" in groups[OTHERS] and "sharpness" in groups["training"]
 
 
 def test_the_groups_name_a_flag_once():

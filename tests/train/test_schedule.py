@@ -54,7 +54,9 @@ def test_runs_kept_from_before_say_nothing_about_time(clock):
 
 def test_a_finished_run_from_before_gives_a_first_guess(clock):
     made = Schedule({"pre": 2, "scratch": 3}, {"pre": 1.0, "scratch": 4.0})
+    assert made.plan() == "5 runs"
     made.knows("pre", 10.0)
+    assert made.plan() == "5 runs, about 2 min"
     assert made.begin() == "run 1 of 5, about 2 min left"  # 2 x 10 + 3 x 40 s
 
 
