@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from nlptl.cli import config, main
-from nlptl.cli.config import CompareConfig, PretrainConfig, SentimentConfig, TaskConfig, with_task
+from nlptl.cli.config import (
+    CompareConfig,
+    PretrainConfig,
+    ReportedConfig,
+    SentimentConfig,
+    TaskConfig,
+    with_task,
+)
 from nlptl.cli.help import (
     GROUPS,
     OTHERS,
@@ -39,8 +46,12 @@ def test_a_flag_that_no_group_names_is_of_its_task_or_of_the_training():
         edge: float = 0.5
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Own(Options, SentimentConfig):
+    class Tuned(ReportedConfig):
         sharpness: float = 0.0
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Own(Options, Tuned):
+        pass
 
     groups = {title: [flag.name for flag in each] for title, each in grouped(flags_of(Own)).items()}
     assert "edge" in groups[OTHERS] and "sharpness" in groups["training"]
