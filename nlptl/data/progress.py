@@ -139,7 +139,7 @@ def waiting(what: str) -> Iterator[None]:
 def _count_seconds(what: str, over: threading.Event) -> None:
     if over.wait(DELAY):
         return
-    line = bar(None, what, delay=0, bar_format="{desc} … {elapsed}")
+    line = bar(None, what, bar_format="{desc} … {elapsed}")
     line.start_t -= DELAY
     while not over.wait(TICK):
         line.refresh()
