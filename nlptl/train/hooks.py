@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from nlptl.data.files import json_line
-from nlptl.data.progress import WIDE, bar, is_nested
+from nlptl.data.progress import NARROW, NESTED, WIDE, bar, is_nested
 from nlptl.records import FitState
 from nlptl.train import checkpoints
 
@@ -58,10 +58,10 @@ class ProgressBar(Quiet):
     def _figures(self, state: FitState) -> str:
         rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
         found = [f"epoch {state.epoch + 1}", f"loss {state.loss:.3f}", f"{rate:.0f} texts/s"]
-        wide = (self.bar.ncols or 0) >= WIDE
-        if wide:
+        room = (self.bar.ncols or 0) - NESTED * is_nested()
+        if room >= WIDE:
             return ", ".join([*found, f"rate {state.learning_rate:.1e}"])
-        return "" if is_nested() else ", ".join(found[:2])
+        return ", ".join(found[:2]) if room >= NARROW else ""
 
     def on_end(self, state: FitState) -> None:
         """Close the bar."""
@@ -229,6 +229,7 @@ class EvaluateEvery(Quiet):
         at: Steps to score at, besides every ``every``.
         every: Steps between scores.
         tokens_each: Mean tokens per example, for the speed.
+        report: Function that prints each score in words.
     """
 
     def __init__(
@@ -240,9 +241,11 @@ class EvaluateEvery(Quiet):
         every: int,
         at: Sequence[int] = (),
         tokens_each: float = 1.0,
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.score, self.log, self.accelerator = score, log, accelerator
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
+        self.report = report
 
     def on_start(self, state: FitState) -> None:
         """Score the untrained model; or drop the lines that a resumed run will write again.
@@ -282,7 +285,26 @@ class EvaluateEvery(Quiet):
             line = {"step": state.step, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:
                 file.write(json_line(line))
+            self.report(score_line(line, state.total_steps))
         self.began, self.examples = time.perf_counter(), state.examples
+
+
+def score_line(line: Mapping[str, Any], steps: int) -> str:
+    """Write a line of the log in words, in columns that stand below one another.
+
+    Args:
+        line: Entry of the log.
+        steps: Optimizer steps of the whole run.
+
+    Example:
+        >>> score_line({"step": 0, "loss": 9.01}, 400)
+        'step   0 of 400  held-out loss 9.0100'
+    """
+    width = len(f"{steps:,}")
+    said = f"step {line['step']:>{width},} of {steps:,}  held-out loss {line['loss']:.4f}"
+    if "train_loss" not in line:
+        return said
+    return f"{said}  train loss {line['train_loss']:.4f}  {line['tokens_per_second']:>7,} tokens/s"
 
 
 class SaveModels(Quiet):
