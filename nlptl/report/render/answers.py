@@ -141,12 +141,9 @@ def commands(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     mode = _mode_to_try(record)
     if mode:
         given = f"--task {shlex.quote(plain(ident['task']))} --config {shlex.quote(home + '/config.yaml')}"
-        typed.append(
-            (
-                "the same run in another mode",
-                f"nlptl train {given} --mode {mode} --output-dir {shlex.quote(f'{home}-{mode}')}",
-            )
-        )
+        own = f"--mode {mode} --learning-rate None --epochs None"  # None: the mode's own defaults
+        other = f"nlptl train {given} {own} --output-dir {shlex.quote(f'{home}-{mode}')}"
+        typed.append(("the same run in another mode, with that mode's rate and epochs", other))
     typed.append(("use the model", f"nlptl predict {run} --file new.csv --output labelled.csv"))
     return typed
 
