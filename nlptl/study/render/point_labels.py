@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from nlptl.study.render.style import GREY, label
 
@@ -29,7 +29,7 @@ def label_points(axes: Axes, names: Sequence[str], points: Sequence[tuple[float,
     """
     from matplotlib.transforms import Bbox
 
-    figure = axes.figure
+    figure: Any = axes.figure
     figure.draw_without_rendering()
     size = 4 * figure.dpi / 72
     pixels = axes.transData.transform(points)
@@ -80,7 +80,7 @@ def _put(text: Annotation, point: tuple[float, float], taken: Sequence[Bbox], fr
     return boxes[-1]
 
 
-def _places() -> Iterator[tuple[float, float, str]]:
+def _places() -> Iterator[tuple[float, float, Literal["left", "right"]]]:
     for step in range(12):
         for rise in {step * LINE / 2, -step * LINE / 2}:
             yield APART, rise, "left"
