@@ -1,6 +1,7 @@
 """A finished run as an object: what it is worth, its mistakes, predictions, its report."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,10 +14,13 @@ from nlptl.cli.config import to_yaml
 from nlptl.data.columns import find_columns
 from nlptl.data.files import write_json, write_whole
 from nlptl.data.frames import is_dataset, is_frame, to_table
-from nlptl.data.sources import read_table
-from nlptl.errors import DataError, ModelError, listed
+from nlptl.data.sources import kind_of, read_table
+from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
 from nlptl.runs.directory import DATA, check_free
+from nlptl.runs.errors import most_confident_mistakes
+from nlptl.runs.last_block import floors_line, metric, weakest_line
 from nlptl.runs.predictor import Predictor, load_predictor
+from nlptl.train.terminal import Block
 
 
 class FittedRun:
@@ -62,30 +66,46 @@ class FittedRun:
         return self.predictor.tokenizer
 
     def __repr__(self) -> str:
-        from nlptl.cli.fitted_view import as_text
-
-        return as_text(self.record, None if self._temporary else self.directory)
+        """Sum up the run in a few lines: what it is, its score, what that is worth, where it lies."""
+        record, name = self.record, self.record["selection"]["metric"]
+        temporary = "in a temporary directory; save(directory) keeps it"
+        rows = [
+            (
+                "run",
+                f"{record['task']}, {record['model']}, mode {record['mode']}, seed {record['seed']}",
+            ),
+            ("test", f"{metric(self.metrics, name)} on {record['n']['test']:,} examples"),
+            ("floors", floors_line(record.get("floors") or {}, name, self.metrics[name])),
+            ("weakest", weakest_line(record.get("weakest"))),
+            ("saved", temporary if self._temporary else str(self.directory)),
+        ]
+        return str(Block([row for row in rows if row[1]]))
 
     def _repr_html_(self) -> str:
-        from nlptl.cli.fitted_view import as_html
+        from nlptl.runs.errors_page import errors_page
 
-        return as_html(self.record, self.predictions)
+        return errors_page(self.record, self.predictions, whole=False)
 
     def errors(self, n: int | None = 20) -> Any:
-        """List the mistakes on the test set, those that the model was surest of first.
+        """List the mistakes on the test set, those that the model was surest of first; of numbers the largest.
 
         Args:
             n: Most rows; None for all.
 
         Returns:
-            A data frame with a row for each mistake.
+            A data frame with a row for each mistake: the row of its file, its texts and every other column,
+            the prediction, the gold value, and how sure the model was (of numbers the ``error``).
         """
         import pandas
 
-        wrong = [each for each in self.predictions if each["prediction"] != each["gold"]]
-        rows = [{**self.predictor.task.to_public(each), **each} for each in wrong]
-        rows.sort(key=lambda row: -row.get("score", 0.0))
-        return pandas.DataFrame(rows[:n]).drop(columns=["scores"], errors="ignore")
+        most = len(self.predictions) if n is None else n
+        frame = pandas.DataFrame(most_confident_mistakes(self.predictions, most))
+        without = ["scores"]
+        if "id" in frame and frame["id"].equals(frame["row"]):
+            without.append("id")
+        known = self.record.get("data", {}).get("columns", {})
+        own = {role: column for role, column in known.items() if column not in frame}
+        return frame.drop(columns=without, errors="ignore").rename(columns=own)
 
     def predict(self, table: Any) -> Any:
         """Predict examples.
@@ -93,17 +113,17 @@ class FittedRun:
         Args:
             table: One example (a text, a tuple of texts, or a mapping of the task's fields), a list of
                 examples, or a table with the columns of the training set: a data frame, a
-                :class:`datasets.Dataset`, or a :class:`~pathlib.Path` of a file.
+                :class:`datasets.Dataset`, or the path of a file.
 
         Returns:
-            One record for one example; a list of records for a list; for a table the same table with the
-            columns ``prediction`` and, where there is one, ``score`` in [0, 1].
+            One record for one example; a list of records for a list; for a table the same table (for a file a
+            data frame) with the columns ``prediction`` and, where there is one, ``score`` in [0, 1].
 
         Raises:
             DataError: If an example cannot be predicted, or the table has such a column already.
         """
-        if isinstance(table, Path):
-            table = read_table(table, "table")
+        if file := _as_file(table):
+            table = read_table(file, "table", self.predictor.task.readers).to_pandas()
         if not is_frame(table) and not is_dataset(table):
             return self.predictor(table)
         rows = to_table(table, "table")
@@ -190,6 +210,14 @@ class FittedRun:
             self._temporary.cleanup()
             self._temporary = None
         return target
+
+
+def _as_file(given: Any) -> Path | None:
+    """Return the path of a file, if that is given; a text that is not the name of a table's file is a text."""
+    if isinstance(given, os.PathLike):
+        return Path(given)
+    named = isinstance(given, str) and len(given) < LONGEST_NAME and kind_of(Path(given))
+    return Path(given) if named and Path(given).is_file() else None
 
 
 def load_run(directory: str | Path) -> FittedRun:

@@ -14,7 +14,7 @@ from nlptl.cli.check import (
     launch,
     upstream_texts,
 )
-from nlptl.cli.config import TaskConfig, load_yaml, with_options
+from nlptl.cli.config import ClassifyConfig, TaskConfig, load_yaml, read_yaml, with_options
 from nlptl.cli.precision import use_precision_of
 from nlptl.cli.values import declared_types
 from nlptl.data.encoding import splits_hash
@@ -161,8 +161,11 @@ def config_of(directory: Path) -> tuple[type[Task], Any]:
             "data too: nlptl.save_run(run, directory, splits=splits, …)."
         )
     kind = recorded_task(json.loads(record_path.read_text("utf-8")), directory)
-    config_class = with_options(TaskConfig, kind.options)
-    config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
+    file = directory / "config.yaml"
+    config_class: Any = with_options(TaskConfig, kind.options)
+    if "kind" in read_yaml(file):
+        config_class = ClassifyConfig
+    config: Any = config_class(**load_yaml(config_class, file))
     return kind, config
 
 

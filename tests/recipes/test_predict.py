@@ -100,4 +100,5 @@ def test_the_command_line_answers_a_squad_file(qa_runs, squad, tmp_path):
     assert done.returncode == 0, done.stderr
     found = lines(tmp_path / "out.jsonl")
     assert len(found) == 40
-    assert set(found[0]) == {"prediction", "score", "start", "end", "alternatives"}
+    own = {"prediction", "score", "start", "end", "alternatives"}
+    assert set(found[0]) == {"row", "id", "question", "context", "is_impossible"} | own

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shlex
+from html import unescape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -13,10 +14,11 @@ import pytest
 from nlptl.cli.config import SentimentConfig, TaskConfig, parse_args, to_yaml
 from nlptl.report.render.answers import commands, pretraining, worth
 from nlptl.report.render.figures import figures
-from nlptl.report.render.files import write_report
+from nlptl.report.render.files import page_of, write_report
 from nlptl.report.render.page import page
 from nlptl.report.render.tables import evidence
 from nlptl.report.render.text import markdown, summary
+from nlptl.report.report import TransferReport
 from nlptl.study.render import words
 from nlptl.study.render.pages import explained
 from nlptl.study.render.style import as_png, as_svg
@@ -301,6 +303,15 @@ def test_a_terminal_gets_no_control_codes_and_old_code_pages_suffice(record):
     assert not set(shown) & {"\x1b", "\x07", "\r", "\u202e"}
     assert "a ]0;title b cd" in " ".join(shown.split())
     shown.encode("cp1252")  # what Windows terminals have
+
+
+def test_a_report_shows_itself_in_a_notebook(record):
+    report = TransferReport(record)
+    assert repr(report) == report.summary()
+    (shown,) = re.findall(
+        r"^<iframe [^>]* sandbox srcdoc='([^'<>]*)'></iframe>$", report._repr_html_()
+    )
+    assert unescape(shown) == page_of(record)
 
 
 # ---- escapes
