@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from nlptl.data.files import json_line
-from nlptl.data.progress import WIDE, bar, is_nested
+from nlptl.data.progress import NARROW, NESTED, WIDE, bar, is_nested
 from nlptl.records import FitState
 from nlptl.train import checkpoints
 
@@ -58,10 +58,10 @@ class ProgressBar(Quiet):
     def _figures(self, state: FitState) -> str:
         rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
         found = [f"epoch {state.epoch + 1}", f"loss {state.loss:.3f}", f"{rate:.0f} texts/s"]
-        wide = (self.bar.ncols or 0) >= WIDE
-        if wide:
+        room = (self.bar.ncols or 0) - NESTED * is_nested()
+        if room >= WIDE:
             return ", ".join([*found, f"rate {state.learning_rate:.1e}"])
-        return "" if is_nested() else ", ".join(found[:2])
+        return ", ".join(found[:2]) if room >= NARROW else ""
 
     def on_end(self, state: FitState) -> None:
         """Close the bar."""
