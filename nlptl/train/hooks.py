@@ -229,6 +229,7 @@ class EvaluateEvery(Quiet):
         at: Steps to score at, besides every ``every``.
         every: Steps between scores.
         tokens_each: Mean tokens per example, for the speed.
+        report: Function that prints each score in words.
     """
 
     def __init__(
@@ -240,9 +241,11 @@ class EvaluateEvery(Quiet):
         every: int,
         at: Sequence[int] = (),
         tokens_each: float = 1.0,
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.score, self.log, self.accelerator = score, log, accelerator
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
+        self.report = report
 
     def on_start(self, state: FitState) -> None:
         """Score the untrained model; or drop the lines that a resumed run will write again.
@@ -282,7 +285,26 @@ class EvaluateEvery(Quiet):
             line = {"step": state.step, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:
                 file.write(json_line(line))
+            self.report(score_line(line, state.total_steps))
         self.began, self.examples = time.perf_counter(), state.examples
+
+
+def score_line(line: Mapping[str, Any], steps: int) -> str:
+    """Write a line of the log in words, in columns that stand below one another.
+
+    Args:
+        line: Entry of the log.
+        steps: Optimizer steps of the whole run.
+
+    Example:
+        >>> score_line({"step": 0, "loss": 9.01}, 400)
+        'step   0 of 400  held-out loss 9.0100'
+    """
+    width = len(f"{steps:,}")
+    said = f"step {line['step']:>{width},} of {steps:,}  held-out loss {line['loss']:.4f}"
+    if "train_loss" not in line:
+        return said
+    return f"{said}  train loss {line['train_loss']:.4f}  {line['tokens_per_second']:>7,} tokens/s"
 
 
 class SaveModels(Quiet):
