@@ -4,16 +4,13 @@
 
 Each case is trained as ``recipes/classify.py`` trains it with ``--kind auto``, ``--mode`` and as many labels
 as ``--labels`` says (those for validation included), and scored on its own test set (AG News: a fifth of the
-file). Beside it: always one answer; and the six lines that everybody knows, on the same training rows,
-untuned: TF-IDF of words and pairs of words with a logistic regression, for numbers with a ridge regression,
-and for tags the most frequent tag of each word. Of pairs the two texts are joined. For pairs with a number
-there is the cosine of the checkpoint's mean states too, without any training. Finished cases in
+file). Beside it stand the floors that each run has in its record (:mod:`nlptl.train.floors`): always one
+answer, and a bag of words on the same training rows; for tags the most frequent tag of each word. For pairs
+with a number there is the cosine of the checkpoint's mean states too, without any training. Finished cases in
 ``runs/benchmarks/kinds.jsonl`` are not repeated. Results: ``benchmarks/results/kinds.json`` and a table.
 """
 
 import json
-import time
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +23,7 @@ from nlptl.cli.config import ClassifyConfig
 from nlptl.tasks import get_task
 from nlptl.tasks.kinds import chosen_kind
 from nlptl.train.finetune import finetune
+from nlptl.train.floors import floors
 from nlptl.train.setup import new_accelerator, start_accelerator
 
 ROOT = Path(__file__).parent.parent
@@ -96,29 +94,6 @@ def configuration(options: Options, name: str, home: str) -> ClassifyConfig:
     )
 
 
-def cheap(task: Any, splits: dict[str, Any]) -> list[dict[str, Any]]:
-    """Predict as six lines do."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
-
-    train, test = splits["train"], splits["test"]
-    gold = task.gold(train)
-    records = task.constant_predictions(train, test)
-    if task.split_into_words:
-        seen: dict[str, Counter] = defaultdict(Counter)
-        for words, tags in zip(train["tokens"], gold, strict=True):
-            for word, tag in zip(words, tags, strict=True):
-                seen[word][tag] += 1
-        known = {word: counts.most_common(1)[0][0] for word, counts in seen.items()}
-        found: Any = [[known.get(word, "O") for word in words] for words in test["tokens"]]
-    else:
-        last = LogisticRegression(max_iter=1000) if task.labels else Ridge()
-        model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), last)
-        found = model.fit(task.texts(train), gold).predict(task.texts(test)).tolist()
-    return [{**r, "prediction": answer} for r, answer in zip(records, found, strict=True)]
-
-
 def untrained(task: Any, splits: dict[str, Any], model: str) -> float | None:
     """Score the cosine of the texts of each pair; None if the task is another one."""
     from transformers import AutoModel
@@ -141,12 +116,6 @@ def measure(options: Options, name: str) -> dict[str, Any]:
         config = configuration(options, name, home)
         ready = prepare_run(config, get_task(chosen_kind(config)))
         task, splits = ready.task, ready.splits
-        began = time.perf_counter()
-        floors = {
-            "majority": task.score(task.constant_predictions(splits["train"], splits["test"])),
-            "bag_of_words": task.score(cheap(task, splits)),
-        }
-        seconds = time.perf_counter() - began
         accelerator = start_accelerator(tracker=None, output_dir=Path(home), seed=config.seed)
         run = finetune(task, splits, ready.args(config.seed), accelerator=accelerator)
     return {
@@ -157,8 +126,7 @@ def measure(options: Options, name: str) -> dict[str, Any]:
         "metric": task.selection,
         "n": run.num_examples,
         "metrics": run.metrics,
-        "floors": floors,
-        "floors_seconds": round(seconds, 2),
+        "floors": floors(task, splits),
         "zero_shot": untrained(task, splits, options.model),
         "seconds": run.timing["train_seconds"],
     }
@@ -173,10 +141,10 @@ def row_of(found: dict[str, Any]) -> str:
 
     error = 100 * found["metrics"][f"{metric}_se"]
     free = "" if found["zero_shot"] is None else f"{100 * found['zero_shot']:.1f}"
-    floors = found["floors"]
+    cheap = found["floors"]
     return (
         f"| {found['case']} | {found['kind']['name']} | {metric} | {found['n']['train']:,} / "
-        f"{found['n']['test']:,} | {score(floors['majority'])} | {score(floors['bag_of_words'])} | {free} "
+        f"{found['n']['test']:,} | {score(cheap['majority'])} | {score(cheap['bag_of_words'])} | {free} "
         f"| {score(found['metrics'])} ± {error:.1f} |"
     )
 
@@ -197,7 +165,9 @@ def main(options: Options) -> None:
     rows = [done[name] for name in CASES if name in done]
     path = ROOT / "benchmarks" / "results" / "kinds.json"
     path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print("| data | kind | metric | train / test | one answer | six lines | no training | nlptl |")
+    print(
+        "| data | kind | metric | train / test | one answer | bag of words | no training | nlptl |"
+    )
     print("|---|---|---|--:|--:|--:|--:|--:|")
     for found in rows:
         print(row_of(found))

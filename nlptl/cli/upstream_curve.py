@@ -53,7 +53,7 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
         record = upstream_curve(study, study.run(parallel=config.parallel), losses, dataset=dataset)
         table = write_upstream_curve(record, config.output_dir)
     unlock(config.output_dir)
-    say(f"\n{table}\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
+    say(f"\n{table}\n\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
     return record
 
 

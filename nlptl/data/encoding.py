@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,21 @@ from nlptl.data.windows import Tokens, frame_of, tokenize, window_starts
 
 #: Hashes of tables, by what they give their values as.
 _HASHES: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """A split's examples as the model sees them.
+
+    Attributes:
+        rows: Rows ``{"input_ids": [...], …}`` with random access by index; one or more per example.
+        lengths: Tokens of each row, shape ``(rows,)``.
+        truncated: Number of texts that were longer than the model takes.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    lengths: np.ndarray
+    truncated: int
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

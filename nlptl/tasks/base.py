@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nlptl.data.code_hash import code_hash
 from nlptl.data.encoding import (
+    EncodedSplit,
     encode_pairs,
     encode_texts,
     encode_words,
@@ -32,21 +33,6 @@ from nlptl.tasks import TASKS, get_task, register_task, source_of
 from nlptl.tasks.options import TaskOptions
 
 __all__ = ["TASKS", "EncodedSplit", "Task", "get_task", "register_task"]
-
-
-@dataclass(frozen=True)
-class EncodedSplit:
-    """A split's examples as the model sees them.
-
-    Attributes:
-        rows: Rows ``{"input_ids": [...], …}`` with random access by index; one or more per example.
-        lengths: Tokens of each row, shape ``(rows,)``.
-        truncated: Number of texts that were longer than the model takes.
-    """
-
-    rows: Sequence[Mapping[str, Any]]
-    lengths: np.ndarray
-    truncated: int
 
 
 @dataclass(frozen=True)
