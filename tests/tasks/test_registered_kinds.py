@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -318,3 +319,22 @@ def test_tags_in_iob1_are_read_as_iob2_and_windows_must_move_on(tmp_path, checkp
         )
         with pytest.raises(UserError, match=f"--stride {stride}: .*Choose 0 to 61"):
             TokenClassification.prepare(own)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["labels", "numbers", "tags"])
+def test_a_report_and_a_comparison_know_each_kind(runs, checkpoints, tmp_path, kind):
+    shutil.copytree(runs / kind, tmp_path / "run")
+    made = reporting.report_directory(tmp_path / "run", tier="quick").record
+    assert made["id"]["task"] == NAMES[kind] and made["id"]["metric"] == KINDS[kind][0][0]
+    arms = made["downstream"]
+    assert arms["majority"]["mean"] is not None and len(arms["scratch"]["scores"]) == 3
+    assert (arms["zero_shot"]["missing"] is None) is (kind == "numbers")
+    assert (tmp_path / "run/report.html").exists()
+    run_in_process(
+        *("compare", "--task", NAMES[kind], "--train-file", runs / f"{kind}.jsonl"),
+        *("--model", checkpoints["bert"], "--mode", "head-only", "lora", "--seeds", 2),
+        *("--epochs", 1, "--output-dir", tmp_path / "compared"),
+    )
+    record = json.loads((tmp_path / "compared/compare.json").read_text())
+    assert record["task"] == NAMES[kind] and set(record["rows"]) == {"head-only", "lora"}
