@@ -115,7 +115,7 @@ def test_help_names_the_configuration_file(capsys):
         parse_args(SentimentConfig, ["--moed", "--help"], description="What it does.")
     assert caught.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "What it does. data --dataset TEXT Data set: bundled/reviews" in out
+    assert "What it does. data --dataset TEXT Data set: bundled/remarks" in out
     assert "--config FILE YAML file with flags" in out
 
 
