@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nlptl.cli.doctor import own_version
 from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
+from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import (
@@ -26,12 +28,12 @@ from nlptl.models.sentence_encoder import declared
 from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
-from nlptl.tasks.notes import labels_line
 from nlptl.train.defaults import usual_head, usual_values
+from nlptl.train.header import run_header
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
 from nlptl.train.setup import FinetuneArgs
-from nlptl.train.terminal import is_main_process, say
+from nlptl.train.terminal import Block, is_main_process, say
 
 #: Most documents of --upstream-text that are read.
 DOCUMENTS = 5000
@@ -396,7 +398,8 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     config, problems = with_precision(config), Problems()
     training = problems.run(check_training, config)
     problems.run(check_reading, config, kind)
-    data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
+    with waiting("reading the data"):
+        data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
     if training and data:
         problems.run(check_head, config, training[0], data[0])
@@ -407,10 +410,6 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     mode, model = training
     task, splits, origin = data
     notes = list(origin.pop("notes", ()))
-    sizes = {name: len(table) for name, table in splits.items()}
-    say(labels_line(sizes, config.max_train_examples))
-    for note in notes:
-        say(f"note: {note}")
     filled = resolve_defaults(config, mode, model, len(splits["train"]), task)
     if is_main_process():
         reserve_output_dir(filled)
@@ -420,7 +419,34 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
         "defaults": defaults_used(config),
         "launch": launch(),
     }
-    return Prepared(filled, mode, task, splits, record)
+    ready = Prepared(filled, mode, task, splits, record)
+    announce(ready, model)
+    return ready
+
+
+def announce(ready: Prepared, model: Any) -> None:
+    """Print the first lines of a run, and the notes on its data.
+
+    Args:
+        ready: The run.
+        model: Configuration of the checkpoint.
+    """
+    config, record = ready.config, ready.record
+    rows = run_header(
+        ready.task,
+        ready.splits,
+        ready.args(config.seed),
+        version=own_version(),
+        config=model,
+        origin=record["data"],
+        launch=record["launch"],
+        defaults=record["defaults"],
+        most=config.max_train_examples,
+        split_seed=config.split_seed,
+    )
+    say(Block(rows))
+    for note in record["notes"]:
+        say(f"note: {note}")
 
 
 def launch() -> dict[str, Any]:

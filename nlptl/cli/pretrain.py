@@ -28,6 +28,7 @@ from nlptl.pretrain.corpus import load_corpus, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.pretrain import Extra, PretrainArgs
+from nlptl.pretrain.recurring_spans import RecurringSpans
 from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
 from nlptl.train.optimizer import OPTIMIZERS
 from nlptl.train.setup import TrainArgs, steps_for
@@ -258,15 +259,21 @@ def resolve_upstream_defaults(
 
     How many steps an epoch has is known only when the corpus is tokenized: see :func:`pretraining_plan`.
     """
-    spans = isinstance(objective, SpanCorruption)
     name = optimizer_of(config, objective, mode)
     return dataclasses.replace(
         config,
-        objective="span-corruption" if spans else "masked-lm",
+        objective=objective.name,
         optimizer=name,
+        masked_weight=masked_weight(config, objective),
         learning_rate=config.learning_rate or default_rate(config, mode, family, width, name),
         max_length=piece_length(config, family),
     )
+
+
+def masked_weight(config: Any, objective: Objective) -> float | None:
+    """Return the weight of masked language modelling beside an objective that takes it: as asked, or 1."""
+    asked = config.masked_weight
+    return 1.0 if asked is None and isinstance(objective, RecurringSpans) else asked
 
 
 def piece_length(config: Any, family: str) -> int:
@@ -341,20 +348,33 @@ def choose_objective(config: Any, family: str) -> Objective:
     """Return the upstream objective of a family, with the flags that belong to it.
 
     Raises:
-        ConfigError: If the family has no such head, or a flag belongs to the other objective.
+        ConfigError: If the family has no such head, or a flag belongs to another objective.
     """
-    spans = family == "t5"
-    if config.objective not in ("auto", "span-corruption" if spans else "masked-lm"):
+    possible = ("span-corruption",) if family == "t5" else ("masked-lm", "recurring-spans")
+    name = possible[0] if config.objective == "auto" else config.objective
+    if name not in possible:
         raise ConfigError(f"--objective {config.objective}: {family} has no head for that.")
     problems = Problems()
-    if spans and (config.whole_words or config.bag_weight):
-        problems.add("--whole-words and --bag-weight belong to masked-lm, not to T5.")
+    if name != "masked-lm" and (config.whole_words or config.bag_weight):
+        whose = "to T5" if family == "t5" else f"to {name}"
+        problems.add(f"--whole-words and --bag-weight belong to masked-lm, not {whose}.")
+    if name == "recurring-spans" and config.model is None:
+        problems.add(
+            "--objective recurring-spans goes on from a checkpoint, and a new model is asked for. Pretrain it "
+            "with masked-lm first, then give it as --model."
+        )
+    if name != "recurring-spans" and config.masked_weight is not None:
+        problems.add(f"--masked-weight belongs to recurring-spans, not to {name}.")
     if config.teacher:
         problems.run(teacher_width, config.teacher)
     problems.raise_if_any()
-    if spans:
-        return SpanCorruption(config.mask_share)
-    return MaskedLM(config.mask_share, config.whole_words)
+    if name == "recurring-spans":
+        return RecurringSpans()
+    return (
+        SpanCorruption(config.mask_share)
+        if family == "t5"
+        else MaskedLM(config.mask_share, config.whole_words)
+    )
 
 
 def extras_of(config: Any, width: int) -> list[Extra]:
@@ -364,9 +384,12 @@ def extras_of(config: Any, width: int) -> list[Extra]:
         config: A :class:`nlptl.cli.config.PretrainConfig`.
         width: Width of the model.
     """
-    from nlptl.pretrain.terms import BagOfWords, TeacherTerm
+    from nlptl.pretrain.terms import BagOfWords, MaskedTerm, TeacherTerm
 
     found = []
+    if config.masked_weight:
+        make = partial(MaskedTerm, config.mask_share)
+        found.append(Extra("masked_lm", config.masked_weight, make))
     if config.bag_weight:
         found.append(Extra("bag_of_words", config.bag_weight, BagOfWords))
     if config.teacher:

@@ -1,16 +1,19 @@
 """Supervised runs from a configuration: the parts that the recipes of labelled tasks share."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from nlptl.cli.check import Prepared, prepare_run
 from nlptl.cli.output import seed_directories, seed_homes
-from nlptl.runs.directory import release_on_failure, save_run, scores
+from nlptl.data.progress import doing
+from nlptl.runs.directory import is_finished, release_on_failure, save_run, scores
 from nlptl.runs.locking import locked
 from nlptl.runs.seeds import spread_line, summarize_seeds
 from nlptl.tasks import get_task
 from nlptl.train.finetune import finetune
+from nlptl.train.schedule import Schedule
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.stopping import command_to_go_on, going_on, report_kept
@@ -44,9 +47,15 @@ def each_seed(
         go_on: Function of ``resume`` that says how to go on after an error.
     """
     config = ready.config
+    schedule = Schedule({"seed": sum(not is_finished(home) for home in seed_homes(config))})
     with release_on_failure(config.output_dir, go_on):
         for seed, directory in seed_directories(config):
-            train(ready, seed, directory)
+            where = schedule.begin()
+            if schedule.total > 1:
+                say(f"\n{where}: seed {seed}", "bold")
+            with doing(where) if schedule.total > 1 else nullcontext():
+                train(ready, seed, directory)
+            schedule.end("seed")
     free_states()
     if config.seeds > 1 and is_main_process():
         say(spread_line(summary_of(ready)))

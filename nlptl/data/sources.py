@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from nlptl.data.progress import quiet_datasets, waiting
 from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, suggest
 
 Reader = Callable[[Path, str], Any]
@@ -215,7 +216,8 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
 
     repository, _, config = name.partition(":")
     try:
-        return load_dataset(repository, config or None)
+        with quiet_datasets(), waiting(f"loading {name}"):
+            return load_dataset(repository, config or None)
     except UserError:
         raise
     except Exception as error:  # the hub client raises a dozen kinds
@@ -227,7 +229,7 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
 
 
 def _load_hub(name: str) -> dict[str, Any]:
-    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/reviews")
+    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/remarks")
     return _named_splits(loaded, f"--dataset {name}")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from nlptl.data.encoding import quiet_datasets, tokenizer_hash
+from nlptl.data.encoding import tokenizer_hash
+from nlptl.data.progress import quiet_datasets, waiting
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import load_tokenizer, pooling_under, quiet_transformers, trained_config
@@ -219,17 +220,20 @@ def _measure(
     """Measure what needs no training: the simple arms, the body's changes, forgetting."""
     task, splits, args = study.task, study.splits, study.arms["pre"].args
     accelerator = new_accelerator()
+    found: dict[str, Any] = {}
     say("probes, bag of words, zero-shot, forgetting, shift")
     with muted(), quiet_datasets():
-        untouched = untouched_states(task, splits, args, accelerator)
-        return {
-            "simple": simple_arms(
+        with waiting("probes, bag of words, zero-shot"):
+            untouched = untouched_states(task, splits, args, accelerator)
+            found["simple"] = simple_arms(
                 task, splits, args, untouched, seeds=study.seeds, accelerator=accelerator
-            ),
-            "shift": body_changes(
+            )
+        with waiting("what moved inside the model"):
+            found["shift"] = body_changes(
                 task, splits, args, untouched, adapted=made.model, accelerator=accelerator
-            ),
-            "upstream": upstream_entry(
+            )
+        with waiting("forgetting"):
+            found["upstream"] = upstream_entry(
                 args.model,
                 made.model,
                 upstream_texts,
@@ -238,8 +242,8 @@ def _measure(
                 adapter=(task, made.adapter) if made.adapter else None,
                 pooling=args.pooling,
                 refit=True,
-            ),
-        }
+            )
+    return found
 
 
 def _compare(

@@ -13,16 +13,18 @@ import torch
 from nlptl.data.encoding import splits_hash
 from nlptl.data.files import write_json, write_whole
 from nlptl.data.frames import write_tables
+from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
 from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
 from nlptl.runs.card import model_card
+from nlptl.runs.last_block import last_rows
 from nlptl.runs.locking import unlock
 from nlptl.runs.record import result_record
 from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
 from nlptl.train.stopping import command_to_go_on
-from nlptl.train.terminal import is_main_process, say
+from nlptl.train.terminal import Block, is_main_process, say
 
 #: Folder of the tables that a program gave in memory, as files.
 DATA = "data"
@@ -226,14 +228,16 @@ def save_run(
     if accelerator.is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
         more = {} if extra is None else extra
-        record = {**result_record(run), **more, "reload_difference": None}
+        with waiting("majority and bag of words"):
+            record = {**result_record(run), **more, "reload_difference": None}
         record["notes"] = list(dict.fromkeys([*more.get("notes", ()), *run.notes]))
         if splits is not None:
             files = write_tables(splits, directory / DATA)
             of_data = {"files": {name: str(path) for name, path in files.items()}}
             record["data"] = {**of_data, "sha256": splits_hash(splits), **more.get("data", {})}
         write_json(directory / "result.json", record)
-        record["reload_difference"] = _save_model(run, directory)
+        with waiting("saving, and reading back"):
+            record["reload_difference"] = _save_model(run, directory)
         if run.predictions is not None:
             write_whole(directory / "predictions.jsonl", _lines(run.predictions))
         card = model_card(record, configured=(directory / "config.yaml").exists())
@@ -284,17 +288,6 @@ def _compare(before: Mapping, after: Mapping, tolerance: float, what: str, name:
     return worst
 
 
-def scores(run: Run, directory: Path) -> str:
-    """Write one paragraph for the terminal: the scores, and where the files are."""
-    metrics = []
-    for name, value in run.metrics.items():
-        if not name.endswith("_se"):
-            error = run.metrics.get(f"{name}_se")
-            metrics.append(f"{name} {value:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
-    tested = "test" if "test" in run.num_examples else "held_out"
-    lines = "predictions.jsonl" if run.predictions is not None else "log.jsonl"
-    return (
-        f"{tested.replace('_', ' ')} ({run.num_examples[tested]} examples): {', '.join(metrics)}; trained in "
-        f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, {lines}, "
-        f"config.yaml, README.md; model/ was read back and gives the same {run.compared}."
-    )
+def scores(run: Run, directory: Path) -> Block:
+    """Return the last lines of a run for the terminal: scores, what they are worth, files, next commands."""
+    return Block(last_rows(run, directory) if is_main_process() else [], apart=True)

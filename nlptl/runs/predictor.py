@@ -11,7 +11,7 @@ from typing import Any
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.columns import is_words
-from nlptl.data.encoding import quiet_datasets
+from nlptl.data.progress import quiet_datasets
 from nlptl.data.text import can_be_written, in_words, is_text
 from nlptl.errors import DataError, ModelError, listed, shortened
 from nlptl.models.adapters import open_adapter

@@ -20,8 +20,8 @@ class TaskOptions:
 class TextClassificationOptions(TaskOptions):
     """Flags of text classification."""
 
-    dataset: str | None = "bundled/reviews"
-    """Data set: bundled/reviews, a local file or folder, or a hub name (name or name:config)."""
+    dataset: str | None = "bundled/remarks"
+    """Data set: bundled/remarks, a local file or folder, or a hub name (name or name:config)."""
     text_column: str | None = None
     """Column of the texts; found by itself if it is called sentence, text, review, …"""
     label_column: str | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.batching import LengthBatches
+from nlptl.data.progress import doing
 from nlptl.data.rows import with_rows
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
@@ -72,7 +73,8 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
     tempered = temper(learner, splits["validation"]) if learner.tempers else None
     if learner.task.calibrates:
         learner.task = learner.task.calibrate(learner.judge(splits["validation"])[0])
-    predictions, loss = learner.judge(splits["test"])
+    with doing("test"):
+        predictions, loss = learner.judge(splits["test"])
     timing = _timing(learner, state, seconds, time.perf_counter() - began)
     if learner.cache:
         say(learner.cache)

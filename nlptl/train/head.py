@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.encoding import numbers_of
+from nlptl.data.progress import waiting
 from nlptl.models.heads import SCALES, Read, head_calls, read_head, write_dense, write_output
 from nlptl.modes.base import plain_name
 from nlptl.train.convex import LinearFit, fit_linear
@@ -127,14 +128,15 @@ def start_head(learner: "Learner", table: Any, *, refit: bool = False) -> HeadSt
 
     def fitted(name: str) -> LinearFit:
         states = np.stack(rows[name]).astype(np.float64)[known]
-        own = fit_linear(
-            states,
-            labels,
-            kind,
-            outputs=outputs,
-            sizes=sizes[known],
-            intercept=read.output.bias is not None,
-        )
+        with waiting("fitting the head"):
+            own = fit_linear(
+                states,
+                labels,
+                kind,
+                outputs=outputs,
+                sizes=sizes[known],
+                intercept=read.output.bias is not None,
+            )
         return from_main(own, learner.accelerator)
 
     folded = fitted("below") if foldable(read) else None

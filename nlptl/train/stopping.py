@@ -218,10 +218,15 @@ def command_to_go_on(*, resume: bool, argv: Sequence[str] | None = None) -> str:
     program, *words = sys.argv if argv is None else argv
     if resume and "--resume" not in words:
         words.append("--resume")
-    return shlex.join([*_first_words(program), *words])
+    return shlex.join([*words_of_program(program), *words])
 
 
-def _first_words(program: str) -> list[str]:
+def words_of_program(program: str) -> list[str]:
+    """Return the words that start a program, as they were typed.
+
+    Args:
+        program: ``sys.argv[0]``.
+    """
     if typed := os.environ.get(TYPED):
         return shlex.split(typed)
     path = Path(program)
