@@ -24,7 +24,7 @@ def essence(kind: str, home: Path) -> dict:
     if kind == "compare":
         record = json.loads((home / "compare.json").read_text())
         rows = record["rows"].values()
-        return {"scores": [row["score"] for row in rows], "sentence": record["sentence"]}
+        return {"scores": [row["scores"] for row in rows], "sentence": record["sentence"]}
     found = {}
     for path in sorted([*home.rglob("model/model.safetensors"), *home.rglob("predictions.jsonl")]):
         found[str(path.relative_to(home))] = sha256(path.read_bytes()).hexdigest()

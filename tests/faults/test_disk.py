@@ -1,6 +1,7 @@
 """Disks that are full, files that may not grow, folders that cannot be written: for real, on a small tmpfs."""
 
 import os
+import signal
 import subprocess
 import time
 
@@ -111,7 +112,9 @@ def test_a_disk_that_becomes_read_only(flags, unbroken, small, tmp_path, kind):
     until, closed = time.monotonic() + 120, False
     while time.monotonic() < until and session.each[0].is_alive() and not closed:
         if list((disk / "run").glob("checkpoints/**/step-*/files.json")):
+            session.kill(signal.SIGSTOP)
             closed = mount("-o", "remount,ro", disk)  # not while a file is being written
+            session.kill(signal.SIGCONT)
         time.sleep(0.01)
     codes = session.wait()
     wrong = ended_in_words(session, codes, "Read-only file system") if closed else []
