@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from nlptl.data.files import json_line
+from nlptl.data.files import json_line, write_whole
 from nlptl.data.progress import NARROW, NESTED, WIDE, bar, is_nested
 from nlptl.records import FitState
 from nlptl.train import checkpoints
+from nlptl.train.machine import from_main
+from nlptl.train.terminal import say
 
 if TYPE_CHECKING:
     from nlptl.train.epoch_table import EpochTable
@@ -256,11 +258,28 @@ class EvaluateEvery(Quiet):
             if self.accelerator.is_main_process:
                 self.log.unlink(missing_ok=True)
             self.write(state)
-        elif self.accelerator.is_main_process and self.log.exists():
-            lines = self.log.read_text().splitlines()
-            kept = [line for line in lines if self.stays(json.loads(line), state)]
-            self.log.write_text("".join(f"{line}\n" for line in kept))
         self.began, self.examples = time.perf_counter(), state.examples
+        if state.step:
+            last = from_main(self._go_on(state), self.accelerator)
+            if state.step == state.total_steps and last != state.step:  # its line was lost
+                self.write(state)
+
+    def _go_on(self, state: FitState) -> int | None:
+        """Keep the lines of the log up to a resumed run's step, on the main process; return the last one's."""
+        if not self.accelerator.is_main_process:
+            return None
+        kept, damaged = [], 0
+        lines = self.log.read_bytes().splitlines() if self.log.exists() else []
+        for line in lines:
+            try:
+                record = json.loads(line)
+                kept += [record] if self.stays(record, state) else []
+            except (ValueError, TypeError, KeyError):
+                damaged += 1
+        if damaged or not lines:
+            say(f"note: {self.log} is damaged; {len(kept)} of its lines are kept.")
+        write_whole(self.log, "".join(map(json_line, kept)))
+        return kept[-1]["step"] if kept else None
 
     def stays(self, line: Mapping[str, Any], state: FitState) -> bool:
         """Whether a resumed run will not write a line again."""
