@@ -40,6 +40,7 @@ class Run:
         head: Record of the convex fit that the head started from; None if it started otherwise.
         temperature: Number that the outputs were divided by after training; None if they were left alone.
         identity: Identity of the training loss (:meth:`nlptl.train.losses.Loss.identity`).
+        measured: What the method measured besides, as JSON.
     """
 
     task: Any
@@ -69,6 +70,7 @@ class Run:
     head: dict[str, Any] | None = None
     temperature: float | None = None
     identity: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
 
     def outputs(self, model: Any) -> Mapping[str, Any]:
         """Compute what a model makes of the check batch, each ``(batch, …)``; the model in eval mode."""
