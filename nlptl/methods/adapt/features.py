@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.errors import DataError
-from nlptl.train.convex import FOLDS, LinearFit, fit_linear, fold_numbers
+from nlptl.train.convex import FOLDS, GRID, LinearFit, fit_linear, fold_numbers
 
 #: Largest weight of a source example, times the mean one: a few examples must not be the whole training set.
 CLIP = 10.0
@@ -108,7 +108,12 @@ def fit_augmented(
     return LinearFit(folded, bias, mean, deviation, whole.strength, whole.losses)
 
 
-def importance(source: np.ndarray, target: np.ndarray, clip: float = CLIP) -> np.ndarray:
+def importance(
+    source: np.ndarray,
+    target: np.ndarray,
+    clip: float = CLIP,
+    grid: Sequence[float] = GRID,
+) -> np.ndarray:
     """Weigh source examples by p_T(x) / p_S(x), as a classifier of domains sees them (Bickel et al., 2009).
 
     w(x) = n_S / n_T * p(T | x) / p(S | x), at most ``clip`` times the mean, and of mean 1. The logistic
@@ -119,13 +124,14 @@ def importance(source: np.ndarray, target: np.ndarray, clip: float = CLIP) -> np
         source: States, ``(examples, width)``.
         target: States, ``(other examples, width)``.
         clip: Largest weight, times the mean.
+        grid: Inverse penalties of the classifier to try.
 
     Returns:
         Shape ``(examples,)``.
     """
     states = np.concatenate([source, target]).astype(np.float64)
     domain = np.repeat([0, 1], [len(source), len(target)])
-    strength = fit_linear(states, domain, "classes", outputs=2).strength
+    strength = fit_linear(states, domain, "classes", outputs=2, grid=grid).strength
     logits, where = np.empty(len(source)), fold_numbers(domain, FOLDS)
     for fold in range(FOLDS):
         kept = where != fold

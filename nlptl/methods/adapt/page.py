@@ -57,6 +57,6 @@ def headline(words: list[str]) -> str:
     """
     helped, hurt = words.count("helped"), words.count("hurt")
     if not helped and not hurt:
-        return "No method made a difference that can be told"
+        return "No method made a difference that is beyond chance"
     parts = [f"{helped} of {len(words)} methods helped"] * bool(helped)
     return ", ".join([*parts, *[f"{hurt} of {len(words)} hurt"] * bool(hurt)])

@@ -322,6 +322,16 @@ def overall(
     return {"rows": rows, "pairs": len(records)}
 
 
+def overall_words(summary: Mapping[str, Any]) -> None:
+    """Write the ``word`` and ``p`` of each method over all pairs, corrected for the number of methods."""
+    own = [one for one in summary["rows"].values() if not one["bound"]]
+    found = [Difference(**one["difference"]) for one in own]
+    adjusted = holm([one.p for one in found])
+    equal = holm([equivalence_p(one, MARGIN) for one in found])
+    for one, more, p, q in zip(own, found, adjusted, equal, strict=True):
+        one |= {"word": judge(more, p, q, len(one["seeds"]), len(found)), "p": p}
+
+
 def study_record(
     config: Any,
     domains: Mapping[str, Any],
@@ -341,12 +351,7 @@ def study_record(
     summary = None
     if len(records) > 1:
         summary = overall(records, tables, combine_of(first.task))
-        own = [one for one in summary["rows"].values() if not one["bound"]]
-        found = [Difference(**one["difference"]) for one in own]
-        adjusted = holm([one.p for one in found])
-        equal = holm([equivalence_p(one, MARGIN) for one in found])
-        for one, more, p, q in zip(own, found, adjusted, equal, strict=True):
-            one |= {"word": judge(more, p, q, len(one["seeds"]), len(found)), "p": p}
+        overall_words(summary)
     seeds = [config.seed + number for number in range(config.seeds)]
     return {
         "schema_version": 1,
