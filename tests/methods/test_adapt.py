@@ -261,7 +261,13 @@ def record_of(method, source, target):
         alone = joint_bootstrap(arm, None)
         more = joint_bootstrap(arm, source)
         return {
-            **{"what": name, "bound": bound, "mean": arm.mean(), "seconds": 1.0, "sd": 0.0},
+            **{
+                "what": name,
+                "bound": bound,
+                "mean": arm.mean(),
+                "seconds": 1.0,
+                "scores": [0.1, 0.2],
+            },
             **{"seeds": list(range(len(arm))), "ci95": [alone.low, alone.high]},
             **{"difference": None if name == SOURCE else vars(more), "share": None},
             **{"domain_accuracy": [], "judged": 0, "pseudo_labels": [], "diverged": 0},
@@ -645,7 +651,7 @@ def test_the_recipe_writes_table_picture_and_page(
         *("--target", "kettles", "--methods", "coral", "easyadapt", "mmd", "all"),
         *("--target-labels", 8, "--mode", "freeze-lower-1", "--epochs", 1, "--batch-size", 12),
         *("--seeds", 2, "--head", "random", "--weights", "0.5", "1", "--select", "reverse"),
-        *("--output-dir", tmp_path / "out"),
+        *("--save", "easyadapt", "--output-dir", tmp_path / "out"),
     ]
     recipe.main(config_of(*words))
     record = json.loads((tmp_path / "out/adapt.json").read_text())
@@ -658,6 +664,8 @@ def test_the_recipe_writes_table_picture_and_page(
     text = (tmp_path / "out/adapt.html").read_text()
     assert "Between the bounds" in text and "http://" not in text.replace("http://www.w3.org", "")
     assert {p.suffix for p in (tmp_path / "out").iterdir()} >= {".md", ".png", ".svg", ".html"}
+    saved = json.loads((tmp_path / "out/run/result.json").read_text())
+    assert saved["reload_difference"] < 1e-5 and saved["method"] == "easyadapt"
     monkeypatch.setattr(Adapt, "__call__", None)  # a finished run is never made again
     recipe.main(config_of(*words))
     assert json.loads((tmp_path / "out/adapt.json").read_text()) == record

@@ -33,6 +33,7 @@ from nlptl.study.arms import ArmSpec
 from nlptl.study.outcomes import Outcome
 from nlptl.study.study import Study
 from nlptl.tasks.base import Task
+from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, new_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import muted, say
@@ -79,6 +80,15 @@ def check_methods(config: Any) -> None:
             good = False
         if not good:
             problems.add(f"--weights {word}: expected numbers of 0 or more.")
+    for name in ("train_file", "validation_file", "test_file", "upstream_text"):
+        if getattr(config, name, None) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            problems.add(f"{flag} says nothing of domains: give --source and --target instead.")
+    if config.save is not None and (config.all_pairs or config.save not in arm_names(config)):
+        problems.add(
+            f"--save {config.save}: expected one of the arms ({listed(arm_names(config))}), and one pair "
+            "of domains."
+        )
     problems.run(check_mode, config)
     if lacking := [name for name in config.methods if name in MASKED]:
         problems.run(check_masked, config.model, lacking)
@@ -177,10 +187,25 @@ def run_pair(
         study.arms[name] = spec
     with quiet_datasets():
         arms = study.run(parallel=config.parallel)
+    if config.save is not None:
+        save_model(study, config.save, config.output_dir / "run")
     with muted():
         before = distance_before(task, splits, study.arms[SOURCE].args, new_accelerator())
     free_states()
     return {"distance_before": before, "tried": tried, **pair_record(study, arms)}, arms
+
+
+def save_model(study: Study, name: str, home: Path) -> None:
+    """Train an arm's first seed once more and save it as a run, which ``nlptl predict`` takes."""
+    from nlptl.runs.directory import is_finished, save_run
+
+    if is_finished(home):
+        return
+    runs: list[Run] = []
+    study.run_one(study.arms[name], study.seeds[0], made=runs.append)
+    extra = {"method": name, "measured": runs[0].measured}
+    save_run(runs[0], home, extra=extra, accelerator=new_accelerator())
+    say(f"{name}, seed {study.seeds[0]}: saved in {home}")
 
 
 def arm_spec(config: Any, task: Task, splits: Mapping[str, Any], args: Args, name: str) -> ArmSpec:

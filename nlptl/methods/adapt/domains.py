@@ -21,6 +21,8 @@ USUAL = ("bundled/reviews", ("films", "books"), "kitchen")
 UNLABELLED = "bundled/reviews/unlabelled.jsonl"
 #: Column that numbers the domains of a table: the sources from 0 on, the target last.
 DOMAIN = "domain"
+#: Column that says whether a text of the target is of its training set, or one of the further ones.
+OWN = "own"
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,8 @@ def pair_splits(
     more = (
         [Dataset.from_dict({task.fields[0]: list(texts)}, features=plain.features)] if texts else []
     )
-    made["target"] = joined([plain, *more], "adapt")
+    own = [True] * len(plain) + [False] * len(texts)
+    made["target"] = joined([plain, *more], "adapt").add_column(OWN, own)
     return {**made, "test": numbered(target.splits["test"], last)}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.methods.adapt.domains import DOMAIN
 from nlptl.methods.adapt.features import MOST, proxy_a_distance, reverse_accuracy
 from nlptl.methods.adapt.ways import WAYS, Cell, Trained, plain
 from nlptl.stats.bootstrap import scores_of
@@ -98,7 +99,8 @@ def measure(trained: Trained, splits: Mapping[str, Any], seed: int) -> dict[str,
 
     Returns:
         ``source``, statistics of the source's test examples under the task's metric; ``source_score``;
-        ``source_validation``; ``proxy_a_distance`` of the states; ``reverse``, the reverse validation's score
+        ``source_validation``; ``proxy_a_distance`` of the states (None of a bound that learned from
+        the target); ``reverse``, the reverse validation's score
         (None where there are no classes).
     """
     learner = trained.learner
@@ -113,7 +115,8 @@ def measure(trained: Trained, splits: Mapping[str, Any], seed: int) -> dict[str,
     }
     source, target = (sample(splits[name], seed) for name in ("train", "target"))
     states = [learner.features(table).astype(np.float64) for table in (source, target)]
-    if min(map(len, states)) >= 4:
+    apart = max(splits["train"][DOMAIN][:]) <= max(splits["source_test"][DOMAIN][:])
+    if apart and min(map(len, states)) >= 4:
         moved = trained.moved(*states) if trained.moved else states[0]
         found["proxy_a_distance"] = proxy_a_distance(moved, states[1], seed)
     if classes := task.classes(splits["validation"]):

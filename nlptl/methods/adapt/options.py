@@ -80,6 +80,8 @@ class AdaptOptions:
     seeds: int = 3
     """Number of runs of each method, with seeds seed, seed + 1, …; with --max-train-examples each has its own
     examples."""
+    save: str | None = None
+    """Arm whose first seed's model is saved too, as a run below --output-dir that nlptl predict takes."""
     output_dir: Path = Path("runs/adapt")
     """Directory of the study."""
 

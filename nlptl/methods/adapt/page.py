@@ -1,11 +1,15 @@
 """The study as one HTML file that loads nothing."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nlptl.data.text import plain
 from nlptl.methods.adapt.render import COLUMNS, cells, notes, overall_table
+
+#: What matplotlib says about a picture, with addresses.
+METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 
 
 def page(record: Mapping[str, Any], svg: str) -> str:
@@ -41,7 +45,7 @@ def page(record: Mapping[str, Any], svg: str) -> str:
         title=f"{plain(record['pairs'][0]['pair'])}, {plain(record['model'])}, {plain(record['mode'])}",
         headline=headline([word for word in words if word]),
         sentence=plain(record["sentence"]),
-        picture=Markup(svg[svg.index("<svg") :]),  # noqa: S704  our own drawing
+        picture=Markup(METADATA.sub("", svg[svg.index("<svg") :])),  # noqa: S704  our own drawing
         tables=tables,
         methods=used,
         test=record["test"],

@@ -211,6 +211,13 @@ def warnings_of(rows: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
             "whether "
             "the labels fit the texts. No method is called helpful here."
         )
+    scores = [one["scores"] for one in rows.values()]
+    if len(scores[0]) > 1 and all(max(each) == min(each) for each in scores):
+        said.append(
+            "All seeds gave the same numbers, as a convex fit on the same labels does. With "
+            "--max-train-examples N "
+            "each seed draws labels of its own."
+        )
     words = found["bag_of_words"]
     if words is not None and words > rows[SOURCE]["mean"]:
         said.append(

@@ -12,7 +12,7 @@ from nlptl.data.batching import LengthBatches, Zipped
 from nlptl.data.encoding import numbers_of
 from nlptl.data.layouts import joined
 from nlptl.errors import ConfigError
-from nlptl.methods.adapt.domains import DOMAIN
+from nlptl.methods.adapt.domains import DOMAIN, OWN
 from nlptl.methods.adapt.features import fit_augmented, importance, recolour
 from nlptl.methods.adapt.terms import Between, Dann, DomainAccuracy, MaskedText, deep_coral, mmd
 from nlptl.models.tracing import width_of
@@ -229,11 +229,10 @@ def documents(task: Task, tables: Sequence[Any]) -> Any:
 def continued(cell: Cell, settings: Settings) -> Trained:
     """Pretrain further on texts without labels (DAPT, TAPT; Gururangan et al., 2020), then fine-tune."""
     task, splits = cell.task, cell.splits
-    tables = [splits["target"]] + [splits["train"]] * (settings["name"] == "tapt")
-    if (
-        settings["name"] == "tapt"
-    ):  # the task's own texts alone, without what else there is of the target
-        tables[0] = tables[0].select(range(min(len(tables[0]), len(splits["train"]))))
+    tables = [splits["target"]]
+    if settings["name"] == "tapt":  # the task's own texts, without what else there is of the target
+        own = np.flatnonzero(splits["target"][OWN][:])
+        tables = [splits["train"], splits["target"].select(own)]
     folder = cell.home or Path(from_main(mkdtemp(prefix="nlptl_adapt_"), cell.accelerator))
     model, about = folder / "lm", {}
     if not (cell.resume and (model / "done.json").exists()):
