@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nlptl.data.text import escaped
 from nlptl.methods.adapt.options import SOURCE, TARGET
 from nlptl.study.render.comparison import versions_line
-from nlptl.study.render.style import GREY, STYLE, blank, label
+from nlptl.study.render.style import BAND, GREY, STYLE, blank, label
 from nlptl.study.render.words import NONE, duration, number, p_value, points
 
 if TYPE_CHECKING:
@@ -170,15 +170,19 @@ def figure(record: Mapping[str, Any]) -> Figure:
 
     own = record["overall"] or record["pairs"][0]
     names = [name for name, one in own["rows"].items() if not one["bound"]]
+    shown = names if record["overall"] else [SOURCE, *names, TARGET]
     with rc_context(STYLE):
-        made = blank(max(2.4, 0.42 * len(names) + 1.7))
+        made = blank(0.42 * len(shown) + 1.4)
         axes = made.subplots()
         if record["overall"]:
             _differences(axes, record, names)
         else:
-            _between(axes, record, own["rows"], names)
-        axes.set_yticks(range(len(names)), [label(name, 24) for name in names])
-        axes.set_ylim(len(names) - 0.5, -0.5)
+            _between(axes, record, own["rows"], shown)
+        labels = [
+            f"{label(name, 24)}\n{own['rows'][name].get('word') or 'bound'}" for name in shown
+        ]
+        axes.set_yticks(range(len(shown)), labels)
+        axes.set_ylim(len(shown) - 0.5, -0.5)
         where = own["pair"] if "pair" in own else f"{own['pairs']} pairs of domains"
         axes.set_title(label(where, 48))
     return made
@@ -188,41 +192,18 @@ def _between(
     axes: Axes, record: Mapping[str, Any], rows: Mapping[str, Any], names: list[str]
 ) -> None:
     low, high = (100 * rows[name]["mean"] for name in (SOURCE, TARGET))
-    axes.axvspan(min(low, high), max(low, high), color="#EEF2F6", zorder=0)
-    for at, name in ((low, SOURCE), (high, TARGET)):
-        axes.axvline(at, color=GREY, linewidth=1, linestyle="-" if name == SOURCE else "--")
-        right = (at == max(low, high)) if low != high else name == TARGET
-        axes.annotate(
-            f"{name} {at:.1f}",
-            (at, 0),
-            xycoords=("data", "axes fraction"),
-            xytext=(3 if right else -3, 3),
-            textcoords="offset points",
-            rotation=90,
-            ha="left" if right else "right",
-            va="bottom",
-            size=8,
-            color=GREY,
-        )
+    axes.axvspan(min(low, high), max(low, high), color=BAND, zorder=0)
+    for at, line in ((low, "-"), (high, "--")):
+        axes.axvline(at, color=GREY, linewidth=1, linestyle=line)
     for place, name in enumerate(names):
         one = rows[name]
-        colour, marker = TONES[one["word"]]
-        ends = [low + 100 * one["difference"][end] for end in ("low", "high")]
-        axes.plot(ends, [place, place], color=colour, linewidth=2)
+        colour, marker = ("#000000", "D") if one["bound"] else TONES[one["word"]]
+        if not one["bound"]:
+            ends = [low + 100 * one["difference"][end] for end in ("low", "high")]
+            axes.plot(ends, [place, place], color=colour, linewidth=2)
         axes.plot(100 * one["mean"], place, marker, color=colour, markersize=8, gid=f"arm-{place}")
-        axes.annotate(
-            one["word"],
-            (1.0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 6),
-            textcoords="offset points",
-            ha="right",
-            size=8,
-            color=colour,
-        )
     axes.set_xlabel(
-        f"{label(record['metric'], 24)} on the target, points;\nbars: 95 % interval of the difference to "
-        "source-only"
+        f"{label(record['metric'], 24)} on the target, points;\nbars: 95 % of the difference"
     )
 
 
@@ -234,8 +215,7 @@ def _differences(axes: Axes, record: Mapping[str, Any], names: list[str]) -> Non
         each = [100 * pair["rows"][name]["difference"]["mean"] for pair in record["pairs"]]
         axes.plot(each, [place] * len(each), ".", color="#BBBBBB", markersize=5, zorder=1)
         more = one["difference"]
-        axes.plot(
-            [100 * more["low"], 100 * more["high"]], [place, place], color=colour, linewidth=2
-        )
+        ends = [100 * more["low"], 100 * more["high"]]
+        axes.plot(ends, [place, place], color=colour, linewidth=2)
         axes.plot(100 * more["mean"], place, marker, color=colour, markersize=8, gid=f"arm-{place}")
-    axes.set_xlabel("points more than source-only; grey: each pair")
+    axes.set_xlabel("points more than source-only;\ngrey: each pair")
