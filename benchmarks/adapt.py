@@ -183,7 +183,7 @@ def features(model: str, data: Path) -> dict[str, Any]:
             if shown:
                 three = [arms[each].statistics for each in (name, SOURCE, TARGET)]
                 rows[name]["share"] = closed_share(three, None, None)
-        n = {"source_train": LABELS, "source_validation": 0, "target": LABELS, "test": TESTS}
+        n = {"train": LABELS, "validation": 0, "target": LABELS, "test": TESTS}
         records.append(
             {
                 "pair": f"{source} to {target}",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlptl.cli.config import PretrainConfig, QAConfig, SentimentConfig
+    from nlptl.cli.fit import fit
+    from nlptl.cli.fitted import FittedRun, load_run
     from nlptl.data.batching import Zipped
     from nlptl.models.layer_map import layer_map
     from nlptl.models.loading import load_with_head
@@ -38,6 +40,7 @@ _HOME = {
     "EncodedSplit": "nlptl.tasks.base",
     "FinetuneArgs": "nlptl.train.setup",
     "Finished": "nlptl.report.report",
+    "FittedRun": "nlptl.cli.fitted",
     "Learner": "nlptl.train.learner",
     "Loss": "nlptl.train.losses",
     "Mode": "nlptl.modes.base",
@@ -57,6 +60,7 @@ _HOME = {
     "Zipped": "nlptl.data.batching",
     "apply_mode": "nlptl.modes.base",
     "finetune": "nlptl.train.finetune",
+    "fit": "nlptl.cli.fit",
     "free_states": "nlptl.train.stem_cache.store",
     "freeze": "nlptl.modes.definition",
     "freeze_lower": "nlptl.modes.freezing",
@@ -66,6 +70,7 @@ _HOME = {
     "head_only": "nlptl.modes.freezing",
     "layer_map": "nlptl.models.layer_map",
     "load_predictor": "nlptl.runs.predictor",
+    "load_run": "nlptl.cli.fitted",
     "load_with_head": "nlptl.models.loading",
     "lora": "nlptl.modes.adapters",
     "mode": "nlptl.modes.definition",
@@ -86,6 +91,7 @@ __all__ = [
     "EncodedSplit",
     "FinetuneArgs",
     "Finished",
+    "FittedRun",
     "Learner",
     "Loss",
     "Mode",
@@ -105,6 +111,7 @@ __all__ = [
     "Zipped",
     "apply_mode",
     "finetune",
+    "fit",
     "free_states",
     "freeze",
     "freeze_lower",
@@ -114,6 +121,7 @@ __all__ = [
     "head_only",
     "layer_map",
     "load_predictor",
+    "load_run",
     "load_with_head",
     "lora",
     "mode",

@@ -18,12 +18,14 @@ from nlptl.methods.adapt.options import AdaptOptions
 def main(config: Any) -> None:
     """Check everything, read the domains, run what is missing, compare, draw, and say what helped."""
     from nlptl.cli.compare import check_study, reserve_study_dir, study_args
+    from nlptl.cli.precision import with_precision
     from nlptl.methods.adapt.adapt import adapt, check_methods, write_adaptation
     from nlptl.methods.adapt.domains import read_domains
     from nlptl.runs.locking import unlock
     from nlptl.train.stopping import going_on, study_kept
     from nlptl.train.terminal import say
 
+    config = with_precision(config)
     mode, model, (domains, _) = check_study(config, read_domains, check_methods)
     reserve_study_dir(config)
     with going_on(study_kept):

@@ -4,6 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # the same numbers on every machine
 
 import tempfile
 

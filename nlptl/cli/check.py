@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nlptl.cli.doctor import own_version
 from nlptl.cli.output import check_directory, reserve_output_dir
+from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
+from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import (
@@ -25,11 +28,12 @@ from nlptl.models.sentence_encoder import declared
 from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
-from nlptl.tasks.notes import labels_line
+from nlptl.train.defaults import usual_head, usual_values
+from nlptl.train.header import run_header
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
 from nlptl.train.setup import FinetuneArgs
-from nlptl.train.terminal import is_main_process, say
+from nlptl.train.terminal import Block, is_main_process, say
 
 #: Most documents of --upstream-text that are read.
 DOCUMENTS = 5000
@@ -113,27 +117,6 @@ def check_reading(config: Any, kind: type[Task]) -> None:
         raise ConfigError(
             f"--pooling {config.pooling}: the head of the task {kind.name} reads the state of every token, so "
             "nothing is pooled. Leave the flag out."
-        )
-
-
-def check_precision(family: str) -> None:
-    """Make sure that the precision of ``accelerate launch --mixed_precision`` can work.
-
-    Raises:
-        ConfigError: For fp16 without an accelerator, or on T5, whose checkpoints overflow in it.
-    """
-    if os.environ.get("ACCELERATE_MIXED_PRECISION") != "fp16":
-        return
-    import torch
-
-    if not torch.accelerator.is_available():
-        raise ConfigError(
-            "--mixed_precision fp16 needs a GPU, and there is none here; use bf16 or no."
-        )
-    if family == "t5":
-        raise ConfigError(
-            "--mixed_precision fp16: T5 was pretrained in bf16, and its activations overflow in fp16. Use "
-            "bf16 or no."
         )
 
 
@@ -263,7 +246,7 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     pooling = getattr(config, "pooling", None)
     model = problems.run(check_model, config.model, length, pooling)
     if model:
-        problems.run(check_precision, model[0].model_type)
+        problems.run(check_precision, config.precision, model[0].model_type)
     if mode:
         problems.run(check_cache, getattr(config, "cache", "off"), mode)
     if mode and model:
@@ -302,25 +285,10 @@ def resolve_defaults(config: C, mode: Mode, model: Any, examples: int, task: Tas
     known: Any = config
     if mode.definition.untrained:  # no rate and no epochs
         return config
-    head = known.head or default_head(known, mode, task)
-    changes: dict[str, Any] = {"head": head}
-    fitted = head != "random"
-    if known.learning_rate is None:
-        changes["learning_rate"] = default_learning_rate(mode, model)
-    if known.epochs is None:
-        changes["epochs"] = mode.default_epochs(examples, known.batch_size, fitted=fitted)
-    return dataclasses.replace(known, **changes)
-
-
-def default_head(config: Any, mode: Mode, task: Task) -> str:
-    """Choose the start of a new head: a convex fit wherever there is one.
-
-    A user who gives epochs or a rate to a mode that trains the head alone asks for training by gradient.
-    """
-    if task.head_fit is None or not mode.definition.convex_start:
-        return "random"
-    by_gradient = config.epochs is not None or config.learning_rate is not None
-    return "start" if by_gradient and not mode.trains_blocks else "fit"
+    by_gradient = known.epochs is not None or known.learning_rate is not None
+    head = known.head or usual_head(task, mode, by_gradient=by_gradient)
+    values = usual_values(known, mode=mode, task=task, head=head, model=model, examples=examples)
+    return dataclasses.replace(known, head=head, **values)
 
 
 def check_head(config: Any, mode: Mode, task: Task) -> None:
@@ -427,11 +395,14 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     Raises:
         UserError: With every mistake.
     """
-    problems = Problems()
+    config, problems = with_precision(config), Problems()
     training = problems.run(check_training, config)
     problems.run(check_reading, config, kind)
-    data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
+    with waiting("reading the data"):
+        data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
+    if training and data:
+        problems.run(check_head, config, training[0], data[0])
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
     problems.raise_if_any()
@@ -439,11 +410,6 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     mode, model = training
     task, splits, origin = data
     notes = list(origin.pop("notes", ()))
-    sizes = {name: len(table) for name, table in splits.items()}
-    say(labels_line(sizes, config.max_train_examples))
-    for note in notes:
-        say(f"note: {note}")
-    check_head(config, mode, task)
     filled = resolve_defaults(config, mode, model, len(splits["train"]), task)
     if is_main_process():
         reserve_output_dir(filled)
@@ -453,7 +419,34 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
         "defaults": defaults_used(config),
         "launch": launch(),
     }
-    return Prepared(filled, mode, task, splits, record)
+    ready = Prepared(filled, mode, task, splits, record)
+    announce(ready, model)
+    return ready
+
+
+def announce(ready: Prepared, model: Any) -> None:
+    """Print the first lines of a run, and the notes on its data.
+
+    Args:
+        ready: The run.
+        model: Configuration of the checkpoint.
+    """
+    config, record = ready.config, ready.record
+    rows = run_header(
+        ready.task,
+        ready.splits,
+        ready.args(config.seed),
+        version=own_version(),
+        config=model,
+        origin=record["data"],
+        launch=record["launch"],
+        defaults=record["defaults"],
+        most=config.max_train_examples,
+        split_seed=config.split_seed,
+    )
+    say(Block(rows))
+    for note in record["notes"]:
+        say(f"note: {note}")
 
 
 def launch() -> dict[str, Any]:

@@ -11,12 +11,16 @@ from nlptl.cli.check import (
     check_training,
     drawn_by_split_seed,
     finetune_args,
+    launch,
     resolve_defaults,
     upstream_texts,
 )
 from nlptl.cli.config import TaskConfig, with_task
+from nlptl.cli.doctor import own_version
 from nlptl.cli.output import check_directory, check_unchanged, reserve_output_dir
+from nlptl.cli.precision import with_precision
 from nlptl.cli.values import check_numbers, with_sound_numbers
+from nlptl.data.progress import waiting
 from nlptl.errors import Problems
 from nlptl.modes.base import Mode
 from nlptl.pretrain.upstream_entry import bundled_texts
@@ -27,10 +31,10 @@ from nlptl.study.methods import get_method
 from nlptl.study.study import Study
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
-from nlptl.tasks.notes import labels_line
+from nlptl.train.header import data_rows, machine_row, runs_row
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stopping import going_on, study_kept
-from nlptl.train.terminal import is_main_process, say
+from nlptl.train.terminal import Block, is_main_process, say
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def run_comparison(config: Any) -> dict[str, Any]:
     Raises:
         UserError: With every mistake, before any slow work.
     """
+    config = with_precision(config)
     ways = [
         Way(model, mode, method)
         for model in config.model
@@ -103,6 +108,7 @@ def check_study(config: Any, *checks: Callable[[Any], Any]) -> tuple[Mode, Any, 
         problems.run(check_study_dir, config)
     problems.raise_if_any()
     assert trained  # raised above otherwise
+    say(Block([machine_row(own_version(), launch(), config.seed)]))
     return *trained, found
 
 
@@ -162,26 +168,37 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         checked.append((own, problems.run(check_training, own), method))
         problems.run(check_reading, own, task_kind)
         if data is None:
-            data = problems.run(prepare, with_sound_numbers(own))
+            with waiting("reading the data"):
+                data = problems.run(prepare, with_sound_numbers(own))
+        if data and (found := checked[-1][1]):
+            problems.run(check_head, own, found[0], data[0])
     problems.run(upstream_texts, config.upstream_text)
     if is_main_process():
         problems.run(check_study_dir, config)
     problems.raise_if_any()
     assert data  # raised above otherwise
     task, splits, origin = data
-    say(
-        labels_line({name: len(table) for name, table in splits.items()}, config.max_train_examples)
-    )
-    for note in origin.get("notes", ()):
-        say(f"note: {note}")
     arms = {}
     for way, (own, found, method) in zip(ways, checked, strict=True):
         assert found and method
         mode, model = found
-        check_head(own, mode, task)
         filled = resolve_defaults(own, mode, model, len(splits["train"]), task)
         arms[arm_name(way, ways)] = ArmSpec(finetune_args(filled, mode, config.seed), method)
     seeds = range(config.seed, config.seed + config.seeds)
+    rows = [
+        machine_row(own_version(), launch(), config.seed),
+        *data_rows(
+            task,
+            splits,
+            origin,
+            most=config.max_train_examples,
+            seed=config.seed if config.split_seed is None else config.split_seed,
+        ),
+        runs_row(list(arms), len(seeds)),
+    ]
+    say(Block(rows))
+    for note in origin.get("notes", ()):
+        say(f"note: {note}")
     dataset = str(origin.get("dataset") or config.train_file)
     return Study(task, splits, arms, seeds), dataset
 

@@ -9,20 +9,22 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from nlptl.cli.ending import exit_codes
 from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
+from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.tasks import options_of
 from nlptl.tasks.options import QuestionAnsweringOptions, TextClassificationOptions
+from nlptl.train.stopping import words_of_program
 from nlptl.train.terminal import is_main_process
 
 C = TypeVar("C")
-#: ``--config`` is not a field of a configuration, so ``--help`` would not name it.
-CONFIG_HELP = "--config FILE takes flags from a YAML file, such as a run's config.yaml; the command line wins."
+HELP = {"-h", "--help"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,9 @@ class TrainingConfig:
     lora_targets: tuple[str, ...] = ()
     """Linear layers that get an adapter, such as query value, or all-linear; by default the query and
     value projections."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of matrix products (autocast); auto takes bf16 where the GPU or processor has units for it,
+    else fp32."""
     compile: bool = False
     """Compile the model (torch.compile); pays on GPUs and long runs, seldom on CPUs."""
     gradient_checkpointing: bool = False
@@ -230,8 +235,9 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     default depends on the mode and the model family (see the README)."""
     max_length: int | None = None
     """Tokens per piece of text; by default 128, or fewer if the model takes fewer."""
-    objective: Literal["auto", "masked-lm", "span-corruption"] = "auto"
-    """Pretraining objective; auto takes span corruption for T5, else masked language modelling."""
+    objective: Literal["auto", "masked-lm", "span-corruption", "recurring-spans"] = "auto"
+    """Pretraining objective; auto takes span corruption for T5, else masked language modelling.
+    recurring-spans teaches a checkpoint to point at answers, for recipes/qa.py with few questions."""
     architecture: str | None = None
     """Architecture of a model from scratch: a family (bert, the default; roberta or t5), or a configuration
     (the path of a config.json, a checkpoint or a hub name), which --depth and --positions override."""
@@ -259,6 +265,9 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     """Passes over the corpus, instead of --steps."""
     mask_share: float = 0.15
     """Share of the tokens to predict."""
+    masked_weight: float | None = None
+    """Weight of masked language modelling beside recurring-spans, so that it is not forgotten; 1 by default,
+    and 0 leaves it out."""
     whole_words: bool = False
     """Mask whole words instead of single tokens (masked language modelling only)."""
     bag_weight: float = 0.0
@@ -326,16 +335,29 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
     argv, path = _take_config(_whole_report(argv))
     if "task" in declared_types(cls):
         cls = with_task(cls, _named_task(cls, argv, path))
+    if HELP & {*argv}:
+        _print_help(cls, description)
     problems, values = Problems(), {}
-    if not {"-h", "--help"} & {*argv}:
-        problems.run(check_words, cls, argv)
+    problems.run(check_words, cls, argv)
     if path:
         values = problems.run(load_yaml, cls, path)
     problems.raise_if_any()
     default: Any = cls(**values) if values else None
-    text = f"{description.strip()}\n\n{CONFIG_HELP}"
-    parsed: Any = tyro.cli(cls, args=argv, default=default, description=text)
+    parsed: Any = tyro.cli(cls, args=argv, default=default)
     return parsed
+
+
+def _print_help(cls: type, description: str) -> NoReturn:
+    from nlptl.cli.help import flags_of, grouped, print_help
+
+    if is_main_process():
+        usage = [
+            *words_of_program(sys.argv[0]),
+            *(["train"] if sys.argv[1:2] == ["train"] else []),
+            "[flags]",
+        ]
+        print_help(grouped(flags_of(cls)), " ".join(usage), description or cls.__doc__ or "")
+    raise SystemExit(0)
 
 
 def _asks_for_modes(argv: Sequence[str]) -> bool:
@@ -448,4 +470,8 @@ def to_yaml(config: Any) -> str:
 def run_recipe(main: Callable[[C], Any], cls: type[C], description: str | None) -> None:
     """Parse the command line and run a recipe; see :func:`nlptl.cli.ending.exit_codes`."""
     with exit_codes():
-        main(parse_args(cls, description=description or ""))
+        config = parse_args(cls, description=description or "")
+        with waiting("starting"):  # seconds before the first line
+            for library in ("torch", "transformers"):
+                import_module(library)
+        main(config)

@@ -42,6 +42,7 @@ def _versions() -> list[str]:
 def _devices(torch: Any, advice: list[str]) -> list[str]:
     """Describe the GPUs, or the cores with their speed in each precision."""
     from nlptl.train.machine import cores, free_memory
+    from nlptl.train.precision import has_bf16_units
 
     lines, memory = [], free_memory() / 1e9
     if torch.cuda.is_available():
@@ -58,10 +59,10 @@ def _devices(torch: Any, advice: list[str]) -> list[str]:
             "No GPU: a model of the size of BERT-base takes minutes per 1,000 texts and epoch. Modes that "
             "freeze blocks compute them once: --mode head-only, or freeze-lower-8."
         )
-        if half > 2 * full:
+        if has_bf16_units():
             advice.append(
-                f"bfloat16 products are {half / full:.1f} times as fast here: accelerate launch "
-                "--mixed_precision bf16, or ACCELERATE_MIXED_PRECISION=bf16."
+                f"bfloat16 products are {half / full:.1f} times as fast here, and --precision auto takes "
+                "them; --precision fp32 does not."
             )
     if threads < cores():
         advice.append(

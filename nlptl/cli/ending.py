@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from nlptl.data.text import printable
 from nlptl.errors import UserError
+from nlptl.train.launch import processes
 from nlptl.train.stopping import Stopped, listening
 from nlptl.train.terminal import is_main_process
 
@@ -33,7 +34,8 @@ def exit_codes() -> Iterator[None]:
     Ctrl-C and SIGTERM end in one paragraph too, with exit code 130 or 143.
     """
     try:
-        with listening():
+        # Alone, a process answers after whatever it computes; one of several may wait for one that has ended.
+        with listening(_end_deaf if processes() > 1 else None):
             try:
                 yield
             except BaseException as error:
@@ -56,6 +58,16 @@ def exit_codes() -> Iterator[None]:
             raise
         _tell(" ".join([f"error: {words}.", *_notes(error)]), anyway=True)
         raise SystemExit(1) from None
+
+
+def _end_deaf(signum: int) -> None:
+    """End the process in the name of its main thread, which waits for another process and hears nothing."""
+    error = Stopped(signum, "while it waited for another process")
+    if runs := sys.modules.get("nlptl.runs.directory"):
+        runs.release_reserved(error)
+    _tell("; ".join([str(error), *_lowered(_notes(error))]))
+    sys.stderr.flush()
+    os._exit(128 + signum)
 
 
 def disk_error(error: BaseException) -> str | None:

@@ -1,8 +1,10 @@
 """The command ``nlptl``: train on any task, and use, report on and tidy up after finished runs."""
 
+import inspect
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
@@ -12,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from nlptl.cli.config import TaskConfig, parse_args
+from nlptl.cli.config import HELP, TaskConfig, parse_args
 from nlptl.cli.ending import exit_codes
 from nlptl.errors import ConfigError, Problems, listed, shortened
-from nlptl.train.terminal import say
+from nlptl.train.terminal import NAMES, painted, say, width
 
 
 def train() -> None:
@@ -162,12 +164,12 @@ def _filled(file: Path) -> Iterator[str]:
 
 
 def _write(records: Iterator[dict[str, Any]], output: Path | None, total: int | None) -> None:
-    from tqdm import tqdm
+    from nlptl.data.progress import counted
 
     sink = nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8")
     try:
         with sink as file:
-            for record in tqdm(records, total=total, disable=total == 1, unit="example"):
+            for record in counted(records, "predicting", total, "examples"):
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
     finally:
         if output is not None and not output.stat().st_size:  # it would block the next try
@@ -275,30 +277,62 @@ def doctor() -> None:
     say(examine())
 
 
+#: Commands by what one wants to do.
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "train": (run, train),
+    "use": (predict, report),
+    "look": (modes, models, families, tasks),
+    "machine": (doctor, cache),
+}
+
+
+def overview() -> str:
+    """List the commands, each with the first line of its docstring."""
+    lines = [
+        f"{painted('usage:', NAMES)} nlptl COMMAND [flags]",
+        "",
+        "Train on any task; use, report on and tidy up after finished runs.",
+        "nlptl COMMAND --help lists a command's flags; nlptl --version prints the version.",
+    ]
+    for title, commands in COMMANDS.items():
+        lines += ["", painted(title, NAMES)]
+        for command in commands:
+            about = f"{command.__doc__}".strip().splitlines()[0]
+            first, *more = textwrap.wrap(about, width() - 14)
+            lines.append(f"  {painted(f'{command.__name__:<12}', 'bold')}{first}")
+            lines += [" " * 14 + line for line in more]
+    return "\n".join(lines)
+
+
+def help_of(command: Callable[..., None]) -> None:
+    """Print the help of a command of this file."""
+    from nlptl.cli.help import flags_of_function, print_help
+
+    positional, flags = flags_of_function(command)
+    about = f"{inspect.getdoc(command)}".split("Args:")[0].replace("``", "").strip()
+    usage = [f"nlptl {command.__name__}", *(each.name.upper() for each in positional), "[flags]"]
+    for each in positional:
+        about += f"\n\n{each.name.upper()}: {each.text}"
+    print_help({"flags": flags}, " ".join(usage), about)
+
+
 def main() -> None:
     """Run ``nlptl``."""
     with exit_codes():
-        command = sys.argv[1:2]
+        command, words = sys.argv[1:2], sys.argv[2:]
         if command == ["train"]:  # its flags depend on the task
-            return _train(sys.argv[2:])
+            return _train(words)
         if command == ["run"]:  # its flags depend on the recipe
             from nlptl.cli import run as running
 
-            return running.run(sys.argv[2:])
+            return running.run(words)
         if command == ["--version"]:
             from nlptl.cli.doctor import own_version
 
             return say(f"nlptl {own_version()}")
-        commands = {
-            "run": run,
-            "train": train,
-            "predict": predict,
-            "report": report,
-            "cache": cache,
-            "modes": modes,
-            "models": models,
-            "tasks": tasks,
-            "families": families,
-            "doctor": doctor,
-        }
-        tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)
+        if not command or HELP & {*command}:
+            return print(overview())  # noqa: T201
+        commands = {one.__name__: one for group in COMMANDS.values() for one in group}
+        if command[0] in commands and HELP & {*words}:
+            return help_of(commands[command[0]])
+        tyro.extras.subcommand_cli_from_dict(commands, prog="nlptl")

@@ -8,13 +8,13 @@ from typing import Any
 
 from nlptl.cli.check import (
     check_flags,
-    check_precision,
     check_training,
     defaults_used,
     from_config,
     launch,
 )
 from nlptl.cli.output import check_directory, reserve_output_dir
+from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
 from nlptl.models.families import check_family
@@ -28,6 +28,7 @@ from nlptl.pretrain.corpus import load_corpus, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.pretrain import AT_WIDTH, GOING_ON, Extra, PretrainArgs
+from nlptl.pretrain.recurring_spans import RecurringSpans
 from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
 from nlptl.train.optimizer import OPTIMIZERS
 from nlptl.train.setup import TrainArgs, steps_for
@@ -100,7 +101,7 @@ def check_from_scratch(config: Any) -> tuple[Mode, str, int]:
     sizes = {"depth": config.depth, "width": config.width, "positions": config.positions}
     family = problems.run(check_architecture, config.architecture, **sizes)
     if family:
-        problems.run(check_precision, family)
+        problems.run(check_precision, config.precision, family)
         problems.run(check_sizes, config, family)
     if mode and not mode.trains_all:
         problems.add(f"--mode {mode.name}: a model from scratch has nothing to keep; use full.")
@@ -206,7 +207,7 @@ def prepare_pretraining(config: Any) -> Upstream:
     """
     problems, asked = Problems(), config
     problems.run(check_start, config)
-    config = with_start(config)
+    config = with_precision(with_start(config))
     sound = with_sound_numbers(config)
     corpus = problems.run(read_corpus, sound)
     check = check_from_scratch if config.model is None else check_going_on
@@ -255,15 +256,21 @@ def resolve_upstream_defaults(
 
     How many steps an epoch has is known only when the corpus is tokenized: see :func:`pretraining_plan`.
     """
-    spans = isinstance(objective, SpanCorruption)
     name = optimizer_of(config, objective, mode)
     return dataclasses.replace(
         config,
-        objective="span-corruption" if spans else "masked-lm",
+        objective=objective.name,
         optimizer=name,
+        masked_weight=masked_weight(config, objective),
         learning_rate=config.learning_rate or default_rate(config, mode, family, width, name),
         max_length=piece_length(config, family),
     )
+
+
+def masked_weight(config: Any, objective: Objective) -> float | None:
+    """Return the weight of masked language modelling beside an objective that takes it: as asked, or 1."""
+    asked = config.masked_weight
+    return 1.0 if asked is None and isinstance(objective, RecurringSpans) else asked
 
 
 def piece_length(config: Any, family: str) -> int:
@@ -292,20 +299,27 @@ def check_spans(config: Any, task: SpanCorruption) -> None:
 
 
 def check_tokenizer(config: Any, objective: Objective) -> None:
-    """Make sure that a given tokenizer can be read and has the special tokens that the objective needs.
+    """Make sure that the tokenizer can be read and has the special tokens that the objective needs.
 
     Raises:
         UserError: If not.
     """
-    if config.model is not None or config.tokenizer is None:
+    name, flag = config.model, "--model"
+    if name is None:
+        name, flag = config.tokenizer, "--tokenizer"
+    if name is None:  # one will be trained
         return
-    tokenizer = load_tokenizer(config.tokenizer, split_special_tokens=False, flag="--tokenizer")
+    tokenizer = load_tokenizer(name, split_special_tokens=False, flag=flag)
     needed = ("pad_token", "eos_token" if isinstance(objective, SpanCorruption) else "mask_token")
     lacks = [name for name in needed if getattr(tokenizer, name) is None]
     if lacks:
+        remedy = (
+            "one of the new model's own family, or leave --tokenizer out to train one"
+            if flag == "--tokenizer"
+            else "a checkpoint whose tokenizer has it, or add it to the tokenizer"
+        )
         raise ConfigError(
-            f"--tokenizer {config.tokenizer}: it has no {listed(lacks)}, which this objective needs. Take "
-            "one of the new model's own family, or leave --tokenizer out to train one."
+            f"{flag} {name}: its tokenizer has no {listed(lacks)}, which this objective needs. Take {remedy}."
         )
 
 
@@ -331,20 +345,33 @@ def choose_objective(config: Any, family: str) -> Objective:
     """Return the upstream objective of a family, with the flags that belong to it.
 
     Raises:
-        ConfigError: If the family has no such head, or a flag belongs to the other objective.
+        ConfigError: If the family has no such head, or a flag belongs to another objective.
     """
-    spans = family == "t5"
-    if config.objective not in ("auto", "span-corruption" if spans else "masked-lm"):
+    possible = ("span-corruption",) if family == "t5" else ("masked-lm", "recurring-spans")
+    name = possible[0] if config.objective == "auto" else config.objective
+    if name not in possible:
         raise ConfigError(f"--objective {config.objective}: {family} has no head for that.")
     problems = Problems()
-    if spans and (config.whole_words or config.bag_weight):
-        problems.add("--whole-words and --bag-weight belong to masked-lm, not to T5.")
+    if name != "masked-lm" and (config.whole_words or config.bag_weight):
+        whose = "to T5" if family == "t5" else f"to {name}"
+        problems.add(f"--whole-words and --bag-weight belong to masked-lm, not {whose}.")
+    if name == "recurring-spans" and config.model is None:
+        problems.add(
+            "--objective recurring-spans goes on from a checkpoint, and a new model is asked for. Pretrain it "
+            "with masked-lm first, then give it as --model."
+        )
+    if name != "recurring-spans" and config.masked_weight is not None:
+        problems.add(f"--masked-weight belongs to recurring-spans, not to {name}.")
     if config.teacher:
         problems.run(teacher_width, config.teacher)
     problems.raise_if_any()
-    if spans:
-        return SpanCorruption(config.mask_share)
-    return MaskedLM(config.mask_share, config.whole_words)
+    if name == "recurring-spans":
+        return RecurringSpans()
+    return (
+        SpanCorruption(config.mask_share)
+        if family == "t5"
+        else MaskedLM(config.mask_share, config.whole_words)
+    )
 
 
 def extras_of(config: Any, width: int) -> list[Extra]:
@@ -354,9 +381,12 @@ def extras_of(config: Any, width: int) -> list[Extra]:
         config: A :class:`nlptl.cli.config.PretrainConfig`.
         width: Width of the model.
     """
-    from nlptl.pretrain.terms import BagOfWords, TeacherTerm
+    from nlptl.pretrain.terms import BagOfWords, MaskedTerm, TeacherTerm
 
     found = []
+    if config.masked_weight:
+        make = partial(MaskedTerm, config.mask_share)
+        found.append(Extra("masked_lm", config.masked_weight, make))
     if config.bag_weight:
         found.append(Extra("bag_of_words", config.bag_weight, BagOfWords))
     if config.teacher:

@@ -15,10 +15,16 @@ from nlptl.cli.check import (
     upstream_texts,
 )
 from nlptl.cli.config import TaskConfig, load_yaml, with_options
+from nlptl.cli.precision import use_precision_of
+from nlptl.cli.values import declared_types
 from nlptl.data.encoding import splits_hash
+from nlptl.data.sources import load_splits
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, open_saved
+from nlptl.modes.base import parse_mode
 from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
+from nlptl.runs.directory import DATA
+from nlptl.runs.locking import locked
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
@@ -91,7 +97,8 @@ def report_directory(
     """Report on a finished run from the files that it left; its data must still be where they were.
 
     Args:
-        directory: A run of recipes/sentiment.py or recipes/qa.py.
+        directory: A run of a recipe, of :func:`nlptl.fit`, or of a program that saved its splits too
+            (:func:`nlptl.runs.directory.save_run`).
         tier: Number of seeds: ``quick``, ``standard`` or ``full``.
         curve: Whether to train on smaller sets too.
         upstream_text: Held-out text to measure forgetting on.
@@ -99,24 +106,64 @@ def report_directory(
     Raises:
         UserError: If it is not such a run, or its data or its checkpoint are gone.
     """
+    changes = {"curve": curve, "upstream_text": upstream_text}
+    if (directory / "config.yaml").is_file() or not (directory / DATA).is_dir():
+        ready = _configured(directory, changes)
+    else:
+        ready = recorded_run(directory, changes)
+    with locked(directory), going_on(study_kept):
+        return report_run(ready, directory, tier)
+
+
+def _configured(directory: Path, changes: Mapping[str, Any]) -> Prepared:
+    """Read again what a run's configuration says."""
+    kind, config = config_of(directory)
+    config = replace(config, **changes)
+    use_precision_of(config)
+    mode, _ = check_training(config)
+    check_reading(config, kind)
+    upstream_texts(config.upstream_text)
+    task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
+    return Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
+
+
+def recorded_run(directory: Path, changes: Mapping[str, Any]) -> Prepared:
+    """Read again what a program's run has in its record, and the splits that were saved with it."""
+    record = json.loads((directory / "result.json").read_text("utf-8"))
+    kind, settings = recorded_task(record, directory), record["settings"]
+    task = kind.from_run(load_config(str(directory / "model")), record["task_settings"])
+    files = {path.stem: path for path in sorted((directory / DATA).glob("*.parquet"))}
+    splits = load_splits(None, files)
+    cls: Any = with_options(TaskConfig, kind.options)
+    known = {name: value for name, value in settings.items() if name in declared_types(cls)}
+    known |= {"max_grad_norm": settings["max_grad_norm"] or 0.0, "train_file": files["train"]}
+    config = cls(**known, mode=record["mode"], task=kind.name, output_dir=directory, **changes)
+    upstream_texts(config.upstream_text)
+    values = (
+        (k, tuple(v) if isinstance(v, list) else v) for k, v in record["mode_settings"].items()
+    )
+    mode = replace(parse_mode(record["mode"]), values=tuple(values))
+    return Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
+
+
+def config_of(directory: Path) -> tuple[type[Task], Any]:
+    """Read the task and the configuration of a finished run.
+
+    Raises:
+        UserError: If it is not such a run, or its task cannot be imported.
+    """
     record_path = directory / "result.json"
     if not record_path.is_file() or not (directory / "config.yaml").is_file():
         holds = sorted(p.name for p in directory.glob("*")) if directory.is_dir() else []
         raise ConfigError(
             f"{directory} is not a finished run: expected result.json and config.yaml in it, found "
-            f"{listed(holds) or 'nothing'}. Give the --output-dir of recipes/sentiment.py or recipes/qa.py."
+            f"{listed(holds) or 'nothing'}. Give the --output-dir of a recipe; a program saves its "
+            "data too: nlptl.save_run(run, directory, splits=splits, …)."
         )
     kind = recorded_task(json.loads(record_path.read_text("utf-8")), directory)
     config_class = with_options(TaskConfig, kind.options)
     config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
-    config = replace(config, curve=curve, upstream_text=upstream_text)
-    mode, _ = check_training(config)
-    check_reading(config, kind)
-    upstream_texts(config.upstream_text)
-    task, splits, _ = drawn_by_split_seed(kind.prepare)(config)
-    ready = Prepared(config, mode, task, splits, {"data": {"sha256": splits_hash(splits)}})
-    with going_on(study_kept):
-        return report_run(ready, directory, tier)
+    return kind, config
 
 
 def trained_model(task: Task, directory: Path) -> Any:

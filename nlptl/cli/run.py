@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nlptl.errors import ConfigError, suggest
+from nlptl.train.stopping import TYPED
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -122,6 +123,7 @@ def launch(recipe: Path, flags: Sequence[str], processes: int) -> int:
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
     )
+    os.environ[TYPED] = f"nlptl run {recipe.stem} --processes {processes}"
     try:
         elastic_launch(plan, sys.executable)("-u", str(recipe), *flags)
     except ChildFailedError as error:

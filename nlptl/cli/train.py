@@ -1,18 +1,22 @@
 """Supervised runs from a configuration: the parts that the recipes of labelled tasks share."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from nlptl.cli.check import Prepared, prepare_run
 from nlptl.cli.output import seed_directories, seed_homes
-from nlptl.runs.directory import release_on_failure, save_run, scores
+from nlptl.data.progress import doing
+from nlptl.runs.directory import is_finished, release_on_failure, save_run, scores
+from nlptl.runs.locking import locked
 from nlptl.runs.seeds import spread_line, summarize_seeds
 from nlptl.tasks import get_task
 from nlptl.train.finetune import finetune
+from nlptl.train.schedule import Schedule
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache.store import free_states
-from nlptl.train.stopping import going_on, report_kept
+from nlptl.train.stopping import command_to_go_on, going_on, report_kept
 from nlptl.train.terminal import is_main_process, say
 
 
@@ -29,24 +33,36 @@ def prepare(config: Any, task: str) -> Prepared:
     return prepare_run(config, get_task(task))
 
 
-def each_seed(ready: Prepared, train: Callable[[Prepared, int, Path], None]) -> None:
+def each_seed(
+    ready: Prepared,
+    train: Callable[[Prepared, int, Path], None],
+    *,
+    go_on: Callable[..., str] = command_to_go_on,
+) -> None:
     """Train with each seed that is not finished yet, and report, if asked.
 
     Args:
         ready: Run from :func:`prepare`.
         train: Function that trains, scores and saves one run, given its seed and its directory.
+        go_on: Function of ``resume`` that says how to go on after an error.
     """
     config = ready.config
-    with release_on_failure(config.output_dir):
+    schedule = Schedule({"seed": sum(not is_finished(home) for home in seed_homes(config))})
+    with release_on_failure(config.output_dir, go_on):
         for seed, directory in seed_directories(config):
-            train(ready, seed, directory)
+            where = schedule.begin()
+            if schedule.total > 1:
+                say(f"\n{where}: seed {seed}", "bold")
+            with doing(where) if schedule.total > 1 else nullcontext():
+                train(ready, seed, directory)
+            schedule.end("seed")
     free_states()
     if config.seeds > 1 and is_main_process():
         say(spread_line(summary_of(ready)))
     if config.report:
         from nlptl.cli.report import report_run
 
-        with going_on(report_kept):
+        with locked(config.output_dir), going_on(report_kept):
             report_run(ready, config.output_dir, config.report)
 
 

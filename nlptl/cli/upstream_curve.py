@@ -6,6 +6,7 @@ from typing import Any
 
 from nlptl.cli.check import upstream_texts
 from nlptl.cli.compare import Way, prepare_study, reserve_study_dir
+from nlptl.cli.precision import with_precision
 from nlptl.errors import ConfigError, listed
 from nlptl.models.identity import architecture_hash
 from nlptl.pretrain.held_out import upstream_loss
@@ -32,6 +33,7 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
     Raises:
         UserError: With every mistake, before any slow work.
     """
+    config = with_precision(config)
     names = checkpoints(config.model)
     study, dataset = prepare_study(config, [Way(name, config.mode) for name in names])
     if len({architecture_hash(name) for name in names}) > 1:

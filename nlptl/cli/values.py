@@ -176,6 +176,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     **dict.fromkeys(
         (
             *("weight_decay", "warmup", "max_grad_norm", "bag_weight", "teacher_weight", "keep"),
+            "masked_weight",
             *("l2_sp", "reinit_top"),
         ),
         FROM_0,

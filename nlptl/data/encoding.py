@@ -5,11 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from nlptl.data.kept import cache_folder, is_whole, seal
+from nlptl.data.progress import bar, quiet_datasets
+from nlptl.data.rows import without_file_columns
 from nlptl.data.windows import frame_of, tokenize
+
+#: Hashes of tables, by what they give their values as.
+_HASHES: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
@@ -20,9 +26,24 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
 
 def content_hash(table: Any) -> str:
-    """Hash a dataset's columns and values in their order, wherever they are stored; reads all of it once."""
+    """Hash a dataset's columns and values in their order, wherever they are stored; reads all of it once.
+
+    Columns of the file that no task reads (:mod:`nlptl.data.rows`) do not count. The hash of a table is
+    remembered for as long as the table lives.
+    """
+    form = str(getattr(table, "format", ""))
+    try:
+        known = _HASHES.setdefault(table, {})
+    except TypeError:  # a table of another library
+        known = {}
+    if form not in known:
+        known[form] = _content_hash(table)
+    return known[form]
+
+
+def _content_hash(table: Any) -> str:
     digest = sha256()
-    for batch in table.iter(batch_size=1000):
+    for batch in without_file_columns(table).iter(batch_size=1000):
         digest.update(json.dumps(batch, ensure_ascii=False, default=repr).encode())
     return digest.hexdigest()
 
@@ -38,6 +59,7 @@ def map_kept(
     function: Callable[..., Any],
     *key: object,
     identity: str | None = None,
+    desc: str = "reading",
     **options: Any,
 ) -> Any:
     """Replace a dataset's columns by what a function makes of them, and keep the result for the next time.
@@ -52,7 +74,8 @@ def map_kept(
         key: Text for whatever else the result depends on, including the code (by
             :func:`nlptl.data.code_hash.code_hash`).
         identity: Text that stands for the content, where reading all of it would take too long.
-        options: Arguments of :meth:`datasets.Dataset.map`.
+        desc: What is done, for the bar.
+        options: Further arguments of :meth:`datasets.Dataset.map`.
 
     Returns:
         The new table; memory-mapped from ``nlptl/`` in the datasets library's cache, if ``table`` is in a
@@ -63,18 +86,41 @@ def map_kept(
     name = sha256("|".join([identity, *map(str, key)]).encode()).hexdigest()[:32]
     path = cache_folder() / f"{name}.arrow" if kept else None
     whole = path is not None and is_whole(path)
-    made = table.map(
-        function,
-        batched=True,
-        remove_columns=table.column_names,
-        new_fingerprint=name,
-        cache_file_name=str(path) if path else None,
-        load_from_cache_file=whole,  # a damaged file is made again
-        **options,
-    )
+    with quiet_datasets(), counting(function, len(table), desc) as counted:
+        made = table.map(
+            counted,
+            batched=True,
+            remove_columns=table.column_names,
+            new_fingerprint=name,
+            cache_file_name=str(path) if path else None,
+            load_from_cache_file=whole,  # a damaged file is made again
+            **options,
+        )
     if path and not whole and path.exists():  # an empty table has no file
         seal(path)
     return made
+
+
+@contextmanager
+def counting(function: Callable[..., Any], total: int, what: str) -> Iterator[Callable[..., Any]]:
+    """Yield a function of a batch of rows that counts them under a bar.
+
+    Args:
+        function: Function from a batch, a mapping from columns to lists, and maybe more, to another.
+        total: Number of all rows.
+        what: What is done with them.
+    """
+    shown = bar(total, what, "rows")
+
+    def counted(batch: Any, *more: Any) -> Any:
+        found = function(batch, *more)
+        shown.update(len(batch[next(iter(batch))]))
+        return found
+
+    try:
+        yield counted
+    finally:
+        shown.close()
 
 
 def map_tokenized(
@@ -90,24 +136,6 @@ def numbers_of(table: Any, column: str) -> np.ndarray:
     if table._indices is None:
         return table.data.column(column).to_numpy()
     return np.asarray(table.with_format("numpy")[column][:])
-
-
-@contextmanager
-def quiet_datasets() -> Iterator[None]:
-    """Show no progress bars of the datasets library."""
-    from datasets.utils.logging import (
-        disable_progress_bar,
-        enable_progress_bar,
-        is_progress_bar_enabled,
-    )
-
-    shown = is_progress_bar_enabled()
-    disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bar()
 
 
 def broken_up(text: str, tokenizer: Any) -> str:

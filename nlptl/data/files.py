@@ -94,6 +94,28 @@ def json_line(record: Mapping[str, Any]) -> str:
     return json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n"
 
 
+class KeyTwice(ValueError):
+    """A key stands twice in one json object, so that one of its values would be lost."""
+
+
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of json's keys and values, for :data:`STRICT`.
+
+    Raises:
+        KeyTwice: If a key is there twice; json's own reader would take the last value without a word.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise KeyTwice(f"an object has {twice[:40]!a} twice")
+    return found
+
+
+#: Reader of json that comes from others.
+STRICT = json.JSONDecoder(object_pairs_hook=once_each)
+
+
 def finite(value: Any) -> Any:
     """Replace nan and infinite numbers by None, because JSON has none."""
     if isinstance(value, Mapping):

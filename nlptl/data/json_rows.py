@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.files import finite
+from nlptl.data.files import STRICT, KeyTwice, finite
 from nlptl.data.kept import Again, Batches
 from nlptl.errors import DataError, listed
 
@@ -188,7 +188,9 @@ def _has_lines(path: Path) -> bool:
             if line.strip() in ("", "null"):
                 continue
             try:
-                first = json.loads(line)
+                first = STRICT.decode(line)
+            except KeyTwice:
+                return True  # is reported with its line
             except (ValueError, RecursionError):
                 return False
             return isinstance(first, dict) and (alone or any(more.strip() for more in lines))
@@ -197,7 +199,7 @@ def _has_lines(path: Path) -> bool:
 
 def _parsed(text: str, where: str, line: int) -> Any:
     try:
-        return json.loads(text)
+        return STRICT.decode(text)
     except (ValueError, RecursionError) as error:
         raise _broken(where, error, line) from error
 
@@ -209,6 +211,8 @@ def _broken(where: str, error: Exception, line: int = 0) -> DataError:
     elif isinstance(error, json.JSONDecodeError):
         line = line or error.lineno
         reason = f"{error.msg} in line {line}, column {error.colno}"
+    elif isinstance(error, KeyTwice):
+        reason = str(error)
     else:
         reason = "a number has too many digits"
     at = f" (line {line})" if line and not isinstance(error, json.JSONDecodeError) else ""
@@ -217,13 +221,13 @@ def _broken(where: str, error: Exception, line: int = 0) -> DataError:
 
 def _values(text: str, where: str) -> list[Any]:
     """Parse all values of a text, one after the other."""
-    decoder, at, found = json.JSONDecoder(), 0, []
+    at, found = 0, []
     try:
         while at < len(text):
             if text[at] in " \t\r\n":
                 at += 1
                 continue
-            value, at = decoder.raw_decode(text, at)
+            value, at = STRICT.raw_decode(text, at)
             found.append(value)
     except (ValueError, RecursionError) as error:
         raise _broken(where, error) from error

@@ -85,7 +85,8 @@ def is_whole(path: Path) -> bool:
 
 
 def seal(path: Path) -> None:
-    """Note a kept table's size and checksum beside it."""
+    """Note a kept table's size and checksum beside it; others may not read it, as it holds texts or tokens."""
+    path.chmod(0o600)
     write_json(_seal(path), file_record(path))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from nlptl.data.progress import quiet_datasets, waiting
 from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, suggest
 
 Reader = Callable[[Path, str], Any]
@@ -130,6 +131,7 @@ class DataRequest(Protocol):
         validation_file: Data that the epoch is chosen on.
         test_file: Data that is scored.
         column: Columns of roles, as ``role=name``.
+        id_column: Column that names the examples; None stands for ``id``, if there is one.
         max_train_examples: Most labels of training and validation together.
         max_eval_examples: Most examples of each other split.
         seed: Seed of the splits and subsets.
@@ -144,6 +146,7 @@ class DataRequest(Protocol):
     validation_file: Path | None
     test_file: Path | None
     column: tuple[str, ...]
+    id_column: str | None
     max_train_examples: int | None
     max_eval_examples: int | None
     seed: int
@@ -244,7 +247,8 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
 
     repository, _, config = name.partition(":")
     try:
-        return load_dataset(repository, config or None)
+        with quiet_datasets(), waiting(f"loading {name}"):
+            return load_dataset(repository, config or None)
     except UserError:
         raise
     except Exception as error:  # the hub client raises a dozen kinds
@@ -256,7 +260,7 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
 
 
 def _load_hub(name: str) -> dict[str, Any]:
-    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/reviews")
+    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/remarks")
     return _named_splits(loaded, f"--dataset {name}")
 
 

@@ -1,11 +1,11 @@
 """SQuAD's nested json, with its usual variations, as one row a question."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nlptl.data.answers import answers_of, truth_of
+from nlptl.data.files import STRICT
 from nlptl.data.text import in_words, is_text
 from nlptl.errors import DataError, listed, shortened
 
@@ -28,7 +28,8 @@ def read_json(path: Path, where: str) -> Any:
         DataError: If it is not UTF-8 or not json, or is nested too deeply.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
+        return STRICT.decode(text)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{where}: expected UTF-8, found other bytes (at byte {error.start}). Save it as UTF-8."

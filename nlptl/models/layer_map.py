@@ -52,6 +52,7 @@ class LayerMap:
         partial: Reason why no border between blocks can be frozen; None if every border can.
         extras: Names of the blocks that return more than the states (T5: the position bias).
         dead: Names of parameters of the blocks that the outputs do not depend on.
+        unread: Names of all parameters that the outputs do not depend on, outside of the blocks too.
         crossing: Names of the linear layers of a decoder that read what the encoder wrote.
         tied: Names of parameters that are one tensor.
         pre_norm: Whether norms are placed before a block's parts, and not in the stream.
@@ -70,6 +71,7 @@ class LayerMap:
     partial: str | None
     extras: frozenset[str]
     dead: frozenset[str]
+    unread: frozenset[str]
     crossing: frozenset[str]
     tied: tuple[tuple[str, ...], ...]
     pre_norm: bool
@@ -177,7 +179,8 @@ def _derive(model: Any, seen: Trace) -> LayerMap:
     ]
     params = dict(model.named_parameters())
     inside = {id(p) for block in blocks.values() for p in block.parameters()}
-    dead = {name for name, p in params.items() if id(p) in inside and id(p) not in read}
+    unread = {name for name, p in params.items() if id(p) not in read}
+    dead = {name for name in unread if id(params[name]) in inside}
     stacks = tuple(Counter(home[name] for name in names).values())
     final = last[names[-1]]
     return LayerMap(
@@ -189,6 +192,7 @@ def _derive(model: Any, seen: Trace) -> LayerMap:
         partial=shared[0] if shared else None,
         extras=frozenset(n for n in names if sum(map(torch.is_tensor, items(last[n].output))) > 1),
         dead=frozenset(dead),
+        unread=frozenset(unread),
         crossing=deriving.crossing(blocks, last, names[stacks[0] :] if len(stacks) == 2 else []),
         tied=deriving.tied(model),
         pre_norm=not deriving.is_closed_by_norm(model, names[-1], final, seen.calls),
@@ -217,7 +221,7 @@ def _body(text: str, kind: type) -> tuple[Any, int | None]:
     config.architectures = []  # where there are several bodies (Funnel), the first one: it has all blocks
     try:
         with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
-            model = class_of_body(config).from_config(config)
+            model = class_of_body(config).from_config(config, trust_remote_code=False)
     except Exception as error:  # a package that is not there, for example
         return str(error), deriving.positions((), config)
     positions = deriving.positions(early_lookups(model), config)

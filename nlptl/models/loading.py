@@ -348,7 +348,7 @@ def load_with_head(
             reorder_labels((own[key] for key in renamed), order)
             renamed = set()
         if renamed:
-            fresh = dict(auto_class.from_config(config).named_parameters())
+            fresh = dict(auto_class.from_config(config, trust_remote_code=False).named_parameters())
             with torch.no_grad():
                 for key in renamed:
                     own[key].copy_(fresh[key])
@@ -445,7 +445,8 @@ def label_parameters(auto_class: Any, config: Any) -> set[str]:
     shapes = []
     for each in (config, other):
         with torch.device("meta"):
-            shapes.append({n: p.shape for n, p in auto_class.from_config(each).named_parameters()})
+            model = auto_class.from_config(each, trust_remote_code=False)
+            shapes.append({name: p.shape for name, p in model.named_parameters()})
     return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
 
 

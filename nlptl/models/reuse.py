@@ -220,7 +220,7 @@ def untrained_weights(config: Any, seed: int) -> dict[str, torch.Tensor]:
     known = [each for each in classes if type(config) in each._model_mapping]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = (*known, class_of_body(config))[0].from_config(config)
+        model = (*known, class_of_body(config))[0].from_config(config, trust_remote_code=False)
     tied = model.all_tied_weights_keys
     return {key: value for key, value in model.state_dict().items() if key not in tied}
 
@@ -247,6 +247,7 @@ def draw_again(model: Any) -> Any:
                 config=deepcopy(model.config),
                 state_dict=untrained_weights(model.config, seed),
                 dtype=torch.float32,
+                trust_remote_code=False,
             )
             drawn = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
             for name, tensor in (*model.named_parameters(), *model.named_buffers()):

@@ -40,7 +40,7 @@ def load_fast(path: str, *, name: str, flag: str, **options: Any) -> Any:
         return tokenizer
     kind, reason = type(tokenizer).__name__, "transformers has no converter for it"
     if (Path(path) / "tokenizer.json").is_file():
-        made = PreTrainedTokenizerFast.from_pretrained(path, **options)
+        made = PreTrainedTokenizerFast.from_pretrained(path, trust_remote_code=False, **options)
         reason = "its tokenizer.json gives other tokens"
     else:
         made = _converted(tokenizer, options)

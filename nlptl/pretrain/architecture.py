@@ -115,7 +115,9 @@ def new_model(config: Any) -> Any:
     from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
     seq2seq = getattr(config, "is_encoder_decoder", False)
-    return (AutoModelForSeq2SeqLM if seq2seq else AutoModelForMaskedLM).from_config(config)
+    return (AutoModelForSeq2SeqLM if seq2seq else AutoModelForMaskedLM).from_config(
+        config, trust_remote_code=False
+    )
 
 
 def save_untrained(name: str, directory: Path, *, seed: int) -> None:

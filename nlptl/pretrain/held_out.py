@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from nlptl.data.batching import LengthBatches
-from nlptl.data.encoding import numbers_of, quiet_datasets
+from nlptl.data.encoding import numbers_of
+from nlptl.data.progress import quiet_datasets
 from nlptl.errors import DataError
 from nlptl.metrics.ratio import ratio_with_error
 from nlptl.models.families import check_family

@@ -196,5 +196,10 @@ class MaskedPositions(LanguageLoss):
 
     def project(self, states: Tensor) -> Tensor:
         """Send states through the LM head: ``(…, width)`` to ``(…, vocabulary)``."""
-        base = unwrap_peft(self.model)
-        return getattr(base, check_family(base.config.model_type).lm_head)(states)
+        return through_head(self.model, states)
+
+
+def through_head(model: Any, states: Tensor) -> Tensor:
+    """Send states through a masked language model's head: ``(…, width)`` to ``(…, vocabulary)``."""
+    base = unwrap_peft(model)
+    return getattr(base, check_family(base.config.model_type).lm_head)(states)

@@ -1,4 +1,4 @@
-"""Pretraining objectives: everything that differs between masked LM and span corruption."""
+"""Pretraining objectives: everything that differs between them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ class LanguageLoss(Loss):
 
 def language_loss(losses: Tensor) -> dict[str, Any]:
     """Return a loss's result from the nats of predicted tokens, ``(tokens,)``: their mean and number."""
-    loss = losses.mean()
+    loss = losses.mean() if len(losses) else losses.sum()  # 0 where a batch predicts nothing
     return {
         "loss": loss,
         "size": len(losses),

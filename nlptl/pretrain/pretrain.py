@@ -123,7 +123,7 @@ def pretrain(
         args=args.train,
         accelerator=accelerator,
         hooks=[
-            ProgressBar(accelerator),
+            ProgressBar(),
             Trackers(accelerator),
             *_watchers(model, tokenizer, objective, aside, pieces, args, log, accelerator),
         ],

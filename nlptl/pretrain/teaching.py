@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from nlptl.data.encoding import tokenizer_hash
 from nlptl.data.files import write_json
+from nlptl.data.progress import counted
 from nlptl.models.identity import checkpoint_hash
 from nlptl.models.loading import load_with_head, save_pretrained
 from nlptl.pretrain.corpus import pieces_hash
@@ -124,9 +124,7 @@ def _compute(pieces: Any, tokenizer: Any, teacher: str, file: Path, accelerator:
     if accelerator.is_main_process:
         file.parent.mkdir(parents=True, exist_ok=True)
         kept = np.lib.format.open_memmap(partial, "w+", np.float16, (len(pieces), len(mean)))
-    for start in tqdm(
-        range(0, len(pieces), CHUNK), desc="teacher", disable=not accelerator.is_main_process
-    ):
+    for start in counted(range(0, len(pieces), CHUNK), "teacher", unit="chunks"):
         states = read(range(start, min(start + CHUNK, len(pieces))))
         if kept is not None:
             kept[start : start + len(states)] = (states - mean) / deviation

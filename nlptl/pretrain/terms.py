@@ -1,4 +1,4 @@
-"""Loss terms besides an objective's own loss: a teacher's states, and a text's bag of words."""
+"""Loss terms besides an objective's own loss: a teacher's states, hidden tokens, a text's bag of words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nlptl.data.batching import ALSO
 from nlptl.data.padding import pad
+from nlptl.pretrain.masked_lm import mask_tokens
 from nlptl.pretrain.objectives import IGNORED
 from nlptl.records import Collate
 
@@ -67,6 +68,57 @@ class TeacherTerm(nn.Module):
             states = [np.asarray(f["teacher"], np.float32) for f in features if "teacher" in f]
             taught = {f"{ALSO}taught": torch.from_numpy(np.stack(states))} if states else {}
             return {**collate(features, rng), **taught}
+
+        return run
+
+
+class MaskedTerm(nn.Module):
+    """The term of masked language modelling beside another objective, on the same pass.
+
+    A share of the tokens is hidden besides (:func:`~nlptl.pretrain.masked_lm.mask_tokens`), but none of the
+    special ones and none of an answer.
+
+    Args:
+        share: Share of the tokens to predict.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, loss: Any, found: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the nats per hidden token."""
+        states = loss.seen["states"].flatten(0, 1)[inputs[f"{ALSO}positions"]]
+        logits = loss.first.project(states).float()
+        return nn.functional.cross_entropy(logits, inputs[f"{ALSO}targets"])
+
+    def collator(self, collate: Collate, tokenizer: Any) -> Collate:
+        """Hide tokens: ``also_positions`` in the flattened batch and ``also_targets``, ``(chosen,)``."""
+        special = np.asarray(sorted(tokenizer.all_special_ids))
+
+        def run(
+            features: Sequence[Mapping[str, Any]], rng: np.random.Generator
+        ) -> Mapping[str, Tensor]:
+            batch = dict(collate(features, rng))
+            ids = batch["input_ids"].numpy()
+            maskable = ~np.isin(ids, special)
+            for row, (start, end) in zip(
+                batch["rows"].tolist(), batch["targets"].tolist(), strict=True
+            ):
+                maskable[row, start : end + 1] = False
+            shown, labels = mask_tokens(
+                ids,
+                maskable,
+                draws=rng.random((3, *ids.shape)),
+                mask_id=tokenizer.mask_token_id,
+                vocab_size=len(tokenizer),
+                share=self.share,
+            )
+            positions = np.flatnonzero(labels != IGNORED)
+            batch["input_ids"] = torch.from_numpy(shown)
+            batch[f"{ALSO}positions"] = torch.from_numpy(positions)
+            batch[f"{ALSO}targets"] = torch.from_numpy(labels.reshape(-1)[positions])
+            return batch
 
         return run
 

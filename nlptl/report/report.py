@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from nlptl.data.encoding import quiet_datasets, tokenizer_hash
+from nlptl.data.encoding import tokenizer_hash
+from nlptl.data.progress import quiet_datasets, waiting
 from nlptl.models.adapters import is_lora, merge_adapter, save_adapter
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import load_tokenizer, pooling_under, quiet_transformers, trained_config
@@ -34,6 +35,7 @@ from nlptl.study.methods import FINETUNE, Method
 from nlptl.study.outcomes import Outcome, combine_of
 from nlptl.study.study import Study
 from nlptl.tasks.base import Task
+from nlptl.train.defaults import fill_defaults
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, new_accelerator
 from nlptl.train.stem_cache.store import free_states
@@ -128,7 +130,7 @@ def score_transfer(
     Args:
         task: What the examples mean.
         splits: ``train``, ``validation`` and ``test``.
-        args: The mode and all hyper-parameters; the first seed is theirs.
+        args: The mode and all hyper-parameters, or defaults; the first seed is theirs.
         method: The way of training of the pretrained arm.
         tier: ``quick`` (3 seeds), ``standard`` (6) or ``full`` (10).
         curve: Whether smaller training sets are tried too, down to 16 examples a class.
@@ -142,6 +144,7 @@ def score_transfer(
         The report; what could not be measured stands in it with its reason.
     """
     known = finished or Finished()
+    args = fill_defaults(args, task, len(splits["train"]))  # scratch's are counted from them
     study = _study(task, splits, ArmSpec(args, method, title=args.mode.name), tier, known, keep)
     with TemporaryDirectory() as folder:
         made = _with_model(study, known, Path(folder))
@@ -217,17 +220,20 @@ def _measure(
     """Measure what needs no training: the simple arms, the body's changes, forgetting."""
     task, splits, args = study.task, study.splits, study.arms["pre"].args
     accelerator = new_accelerator()
+    found: dict[str, Any] = {}
     say("probes, bag of words, zero-shot, forgetting, shift")
     with muted(), quiet_datasets():
-        untouched = untouched_states(task, splits, args, accelerator)
-        return {
-            "simple": simple_arms(
+        with waiting("probes, bag of words, zero-shot"):
+            untouched = untouched_states(task, splits, args, accelerator)
+            found["simple"] = simple_arms(
                 task, splits, args, untouched, seeds=study.seeds, accelerator=accelerator
-            ),
-            "shift": body_changes(
+            )
+        with waiting("what moved inside the model"):
+            found["shift"] = body_changes(
                 task, splits, args, untouched, adapted=made.model, accelerator=accelerator
-            ),
-            "upstream": upstream_entry(
+            )
+        with waiting("forgetting"):
+            found["upstream"] = upstream_entry(
                 args.model,
                 made.model,
                 upstream_texts,
@@ -236,8 +242,8 @@ def _measure(
                 adapter=(task, made.adapter) if made.adapter else None,
                 pooling=args.pooling,
                 refit=True,
-            ),
-        }
+            )
+    return found
 
 
 def _compare(

@@ -10,18 +10,15 @@ import numpy as np
 from nlptl.errors import ModelError
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.report import parts
-from nlptl.report.baselines import bag_of_words
 from nlptl.report.probe import fit_probe
-from nlptl.report.untouched import Untouched, text_classes
+from nlptl.report.untouched import Untouched
 from nlptl.report.zero_shot import zero_shot
 from nlptl.stats.bootstrap import scores_of
 from nlptl.study.outcomes import class_statistics, combine_of, constant_statistics
 from nlptl.tasks.base import Task
+from nlptl.train.bag_of_words import bag_of_words
 from nlptl.train.features import pooled_states
 from nlptl.train.setup import FinetuneArgs
-
-#: Training texts of a bag of words at most.
-WORDED = 100_000
 
 
 def simple_arms(
@@ -68,10 +65,7 @@ def simple_arms(
     random = parts.arm_entry(np.asarray(made), seeds=seeds)
     found["random_probe"] = {"arm": random, "statistics": None}
     try:
-        train, chooses = (
-            text_classes(task, splits[name], WORDED) for name in ("train", "validation")
-        )
-        found["bow"] = row(bag_of_words(train, chooses, untouched.texts["test"]))
+        found["bow"] = row(bag_of_words(task, splits) or [])
     except ValueError as error:
         found["bow"] = _left_out(str(error))
     try:

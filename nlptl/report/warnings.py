@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nlptl.report.simple_arms import WORDED
 from nlptl.report.untouched import PROBED
+from nlptl.train.bag_of_words import WORDED
 
 
 def warnings_of(record: Mapping[str, Any]) -> list[str]:

@@ -3,25 +3,31 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from nlptl.data.encoding import splits_hash
 from nlptl.data.files import write_json, write_whole
+from nlptl.data.frames import write_tables
+from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
 from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
 from nlptl.runs.card import model_card
+from nlptl.runs.last_block import last_rows
 from nlptl.runs.locking import unlock
 from nlptl.runs.record import result_record
 from nlptl.train.checkpoints import START
 from nlptl.train.run import Run
 from nlptl.train.stopping import command_to_go_on
-from nlptl.train.terminal import is_main_process, say
+from nlptl.train.terminal import Block, is_main_process, say
 
+#: Folder of the tables that a program gave in memory, as files.
+DATA = "data"
 #: Files that show, in an output directory, that a run was there.
 RUN_FILES = (
     *("result.json", "config.yaml", "model", "checkpoints"),
@@ -105,7 +111,9 @@ def check_parents(directory: Path) -> None:
 
 
 @contextmanager
-def release_on_failure(directory: Path) -> Iterator[None]:
+def release_on_failure(
+    directory: Path, go_on: Callable[..., str] = command_to_go_on
+) -> Iterator[None]:
     """Release the reserved directory if an error or a signal ends the run before any work was done.
 
     A damaged file of weights, for example, is found when it is read. The ``config.yaml`` alone would lock out
@@ -114,6 +122,7 @@ def release_on_failure(directory: Path) -> Iterator[None]:
 
     Args:
         directory: Directory of the run, from :func:`reserve`.
+        go_on: Function of ``resume`` that says how to go on.
     """
     try:
         yield
@@ -121,10 +130,10 @@ def release_on_failure(directory: Path) -> Iterator[None]:
         if not _work(directory):
             if is_main_process():
                 _release(directory)
-            again = command_to_go_on(resume=False)
+            again = go_on(resume=False)
             error.add_note(f"Nothing was kept, and {directory} is free. Start again with: {again}")
         elif not getattr(error, "__notes__", None):
-            error.add_note(f"{_kept(directory)}. Go on with: {command_to_go_on(resume=True)}")
+            error.add_note(f"{_kept(directory)}. Go on with: {go_on(resume=True)}")
         raise
     finally:
         unlock(directory)
@@ -191,7 +200,14 @@ def is_unfinished(directory: Path) -> bool:
     return True
 
 
-def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator: Any) -> None:
+def save_run(
+    run: Run,
+    directory: Path,
+    *,
+    accelerator: Any,
+    extra: Mapping[str, Any] | None = None,
+    splits: Mapping[str, Any] | None = None,
+) -> None:
     """Write everything but ``checkpoints/``, then read ``model/`` back and compare what it computes.
 
     The result is written first, then the model, then what holds values of the user's data: whatever fails
@@ -201,18 +217,27 @@ def save_run(run: Run, directory: Path, *, extra: Mapping[str, Any], accelerator
     Args:
         run: Finished run, whatever it trained.
         directory: Directory of the run.
-        extra: Further entries for ``result.json``: origin of the data, flags that had their default values.
         accelerator: Accelerator whose main process writes.
+        extra: Further entries for ``result.json``: origin of the data, flags that had their default values.
+        splits: The run's data, for a program that made them itself: they are kept under ``data/``, so that
+            ``nlptl report`` finds them. A recipe's configuration says where its data are.
 
     Raises:
         RunError: If the saved model does not compute what the trained model did.
     """
     if accelerator.is_main_process:
         directory.mkdir(parents=True, exist_ok=True)
-        record = {**result_record(run), **extra, "reload_difference": None}
-        record["notes"] = list(dict.fromkeys([*extra.get("notes", ()), *run.notes]))
+        more = {} if extra is None else extra
+        with waiting("majority and bag of words"):
+            record = {**result_record(run), **more, "reload_difference": None}
+        record["notes"] = list(dict.fromkeys([*more.get("notes", ()), *run.notes]))
+        if splits is not None:
+            files = write_tables(splits, directory / DATA)
+            of_data = {"files": {name: str(path) for name, path in files.items()}}
+            record["data"] = {**of_data, "sha256": splits_hash(splits), **more.get("data", {})}
         write_json(directory / "result.json", record)
-        record["reload_difference"] = _save_model(run, directory)
+        with waiting("saving, and reading back"):
+            record["reload_difference"] = _save_model(run, directory)
         if run.predictions is not None:
             write_whole(directory / "predictions.jsonl", _lines(run.predictions))
         card = model_card(record, configured=(directory / "config.yaml").exists())
@@ -263,17 +288,6 @@ def _compare(before: Mapping, after: Mapping, tolerance: float, what: str, name:
     return worst
 
 
-def scores(run: Run, directory: Path) -> str:
-    """Write one paragraph for the terminal: the scores, and where the files are."""
-    metrics = []
-    for name, value in run.metrics.items():
-        if not name.endswith("_se"):
-            error = run.metrics.get(f"{name}_se")
-            metrics.append(f"{name} {value:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
-    tested = "test" if "test" in run.num_examples else "held_out"
-    lines = "predictions.jsonl" if run.predictions is not None else "log.jsonl"
-    return (
-        f"{tested.replace('_', ' ')} ({run.num_examples[tested]} examples): {', '.join(metrics)}; trained in "
-        f"{run.timing['train_seconds']:.0f} s.\n{directory}: model/, result.json, {lines}, "
-        f"config.yaml, README.md; model/ was read back and gives the same {run.compared}."
-    )
+def scores(run: Run, directory: Path) -> Block:
+    """Return the last lines of a run for the terminal: scores, what they are worth, files, next commands."""
+    return Block(last_rows(run, directory) if is_main_process() else [], apart=True)

@@ -1,10 +1,13 @@
 """A lock on a run's directory: two sessions that write there at once would spoil each other's files."""
 
 import atexit
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from nlptl.errors import ConfigError
+from nlptl.train.terminal import is_main_process
 
 #: File that is locked while a session works; one that is left over locks nothing.
 NAME = ".lock"
@@ -47,8 +50,26 @@ def unlock(directory: Path) -> None:
     """Release a directory that this process has locked, if it has, and remove the lock's file."""
     one = _HELD.pop(directory.resolve(), None)
     if one is not None:
+        with suppress(OSError):  # first, or it would be another session's already
+            (directory.resolve() / NAME).unlink(missing_ok=True)
         one.release()
-        (directory.resolve() / NAME).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Lock a directory within, on the main process; where it was locked before, it stays locked.
+
+    Raises:
+        ConfigError: If another session works there.
+    """
+    before = set(_HELD)
+    if is_main_process():
+        lock(directory)
+    try:
+        yield
+    finally:
+        if directory.resolve() not in before:
+            unlock(directory)
 
 
 def _unlock_all() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.columns import is_words
-from nlptl.data.encoding import quiet_datasets
+from nlptl.data.progress import quiet_datasets
 from nlptl.data.text import can_be_written, in_words, is_text
 from nlptl.errors import DataError, ModelError, listed, shortened
 from nlptl.models.adapters import open_adapter
@@ -34,7 +34,7 @@ from nlptl.train.setup import new_accelerator
 CHUNK = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """A model that predicts new examples, in batches of similar length.
 
@@ -53,6 +53,10 @@ class Predictor:
     max_length: int
     batch_size: int
     accelerator: Any
+
+    def __repr__(self) -> str:
+        labels = f", labels {listed(self.task.labels, 5)}" if self.task.labels else ""
+        return f"<Predictor of {self.task.name}, {type(self.model).__name__}{labels}>"
 
     def __call__(self, given: Any, context: str | None = None) -> Any:
         """Predict one example, a list, or a dataset.

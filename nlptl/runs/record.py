@@ -26,6 +26,7 @@ def result_record(run: Run) -> dict[str, Any]:
         "head": run.head,
         "temperature": run.temperature,
         "metrics": run.metrics,
+        **worth(run),
         "n": run.num_examples,
         "timing": run.timing,
         "cache": run.cache,
@@ -55,6 +56,13 @@ def result_record(run: Run) -> dict[str, Any]:
     if run.best is not None:
         record["selection"] = selection(run)
     return record
+
+
+def worth(run: Run) -> dict[str, Any]:
+    """Say what the scores are worth: beside what the cheapest ways reach, and class by class."""
+    if run.predictions is None:
+        return {}
+    return {"floors": run.floors, "per_class": run.per_class, "weakest": run.weakest}
 
 
 def selection(run: Run) -> dict[str, Any]:

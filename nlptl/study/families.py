@@ -321,7 +321,9 @@ class _Look:
         with tempfile.TemporaryDirectory() as folder, quiet_transformers():
             plain.save_pretrained(folder)
             kind = getattr(transformers, HEADS[self.head])
-            again = kind.from_pretrained(folder, dtype=torch.float32).eval()
+            again = kind.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False
+            ).eval()
         if not _close(before, self._logits(again, self.inputs)):
             yield "reopened by plain transformers, it gives other logits"
 

@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
+from pathlib import Path
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -34,7 +36,10 @@ class Method(Protocol):
         *,
         accelerator: Any,
     ) -> Any:
-        """Train on ``train``, choose on ``validation``, score on ``test``; return the finished run."""
+        """Train on ``train``, choose on ``validation``, score on ``test``; return the finished run.
+
+        A method that goes on from checkpoints takes ``home`` too, their folder or None.
+        """
         ...
 
     def identity(self) -> str:
@@ -61,11 +66,14 @@ class Finetune:
         args: "FinetuneArgs",
         *,
         accelerator: Any,
+        home: Path | None = None,
     ) -> Any:
         """Run :func:`nlptl.train.finetune.finetune`."""
         from nlptl.train import finetune
 
         more: dict[str, Any] = {} if self.loss is None else {"loss": self.loss}
+        if home is not None:
+            more |= {"checkpoint_dir": home, "resume": True}
         return finetune.finetune(task, splits, args, accelerator=accelerator, **more)
 
     def identity(self) -> str:
@@ -92,13 +100,20 @@ class FunctionMethod:
         args: "FinetuneArgs",
         *,
         accelerator: Any,
+        **more: Any,
     ) -> Any:
         """Call the function."""
-        return self.function(task, splits, args, accelerator=accelerator)
+        return self.function(task, splits, args, accelerator=accelerator, **more)
 
     def identity(self) -> str:
         """Name the method, and say what its function computes."""
         return f"{self.name} {identity_of(self.function)}"
+
+
+def goes_on(method: Method) -> bool:
+    """Whether a method can go on from checkpoints: it, or its function, takes ``home``."""
+    called = method.function if isinstance(method, FunctionMethod) else method
+    return "home" in signature(called).parameters
 
 
 FINETUNE = Finetune()

@@ -2,28 +2,37 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from nlptl.data.encoding import splits_hash
+from nlptl.data.progress import counted, doing
 from nlptl.errors import Diverged
 from nlptl.models import identity
 from nlptl.models.adapters import merge_adapter
-from nlptl.models.loading import pooling_under
+from nlptl.models.layer_map import depth
+from nlptl.models.loading import pooling_under, trained_config
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.pretrain.upstream_entry import upstream_entry
 from nlptl.registry import load_file, loaded_files
 from nlptl.study import outcomes
 from nlptl.study.arms import Arm, ArmSpec, View, choose_rate
+from nlptl.study.cells import EVERY, going_on, unfinished
+from nlptl.study.methods import goes_on
 from nlptl.study.outcomes import Outcome, diverged_outcome, outcome_of
 from nlptl.tasks.base import Task
+from nlptl.train.defaults import fill_defaults
+from nlptl.train.epoch_table import about
 from nlptl.train.run import Run
+from nlptl.train.schedule import Schedule, run_cost
 from nlptl.train.setup import FinetuneArgs, start_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import muted, say
@@ -36,7 +45,8 @@ class Study:
     """Arms of one task over the same seeds, and so over the same heads, orders and test examples.
 
     Every finished run is kept on disk under a key of all that it depends on, so that no run is made twice,
-    and a study that was interrupted goes on where it stopped.
+    and a study that was interrupted goes on where it stopped: within a run too, from its last checkpoint
+    (:mod:`nlptl.study.cells`).
 
     Example::
 
@@ -65,7 +75,11 @@ class Study:
         texts: Sequence[str] | None = None,
         keep: bool = True,
     ) -> None:
-        self.task, self.splits, self.arms = task, splits, dict(arms)
+        self.task, self.splits, size = task, splits, len(splits["train"])
+        self.arms = {
+            name: replace(spec, args=fill_defaults(spec.args, task, size))
+            for name, spec in arms.items()
+        }
         self.seeds, self.texts, self.keep = tuple(seeds), texts, keep
         self.found = 0
         # For this object's life only: a folder of that name may hold other weights tomorrow.
@@ -91,26 +105,67 @@ class Study:
         Raises:
             Diverged: If every run of an arm did.
         """
+        known, schedule = known or {}, None
         if parallel > 1:
             self._run_ahead(parallel)
+        else:
+            schedule = self.schedule(known)
         found = {}
         for name in self.arms:
-            found[name] = self._run_arm(name, (known or {}).get(name, {}))
+            found[name] = self._run_arm(name, known.get(name, {}), schedule)
             free_states()
         return found
 
-    def _run_arm(self, name: str, known: Mapping[int, Outcome]) -> Arm:
+    def schedule(self, known: Mapping[str, Mapping[int, Outcome]]) -> Schedule:
+        """Count the runs of each arm, and estimate what they cost.
+
+        Args:
+            known: Name of an arm to outcomes that need no run.
+        """
+        runs = {
+            name: sum(seed not in known.get(name, {}) for seed in self.seeds)
+            + len(rates_of(spec))
+            - 1
+            for name, spec in self.arms.items()
+        }
+        made = Schedule(runs, {name: self._cost(spec) for name, spec in self.arms.items()})
+        for name, outcomes_of_seeds in known.items():
+            for outcome in outcomes_of_seeds.values():
+                made.knows(name, outcome.seconds)
+        return made
+
+    def _cost(self, spec: ArmSpec) -> float:
+        args, sizes = spec.args, {name: len(table) for name, table in self.splits.items()}
+        blocks = sum(depth(trained_config(args.model, args.pooling)))
+        return run_cost(
+            blocks=blocks,
+            frozen=args.mode.frozen_blocks(blocks),
+            epochs=args.epochs,
+            train=min(sizes["train"], getattr(spec.view, "examples", sizes["train"])),
+            validation=sizes["validation"],
+            test=sizes["test"],
+        )
+
+    def _run_arm(
+        self, name: str, known: Mapping[int, Outcome], schedule: Schedule | None = None
+    ) -> Arm:
         """Run an arm once a seed, at the rate that the first seed's runs speak for (:func:`choose_rate`)."""
         spec, before = self.arms[name], self.found
 
         def run(seed: int, rate: float) -> Outcome:
             if seed in known:
                 return known[seed]
-            found = self.found
-            outcome = self.run_one(spec, seed, rate=rate)
+            found, title = self.found, spec.title or name
+            with doing(schedule.begin()) if schedule else nullcontext():
+                outcome = self.run_one(spec, seed, rate=rate)
             how = "kept from before" if self.found > found else f"{outcome.seconds:.0f} s"
             score = "the loss became infinite" if outcome.diverged else f"{outcome.score:.4f}"
-            say(f"{spec.title or name}, seed {seed}, rate {rate:.2g}: {score} ({how})")
+            number = rest = ""
+            if schedule:
+                schedule.end(name, found=self.found > found)
+                number = f"run {schedule.number} of {schedule.total}: "
+                rest = schedule.rest()
+            say(f"{number}{title}, seed {seed}, rate {rate:.2g}: {score} ({how}){rest}")
             return outcome
 
         first = {rate: run(self.seeds[0], rate) for rate in rates_of(spec)}
@@ -179,13 +234,16 @@ class Study:
             self.found += 1
             return found
         accelerator.wait_for_everyone()
-        with _checkpoint(spec, seed) as name:
-            own = replace(args, model=name)
-            outcome = self._train(spec, own, accelerator, texts=texts, made=made)
-        if texts is None and found:
-            outcome = replace(outcome, upstream=found.upstream, upstream_texts=found.upstream_texts)
-        if self.keep and accelerator.is_main_process:
-            outcomes.keep(key, outcome)
+        resumes = self.keep and goes_on(spec.method)
+        with unfinished(key, accelerator) if resumes else nullcontext() as home:
+            with _checkpoint(spec, seed) as name:
+                own = replace(args, model=name, save_every=EVERY)
+                outcome = self._train(spec, own, accelerator, home, texts=texts, made=made)
+            if texts is None and found:
+                forgot = {"upstream": found.upstream, "upstream_texts": found.upstream_texts}
+                outcome = replace(outcome, **forgot)
+            if self.keep and accelerator.is_main_process:
+                outcomes.keep(key, outcome)
         return outcome
 
     def _train(
@@ -193,14 +251,16 @@ class Study:
         spec: ArmSpec,
         args: FinetuneArgs,
         accelerator: Any,
+        home: Path | None,
         *,
         texts: Sequence[str] | None,
         made: Callable[[Run], None] | None,
     ) -> Outcome:
         splits = self.view(spec.view, args.seed)
+        make = partial(spec.method, self.task, splits, args, accelerator=accelerator)
         try:
             with muted():
-                run = spec.method(self.task, splits, args, accelerator=accelerator)
+                run = going_on(make, home, accelerator, seed=args.seed)
         except Diverged:
             if made is not None:
                 raise
@@ -282,14 +342,18 @@ class Study:
     def _submit(
         self, pool: ProcessPoolExecutor, jobs: Sequence[tuple[str, int, float]]
     ) -> dict[tuple[str, int, float], Outcome]:
-        waiting, found = {}, {}
+        waiting, found, began = {}, {}, time.perf_counter()
         for name, seed, rate in jobs:
             one = pool.submit(self.run_one, self.arms[name], seed, rate=rate)
             waiting[one] = (name, seed, rate)
-        for done in as_completed(waiting):
+        for done in counted(as_completed(waiting), "runs", len(jobs), "runs"):
             name, seed, rate = job = waiting[done]
             found[job] = done.result()
-            say(f"{name}, seed {seed}, rate {rate:.2g}: done")
+            left = (len(jobs) - len(found)) * (time.perf_counter() - began) / len(found)
+            rest = f"; about {about(left)} left" if left else ""
+            say(
+                f"{len(found)} of {len(jobs)} runs: {name}, seed {seed}, rate {rate:.2g}: done{rest}"
+            )
         return found
 
 

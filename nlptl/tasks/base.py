@@ -16,6 +16,7 @@ from nlptl.data.labels import label_names, label_values, read_label
 from nlptl.data.padding import labels_at_places, pad, real_tokens
 from nlptl.data.sources import DataRequest
 from nlptl.errors import DataError, listed
+from nlptl.metrics.by_class import Form, is_bio
 from nlptl.metrics.statistics import most_frequent, scored
 from nlptl.records import Collate
 from nlptl.tasks import TASKS, get_task, register_task, source_of
@@ -356,6 +357,20 @@ class Task:
         ]
 
     # ---- for reports
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """Columns that hold the gold value, in whatever form."""
+        return (self.label,)
+
+    @property
+    def gold_form(self) -> Form | None:
+        """What a gold value is, for scores by class; None where there are no classes."""
+        if not self.labels:
+            return None
+        if self.split_into_words:
+            return "entities" if is_bio(self.labels) else "words"
+        return "labels" if self.label_dtype.is_floating_point else "class"
+
     def texts(self, table: Any) -> list[str]:
         """List the text of each example, both of a pair, for measures of the backbone that need no labels."""
         columns = [table[name][:] for name in self.fields]

@@ -12,14 +12,16 @@ class TaskOptions:
     """Data set: a local file or folder, or a hub name (name or name:config)."""
     column: tuple[str, ...] = ()
     """Columns that do not have a usual name, as role=name; the roles are the task's fields and its label."""
+    id_column: str | None = None
+    """Column that names the examples in predictions.jsonl; by default id, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassificationOptions(TaskOptions):
     """Flags of text classification."""
 
-    dataset: str | None = "bundled/reviews"
-    """Data set: bundled/reviews, a local file or folder, or a hub name (name or name:config)."""
+    dataset: str | None = "bundled/remarks"
+    """Data set: bundled/remarks, a local file or folder, or a hub name (name or name:config)."""
     text_column: str | None = None
     """Column of the texts; found by itself if it is called sentence, text, review, …"""
     label_column: str | None = None

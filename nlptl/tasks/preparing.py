@@ -21,6 +21,7 @@ from nlptl.data.labels import (
     with_numbers,
     with_single_labels,
 )
+from nlptl.data.rows import with_file_columns, with_ids
 from nlptl.data.sampling import draw_splits
 from nlptl.data.sources import DataRequest, load_asked
 from nlptl.errors import DataError, Problems, listed
@@ -37,6 +38,7 @@ def prepare_splits(
         UserError: With everything that is wrong with the data.
     """
     raw, origin = load_asked(request)
+    raw = with_ids(raw, getattr(request, "id_column", None))
     roles = [*kind.fields, kind.label]
     asked = asked_columns(request, roles)
     raw, unlabelled = _with_labels(raw, kind, asked, request)
@@ -85,10 +87,14 @@ def prepare_splits(
 
 
 def renamed(table: Any, columns: Mapping[str, str]) -> Any:
-    """Return a dataset with the columns of the roles under the roles' names, and ``id`` if there is one."""
+    """Return a dataset with the columns of the roles under the roles' names, and ``id`` if there is one.
+
+    The file's other columns stay beside them (:func:`nlptl.data.rows.with_file_columns`).
+    """
     own = [name for name in ("id",) if name in table.column_names and name not in columns.values()]
-    used = table.select_columns([*own, *columns.values()])
-    return used.rename_columns({column: role for role, column in columns.items() if column != role})
+    used = [*own, *columns.values()]
+    roles = {column: role for role, column in columns.items() if column != role}
+    return with_file_columns(table.select_columns(used).rename_columns(roles), table, used)
 
 
 def _with_labels(

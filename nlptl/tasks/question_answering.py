@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nlptl.data.columns import asked_columns, find_columns, values_of
 from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
+from nlptl.data.rows import with_file_columns, with_ids
 from nlptl.data.sampling import draw_splits
 from nlptl.data.sources import DataRequest, load_asked
 from nlptl.data.squad import answer_notes, check_trainable, normalize, read_questions
@@ -282,6 +283,11 @@ class QuestionAnswering(Task):
         """List the texts of each question's answers; none for a question without an answer."""
         return table["answer_texts"][:]
 
+    @property
+    def gold_columns(self) -> tuple[str, ...]:
+        """Columns of the answers."""
+        return ("answer_texts", "answer_starts", "answer_given", "answers_dropped")
+
     def texts(self, table: Any) -> list[str]:
         """List the passages."""
         return table["context"][:]
@@ -331,6 +337,7 @@ class QuestionAnswering(Task):
             UserError: With everything that is wrong with the data.
         """
         raw, origin = load_asked(request, read=read_questions)
+        raw = with_ids(raw, getattr(request, "id_column", None))
         problems = Problems()
         length = window_length(request.model, request.max_length)
         stride = length // 3 if request.stride is None else request.stride
@@ -339,7 +346,11 @@ class QuestionAnswering(Task):
         columns = problems.run(find_columns, raw, asked, request)
         problems.raise_if_any()
         assert columns  # raised above otherwise
-        splits = normalize(raw, columns)
+        used = ["id", *columns.values()]
+        splits = {
+            name: with_file_columns(table, raw[name], used)
+            for name, table in normalize(raw, columns).items()
+        }
         check_trainable(splits["train"], columns)
         v2, counts = check_version(splits, request.squad_version)
         notes = [note for name, table in splits.items() for note in answer_notes(table, name)]

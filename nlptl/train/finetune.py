@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.batching import LengthBatches
+from nlptl.data.progress import doing
+from nlptl.data.rows import with_rows
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
 from nlptl.train.learner import Learner
@@ -33,7 +35,7 @@ def finetune(
     Args:
         task: Task of the examples.
         splits: ``train``, ``validation`` and ``test``, as :class:`datasets.Dataset`.
-        args: Checkpoint, mode and hyper-parameters.
+        args: Checkpoint, mode and hyper-parameters; a rate and epochs that are None get their defaults.
         accelerator: Accelerator from :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
         loss: Function that makes the training loss; None takes the task's own, which always scores.
         checkpoint_dir: Directory of the checkpoints that ``--resume`` needs; None writes none.
@@ -80,7 +82,8 @@ def finished(
     tempered = temper(learner, splits["validation"]) if learner.tempers else None
     if learner.task.calibrates:
         learner.task = learner.task.calibrate(learner.judge(splits["validation"])[0])
-    predictions, loss = learner.judge(splits["test"])
+    with doing("test"):
+        predictions, loss = learner.judge(splits["test"])
     timing = _timing(learner, state, seconds, time.perf_counter() - began)
     if learner.cache:
         say(learner.cache)
@@ -94,7 +97,13 @@ def finished(
         check_batch=_check_batch(learner),
         manifest=learner.manifest,
         newly_initialized=learner.newly_initialized,
-        predictions=predictions,
+        splits=splits,
+        predictions=with_rows(
+            predictions,
+            splits["test"],
+            fields=learner.task.fields,
+            gold=learner.task.gold_columns,
+        ),
         metrics={**learner.task.score(predictions), "loss": loss},
         history=learner.history,
         best=learner.best,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.encoding import numbers_of
+from nlptl.data.progress import waiting
 from nlptl.models.heads import SCALES, Read, head_calls, read_head, write_dense, write_output
 from nlptl.modes.base import plain_name
 from nlptl.train.convex import LinearFit, fit_linear
@@ -142,7 +143,8 @@ def start_head(
             "intercept": read.output.bias is not None,
         }
         given = (states, labels, kind)
-        own = fit_linear(*given, **about) if fit is None else fit(name, *given, **about)
+        with waiting("fitting the head"):
+            own = fit_linear(*given, **about) if fit is None else fit(name, *given, **about)
         return from_main(own, learner.accelerator)
 
     folded = fitted("below") if foldable(read) else None

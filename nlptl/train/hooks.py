@@ -6,13 +6,17 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from nlptl.data.files import json_line
+from nlptl.data.progress import WIDE, bar, is_nested
 from nlptl.records import FitState
 from nlptl.train import checkpoints
+
+if TYPE_CHECKING:
+    from nlptl.train.epoch_table import EpochTable
 
 
 class Quiet:
@@ -34,41 +38,30 @@ class Quiet:
 
 
 class ProgressBar(Quiet):
-    """A line with loss, learning rate, examples per second and the time left.
+    """Hook that draws a bar with epoch, loss, examples per second and the time left."""
 
-    Args:
-        accelerator: Accelerator whose main process draws the bar.
-    """
-
-    def __init__(self, accelerator: Any) -> None:
-        self.shown = accelerator.is_main_process
+    def __init__(self) -> None:
         self.bar: Any = None
 
     def on_start(self, state: FitState) -> None:
         """Open the bar."""
-        from tqdm import tqdm
-
-        self.bar = tqdm(
-            total=state.total_steps,
-            initial=state.step,
-            disable=not self.shown,
-            desc="training",
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.5,
-        )
+        self.bar = bar(state.total_steps, "training", "steps", initial=state.step)
         self.began, self.examples = time.perf_counter(), state.examples
 
     def on_step(self, state: FitState) -> bool:
         """Advance the bar."""
-        rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
-        self.bar.set_postfix_str(
-            f"epoch {state.epoch + 1}, loss {state.loss:.4f}, lr {state.learning_rate:.2e}, "
-            f"{rate:.0f} examples/s",
-            refresh=False,
-        )
-        self.bar.update()
+        if not self.bar.disable:
+            self.bar.set_postfix_str(self._figures(state), refresh=False)
+            self.bar.update()
         return False
+
+    def _figures(self, state: FitState) -> str:
+        rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
+        found = [f"epoch {state.epoch + 1}", f"loss {state.loss:.3f}", f"{rate:.0f} texts/s"]
+        wide = (self.bar.ncols or 0) >= WIDE
+        if wide:
+            return ", ".join([*found, f"rate {state.learning_rate:.1e}"])
+        return "" if is_nested() else ", ".join(found[:2])
 
     def on_end(self, state: FitState) -> None:
         """Close the bar."""
@@ -145,7 +138,7 @@ class KeepBest(Quiet):
         accelerator: Accelerator, to reach the model below its wrappers.
         patience: Number of epochs without a better score after which to stop; None never stops.
         from_start: Whether the model before the first step is scored too, as epoch 0, and may be kept.
-        report: Function that gets each epoch's line.
+        table: Table that prints each epoch's line and which one was kept; None prints nothing.
     """
 
     def __init__(
@@ -156,11 +149,11 @@ class KeepBest(Quiet):
         *,
         patience: int | None = None,
         from_start: bool = False,
-        report: Callable[[str], None] = lambda line: None,
+        table: "EpochTable | None" = None,
     ) -> None:
         self.score, self.metric, self.accelerator = score, metric, accelerator
         self.from_start = from_start
-        self.patience, self.report = patience, report
+        self.patience, self.table = patience, table
         self.history: list[dict[str, Any]] = []
         self.best: int | None = None
         self.weights: dict[str, Tensor] = {}
@@ -201,15 +194,14 @@ class KeepBest(Quiet):
             self.best = len(self.history) - 1
             model = self.accelerator.unwrap_model(state.model)
             self.weights = checkpoints.trainable_state(model)
-        train_part = "" if train is None else f"train loss {train:.4f}, "
-        self.report(
-            f"epoch {epoch:g}: {train_part}validation loss {figures['loss']:.4f}, "
-            f"{self.metric} {figures[self.metric]:.4f}{' (kept so far)' if kept else ''}"
-        )
+        if self.table:
+            self.table.report(self.history, state.clock.training + state.clock.scoring)
         return peak
 
     def on_end(self, state: FitState) -> None:
-        """Load the weights that were kept."""
+        """Load the weights that were kept, and say whose they are."""
+        if self.table and self.best is not None:
+            self.table.report_kept(self.history, self.best)
         if self.weights:
             model = self.accelerator.unwrap_model(state.model)
             checkpoints.load_trainable_state(model, self.weights)

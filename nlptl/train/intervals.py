@@ -14,13 +14,15 @@ class Interval:
     Attributes:
         steps: Number of steps; 0 if it is a time.
         seconds: Number of seconds; 0 if it is a number of steps.
+        ends: Whether the ends of epochs and of the training have checkpoints too.
     """
 
     steps: int = 0
     seconds: float = 0.0
+    ends: bool = True
 
 
-def interval_of(every: int | str) -> Interval:
+def interval_of(every: "int | str | Interval") -> Interval:
     """Read ``--save-every``: a number of steps, or minutes with an m behind them.
 
     Raises:
@@ -28,8 +30,10 @@ def interval_of(every: int | str) -> Interval:
 
     Example:
         >>> interval_of(200), interval_of("10m")
-        (Interval(steps=200, seconds=0.0), Interval(steps=0, seconds=600.0))
+        (Interval(steps=200, seconds=0.0, ends=True), Interval(steps=0, seconds=600.0, ends=True))
     """
+    if isinstance(every, Interval):
+        return every
     word = str(every).strip()
     number = word.removesuffix("m")
     with suppress(ValueError):

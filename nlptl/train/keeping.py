@@ -5,7 +5,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nlptl.data.progress import doing
 from nlptl.records import FitState
+from nlptl.train.epoch_table import EpochTable
 from nlptl.train.hooks import KeepBest
 from nlptl.train.losses import Loss
 from nlptl.train.terminal import say
@@ -24,7 +26,8 @@ def keep_best(learner: "Learner", validation: Any) -> KeepBest:
     """Make the hook that scores a learner on validation data after each epoch, and chooses one of them."""
 
     def score(model: Any) -> dict[str, Any]:
-        predictions, loss = learner.judge(validation)
+        with doing("validation"):
+            predictions, loss = learner.judge(validation)
         found = {**learner.task.calibrate(predictions).score(predictions), "loss": loss}
         losses = log_losses(predictions) if learner.task.head_fit == "classes" else None
         return {**found, "losses": losses} if losses else found
@@ -35,7 +38,7 @@ def keep_best(learner: "Learner", validation: Any) -> KeepBest:
         learner.accelerator,
         from_start=learner.head_fitted,
         patience=learner.args.patience,
-        report=say,
+        table=EpochTable(learner.task.selection, learner.task.scale, say),
     )
 
 
@@ -47,7 +50,10 @@ def without_steps(
     state = FitState(loss, {}, 0, batches, examples=head.examples if head else 0)
     state.clock.add(training=head.seconds if head else 0.0, scoring=0.0)
     for hook in keepers:
+        table, hook.table = hook.table, None
         hook.from_start = True
         hook.on_start(state)
         learner.history, learner.best = hook.history, 0
+        if table:
+            say(table.alone(hook.history[0]))
     return state

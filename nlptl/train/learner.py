@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import splits_hash
+from nlptl.data.progress import doing, waiting
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
@@ -30,12 +31,13 @@ from nlptl.models.reuse import reused
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
+from nlptl.train.defaults import fill_defaults
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
 from nlptl.train.keep_close import kept_close, mixed_weights, pretrained
 from nlptl.train.keeping import keep_best, without_steps
 from nlptl.train.loop import predict
-from nlptl.train.losses import Loss, Outputs, TaskLoss
+from nlptl.train.losses import Loss, Outputs, TaskLoss, loss_for
 from nlptl.train.machine import PeakMemory
 from nlptl.train.setup import FinetuneArgs, TrainArgs, seed_dropout, train
 from nlptl.train.stem_cache.plan import check_fed, open_cache
@@ -54,7 +56,8 @@ class Learner:
 
     Args:
         task: Task of the examples.
-        args: Checkpoint and hyper-parameters.
+        args: Checkpoint and hyper-parameters; a rate or epochs that are None get their defaults for the first
+            training set.
         accelerator: Accelerator from :func:`nlptl.train.setup.start_accelerator`, which seeds the head too.
         model: A live model with the task's head; None loads the checkpoint.
 
@@ -90,9 +93,10 @@ class Learner:
         self.notes: list[str] = []
         self._loaded: tuple[str, ...] = ()
         if model is None:
-            loaded = load_with_head(
-                args.model, auto_class=task.auto_class, head=task.head, pooling=args.pooling
-            )
+            with waiting(f"loading {args.model}"):
+                loaded = load_with_head(
+                    args.model, auto_class=task.auto_class, head=task.head, pooling=args.pooling
+                )
             self.model, self.tokenizer = loaded.model, loaded.tokenizer
             self.newly_initialized, self._loaded = loaded.new, loaded.notices
             self.model, drawn = reused(self.model, args.keep_layers, args.reinit_top)
@@ -155,6 +159,8 @@ class Learner:
                 recognize them.
             loss: Training loss; it says whether states may be kept.
         """
+        if "train" in splits:
+            self.args = fill_defaults(self.args, self.task, len(splits["train"]))
         self.encoded = {name: self.encode(table) for name, table in splits.items()}
         self.tables, self.known = dict(splits), None
         found = list(self._loaded)
@@ -246,6 +252,8 @@ class Learner:
             ConfigError: If the loss cannot go with cached states that are there or asked for.
         """
         self.history, self.best, self.flops, self.searches = [], 0, 0.0, []
+        size = len(data) * (self.args.batch_size if hasattr(data, "epoch") else 1)
+        self.args = fill_defaults(self.args, self.task, size)
         if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 
@@ -259,7 +267,7 @@ class Learner:
                 home=home,
                 resume=resume,
             )
-        made = self._made(loss)
+        made = loss_for(self, loss)
         made = kept_close(made, self.start, self.args.l2_sp)
         if not hasattr(data, "epoch") and self._name(data) is None:
             more = {} if validation is None else {"validation": validation}
@@ -291,7 +299,7 @@ class Learner:
                 stream,
                 args=args,
                 accelerator=self.accelerator,
-                hooks=[ProgressBar(self.accelerator), Trackers(self.accelerator), *hooks, *keeper],
+                hooks=[ProgressBar(), Trackers(self.accelerator), *hooks, *keeper],
                 checkpoint_dir=home,
                 checkpoint_every=self.args.save_every,
                 resume=resume,
@@ -368,7 +376,8 @@ class Learner:
             The encoded rows, the states by name, and the layers that read them.
         """
         loss = HeadInputs(self.model, self.task)
-        part, rows, _ = self.predict_rows(table, loss)
+        with doing("states for the head"):
+            part, rows, _ = self.predict_rows(table, loss)
         return part, rows, loss.read
 
     def _fitted(self, loss: Loss) -> bool:
@@ -388,15 +397,6 @@ class Learner:
             return args
         self.args = replace(self.args, learning_rate=found.rate)  # for the record
         return replace(args, learning_rate=found.rate)
-
-    def _made(self, loss: Loss | Callable[["Learner"], Loss] | None) -> Loss:
-        made = self.loss() if loss is None else loss if isinstance(loss, Loss) else loss(self)
-        if made.model is not self.model:
-            raise RunError(
-                "The loss holds another model than the learner's, which a mode has wrapped since. Make the "
-                "loss after mode(), or give a function of the learner that makes it."
-            )
-        return made
 
     def judge(self, table: Any) -> tuple[list[dict[str, Any]], float]:
         """Predict a labelled table: one record per example, and the mean of the task's own loss."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nlptl.data.progress import counted
 from nlptl.errors import Diverged, RunError, listed
 from nlptl.records import Batch, Batches, FitState, Hook
 from nlptl.train.machine import gather
@@ -210,7 +211,7 @@ def predict(
     loss.eval()
     rows: dict[int, dict[str, np.ndarray]] = {}
     losses: list[tuple[float, float]] = []
-    for batch in batches.epoch(0):
+    for batch in counted(batches.epoch(0), "", len(batches)):
         with accelerator.autocast():
             found = loss(**batch.to(accelerator.device).inputs)
         outputs = {name: value.float().cpu().numpy() for name, value in found["outputs"].items()}

@@ -1,6 +1,6 @@
 """Losses: modules around the model that give the loss, and hold whatever trains besides the model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -276,3 +276,18 @@ class Plus(Loss):
         own = getattr(self.term, "identity", None)
         term = own() if own else identity(self.term)
         return f"{self.base.identity()}+{self.weight!r}*{self.name}:{term}"
+
+
+def loss_for(learner: Any, loss: Loss | Callable[[Any], Loss] | None) -> Loss:
+    """Return the loss that a learner trains: the given one, what a function makes, or its task's own.
+
+    Raises:
+        RunError: If the loss holds another model than the learner's.
+    """
+    made = learner.loss() if loss is None else loss if isinstance(loss, Loss) else loss(learner)
+    if made.model is not learner.model:
+        raise RunError(
+            "The loss holds another model than the learner's, which a mode has wrapped since. Make the loss "
+            "after mode(), or give a function of the learner that makes it."
+        )
+    return made

@@ -62,10 +62,16 @@ def _parent() -> tuple[list[str], Mapping[str, str]]:
         return [], {}
 
 
+def launched_by_accelerate() -> tuple[list[str], Mapping[str, str]] | None:
+    """Return command line and environment of ``accelerate launch``; None under another parent."""
+    command, given = _parent()
+    return (command, given) if any("accelerate" in word for word in command[:3]) else None
+
+
 def launchers_environment() -> Mapping[str, str] | None:
     """Return the environment that ``accelerate launch`` was started with; None under another parent."""
-    command, given = _parent()
-    return given if any("accelerate" in word for word in command[:3]) else None
+    launcher = launched_by_accelerate()
+    return launcher and launcher[1]
 
 
 def launched_alone(command: list[str], environment: Mapping[str, str]) -> bool:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from nlptl.metrics.by_class import scores_by_class, weakest_class
 from nlptl.records import Batch
 from nlptl.train.losses import Loss
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A finished training with its model and its figures.
 
@@ -27,7 +29,9 @@ class Run:
         manifest: Counts of what trained; None if the caller knows it.
         newly_initialized: Parameters that the checkpoint did not have.
         args: The arguments of a fine-tuning; None for another run.
-        predictions: One record per test example; None if there are none.
+        splits: The labelled splits, for :attr:`floors`; None if there are none.
+        predictions: One record per test example, with the row that it came from, its texts and the file's
+            other columns (:func:`nlptl.data.rows.with_rows`); None if there are none.
         best: Index in ``history`` of the epoch that was kept; None if none was chosen.
         searches: Range tests for the learning rate; empty if the rate was given.
         truncated: Number of texts of each split that were longer than the model takes.
@@ -57,6 +61,7 @@ class Run:
     manifest: Any = None
     newly_initialized: frozenset[str] = frozenset()
     args: Any = None
+    splits: Mapping[str, Any] | None = None
     predictions: list[dict[str, Any]] | None = None
     best: int | None = None
     searches: list[dict[str, Any]] = field(default_factory=list)
@@ -71,6 +76,39 @@ class Run:
     temperature: float | None = None
     identity: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Say what was trained and how it scores, in a line."""
+        scores = ", ".join(
+            f"{name} {value:.4f}" for name, value in self.metrics.items() if name[-3:] != "_se"
+        )
+        about = f", {self.args.model}, mode {self.args.mode.name}" if self.args is not None else ""
+        return f"<Run: {self.task.name}{about}: {scores}>"
+
+    @cached_property
+    def floors(self) -> dict[str, Any]:
+        """Scores of always one answer and of a bag of words (:func:`nlptl.train.floors.floors`).
+
+        They are computed when they are first asked for, which may take seconds; empty without labelled splits.
+        """
+        from nlptl.train.floors import floors
+
+        return floors(self.task, self.splits) if self.splits is not None else {}
+
+    @cached_property
+    def per_class(self) -> list[dict[str, Any]]:
+        """Precision, recall, F1 and number of each class (:func:`nlptl.metrics.by_class.scores_by_class`)."""
+        form = getattr(self.task, "gold_form", None)
+        if form is None or not self.predictions:
+            return []
+        return scores_by_class(self.predictions, self.task.labels, form)
+
+    @cached_property
+    def weakest(self) -> dict[str, Any] | None:
+        """Class with the lowest recall, and what it is taken for; None where there are no classes."""
+        if not self.per_class:
+            return None
+        return weakest_class(self.per_class, self.predictions or [], self.task.gold_form)
 
     def outputs(self, model: Any) -> Mapping[str, Any]:
         """Compute what a model makes of the check batch, each ``(batch, …)``; the model in eval mode."""

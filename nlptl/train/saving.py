@@ -8,7 +8,7 @@ from typing import Any
 from nlptl.records import FitState
 from nlptl.train import checkpoints
 from nlptl.train.hooks import Quiet
-from nlptl.train.intervals import interval_of
+from nlptl.train.intervals import Interval, interval_of
 from nlptl.train.machine import from_main
 
 #: Number of steps after which several processes agree on the time.
@@ -16,14 +16,15 @@ TOGETHER = 10
 
 
 class SaveCheckpoints(Quiet):
-    """Hook that writes what ``--resume`` needs: at the end of each epoch, at the end, and every so often.
+    """Hook that writes what ``--resume`` needs: at the ends of epochs, at the end, and every so often.
 
     Args:
         directory: The ``checkpoints/`` of the run.
         accelerator: Accelerator with devices and processes.
         schedules: Learning-rate schedules, one per optimizer.
         memories: The hooks that have a memory, by name (:func:`nlptl.train.checkpoints.named_memories`).
-        every: Number of steps between checkpoints, or minutes, such as ``10m``; None for the ends of epochs.
+        every: Number of steps between checkpoints, or minutes, such as ``10m``; None for the ends of epochs
+            alone. An :class:`nlptl.train.intervals.Interval` may leave these out.
         about: Values that must be the same when the run is resumed.
     """
 
@@ -34,7 +35,7 @@ class SaveCheckpoints(Quiet):
         schedules: Sequence[Any],
         *,
         memories: Mapping[str, checkpoints.Resumable],
-        every: int | str | None = None,
+        every: int | str | Interval | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory, self.accelerator, self.schedules = directory, accelerator, schedules
@@ -44,7 +45,7 @@ class SaveCheckpoints(Quiet):
 
     def on_step(self, state: FitState) -> bool:
         """Write, if it is time; also after the last step, before the model is saved."""
-        if state.step == state.total_steps or self._due(state):
+        if (self._ends and state.step == state.total_steps) or self._due(state):
             self.write(state)
         return False
 
@@ -61,8 +62,13 @@ class SaveCheckpoints(Quiet):
 
     def on_epoch(self, state: FitState) -> bool:
         """Write what the end of an epoch has changed: its scores, and whether training stops."""
-        self.write(state)
+        if self._ends:
+            self.write(state)
         return False
+
+    @property
+    def _ends(self) -> bool:
+        return self.every is None or self.every.ends
 
     def write(self, state: FitState) -> None:
         """Write a checkpoint now."""

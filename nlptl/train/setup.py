@@ -3,26 +3,32 @@
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from nlptl.errors import ModelError, RunError
+from nlptl.models.adapters import unwrap_peft
+from nlptl.models.layer_map import layer_map
 from nlptl.models.pooling import Pooling
-from nlptl.modes.base import Mode
+from nlptl.modes.base import Mode, parse_mode, plain_name
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap
+from nlptl.train.intervals import Interval
 from nlptl.train.launch import check_launch
 from nlptl.train.loop import fit
 from nlptl.train.losses import Loss
 from nlptl.train.machine import launchers_environment, use_cores
 from nlptl.train.optimizer import make_optimizer, make_schedule, warmup_steps
+from nlptl.train.precision import forget_precision
 from nlptl.train.saving import SaveCheckpoints
 from nlptl.train.stem_cache.plan import Kind
 from nlptl.train.stopping import StopAtSignal, held
@@ -47,6 +53,7 @@ def new_accelerator(*, kwargs_handlers: Sequence[Any] = (), **options: Any) -> A
 
     check_launch(os.environ, launchers_environment())
     use_cores()
+    forget_precision()
     handlers = list(kwargs_handlers)
     if not any(isinstance(handler, InitProcessGroupKwargs) for handler in handlers):
         # One process tokenizes or reads a teacher for all, which may take longer than the usual ten minutes.
@@ -129,13 +136,14 @@ class TrainArgs:
 
 @dataclass(frozen=True)
 class FinetuneArgs:
-    """Arguments of a fine-tuning, with every field filled in.
+    """Arguments of a fine-tuning.
 
     Attributes:
         model: Bundled name, directory or hub name of the checkpoint.
         mode: What trains.
-        learning_rate: Peak learning rate.
-        epochs: Passes over the training set.
+        learning_rate: Peak learning rate; None takes the default for mode and checkpoint
+            (:func:`nlptl.train.defaults.fill_defaults`).
+        epochs: Passes over the training set; None takes the default for mode and number of examples.
         batch_size: Examples per batch, over all processes.
         gradient_accumulation_steps: Batches per optimizer step.
         warmup: Share of the steps (below 1), or a number of steps.
@@ -164,10 +172,11 @@ class FinetuneArgs:
         save_every: Steps between checkpoints, or minutes, such as ``10m``, besides the ends of epochs.
     """
 
-    model: str
-    mode: Mode
-    learning_rate: float
-    epochs: float
+    model: str = "bundled/bert"
+    mode: Mode = field(default_factory=partial(parse_mode, "full"))
+    # None until the number of examples is known; whatever trains has both.
+    learning_rate: float = None  # type: ignore[assignment]
+    epochs: float = None  # type: ignore[assignment]
     batch_size: int = 16
     gradient_accumulation_steps: int = 1
     warmup: float = 0.1
@@ -188,7 +197,7 @@ class FinetuneArgs:
     mixout: float = 0.0
     keep_layers: str | None = None
     reinit_top: int = 0
-    save_every: int | str = "10m"
+    save_every: int | str | Interval = "10m"
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""
@@ -211,7 +220,7 @@ def train(
     accelerator: Any,
     hooks: Sequence[Hook] = (),
     checkpoint_dir: Path | None = None,
-    checkpoint_every: int | str | None = None,
+    checkpoint_every: int | str | Interval | None = None,
     resume: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> FitState:
@@ -233,12 +242,12 @@ def train(
         The final state.
     """
     clock = Clock()
+    if loss.find_unused or (accelerator.num_processes > 1 and unmoved(loss.model)):
+        _look_for_unused(accelerator)
     if args.gradient_checkpointing:
         _checkpoint_activations(loss)
     if args.compile:
         loss.compile_model()  # in place: names and wrappers stay
-    if loss.find_unused:
-        _look_for_unused(accelerator)
     optimizers = _optimizers(loss, args)
     wrapped, *prepared = accelerator.prepare(loss, *optimizers.values())
     optimizers = dict(zip(optimizers, prepared, strict=True))
@@ -277,7 +286,8 @@ def train(
         hooks = [*hooks, saver, StopAtSignal(saver, accelerator)]
     # A compiled model has random numbers of its own.
     cheap = nullcontext() if args.compile else dropout_made_cheap(loss)
-    with held() if checkpoint_dir else nullcontext(), warnings.catch_warnings(), cheap:
+    stops = held() if checkpoint_dir else nullcontext()
+    with stops, warnings.catch_warnings(), cheap, _unused_explained():
         # All schedules follow the run; an optimizer whose turn has not come yet has made no step.
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         state = fit(
@@ -315,6 +325,37 @@ def _optimizers(loss: Loss, args: TrainArgs) -> dict[str, Any]:
         )
         for turn, parameters in turns.items()
     }
+
+
+def unmoved(model: Any) -> list[str]:
+    """List the parameters that train and that no text moves, such as XLNet's embedding of masks.
+
+    Args:
+        model: Model with its head, wrapped by peft or not; of one without a layer map nothing is known.
+    """
+    base = unwrap_peft(model)
+    if not hasattr(base, "config"):  # no model of transformers
+        return []
+    try:
+        unread = layer_map(base).unread
+    except ModelError:
+        return []
+    trained = (name for name, p in base.named_parameters() if p.requires_grad)
+    return [name for name in trained if plain_name(name) in unread]
+
+
+@contextmanager
+def _unused_explained() -> Iterator[None]:
+    """Say in words of nlptl what DistributedDataParallel says of parameters without a gradient."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "finished reduction in the prior iteration" not in str(error):
+            raise
+        raise RunError(
+            "Some parameters that train got no gradient in a step, which several processes must know of "
+            "before. Set find_unused = True on the loss or the term that leaves them out."
+        ) from error
 
 
 def _look_for_unused(accelerator: Any) -> None:

@@ -6,17 +6,22 @@ Nothing heavy is imported here: the command line listens from its first line on.
 import os
 import shlex
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 #: Seconds within which a signal counts as the same one: torchrun passes on what the terminal sent already.
 SAME = 1.0
+#: Seconds within which a signal must be heard by one of several processes; torchrun kills after 30.
+DEAF = 20.0
+#: Variable with the words that ``nlptl run --processes N`` was typed with, before the recipe's flags.
+TYPED = "NLPTL_TYPED"
 WORDS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -41,10 +46,11 @@ class _Signals:
         held: Whether a first signal is only noted.
         noted: Number of the signal that was noted; 0 for none.
         last: When a signal came last (``time.monotonic``).
+        heard: When Python last heard one, the same one again included.
     """
 
     def __init__(self) -> None:
-        self.held, self.noted, self.last = False, 0, -SAME
+        self.held, self.noted, self.last, self.heard = False, 0, -SAME, -SAME
         self.process = os.getpid()
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
@@ -55,7 +61,7 @@ class _Signals:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return
-        now = time.monotonic()
+        self.heard = now = time.monotonic()
         if now - self.last < SAME:
             return
         self.last = now
@@ -69,8 +75,13 @@ _LISTENING: list[_Signals] = []
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into :class:`Stopped` within, in the main thread; put back what was before."""
+def listening(deaf: Callable[[int], None] | None = None) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into :class:`Stopped` within, in the main thread; put back what was before.
+
+    Args:
+        deaf: Function of the signal's number that ends the process; called in another thread if the main
+            one does not hear the signal for :data:`DEAF` seconds, as where it waits for another process.
+    """
     if _LISTENING or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -81,11 +92,44 @@ def listening() -> Iterator[None]:
         if handler is not signal.SIG_IGN:  # a job in the background goes on
             signal.signal(number, signals)
     try:
-        yield
+        with _told_at_once(signals, deaf) if deaf else nullcontext():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         _LISTENING.clear()
+
+
+@contextmanager
+def _told_at_once(signals: _Signals, deaf: Callable[[int], None]) -> Iterator[None]:
+    """Let a thread know of signals within, which Python's handlers hear only between two of its own steps."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=_forget)
+    threading.Thread(target=_end_deaf, args=(signals, ours, deaf), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        theirs.close()  # ends the thread
+
+
+def _forget() -> None:
+    """Leave the socket to the parent: a signal to a process that was forked off is none of its own."""
+    with suppress(ValueError):  # forked off in another thread, which hears no signals
+        signal.set_wakeup_fd(-1)
+
+
+def _end_deaf(signals: _Signals, ours: socket.socket, deaf: Callable[[int], None]) -> None:
+    with ours:
+        while came := ours.recv(1):
+            now = time.monotonic()
+            if came[0] not in WORDS:
+                continue
+            time.sleep(DEAF)
+            if signals.heard < now - SAME:
+                deaf(came[0])
 
 
 @contextmanager
@@ -174,10 +218,17 @@ def command_to_go_on(*, resume: bool, argv: Sequence[str] | None = None) -> str:
     program, *words = sys.argv if argv is None else argv
     if resume and "--resume" not in words:
         words.append("--resume")
-    return shlex.join([*_first_words(program), *words])
+    return shlex.join([*words_of_program(program), *words])
 
 
-def _first_words(program: str) -> list[str]:
+def words_of_program(program: str) -> list[str]:
+    """Return the words that start a program, as they were typed.
+
+    Args:
+        program: ``sys.argv[0]``.
+    """
+    if typed := os.environ.get(TYPED):
+        return shlex.split(typed)
     path = Path(program)
     if path.name == "__main__.py":
         return ["python", "-m", path.parent.name]
@@ -206,9 +257,9 @@ def going_on(words: Callable[[], str]) -> Iterator[None]:
 
 def study_kept() -> str:
     """Say how to go on with a study or a report."""
-    return f"Finished runs are kept. Go on with: {command_to_go_on(resume=False)}"
+    return f"Finished runs and checkpoints are kept. Go on with: {command_to_go_on(resume=False)}"
 
 
 def report_kept() -> str:
     """Say how to go on with a report that belongs to a run."""
-    return f"Finished runs are kept. Go on with: {command_to_go_on(resume=True)}"
+    return f"Finished runs and checkpoints are kept. Go on with: {command_to_go_on(resume=True)}"

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from nlptl.train.stillness import ALL_HUNG, HUNG, Stillness
+
 #: Seconds between signs of life, and of silence after which a process counts as lost.
 BEAT, SILENCE = 5.0, 40.0
 #: Words of gloo and NCCL where a connection has ended.
@@ -18,13 +20,19 @@ LOST = (
     "broken pipe",
     "remote process exited",
 )
+ALL_WAIT = (
+    f"no process of this run has moved for {ALL_HUNG:.0f} seconds: each waits for another one. The processes "
+    "end. Go on with the same command and --resume; if it comes again, please report it."
+)
 _WATCHES: list["Watch"] = []
 
 
 class Watch(threading.Thread):
     """A thread that gives signs of life in a store, and looks for those of the other processes.
 
-    A process that is stopped, swapped out or cut off gives none. One that computes for long gives them.
+    A process that is stopped, swapped out or cut off gives none. One that computes for long gives them. One
+    whose main thread hangs ends itself; where all hang, each waiting for another one, so do all
+    (:mod:`nlptl.train.stillness`).
 
     Args:
         store: Store that all processes share (``torch.distributed``).
@@ -33,6 +41,7 @@ class Watch(threading.Thread):
         beat: Seconds between signs of life.
         silence: Seconds of silence after which a process counts as lost.
         end: Function that is called with the message where one is lost; it ends this process.
+        stillness: What knows how long this process has not moved.
     """
 
     def __init__(
@@ -44,10 +53,12 @@ class Watch(threading.Thread):
         beat: float = BEAT,
         silence: float = SILENCE,
         end: Callable[[str], None] | None = None,
+        stillness: Stillness | None = None,
     ) -> None:
         super().__init__(daemon=True, name="watch over the processes")
         self.store, self.rank, self.count = store, rank, count
         self.beat, self.silence, self.end = beat, silence, end or self._end
+        self.stillness = stillness or Stillness()
         self.over = threading.Event()
 
     def run(self) -> None:
@@ -60,10 +71,16 @@ class Watch(threading.Thread):
                 now - last > 3 * self.beat
             ):  # this one was stopped itself, perhaps with all the others
                 seen.clear()
+                self.stillness = Stillness()
             number, last = number + 1, now
+            still = self.stillness.look(now)
+            if (where := self.stillness.hung(still)) and not self.over.is_set():
+                return self.end(self.hangs(where))
             try:
-                self.store.set(_key(self.rank), str(number))
+                self.store.set(_key(self.rank), f"{number} {still:.0f}")
                 lost = self._silent(seen, now)
+                if self._all_still(seen, still) and not self.over.is_set():
+                    return self.end(ALL_WAIT)
             except Exception:  # whatever the store raises: its home has gone
                 lost = [] if self.over.is_set() else [0]
             if lost and not self.over.is_set():
@@ -81,6 +98,20 @@ class Watch(threading.Thread):
             elif sign != b"over" and now - seen[other][1] > self.silence:
                 lost.append(other)
         return lost
+
+    def _all_still(self, seen: dict[int, tuple[bytes, float]], own: float) -> bool:
+        """Whether no process has moved for long; one that has not begun or has ended makes it no."""
+        signs = [seen[other][0].split() for other in seen if seen[other][0] != b"over"]
+        others = [float(sign[1]) for sign in signs if len(sign) == 2]
+        return len(others) == self.count - 1 and min([own, *others]) >= ALL_HUNG
+
+    def hangs(self, where: str) -> str:
+        """Say that this process hangs, and where."""
+        return (
+            f"process {self.rank} of {self.count} (counted from 0) has not moved for {HUNG:.0f} seconds, in "
+            f"{where}: a disk, a network or a lock may not answer. The processes end. Go on with the same "
+            "command and --resume."
+        )
 
     def message(self, lost: int) -> str:
         """Say which process is lost and how to go on."""

@@ -115,7 +115,8 @@ def test_help_names_the_configuration_file(capsys):
         parse_args(SentimentConfig, ["--moed", "--help"], description="What it does.")
     assert caught.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "What it does. --config FILE takes flags from a YAML file" in out
+    assert "What it does. data --dataset TEXT Data set: bundled/reviews" in out
+    assert "--config FILE YAML file with flags" in out
 
 
 @pytest.mark.parametrize("words", [["--mode", "list"], ["--epochs", "x", "--mode=list"]])
@@ -182,7 +183,7 @@ def test_the_flags_of_a_task_come_from_the_task(tmp_path, capsys):
         parse_args(CompareConfig, ["--task", "sentimant"])
     with pytest.raises(SystemExit):
         parse_args(TaskConfig, ["--task", f"{file}:Mine", "--help"])
-    assert "--edge FLOAT" in capsys.readouterr().out
+    assert "--edge NUMBER" in capsys.readouterr().out
 
 
 def test_the_light_flags_of_nlptls_own_tasks_are_those_of_their_classes():

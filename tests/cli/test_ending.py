@@ -1,14 +1,20 @@
 """How commands end, and YAML that could be misread."""
 
 import errno
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
+from launching import ROOT
 
 from nlptl.cli.config import SentimentConfig, load_yaml
 from nlptl.cli.ending import disk_error, exit_codes
 from nlptl.errors import ConfigError
 from nlptl.runs.directory import check_free
-from nlptl.runs.locking import lock, unlock
+from nlptl.runs.locking import lock, locked, unlock
 from nlptl.train.stopping import Stopped, command_to_go_on
 
 
@@ -89,3 +95,56 @@ def test_two_sessions_exclude_each_other(tmp_path):
     lock(tmp_path)
     unlock(tmp_path)
     assert not (tmp_path / ".lock").exists()
+
+
+def test_a_report_locks_its_run_and_nothing_is_left(tmp_path):
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").exists()
+        with locked(tmp_path / "seeds"):  # lies within
+            assert not (tmp_path / "seeds").exists()
+    assert not (tmp_path / ".lock").exists()
+    lock(tmp_path)
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / ".lock").exists()  # whoever had it keeps it
+    unlock(tmp_path)
+
+
+DEAF = """
+import ctypes, os, sys
+from nlptl.cli.ending import exit_codes
+from nlptl.train import stopping
+stopping.DEAF = 0.5
+lock, c = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+with exit_codes():
+    if os.fork() == 0:  # its signals are not this one's
+        os.kill(os.getpid(), 15)
+        os._exit(9)
+    print("child", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+    for _ in range(2):  # the second time it waits for ever, and no signal wakes it
+        print("waits", flush=True)
+        c.pthread_mutex_lock(lock)
+"""
+
+
+def test_one_of_several_that_waits_in_code_that_hears_nothing_ends_at_a_signal():
+    """torchrun would kill it after half a minute, without a word."""
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEAF],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert [process.stdout.readline() for _ in range(3)] == ["child -15\n", *["waits\n"] * 2]
+        time.sleep(0.7)  # the child's signal ends nothing
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+    assert said.strip() == "stopped by SIGTERM while it waited for another process"

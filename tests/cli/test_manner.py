@@ -54,6 +54,10 @@ def test_flags_without_anything_to_act_on_come_in_one_message(checkpoints, revie
         assert "no pretrained weight" in refused(checkpoints, reviews, tmp_path, *flags)
     flags = ("--layer-decay", 0.9, "--mode", "prompt")
     assert "trains nothing in the blocks" in refused(checkpoints, reviews, tmp_path, *flags)
+    flags = ("--head", "fit", "--mode", "prompt", "--upstream-text", tmp_path / "no.txt")
+    message = refused(checkpoints, reviews, tmp_path, *flags)
+    assert "--head fit: the mode prompt does not start from a fit" in message
+    assert "there is no file" in message
     flags = ("--lora-dropout", 0.1, "--mode", "ia3")
     assert "--lora-dropout only go with" in refused(checkpoints, reviews, tmp_path, *flags)
 

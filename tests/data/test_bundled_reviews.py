@@ -1,10 +1,10 @@
 """The bundled reviews are what their card says: balanced, disjoint, varied, small."""
 
-import json
 import re
 from collections import Counter, defaultdict
 
 import pytest
+from likeness import closest, read_bundled, runs, words
 
 from nlptl.data.sources import BUNDLED
 
@@ -14,22 +14,7 @@ SPLITS = {"train": 720, "validation": 160, "test": 320, "unlabelled": 800}
 
 @pytest.fixture(scope="module")
 def reviews():
-    return {
-        split: [
-            json.loads(line)
-            for line in (BUNDLED / f"reviews/{split}.jsonl").read_text("utf-8").splitlines()
-        ]
-        for split in SPLITS
-    }
-
-
-def words(text):
-    return re.findall(r"[\w']+", text.lower())
-
-
-def runs(text, n):
-    tokens = words(text)
-    return set(zip(*(tokens[i:] for i in range(n)), strict=False)) or {tuple(tokens)}
+    return read_bundled("reviews", SPLITS)
 
 
 def everything(reviews):
@@ -53,16 +38,8 @@ def test_sizes_and_balance(reviews):
 
 def test_no_two_texts_are_near_duplicates(reviews):
     """Jaccard similarity of word trigrams, over all pairs of all splits, stays below 0.35."""
-    shingles = [runs(row["text"], 3) for row in everything(reviews)]
-    where = defaultdict(list)
-    for number, own in enumerate(shingles):
-        for shingle in own:
-            where[shingle].append(number)
-    shared = Counter(
-        (a, b) for rows in where.values() for i, b in enumerate(rows) for a in rows[:i]
-    )
-    assert len(shared) > 1000  # trigrams such as "one of the" are common: the search finds them
-    worst = max(n / len(shingles[a] | shingles[b]) for (a, b), n in shared.items())
+    pairs, worst = closest([row["text"] for row in everything(reviews)])
+    assert pairs > 1000  # trigrams such as "one of the" are common: the search finds them
     assert worst < 0.35
 
 

@@ -9,6 +9,7 @@ from datasets import Dataset
 from launching import command, questions
 from tiny import tiny_tokenizer
 
+from nlptl.data import encoding
 from nlptl.data.encoding import content_hash, encode_pairs, encode_texts, tokenizer_hash
 from nlptl.data.sources import read_table
 from nlptl.data.squad import normalize, read_questions
@@ -129,6 +130,25 @@ def test_the_hash_is_of_values_in_their_order_under_their_names():
     others = [table.select([1, 0]), table.rename_column("a", "c"), table.select([0])]
     others.append(Dataset.from_dict({"a": ["x", "y"], "b": [1, None]}))
     assert len({content_hash(each) for each in [table, *others]}) == 5
+
+
+def test_a_table_is_read_once_for_its_hash(monkeypatch):
+    """Preparing a run hashes its splits, and so does what a checkpoint says about its data."""
+    table, read = Dataset.from_dict({"a": [1, 2]}), []
+    monkeypatch.setattr(encoding, "_content_hash", lambda table: read.append(table) or "hash")
+    assert {content_hash(table) for _ in range(3)} == {"hash"} and len(read) == 1
+    content_hash(table.with_format("numpy"))
+    content_hash(Dataset.from_dict({"a": [1, 2]}))
+    assert len(read) == 3
+
+
+def test_others_cannot_read_kept_tokens(tmp_path, work):
+    (tmp_path / "a.csv").write_text("text,label\ngood secret,1\nbad secret,0\n")
+    table = read_table(tmp_path / "a.csv", "")
+    made = TextClassification(("0", "1")).encode(table, tiny_tokenizer("bert"), 16)
+    for file in (*table.cache_files, *made.rows.cache_files):
+        assert Path(file["filename"]).stat().st_mode & 0o777 == 0o600
+        assert Path(file["filename"]).parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_questions_lie_on_disk(tmp_path):

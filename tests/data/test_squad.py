@@ -275,6 +275,7 @@ def test_json_of_another_shape_is_described_in_words(tmp_path, whole, found):
 def test_files_that_are_no_json_are_refused_in_words(tmp_path):
     for content, found in (
         (b'{"data": [', "could not be read as json"),
+        (b'{"data": [], "data": []}', "an object has 'data' twice"),
         (b"\xff\xfe{", "expected UTF-8, found other bytes"),
         (b'{"data": ' + b"[" * 50_000, "nested too deeply|could not be read as json"),
     ):

@@ -435,7 +435,7 @@ def splits(two_domains):
     return pair_splits([found["films"]], found["kettles"], ["a kettle", "the kettle was slow"])
 
 
-def run(name, splits, checkpoint, *, mode="full", home=None, resume=False, view=None, **settings):
+def run(name, splits, checkpoint, *, mode="full", home=None, view=None, **settings):
     head = "fit" if mode == "head-only" else "random"
     args = FinetuneArgs(
         str(checkpoint), parse_mode(mode), 2e-3, epochs=2.0, batch_size=12, head=head
@@ -443,7 +443,7 @@ def run(name, splits, checkpoint, *, mode="full", home=None, resume=False, view=
     accelerator = start_accelerator(tracker=None, output_dir=None, seed=0)
     seen = view if view is not None else view_of(name, splits)
     method = Adapt(name, **settings)
-    return method(TASK, seen, args, accelerator=accelerator, home=home, resume=resume)
+    return method(TASK, seen, args, accelerator=accelerator, home=home)
 
 
 def view_of(name, splits, labels=8):
@@ -557,7 +557,7 @@ def test_pretraining_goes_on_before_the_fine_tuning(
     assert found.measured["lm_before"] > 0 and found.measured["lm_after"] > 0
     home = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0, home=tmp_path)
     assert same(weights(found), weights(home)) and (tmp_path / "lm" / "done.json").exists()
-    again = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0, home=tmp_path, resume=True)
+    again = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0, home=tmp_path)
     assert same(weights(found), weights(again))
 
 
@@ -582,9 +582,7 @@ def test_killed_and_resumed_is_unbroken(splits, masked_lm_checkpoint, name, tmp_
             run(name, splits, masked_lm_checkpoint, mode=mode, home=tmp_path / "b", **settings)
         monkeypatch.setattr(home, "ProgressBar", bar)
         assert list((tmp_path / "b").glob("checkpoints/step-*"))
-    again = run(
-        name, splits, masked_lm_checkpoint, mode=mode, home=tmp_path / "b", resume=True, **settings
-    )
+    again = run(name, splits, masked_lm_checkpoint, mode=mode, home=tmp_path / "b", **settings)
     assert same(weights(whole), weights(again)) and whole.predictions == again.predictions
     assert whole.measured == again.measured
 

@@ -1,5 +1,6 @@
 """Checkpoints whose files are not what they seem, and tokenizers that do not fit their model."""
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import (
     XLNetConfig,
 )
 
+import nlptl
 from nlptl.errors import ModelError
 from nlptl.models.loading import BUNDLED, load_config, load_tokenizer
 from nlptl.runs.predictor import load_predictor
@@ -164,3 +166,17 @@ def test_predict_refuses_outputs_that_are_not_one_class(folder, labels, kind, sa
     BertForSequenceClassification(config).save_pretrained(folder)
     with pytest.raises(ModelError, match=f"{said}.*not one class"):
         load_predictor(folder, task=task)
+
+
+def test_no_code_of_a_checkpoint_is_asked_for_anywhere():
+    """Without the argument, transformers asks on the terminal whether it may run code."""
+    asked = []
+    for path in Path(nlptl.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            name = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
+            if not name.endswith((".from_pretrained", ".from_config")) or "Peft" in name:
+                continue
+            given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+            if given.get("trust_remote_code") != "False":
+                asked.append(f"{path.name}: {name}")
+    assert not asked

@@ -607,6 +607,16 @@ def test_a_word_that_changed_is_told_before_a_run_goes_on(corpus, tmp_path):
         run_in_process("pretrain", *flags(own, tmp_path / "run", steps=2), "--resume")
 
 
+def maskless(checkpoint, tmp_path):
+    """A copy of a checkpoint whose tokenizer has nothing to hide words with."""
+    path = shutil.copytree(checkpoint, tmp_path / "maskless")
+    record = json.loads((path / "tokenizer_config.json").read_text())
+    del record["mask_token"]
+    record["tokenizer_class"] = "PreTrainedTokenizerFast"  # BERT's own class has one anyway
+    (path / "tokenizer_config.json").write_text(json.dumps(record))
+    return path
+
+
 def test_a_corpus_without_text_to_train_on_leaves_the_directory_free(tmp_path, checkpoints):
     (tmp_path / "titles.txt").write_text("good film\nbad film\n" * 30)
     given = ("--corpus", tmp_path / "titles.txt", "--output-dir", tmp_path / "out")
@@ -624,8 +634,13 @@ def test_a_corpus_without_text_to_train_on_leaves_the_directory_free(tmp_path, c
             *("pretrain", "--corpus", f"{tmp_path / 'titles.txt'}:0.001", *given[2:], *new[:4]),
             *("--tokenizer", checkpoints["t5"]),
         )
-    for part in ("of 54 documents a weight of 0.001 takes none", "it has no mask_token"):
+    for part in (
+        "of 54 documents a weight of 0.001 takes none",
+        "its tokenizer has no mask_token",
+    ):
         assert part in str(caught.value)
+    with pytest.raises(UserError, match="--model .*: its tokenizer has no mask_token"):
+        run_in_process("pretrain", *given, "--model", maskless(checkpoints["bert"], tmp_path))
     with pytest.raises(UserError, match="--tokenizer nowhere/x: is not a local directory"):
         run_in_process("pretrain", *given, *new[:4], "--tokenizer", "nowhere/x")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.encoding import quiet_datasets
+from nlptl.data.progress import quiet_datasets
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
 from nlptl.methods.adapt.domains import (
     Domain,
@@ -33,10 +33,11 @@ from nlptl.study.arms import ArmSpec
 from nlptl.study.outcomes import Outcome
 from nlptl.study.study import Study
 from nlptl.tasks.base import Task
+from nlptl.train.header import runs_row
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, new_accelerator
 from nlptl.train.stem_cache.store import free_states
-from nlptl.train.terminal import muted, say
+from nlptl.train.terminal import Block, muted, say
 
 #: Function from a number of training examples and a task to arguments with every default filled in.
 Args = Callable[[int, Task], FinetuneArgs]
@@ -185,6 +186,20 @@ def run_pair(
         else:
             spec = replace(spec, method=replace(spec.method, weight=weights[0]))
         study.arms[name] = spec
+    n = {key: len(table) for key, table in splits.items()}
+    data = (
+        f"{n['train']} + {n['validation']} labels of the source, {n['target']} texts of the target"
+    )
+    bounds = f"at most {n['target_train']} + {n['target_validation']} of its labels, for the bounds"
+    say(
+        Block(
+            [
+                ("data", f"{data}, {n['test']} test examples"),
+                ("", bounds),
+                runs_row(list(study.arms), config.seeds),
+            ]
+        )
+    )
     with quiet_datasets():
         arms = study.run(parallel=config.parallel)
     if config.save is not None:

@@ -7,17 +7,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from nlptl.data.encoding import quiet_datasets
 from nlptl.data.layouts import joined
+from nlptl.data.progress import quiet_datasets
 from nlptl.data.sampling import CARVED, subset
 from nlptl.data.sources import kind_of, load_splits, local_path, read_table
 from nlptl.errors import ConfigError, DataError, Problems, listed
 from nlptl.methods.adapt.options import ALL, BOTH, FEW, LABELLED, SOURCE, TARGET
 from nlptl.tasks.base import Task, get_task
 
-#: Data set, source and target that are taken without flags.
-USUAL = ("bundled/reviews", ("films", "books"), "kitchen")
-#: Texts without labels of that data set, with a column of the domain.
+#: Data sets of which source and target are taken without flags, and which these are.
+BUNDLED, USUAL = ("bundled/remarks", "bundled/reviews"), (("films", "books"), "kitchen")
+#: Texts without labels of their domains.
 UNLABELLED = "bundled/reviews/unlabelled.jsonl"
 #: Column that numbers the domains of a table: the sources from 0 on, the target last.
 DOMAIN = "domain"
@@ -63,16 +63,11 @@ class Sees:
         ``labelled``.
         """
         seen = {name: splits[name] for name in ("test", "source_test", "target")}
-        own = {
-            side: {
-                split: limited(task, splits[f"{side}_{split}"], split, self.most, seed)
-                for split in ("train", "validation")
-            }
-            for side in ("source", "target")
-        }
-        sides = {TARGET: ("target",), ALL: ("source", "target")}.get(self.bound, ("source",))
+        beginning = {TARGET: ("target_",), ALL: ("", "target_")}.get(self.bound, ("",))
         for split in ("train", "validation"):
-            seen[split] = joined([own[side][split] for side in sides], "adapt")
+            own = [splits[f"{side}{split}"] for side in beginning]
+            each = [limited(task, table, split, self.most, seed) for table in own]
+            seen[split] = joined(each, "adapt")
         if self.bound in LABELLED:
             few = splits["target_train"]
             few = subset(few, strata(task, few), self.labels, seed)
@@ -107,8 +102,8 @@ def named(config: Any) -> tuple[tuple[str, ...], str | None]:
     Raises:
         ConfigError: If one is missing, or they are the same.
     """
-    data, source, target = USUAL
-    if not config.source and config.target is None and config.dataset == data:
+    source, target = USUAL
+    if not config.source and config.target is None and config.dataset in BUNDLED:
         return (
             *source,
             target,
@@ -238,17 +233,21 @@ def pair_splits(
         texts: More texts of the target.
 
     Returns:
-        ``source_…`` and ``target_…`` of ``train`` and ``validation`` with their labels, ``source_test``,
-        ``test`` (the target's) and ``target``, the target's training texts without labels.
+        ``train``, ``validation`` and ``source_test`` of the sources; ``target_train`` and
+        ``target_validation`` for the bounds; ``test``, the target's; and ``target``, the target's training
+        texts without labels.
     """
     from datasets import Dataset
 
     last, task = len(sources), target.task
     made = {
-        f"source_{split}": joined(
+        name: joined(
             [numbered(one.splits[split], number) for number, one in enumerate(sources)], "adapt"
         )
-        for split in ("train", "validation", "test")
+        for name, split in (
+            *(("train", "train"), ("validation", "validation")),
+            ("source_test", "test"),
+        )
     }
     made |= {
         f"target_{split}": numbered(target.splits[split], last) for split in ("train", "validation")
@@ -268,7 +267,7 @@ def numbered(table: Any, number: int) -> Any:
 
 
 def target_texts(config: Any, target: str, task: Task) -> list[str]:
-    """Read more texts of the target: those of ``--target-text``, or of bundled/reviews its own.
+    """Read more texts of the target: those of ``--target-text``, or of the bundled sets their own.
 
     Args:
         config: Configuration of the study.
@@ -279,7 +278,7 @@ def target_texts(config: Any, target: str, task: Task) -> list[str]:
         UserError: If they cannot be read, or the task has more than one field.
     """
     files = config.target_text
-    if not files and config.dataset == USUAL[0] and not local_path(target).exists():
+    if not files and config.dataset in BUNDLED and not local_path(target).exists():
         files = (UNLABELLED,)
     if not files:
         return []

@@ -66,7 +66,6 @@ class Adapt:
         *,
         accelerator: Any,
         home: Path | None = None,
-        resume: bool = False,
     ) -> Run:
         """Train, measure what needs no label of the target, and score on the target's test set at the end.
 
@@ -75,11 +74,10 @@ class Adapt:
             splits: What the arm sees (:class:`nlptl.methods.adapt.domains.Sees`).
             args: Checkpoint, mode and hyper-parameters.
             accelerator: Accelerator of the run.
-            home: Directory of the checkpoints; None writes none.
-            resume: Whether to continue from what is there.
+            home: Directory of the checkpoints, from which the run goes on; None writes none.
         """
         seen = {name: table for name, table in splits.items() if name != "test"}
-        cell = Cell(task, seen, args, accelerator, home, resume)
+        cell = Cell(task, seen, args, accelerator, home)
         trained = WAYS.get(self.name, plain)(cell, self.settings)
         measured = {**trained.noted, **measure(trained, seen, args.seed)}
         return finished(trained.learner, trained.state, splits, measured=measured)
@@ -138,7 +136,5 @@ def distance_before(
 ) -> float:
     """Compute the proxy A-distance of the states of the untouched checkpoint."""
     learner = Learner(task, args, accelerator)
-    states = [
-        learner.features(sample(splits[name], args.seed)) for name in ("source_train", "target")
-    ]
+    states = [learner.features(sample(splits[name], args.seed)) for name in ("train", "target")]
     return proxy_a_distance(*states, args.seed)

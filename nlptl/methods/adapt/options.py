@@ -46,15 +46,15 @@ class AdaptOptions:
 
     source: tuple[str, ...] = ()
     """Source domains, whose labels are used: each a file, a folder, a hub name, or a value of
-    --domain-column in --dataset. By default films and books, of bundled/reviews."""
+    --domain-column in --dataset. By default films and books, of bundled/remarks."""
     target: str | None = None
     """Target domain, whose texts are used and whose test set is scored; by default kitchen, of
-    bundled/reviews."""
+    bundled/remarks."""
     domain_column: str = "domain"
     """Column of --dataset with each row's domain."""
     target_text: tuple[str, ...] = ()
     """More texts of the target without labels (column text): files, folders or hub names; of a file with
-    --domain-column only the target's rows count. With bundled/reviews its texts without labels by default."""
+    --domain-column only the target's rows count. With a bundled set those of bundled/reviews by default."""
     methods: tuple[str, ...] = ("coral", "dann", "udalm")
     """Methods to compare; source-only and target-only are always run beside them."""
     all_pairs: bool = False

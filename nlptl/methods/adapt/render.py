@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped
@@ -53,6 +53,11 @@ def cells(name: str, one: Mapping[str, Any]) -> list[str]:
         number(one["distance"]),
         duration(one["seconds"]),
     ]
+
+
+def counted(seeds: Sequence[int]) -> str:
+    """Write the number of seeds."""
+    return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
 
 
 def between(low: float, high: float, *, signed: bool = False, digits: int = 1) -> str:
@@ -115,9 +120,9 @@ def markdown(record: Mapping[str, Any]) -> str:
     for pair in record["pairs"]:
         n = pair["n"]
         lines += [
-            f"{escaped(pair['pair'])}: {n['source_train']} + {n['source_validation']} labels of the source, "
+            f"{escaped(pair['pair'])}: {n['train']} + {n['validation']} labels of the source, "
             f"{n['target']} texts and {n['test']} test examples of the target; {escaped(record['model'])}, "
-            f"{record['mode']}, {len(record['seeds'])} seeds; {record['metric']} in points.",
+            f"{record['mode']}, {counted(record['seeds'])}; {record['metric']} in points.",
             "",
             *_table(COLUMNS, [cells(name, one) for name, one in pair["rows"].items()]),
             "",

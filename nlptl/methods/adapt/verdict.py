@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from nlptl.methods.adapt.options import BOUNDS, SOURCE, TARGET, WHAT
-from nlptl.report.baselines import bag_of_words
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import (
     JOINT,
@@ -16,7 +15,6 @@ from nlptl.stats.bootstrap import (
     group_sums,
     joint_bootstrap,
     linearized,
-    scores_of,
     two_way_error,
 )
 from nlptl.stats.multiple import equivalence_p, holm
@@ -24,8 +22,9 @@ from nlptl.stats.spread import spread
 from nlptl.stats.verdict import LEAST_SEEDS, MARGIN
 from nlptl.study.arms import Arm
 from nlptl.study.comparison import Pair
-from nlptl.study.outcomes import class_statistics, combine_of, constant_statistics
+from nlptl.study.outcomes import combine_of
 from nlptl.study.study import Study
+from nlptl.train.floors import floors
 
 #: Shares of the gap that are tested for their interval; one that reaches an end is not shown.
 SHARES = np.round(np.arange(-3.0, 4.005, 0.01), 2)
@@ -65,7 +64,7 @@ def pair_record(study: Study, arms: Mapping[str, Arm]) -> dict[str, Any]:
             rows[name]["share"] = closed_share(
                 [one.statistics for one in (arm, source, target)], combine, groups
             )
-    found = floors(study)
+    found = floors_of(study)
     return {
         "n": {name: len(table) for name, table in splits.items()},
         "floors": found,
@@ -136,23 +135,13 @@ def by_epoch(arm: Arm) -> list[float]:
     return np.mean([each[:least] for each in known], 0).tolist() if least else []
 
 
-def floors(study: Study) -> dict[str, float | None]:
+def floors_of(study: Study) -> dict[str, float | None]:
     """Score always one answer, and a bag of words that learned the source, on the target's test set."""
-    task, splits = study.task, study.splits
-    train, test, combine = splits["source_train"], splits["test"], combine_of(task)
-    found: dict[str, float | None] = {
-        "majority": float(scores_of(constant_statistics(task, train, test), combine)),
-        "bag_of_words": None,
-    }
-    sides = [(task.texts(t), task.classes(t)) for t in (train, splits["source_validation"])]
-    if all(classes for _, classes in sides):
-        try:
-            answers = bag_of_words(sides[0], sides[1], task.texts(test))  # type: ignore[arg-type]
-        except ValueError:  # no word of two letters
-            return found
-        own = class_statistics(task, {"train": train, "test": test}, answers)
-        found["bag_of_words"] = float(scores_of(own, combine))
-    return found
+    task = study.task
+    names = ("train", "validation", "test")
+    found = floors(task, {name: study.splits[name] for name in names})
+    score = {name: found.get(name, {}).get(task.selection) for name in ("majority", "bag_of_words")}
+    return {name: None if one is None else one / task.scale for name, one in score.items()}
 
 
 def closed_share(

@@ -18,6 +18,7 @@ from nlptl.methods.adapt.terms import Between, Dann, DomainAccuracy, MaskedText,
 from nlptl.models.tracing import width_of
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
+from nlptl.train.checkpoints import START
 from nlptl.train.convex import fit_linear
 from nlptl.train.head import start_head
 from nlptl.train.learner import Learner
@@ -36,8 +37,7 @@ class Cell:
         splits: What the arm sees (:class:`nlptl.methods.adapt.domains.Sees`).
         args: Checkpoint, mode and hyper-parameters.
         accelerator: Accelerator of the run.
-        home: Directory of the checkpoints; None writes none.
-        resume: Whether to continue from what is there.
+        home: Directory of the checkpoints, from which the run goes on; None writes none.
     """
 
     task: Task
@@ -45,7 +45,11 @@ class Cell:
     args: FinetuneArgs
     accelerator: Any
     home: Path | None = None
-    resume: bool = False
+
+    @property
+    def resume(self) -> bool:
+        """Whether there may be something to go on from."""
+        return self.home is not None
 
     def learner(self, model: str | None = None) -> Learner:
         """Make a learner under the mode; each begins with the same random numbers."""
@@ -259,6 +263,8 @@ def pretrained_on(cell: Cell, texts: Any, folder: Path, epochs: float) -> dict[s
     args, objective = cell.args, MaskedLM()
     tokenizer = load_tokenizer(args.model, split_special_tokens=False)
     model = lm_model(args.model)
+    home = folder / "pretraining"  # its checkpoints are not those of the fine-tuning
+    (home / START).mkdir(parents=True, exist_ok=True)
     aside = max(1, len(texts) // 10)
     order = np.random.default_rng([args.seed, 3]).permutation(len(texts))
     length = min(args.max_length or 128, getattr(model.config, "max_position_embeddings", 128), 128)
@@ -268,7 +274,7 @@ def pretrained_on(cell: Cell, texts: Any, folder: Path, epochs: float) -> dict[s
         tokenizer,
         objective,
         length,
-        folder,
+        home,
         cell.accelerator,
     )
     rate = GOING_ON * AT_WIDTH / width_of(model.config)
@@ -287,7 +293,7 @@ def pretrained_on(cell: Cell, texts: Any, folder: Path, epochs: float) -> dict[s
         ),
         objective=objective,
         accelerator=cell.accelerator,
-        output_dir=folder,
+        output_dir=home,
         resume=cell.resume,
     )
     seconds = run.timing["train_seconds"]

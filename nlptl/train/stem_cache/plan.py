@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nlptl.data.progress import bar
 from nlptl.errors import ConfigError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.frozen_stem import FrozenStem, frozen_blocks
@@ -195,11 +196,14 @@ def open_cache(learner: Any, loss: Loss | None) -> Any:
     cache.plan = plan = from_main(plan, accelerator)
     if plan.kind == "off":
         return _told(learner, plan.reason)
+    cache.bar = bar(len(lengths), "frozen blocks")
     try:
         for name, part in learner.encoded.items():
             cache.add(name, part.rows, part.lengths, learner.collate)
     except TooLarge:
         return _told(learner, "some states are beyond float16, and float32 does not fit")
+    finally:
+        cache.bar.close()
     return cache
 
 

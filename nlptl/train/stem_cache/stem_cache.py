@@ -69,6 +69,7 @@ class StemCache:
         self.found = self.served = self.bytes = 0
         self.plan = CachePlan("off")
         self.keys: dict[str, str] = {}
+        self.bar: Any = None  # counts the rows that are computed
 
     def look(
         self, splits: Mapping[str, Any], collate: Collate, kinds: Sequence[Kind]
@@ -262,6 +263,8 @@ class StemCache:
                 with np.errstate(over="ignore"):  # reported below, for all processes together
                     for row, index in enumerate(batch.indices):
                         arrays[name].put(index, self._part(values[row], int(lengths[index])))
+            if self.bar is not None:
+                self.bar.update(batch.size)
         if max(gather([largest], self.accelerator)) > float(np.finfo(self.plan.dtype).max):
             raise TooLarge
         for array in arrays.values():

@@ -1,0 +1,284 @@
+"""One call from a table to a trained model: the recipes' checks, defaults and files, for programs."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from nlptl.cli.check import Prepared
+from nlptl.cli.config import TaskConfig, with_options
+from nlptl.cli.fitted import FittedRun
+from nlptl.cli.train import each_seed, prepare
+from nlptl.cli.values import declared_types, from_yaml
+from nlptl.data.frames import to_splits, write_tables
+from nlptl.data.sources import kind_of
+from nlptl.errors import ConfigError, NlptlError, Problems, listed, shortened, suggest
+from nlptl.runs.directory import DATA, check_free, save_run
+from nlptl.tasks import get_task, options_of
+from nlptl.train.finetune import finetune
+from nlptl.train.setup import start_accelerator
+from nlptl.train.terminal import is_main_process
+
+#: Flags that :func:`fit` has under names of its own, and how it calls them.
+OWN = {
+    "dataset": "data",
+    "train_file": "data",
+    "validation_file": "validation",
+    "test_file": "test",
+    "text_column": "text",
+    "label_column": "label",
+    "task": "kind",
+}
+#: Flags of the recipes that :func:`fit` does not take, and what does the same.
+INSTEAD = {"report": "call report() of the run", "curve": "call report(curve=True) of the run"}
+
+
+def fit(
+    data: Any,
+    *,
+    text: Any = None,
+    label: str | None = None,
+    kind: str | None = None,
+    model: str | os.PathLike = "bundled/bert",
+    mode: str = "full",
+    test: Any = None,
+    validation: Any = None,
+    output_dir: str | os.PathLike | None = None,
+    **flags: Any,
+) -> FittedRun:
+    """Train a pretrained model on a table, choose the epoch, score it, save it, and read it back.
+
+    It is the recipes' run: the same checks before any slow work, defaults, splits and files.
+
+    Example::
+
+        run = nlptl.fit("tickets.csv", text=["subject", "body"], label="queue")
+        run.errors(20)
+        run.predict(new_tickets)
+
+    Args:
+        data: Labelled examples: the path of a file or folder, a bundled or hub name, a data frame, a
+            :class:`datasets.Dataset`, a list of rows, a mapping of columns, or a mapping from splits to these.
+        text: Column or columns of the inputs; found by usual names if left out.
+        label: Column of the labels; found by usual names if left out.
+        kind: Task: a registered name, or ``path/to/file.py:Class``; by default classification of texts.
+        model: Checkpoint: a bundled name, a directory or a hub name.
+        mode: What trains; ``nlptl modes`` lists what there is.
+        test: Examples that the score comes from, as ``data``; by default a fifth of ``data`` is set aside.
+        validation: Examples that choose the epoch, as ``data``; by default a tenth of ``data`` is set aside.
+        output_dir: Directory of the run, with its checkpoints, for ``resume=True``; by default a temporary
+            one, which goes with the object unless :meth:`~nlptl.cli.fitted.FittedRun.save` moves it.
+        flags: Any other flag of the recipes, such as ``epochs=3``, ``seed=1`` or ``max_train_examples=300``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: With every mistake, before any slow work.
+    """
+    asked = {"mode": mode, "model": str(model), **flags}
+    with _in_words_of_a_program(), _home(output_dir, resume=bool(flags.get("resume"))) as home:
+        splits = to_splits(data, validation, test)
+        with _readable_tables(splits, home.folder) as places:
+            name = kind or "text-classification"
+            config = configuration(name, asked, places, text=text, label=label, home=home.folder)
+            ready = prepare(config, name)
+            each_seed(ready, _trainer(home), go_on=_call_again)
+            return FittedRun(home.folder, temporary=home.temporary)
+
+
+class _Home:
+    """The directory of a run; a temporary one lives as long as the object that holds it."""
+
+    def __init__(self, asked: str | os.PathLike | None) -> None:
+        self.temporary = TemporaryDirectory(prefix="nlptl_fit_") if asked is None else None
+        self.folder = Path(self.temporary.name if self.temporary else str(asked))
+
+
+@contextmanager
+def _home(asked: str | os.PathLike | None, *, resume: bool) -> Iterator[_Home]:
+    """Check a run's directory, or make a temporary one; take away what a failed call left in it.
+
+    Raises:
+        ConfigError: If another run is there, or several processes have no directory in common.
+    """
+    if asked is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("Several processes need one directory for the run. Give output_dir.")
+    home = _Home(asked)
+    if is_main_process():  # the others would find its directory
+        check_free(home.folder, resume=resume)
+    try:
+        yield home
+    except BaseException:
+        if home.temporary is not None:
+            home.temporary.cleanup()
+        elif is_main_process() and not (home.folder / "config.yaml").exists():
+            shutil.rmtree(home.folder / DATA, ignore_errors=True)
+            if home.folder.is_dir() and not any(home.folder.iterdir()):
+                home.folder.rmdir()
+        raise
+
+
+@contextmanager
+def _readable_tables(splits: Mapping[str, Any], home: Path) -> Iterator[dict[str, str]]:
+    """Give every split a place that can be read: tables in memory become files of the run.
+
+    So a saved run can be resumed and reported on, whatever became of the program's table.
+    """
+    tables = {name: given for name, given in splits.items() if not _is_place(given)}
+    places = {name: str(given) for name, given in splits.items() if _is_place(given)}
+    if not tables:
+        yield places
+    elif is_main_process():
+        files = write_tables(tables, home / DATA)
+        yield places | {name: str(path) for name, path in files.items()}
+    else:  # its own, equal files: the main process may still be writing
+        with TemporaryDirectory() as folder:
+            files = write_tables(tables, Path(folder))
+            yield places | {name: str(path) for name, path in files.items()}
+
+
+def _is_place(given: Any) -> bool:
+    return isinstance(given, str | os.PathLike)
+
+
+def configuration(
+    task: str,
+    asked: Mapping[str, Any],
+    places: Mapping[str, str],
+    *,
+    text: Any = None,
+    label: str | None = None,
+    home: Path,
+) -> Any:
+    """Make the configuration that the recipe would have.
+
+    Args:
+        task: Registered name, or ``path/to/file.py:Class``.
+        asked: Flags by name, with their values.
+        places: Mapping from splits to paths or names.
+        text: Column or columns of the inputs.
+        label: Column of the labels.
+        home: Directory of the run.
+
+    Raises:
+        UserError: With all flags that do not exist, and all values of the wrong type.
+    """
+    cls: Any = with_options(TaskConfig, options_of(task))
+    types, problems = declared_types(cls), Problems()
+    values = {"task": task, "output_dir": str(home), **_places(places), **asked}
+    values |= problems.run(_columns, task, types, text, label) or {}
+    for name in [name for name in asked if name not in types or name in (*OWN, *INSTEAD)]:
+        del values[name]
+        if name in (*OWN, *INSTEAD):
+            problems.add(f"{name}: {INSTEAD.get(name) or f'give {OWN[name]}'} instead.")
+        else:
+            known = [*OWN.values(), *types]
+            problems.add(f"{shortened(name)}: fit has no such argument.{suggest(name, known)}")
+    read = {}
+    for name, value in values.items():
+        try:
+            read[name] = from_yaml(_plain(value), types[name])
+        except ValueError as error:
+            given = OWN.get(name, name)
+            problems.add(f"{given} is {shortened(repr(value))}; expected {error}.")
+    problems.raise_if_any()
+    return cls(**read)
+
+
+def _places(places: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the flags for the data: the training set may be a file, a folder, or the name of a data set."""
+    given: dict[str, str | None] = {f"{name}_file": place for name, place in places.items()}
+    own = Path(places["train"])
+    as_file = own.is_file() or (kind_of(own) and not own.is_dir())
+    return given | (
+        {"dataset": None} if as_file else {"dataset": places["train"], "train_file": None}
+    )
+
+
+def _columns(task: str, types: Mapping[str, Any], text: Any, label: str | None) -> dict[str, Any]:
+    """Return the flags for the columns of a task's roles.
+
+    Raises:
+        ConfigError: If there are more or fewer columns than the task has inputs.
+    """
+    kind = get_task(task)
+    texts = [text] if isinstance(text, str) else [*(text or ())]
+    several = len(texts) > 1 and "text_column" in types
+    if several or not texts:
+        flags: dict[str, Any] = {"text_column": texts} if texts else {}
+        roles: dict[str, str] = {}
+    elif len(texts) == len(kind.fields):
+        flags, roles = {}, dict(zip(kind.fields, texts, strict=True))
+    else:
+        raise ConfigError(
+            f"text names {len(texts)} column{'s' if len(texts) > 1 else ''} ({listed(texts)}); the task "
+            f"{task} has {len(kind.fields)} inputs: {listed(kind.fields)}."
+        )
+    roles |= {} if label is None else {kind.label: label}
+    other = []
+    for role, column in roles.items():
+        if f"{role}_column" in types:
+            flags[f"{role}_column"] = column
+        else:
+            other.append(f"{role}={column}")
+    return {**flags, **({"column": other} if other else {})}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as YAML would give it."""
+    if isinstance(value, os.PathLike):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _trainer(home: _Home) -> Callable[[Prepared, int, Path], None]:
+    """Return a function that makes one run; in a temporary directory it writes no checkpoints."""
+
+    def train(ready: Prepared, seed: int, directory: Path) -> None:
+        config = ready.config
+        accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
+        run = finetune(
+            ready.task,
+            ready.splits,
+            ready.args(seed),
+            accelerator=accelerator,
+            checkpoint_dir=None if home.temporary else directory / "checkpoints",
+            resume=config.resume,
+        )
+        save_run(run, directory, extra=ready.record, accelerator=accelerator)
+
+    return train
+
+
+def _call_again(*, resume: bool) -> str:
+    return f"nlptl.fit(…{', resume=True' * resume})"
+
+
+@contextmanager
+def _in_words_of_a_program() -> Iterator[None]:
+    """Call flags by the names of arguments in the messages of errors."""
+    try:
+        yield
+    except NlptlError as error:
+        error.args = (in_words_of_a_program(str(error)),)
+        raise
+
+
+def in_words_of_a_program(message: str) -> str:
+    """Call flags by the names that they have as arguments of :func:`fit`.
+
+    Example:
+        >>> in_words_of_a_program("Say which with --text-column NAME. --max-length is 3; expected 8 or more.")
+        'Say which with text="NAME". max_length is 3; expected 8 or more.'
+    """
+
+    def name(found: re.Match) -> str:
+        own = found[1].replace("-", "_")
+        return f"{OWN.get(own, own)}" + ('="NAME"' if found[2] else "")
+
+    return re.sub(r"--([a-z][a-z0-9-]*[a-z0-9])( NAME\b)?", name, message)

@@ -1,0 +1,162 @@
+"""Tables in memory (data frames, datasets, lists of rows, columns) as one kind of table, and as files."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nlptl.data.encoding import quiet_datasets
+from nlptl.data.sources import SPLIT_NAMES
+from nlptl.errors import DataError, Problems, listed, shortened
+
+#: What :func:`to_table` takes, in words.
+TABLES = (
+    "the path of a file, a data frame, a datasets.Dataset, a list of rows, or a mapping of columns"
+)
+
+
+def is_frame(given: Any) -> bool:
+    """Whether something is a data frame of pandas, which is not imported for the question."""
+    kinds = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(given).__mro__}
+    return "pandas.DataFrame" in kinds
+
+
+def is_dataset(given: Any) -> bool:
+    """Whether something is a :class:`datasets.Dataset`."""
+    return (
+        hasattr(given, "column_names") and hasattr(given, "features") and hasattr(given, "select")
+    )
+
+
+def is_rows(given: Any) -> bool:
+    """Whether something is a list of rows, each a mapping from columns to values."""
+    return isinstance(given, list | tuple) and all(isinstance(row, Mapping) for row in given)
+
+
+def is_splits(given: Any) -> bool:
+    """Whether something maps the names of splits to tables, as a :class:`datasets.DatasetDict` does."""
+    tables = isinstance(given, Mapping) and [*given.values()]
+    return bool(tables) and all(is_frame(t) or is_dataset(t) or is_rows(t) for t in tables)
+
+
+def to_table(given: Any, name: str) -> Any:
+    """Return a table in memory as a :class:`datasets.Dataset`.
+
+    Of a data frame the index is left out, categories become their values, and a column of several types
+    becomes one of texts.
+
+    Args:
+        given: A data frame, a dataset, a list of rows, or a mapping from columns to lists of values.
+        name: What the caller calls it, for messages.
+
+    Raises:
+        DataError: If it is none of these, is empty, or two of its columns have one name.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
+    if is_dataset(given):
+        table = given
+    else:
+        try:
+            if is_frame(given):
+                table = Dataset(pa.table(_columns(given, name)))
+            elif is_rows(given):
+                table = Dataset.from_list([dict(row) for row in given])
+            elif isinstance(given, Mapping):
+                table = Dataset.from_dict({str(key): list(given[key]) for key in given})
+            else:
+                raise DataError(f"{name} is a {type(given).__name__}; expected {TABLES}.")
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            reason = shortened(str(error).splitlines()[0] if str(error) else type(error).__name__)
+            raise DataError(f"{name}: cannot be read as a table ({reason}).") from error
+    if not len(table):
+        raise DataError(f"{name}: the table holds no rows.")
+    return table
+
+
+def _columns(frame: Any, name: str) -> dict[str, Any]:
+    """Return a data frame's columns as arrays, each of one type."""
+    import pyarrow as pa
+
+    names = [str(column) for column in frame.columns]
+    if twice := sorted({column for column in names if names.count(column) > 1}):
+        raise DataError(f"{name}: several columns are called {listed(twice)}. Rename them.")
+    found = {}
+    for position, column in enumerate(names):
+        series = frame.iloc[:, position]
+        if hasattr(series, "cat"):
+            series = series.astype(series.cat.categories.dtype)
+        try:
+            array = pa.Array.from_pandas(series)
+        except (pa.ArrowException, TypeError, ValueError):
+            texts = [
+                None if gone else str(v) for v, gone in zip(series, series.isna(), strict=True)
+            ]
+            array = pa.array(texts, pa.string())
+        found[column] = array.cast(pa.string()) if pa.types.is_large_string(array.type) else array
+    return found
+
+
+def to_splits(data: Any, validation: Any = None, test: Any = None) -> dict[str, Any]:
+    """Sort what a program gives by split: paths as they are, tables as datasets.
+
+    Args:
+        data: The training set, or a mapping from splits to tables; a path or name of a data set too.
+        validation: The validation set; it goes before that of ``data``.
+        test: The test set; likewise.
+
+    Returns:
+        Mapping from ``train``, ``validation`` and ``test`` to a path or a :class:`datasets.Dataset`, as far as
+        they are given.
+
+    Raises:
+        DataError: With everything that is no table.
+    """
+    problems, found = Problems(), {"train": data}
+    if is_splits(data):
+        found = {
+            split: next((data[name] for name in names if name in data), None)
+            for split, names in SPLIT_NAMES.items()
+        }
+        if found["train"] is None:
+            raise DataError(
+                f"data: no split is called train; there are {listed([*map(str, data)])}."
+            )
+    found |= {
+        split: given
+        for split, given in (("validation", validation), ("test", test))
+        if given is not None
+    }
+    names = {"train": "data", "validation": "validation", "test": "test"}
+    splits = {
+        split: given
+        if isinstance(given, str | os.PathLike)
+        else problems.run(to_table, given, names[split])
+        for split, given in found.items()
+        if given is not None
+    }
+    problems.raise_if_any()
+    return splits
+
+
+def write_tables(splits: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Write tables as parquet files, which only their owner can read.
+
+    Args:
+        splits: Mapping from split names to datasets.
+        folder: Where they go; made if need be.
+
+    Returns:
+        The files, by split.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = {}
+    for split, table in splits.items():
+        path = folder / f"{split}.parquet"
+        partial = path.with_suffix(".partial")
+        with quiet_datasets():
+            table.to_parquet(str(partial))
+        os.replace(partial, path)
+        files[split] = path
+    return files

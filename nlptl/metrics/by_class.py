@@ -1,0 +1,114 @@
+"""Scores of single classes: precision, recall and F1 of each, and the class that fares worst."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from nlptl.metrics.statistics import entities
+
+#: Fewest examples of a class that can be called the weakest, if some class has so many.
+ENOUGH = 10
+#: What a gold value is: one class, any number of labels, a class a word, or entities among the words.
+Form = Literal["class", "labels", "words", "entities"]
+#: A name and where it holds: of an example, of a word, or of the words from first to last.
+Item = tuple[Any, ...]
+
+
+def is_bio(labels: Sequence[str]) -> bool:
+    """Whether the labels are tags of entities: ``B-`` and ``I-`` with a kind, and ``O``."""
+    return bool(labels) and all(label == "O" or label[:2] in ("B-", "I-") for label in labels)
+
+
+def items_of(value: Any, form: Form) -> set[Item]:
+    """List what a gold value or a prediction names, each with its place.
+
+    Example:
+        >>> sorted(items_of(["O", "B-PER", "I-PER"], "entities")), items_of("spam", "class")
+        ([('PER', 1, 2)], {('spam',)})
+    """
+    if form == "class":
+        return {(value,)}
+    if form == "labels":
+        return {(name,) for name in value}
+    if form == "words":
+        return {(name, place) for place, name in enumerate(value)}
+    return entities(value)
+
+
+def scores_by_class(
+    predictions: Sequence[Mapping[str, Any]], labels: Sequence[str], form: Form = "class"
+) -> list[dict[str, Any]]:
+    """Compute precision, recall and F1 of each class, each in [0, 1], and count its examples.
+
+    A share of nothing, such as the precision of a class that is never predicted, is 0.
+
+    Args:
+        predictions: Records with ``gold`` and ``prediction`` in the form that ``form`` says.
+        labels: Names of the classes; the kinds of entities follow from tags.
+        form: What a gold value is.
+
+    Returns:
+        For each class ``label``, ``precision``, ``recall``, ``f1`` and ``n``, its number of gold examples,
+        words or entities.
+    """
+    hits: Counter[str] = Counter()
+    ours: Counter[str] = Counter()
+    theirs: Counter[str] = Counter()
+    for record in predictions:
+        gold, guess = (items_of(record[key], form) for key in ("gold", "prediction"))
+        ours.update(item[0] for item in gold)
+        theirs.update(item[0] for item in guess)
+        hits.update(item[0] for item in gold & guess)
+    names = dict.fromkeys(label[2:] if form == "entities" else label for label in labels)
+    names.pop("", None)  # O has no kind
+    return [_figures(name, hits[name], ours[name], theirs[name]) for name in names]
+
+
+def _figures(name: str, hits: int, ours: int, theirs: int) -> dict[str, Any]:
+    return {
+        "label": name,
+        "precision": hits / max(1, theirs),
+        "recall": hits / max(1, ours),
+        "f1": 2 * hits / max(1, ours + theirs),
+        "n": ours,
+    }
+
+
+def weakest_class(
+    per_class: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]],
+    form: Form = "class",
+) -> dict[str, Any] | None:
+    """Find the class with the lowest recall, and what its examples are most often taken for.
+
+    Classes with fewer than :data:`ENOUGH` examples are passed over if others have as many; of equal ones the
+    class with more examples is taken.
+
+    Args:
+        per_class: Scores from :func:`scores_by_class`.
+        predictions: The records that they were made from.
+        form: What a gold value is.
+
+    Returns:
+        ``label``, ``recall`` and ``taken_for`` (None if nothing is wrong, or nothing is predicted in its
+        place); None without classes.
+    """
+    seen = [one for one in per_class if one["n"]]
+    known = [one for one in seen if one["n"] >= ENOUGH] or seen
+    if not known:
+        return None
+    worst = min(known, key=lambda one: (one["recall"], -one["n"]))
+    name, instead = worst["label"], Counter()
+    for record in predictions:
+        gold, guess = (items_of(record[key], form) for key in ("gold", "prediction"))
+        wrong = guess - gold
+        for _, *place in (item for item in gold - guess if item[0] == name):
+            near = (own for own, *other in wrong if _meet(place, other))
+            instead.update(own for own in near if own != name)
+    first = min(instead, key=lambda guess: (-instead[guess], str(guess)), default=None)
+    return {"label": name, "recall": worst["recall"], "taken_for": first}
+
+
+def _meet(place: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two places have a word in common; an example as a whole is one place."""
+    return not place or (place[0] <= other[-1] and other[0] <= place[-1])

@@ -1,0 +1,191 @@
+"""The first lines of a run: versions and device, checkpoint, data and classes, and how it trains."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nlptl.data.text import plain
+from nlptl.models.layer_map import depth
+from nlptl.models.tracing import width_of
+from nlptl.tasks.base import Task
+from nlptl.tasks.notes import labels_line
+from nlptl.train.machine import cores
+from nlptl.train.setup import FinetuneArgs
+
+#: Most classes that are named with their counts.
+CLASSES = 8
+#: Precisions of ``--mixed_precision`` in words.
+PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}
+#: Mark of what nobody asked for.
+DEFAULT = "*"
+
+
+def machine_row(version: str, launch: Mapping[str, Any], seed: int) -> tuple[str, str]:
+    """Return the row with the version, the device, the precision and the seed.
+
+    Args:
+        version: Version of nlptl.
+        launch: ``mixed_precision`` and ``processes``, as in the record.
+        seed: The seed.
+    """
+    asked = str(launch["mixed_precision"])
+    parts = [device_words(), PRECISIONS.get(asked, asked), f"seed {seed}"]
+    if launch["processes"] > 1:
+        parts.insert(1, f"{launch['processes']} processes")
+    return "nlptl", ", ".join([version, *parts])
+
+
+def device_words() -> str:
+    """Name the device that a run trains on, and on a CPU the cores that it uses."""
+    import torch
+
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return torch.cuda.get_device_name() + (f" ({count} of them)" if count > 1 else "")
+    if torch.accelerator.is_available():
+        return str(torch.accelerator.current_accelerator())
+    used = max(1, min(cores(), torch.get_num_threads()))
+    return f"cpu, {used} core{'s' if used > 1 else ''}"
+
+
+def model_row(name: str, config: Any) -> tuple[str, str]:
+    """Return the row of a checkpoint.
+
+    Args:
+        name: Its name.
+        config: Its configuration.
+    """
+    about = f"{config.model_type}, {sum(depth(config))} blocks, width {width_of(config)}"
+    demo = "; a demonstration model" if name.startswith("bundled/") else ""
+    return "model", f"{plain(name)} ({about}{demo})"
+
+
+def data_rows(
+    task: Task,
+    splits: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    *,
+    most: int | None = None,
+    seed: int = 0,
+) -> list[tuple[str, str]]:
+    """Return the rows of the data: where they come from, how they were split, and the classes.
+
+    Args:
+        task: Task of the examples.
+        splits: ``train``, ``validation`` and ``test``.
+        origin: Record of where they came from (:meth:`nlptl.tasks.base.Task.prepare`).
+        most: ``--max-train-examples``, if it was given.
+        seed: Seed that drew the splits.
+    """
+    sizes = {name: len(table) for name, table in splits.items()}
+    rows = [("data", f"{source_words(origin)}, {labels_line(sizes, most)}")]
+    if carved := list(origin.get("carved_from_train") or ()):
+        rows.append(("", f"{' and '.join(carved)} drawn from the training set (seed {seed})"))
+    if columns := {
+        r: c for r, c in (origin.get("columns") or {}).items() if isinstance(c, str) and r != c
+    }:
+        rows.append(
+            ("", ", ".join(f"{role}: column {plain(column)}" for role, column in columns.items()))
+        )
+    if counts := origin.get("train_counts"):
+        rows.append(("classes", classes_words(counts)))
+    return rows
+
+
+def source_words(origin: Mapping[str, Any]) -> str:
+    """Name a run's data: the data set, or the training file."""
+    files = origin.get("files") or {}
+    if origin.get("dataset"):
+        return plain(origin["dataset"])
+    return plain(Path(files["train"]).name) if "train" in files else "the data"
+
+
+def classes_words(counts: Mapping[str, int]) -> str:
+    """Write the classes with their numbers of training examples, the most frequent first.
+
+    Example:
+        >>> classes_words({"no": 3, "yes": 1200})
+        '2: yes 1,200, no 3'
+    """
+    ordered = Counter(counts).most_common()
+    shown = [f"{plain(name)} {count:,}" for name, count in ordered[:CLASSES]]
+    more = [f"… and {len(ordered) - CLASSES} more"] * (len(ordered) > CLASSES)
+    return f"{len(ordered)}: {', '.join([*shown, *more])}"
+
+
+def training_row(args: FinetuneArgs, defaults: Collection[str] = ()) -> tuple[str, str]:
+    """Return the row that says how a run trains; what nobody asked for has a mark.
+
+    Args:
+        args: Arguments of the run.
+        defaults: Names of the flags that have their default values.
+    """
+    rate = "rate found by a range test" if args.find_rate else f"rate {args.learning_rate:g}"
+    parts = {
+        "mode": f"mode {args.mode.name}",
+        "epochs": f"{args.epochs:g} epochs",
+        "learning_rate": rate,
+        "batch_size": f"batch {args.batch_size}",
+    }
+    if args.gradient_accumulation_steps > 1:
+        parts["batch_size"] += f" x {args.gradient_accumulation_steps}"
+    if args.mode.definition.untrained:
+        parts = {"mode": parts["mode"] + ", which trains nothing"}
+    elif args.head == "fit" and not args.mode.trains_blocks:
+        parts = {"mode": parts["mode"] + ", a convex fit without epochs"}
+    marked = [text + DEFAULT * (name in defaults) for name, text in parts.items()]
+    legend = f"  ({DEFAULT} default)" if any(text.endswith(DEFAULT) for text in marked) else ""
+    return "train", ", ".join(marked) + legend
+
+
+def runs_row(arms: Sequence[str], seeds: int) -> tuple[str, str]:
+    """Return the row that counts the runs of a study.
+
+    Args:
+        arms: Names of its arms.
+        seeds: Runs of each.
+
+    Example:
+        >>> runs_row(["full", "lora"], 3)
+        ('runs', '2 arms x 3 seeds = 6: full, lora; those that are kept from before are not made again')
+    """
+    names = ", ".join(map(plain, arms))
+    kept = "those that are kept from before are not made again"
+    return "runs", f"{len(arms)} arms x {seeds} seeds = {len(arms) * seeds}: {names}; {kept}"
+
+
+def run_header(
+    task: Task,
+    splits: Mapping[str, Any],
+    args: FinetuneArgs,
+    *,
+    version: str,
+    config: Any,
+    origin: Mapping[str, Any],
+    launch: Mapping[str, Any],
+    defaults: Collection[str] = (),
+    most: int | None = None,
+    split_seed: int | None = None,
+) -> Sequence[tuple[str, str]]:
+    """Return the rows of a run's first lines (:class:`nlptl.train.terminal.Block`).
+
+    Args:
+        task: Task of the examples.
+        splits: ``train``, ``validation`` and ``test``.
+        args: Arguments of the run.
+        version: Version of nlptl.
+        config: Configuration of the checkpoint.
+        origin: Record of where the data came from.
+        launch: ``mixed_precision`` and ``processes``.
+        defaults: Names of the flags that have their default values.
+        most: ``--max-train-examples``, if it was given.
+        split_seed: Seed that drew the splits; None for the run's own.
+    """
+    seed = args.seed if split_seed is None else split_seed
+    return [
+        machine_row(version, launch, args.seed),
+        model_row(args.model, config),
+        *data_rows(task, splits, origin, most=most, seed=seed),
+        training_row(args, defaults),
+    ]

@@ -1,0 +1,213 @@
+"""``nlptl.fit``: one call from a table to predictions, the same run as the recipe's."""
+
+import json
+
+import pandas
+import pytest
+from datasets import Dataset
+from launching import command, result, run_in_process
+
+import nlptl
+from nlptl.cli.fit import configuration, in_words_of_a_program
+from nlptl.cli.report import config_of
+from nlptl.data.encoding import splits_hash
+from nlptl.errors import ConfigError, DataError, Mistakes, ModelError
+
+MODE = "head-only"
+
+
+@pytest.fixture(scope="module")
+def frame(reviews):
+    """Tickets of which every seventh is labelled wrongly, so that there are mistakes."""
+    table = pandas.read_csv(reviews).rename(columns={"text": "body", "label": "queue"})
+    other = {"positive": "negative", "negative": "positive"}
+    queue = [other[q] if i % 7 == 0 else q for i, q in enumerate(table["queue"])]
+    return table.assign(queue=queue, ticket=[f"T{i}" for i in range(len(table))])
+
+
+@pytest.fixture(scope="module")
+def fitted(checkpoints, frame, tmp_path_factory):
+    """A run of a data frame, kept; and what the object said before it was."""
+    run = nlptl.fit(frame, text="body", label="queue", model=checkpoints["bert"], mode=MODE)
+    before, folder = repr(run), run.directory
+    target = tmp_path_factory.mktemp("fit") / "run"
+    assert run.save(target) == target
+    return run, before, folder
+
+
+def test_it_is_the_run_of_the_recipe(fitted, checkpoints, frame, tmp_path):
+    home, file = tmp_path / "recipe", tmp_path / "tickets.csv"
+    frame.to_csv(file, index=False)
+    run_in_process(
+        *("sentiment", "--model", checkpoints["bert"], "--train-file", file),
+        *("--text-column", "body", "--label-column", "queue"),
+        *("--mode", MODE, "--output-dir", home),
+    )
+    run, recipe = fitted[0], result(home)
+    assert run.metrics == recipe["metrics"] and run.metrics["accuracy"] > 0.6
+    own = {"model", "mode", "settings", "labels", "n", "selection", "history"}
+    assert {name: run.record[name] for name in own} == {name: recipe[name] for name in own}
+    assert "learning_rate" in run.record["defaults"] and "epochs" in run.record["defaults"]
+
+
+def test_a_run_shows_itself_in_a_few_lines(fitted):
+    run, before, folder = fitted
+    assert "not saved yet" in before and len(before.splitlines()) <= 6
+    assert f"accuracy {run.metrics['accuracy']:.3f} ± " in before
+    assert "24 test examples" in before and "head-only" in before
+    assert f"saved in {run.directory}" in repr(run)
+    assert not folder.exists()  # the temporary directory went when the run was saved
+    assert f"{run.metrics['accuracy']:.3f}" in run._repr_html_()
+
+
+def test_tables_come_back_with_their_predictions(fitted, frame):
+    run, *_ = fitted
+    some = frame[["ticket", "body"]].iloc[5:9]
+    found = run.predict(some)
+    assert list(found.columns) == ["ticket", "body", "prediction", "score"]
+    assert list(found.index) == [5, 6, 7, 8] and list(some.columns) == ["ticket", "body"]
+    texts = run.predict(list(some["body"]))
+    assert [one["prediction"] for one in texts] == list(found["prediction"])
+    assert [one["score"] for one in texts] == list(found["score"])
+    assert run.predict(some["body"].iloc[0])["score"] == pytest.approx(texts[0]["score"])
+    table = run.predict(Dataset.from_pandas(some, preserve_index=False))
+    assert table["prediction"][:] == list(found["prediction"])
+    usual = run.predict(some.rename(columns={"body": "text"}))
+    assert list(usual["score"]) == list(found["score"])
+    with pytest.raises(DataError, match="has a column prediction, score already"):
+        run.predict(found)
+    with pytest.raises(DataError, match="usual name for a text"):
+        run.predict(some.rename(columns={"body": "words"}))
+
+
+def test_mistakes_are_the_surest_first(fitted):
+    run, *_ = fitted
+    wrong = [each for each in run.predictions if each["gold"] != each["prediction"]]
+    found = run.errors(None)
+    assert len(found) == len(wrong) > 0 and len(run.errors(1)) == 1
+    assert (found["gold"] != found["prediction"]).all()
+    assert found["score"].is_monotonic_decreasing
+
+
+def test_a_saved_run_has_its_data_and_can_be_reported_on(fitted, capsys):
+    run, *_ = fitted
+    kind, config = config_of(run.directory)
+    assert config.output_dir == run.directory
+    assert config.train_file == run.directory / "data" / "train.parquet"
+    _, splits, _ = kind.prepare(config)
+    assert splits_hash(splits) == run.record["data"]["sha256"]
+    again = nlptl.load_run(run.directory)
+    assert again.metrics == run.metrics
+    assert again.record["data"]["files"] == {"train": str(config.train_file)}
+    predictor = nlptl.load_predictor(run.directory)
+    assert predictor("good film")["prediction"] == again.predict("good film")["prediction"]
+
+
+def test_a_saved_run_overwrites_nothing(fitted, tmp_path):
+    run, *_ = fitted
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds another run"):
+        run.save(tmp_path)
+    assert run.save(run.directory) == run.directory
+    with pytest.raises(ModelError, match="not a finished run"):
+        nlptl.load_run(tmp_path / "nothing")
+
+
+def test_all_mistakes_are_named_in_the_words_of_the_call(frame, tmp_path):
+    with pytest.raises(Mistakes) as caught:
+        nlptl.fit(frame, text="body", epoch=3, dataset="x", report="quick", max_length="long")
+    assert caught.value.args[0].splitlines() == [
+        "4 things need your attention:",
+        "1. epoch: fit has no such argument. Did you mean 'epochs'?",
+        "2. dataset: give data instead.",
+        "3. report: call report() of the run instead.",
+        "4. max_length is 'long'; expected a whole number.",
+    ]
+    with pytest.raises(Mistakes) as caught:
+        nlptl.fit(frame, text="bdy", mode="ful", max_length=3, output_dir=tmp_path / "run")
+    message = str(caught.value)
+    assert "--" not in message
+    assert "max_length is 3; expected 8 or more" in message and "mode ful: there is" in message
+    assert "text bdy: the train split has no such column. Did you mean 'body'?" in message
+    assert 'Say which with label="NAME".' in message
+    assert not (tmp_path / "run").exists()  # a failed call leaves nothing
+
+
+def test_a_taken_directory_is_refused_before_anything_is_written(frame, tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"^output_dir .* holds another run"):
+        nlptl.fit(frame, output_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_columns_go_to_the_roles_of_the_task(tmp_path):
+    places = {"train": "a.csv", "test": "b.csv"}
+    config = configuration(
+        "qa",
+        {"mode": "lora", "epochs": 2},
+        places,
+        text=("q", "passage"),
+        label="a",
+        home=tmp_path,
+    )
+    assert (config.question_column, config.context_column, config.answers_column) == (
+        *("q", "passage", "a"),
+    )
+    assert (str(config.train_file), str(config.test_file), config.epochs) == ("a.csv", "b.csv", 2.0)
+    assert config.dataset is None and config.output_dir == tmp_path
+    own = configuration("text-classification", {}, {"train": "glue:sst2"}, home=tmp_path)
+    assert own.dataset == "glue:sst2" and own.train_file is None and own.mode == "full"
+    with pytest.raises(ConfigError, match="text names 1 column .*; the task qa has 2 inputs"):
+        configuration("qa", {}, places, text="q", home=tmp_path)
+
+
+def test_flags_are_called_by_the_names_of_arguments():
+    said = in_words_of_a_program("--train-file x: no. Choose with --text-column NAME, or --resume.")
+    assert said == 'data x: no. Choose with text="NAME", or resume.'
+
+
+def test_several_processes_need_a_directory_in_common(frame, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="Give output_dir"):
+        nlptl.fit(frame)
+
+
+def test_a_directory_can_be_given_and_the_call_repeated(checkpoints, reviews, tmp_path, capsys):
+    home = tmp_path / "run"
+    given = {"model": checkpoints["bert"], "mode": MODE, "output_dir": home}
+    run = nlptl.fit(reviews, **given, seed=3)
+    assert run.directory == home and json.loads((home / "result.json").read_text())["seed"] == 3
+    assert not (home / "data").exists() and not (home / ".lock").exists()
+    again = nlptl.fit(reviews, **given, seed=3, resume=True)
+    assert again.record == run.record and "is finished" in capsys.readouterr().out
+
+
+PROGRAM = """
+import sys
+
+import pandas
+
+import nlptl
+
+table, model, home = sys.argv[1:]
+run = nlptl.fit(
+    pandas.read_csv(table), model=model, mode="freeze-lower-1", epochs=1, output_dir=home
+)
+print("found", run.metrics["accuracy"], run.predict("good film good")["prediction"])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run(checkpoints, reviews, tmp_path):
+    """Each has the table; the files of the run are the main process's."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = command(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2),
+        *(tmp_path / "program.py", reviews, checkpoints["bert"], tmp_path / "run"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = [line for line in done.stdout.splitlines() if line.startswith("found")]
+    assert len(found) == 2 and found[0] == found[1]
+    assert result(tmp_path / "run")["launch"]["processes"] == 2
+    files = {path.name for path in (tmp_path / "run" / "data").iterdir()}
+    assert files == {"train.parquet"}

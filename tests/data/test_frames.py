@@ -1,0 +1,91 @@
+"""Tables in memory: what is taken, what becomes of its columns, and what is refused."""
+
+import datetime
+
+import pandas
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from nlptl.data.encoding import splits_hash
+from nlptl.data.frames import to_splits, to_table, write_tables
+from nlptl.data.sources import read_table
+from nlptl.errors import DataError, Mistakes
+
+ROWS = [{"text": "good film", "label": "yes"}, {"text": "bad", "label": "no"}]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ROWS,
+        tuple(ROWS),
+        pandas.DataFrame(ROWS),
+        pandas.DataFrame(ROWS, index=[7, 9]).astype({"label": "category"}),
+        Dataset.from_list(ROWS),
+        {"text": ["good film", "bad"], "label": ["yes", "no"]},
+    ],
+)
+def test_every_kind_of_table_gives_the_same_rows(given):
+    table = to_table(given, "data")
+    assert table.column_names == ["text", "label"] and table.to_list() == ROWS
+
+
+def test_columns_keep_their_values():
+    day = datetime.datetime(2026, 1, 2)
+    frame = pandas.DataFrame(
+        {
+            "text": ["a", None],
+            "mixed": [1, "b"],
+            "tags": [["x"], ["x", "y"]],
+            "day": [day, day],
+            3: [1.5, 2.5],
+            "codes": pandas.Categorical([30, 20]),
+        }
+    )
+    rows = to_table(frame, "data").to_list()
+    assert rows[0] == {
+        **{"text": "a", "mixed": "1", "tags": ["x"], "day": day, "3": 1.5, "codes": 30}
+    }
+    assert rows[1]["text"] is None and rows[1]["mixed"] == "b" and rows[1]["codes"] == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (7, "data is a int; expected the path of a file, a data frame"),
+        ([], "the table holds no rows"),
+        (pandas.DataFrame({"text": []}), "the table holds no rows"),
+        (pandas.DataFrame([[1, 2]], columns=["a", "a"]), "several columns are called a"),
+        ({"text": ["a"], "label": []}, "cannot be read as a table"),
+    ],
+)
+def test_what_is_no_table_is_refused(given, sentence):
+    with pytest.raises(DataError, match=sentence):
+        to_table(given, "data")
+
+
+def test_splits_are_told_apart_and_all_mistakes_named():
+    table = Dataset.from_list(ROWS)
+    both = DatasetDict({"training": table, "dev": table, "other": table})
+    found = to_splits(both, test="test.csv")
+    assert {name: type(one).__name__ for name, one in found.items()} == {
+        **{"train": "Dataset", "validation": "Dataset", "test": "str"}
+    }
+    with pytest.raises(DataError, match="no split is called train; there are dev"):
+        to_splits({"dev": pandas.DataFrame(ROWS)})
+    with pytest.raises(Mistakes, match=r"(?s)data is a int.*test is a float"):
+        to_splits(7, test=0.5)
+
+
+def test_a_written_table_is_read_back_with_its_types(tmp_path):
+    kinds = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    table = Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=kinds)
+    frame = to_table(pandas.DataFrame(ROWS), "data")
+    files = write_tables({"train": table, "test": frame}, tmp_path / "data")
+    again = {name: read_table(path, "--data") for name, path in files.items()}
+    assert again["train"].features["label"].names == ["no", "yes"]
+    assert splits_hash(again) == splits_hash({"train": table, "test": frame})
+    assert [path.name for path in sorted((tmp_path / "data").iterdir())] == [
+        "test.parquet",
+        "train.parquet",
+    ]

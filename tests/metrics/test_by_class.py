@@ -1,0 +1,99 @@
+"""Scores of single classes against scikit-learn and against counts by hand."""
+
+import random
+
+import pytest
+from sklearn.metrics import precision_recall_fscore_support
+
+from nlptl.metrics.by_class import is_bio, items_of, scores_by_class, weakest_class
+
+
+def records(gold, predicted):
+    return [{"gold": g, "prediction": p} for g, p in zip(gold, predicted, strict=True)]
+
+
+def columns(found):
+    return [[one[name] for one in found] for name in ("precision", "recall", "f1", "n")]
+
+
+def test_classes_are_scored_as_scikit_learn_does():
+    rng = random.Random(0)
+    names = ["a", "b", "c", "never said", "never there"]
+    gold = rng.choices(names[:4], k=200)
+    guess = rng.choices([*names[:3], "never there"], k=200)
+    found = scores_by_class(records(gold, guess), names)
+    expected = precision_recall_fscore_support(gold, guess, labels=names, zero_division=0)
+    for ours, theirs in zip(columns(found), expected, strict=True):
+        assert ours == pytest.approx(list(theirs))
+    assert [one["label"] for one in found] == names
+
+
+def test_several_labels_are_scored_as_scikit_learn_does():
+    rng, names = random.Random(1), ["x", "y", "z"]
+    draw = [[n for n in names if rng.random() < 0.5] for _ in range(200)]
+    gold, guess = draw[:100], draw[100:]
+    table = [[[int(n in row) for n in names] for row in part] for part in (gold, guess)]
+    expected = precision_recall_fscore_support(*table, zero_division=0)
+    found = columns(scores_by_class(records(gold, guess), names, "labels"))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(list(theirs))
+
+
+def test_words_and_whole_entities_by_hand():
+    tags = ["O", "B-PER", "I-PER", "B-LOC"]
+    each = records([["B-PER", "I-PER", "O", "B-LOC"]], [["B-PER", "O", "O", "B-LOC"]])
+    words = {one["label"]: one for one in scores_by_class(each, tags, "words")}
+    assert words["O"] == {
+        "label": "O",
+        "precision": 0.5,
+        "recall": 1,
+        "f1": pytest.approx(2 / 3),
+        "n": 1,
+    }
+    assert (words["I-PER"]["recall"], words["I-PER"]["n"]) == (0, 1)
+    found = scores_by_class(each, tags, "entities")
+    assert [(one["label"], one["recall"], one["n"]) for one in found] == [
+        ("PER", 0, 1),
+        ("LOC", 1, 1),
+    ]
+    assert weakest_class(found, each, "entities") == {
+        "label": "PER",
+        "recall": 0,
+        "taken_for": None,
+    }
+
+
+def test_an_entity_is_taken_for_the_one_that_shares_a_word():
+    each = records([["O", "B-PER", "I-PER"]], [["B-LOC", "I-LOC", "O"]])
+    found = scores_by_class(each, ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"], "entities")
+    assert weakest_class(found, each, "entities")["taken_for"] == "LOC"
+
+
+def test_the_weakest_class_and_what_it_is_taken_for():
+    gold = ["a"] * 12 + ["b"] * 12 + ["rare"]
+    guess = ["a"] * 12 + ["b"] * 6 + ["c"] * 4 + ["a"] * 2 + ["a"]
+    each = records(gold, guess)
+    names = ["a", "b", "c", "rare"]
+    found = scores_by_class(each, names)
+    assert weakest_class(found, each) == {"label": "b", "recall": 0.5, "taken_for": "c"}
+    few = records(gold[-1:] + gold[:5], guess[-1:] + guess[:5])  # no class has ten examples
+    worst = weakest_class(scores_by_class(few, names), few)
+    assert worst == {"label": "rare", "recall": 0.0, "taken_for": "a"}
+
+
+def test_nothing_is_taken_for_anything_where_all_is_right():
+    each = records(["a", "b", "b"], ["a", "b", "b"])
+    found = scores_by_class(each, ["a", "b"])
+    assert weakest_class(found, each) == {"label": "b", "recall": 1.0, "taken_for": None}
+    assert weakest_class([], []) is None
+
+
+def test_a_missed_label_is_taken_for_the_wrong_one_beside_it():
+    each = records([["x"], ["x", "y"], ["y"]], [["z"], ["y"], ["y"]])
+    found = scores_by_class(each, ["x", "y", "z"], "labels")
+    assert weakest_class(found, each, "labels") == {"label": "x", "recall": 0.0, "taken_for": "z"}
+
+
+def test_tags_of_entities_are_known_by_their_form():
+    assert is_bio(["O", "B-PER", "I-PER"]) and not is_bio(["NOUN", "O"]) and not is_bio([])
+    assert items_of(["a", "b"], "words") == {("a", 0), ("b", 1)}

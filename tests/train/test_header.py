@@ -1,0 +1,70 @@
+"""The first lines of a run."""
+
+from types import SimpleNamespace
+
+from transformers import T5Config
+
+from nlptl.modes.base import parse_mode
+from nlptl.train import header
+from nlptl.train.header import (
+    classes_words,
+    data_rows,
+    machine_row,
+    model_row,
+    training_row,
+)
+from nlptl.train.setup import FinetuneArgs
+
+
+def args(mode="freeze-lower-8", **more):
+    return FinetuneArgs("bundled/bert", parse_mode(mode), 3.6e-4, 4.0, **more)
+
+
+def test_what_nobody_asked_for_has_a_mark():
+    name, text = training_row(args(), {"batch_size", "learning_rate", "seed"})
+    assert (name, text) == (
+        "train",
+        "mode freeze-lower-8, 4 epochs, rate 0.00036*, batch 16*  (* default)",
+    )
+    assert "default" not in training_row(args())[1]
+
+
+def test_a_training_without_epochs_says_so():
+    assert "a convex fit without epochs" in training_row(args("head-only", head="fit"))[1]
+    assert "trains nothing" in training_row(args("as-is"))[1]
+    assert "range test" in training_row(args(find_rate=True))[1]
+    assert "batch 16 x 4" in training_row(args(gradient_accumulation_steps=4))[1]
+
+
+def test_the_data_say_where_they_come_from_and_how_they_were_split():
+    splits = {"train": range(700), "validation": range(100), "test": range(200)}
+    origin = {
+        "dataset": None,
+        "files": {"train": "mail/tickets.csv"},
+        "columns": {"text": "body", "label": "label"},
+        "carved_from_train": {"validation": 100, "test": 200},
+        "train_counts": {"World": 300, "Sports": 400},
+    }
+    task = SimpleNamespace(labels=("World", "Sports"))
+    assert data_rows(task, splits, origin, seed=3) == [
+        ("data", "tickets.csv, 800 labels: 700 to train on, 100 to choose by; 200 more to score"),
+        ("", "validation and test drawn from the training set (seed 3)"),
+        ("", "text: column body"),
+        ("classes", "2: Sports 400, World 300"),
+    ]
+
+
+def test_of_many_classes_the_most_frequent_are_named():
+    words = classes_words({f"c{i}": i for i in range(1, 51)})
+    assert words.startswith("50: c50 50, c49 49") and words.endswith("… and 42 more")
+
+
+def test_the_machine_and_the_model(monkeypatch):
+    name, text = machine_row("0.1.0", {"mixed_precision": "bf16", "processes": 2}, 7)
+    assert name == "nlptl" and text.startswith("0.1.0, ")
+    assert text.endswith("2 processes, bfloat16 autocast, seed 7")
+    monkeypatch.setattr(header, "depth", lambda config: (6, 6))
+    config = T5Config(d_model=64)
+    said = model_row("bundled/t5", config)[1]
+    assert said == "bundled/t5 (t5, 12 blocks, width 64; a demonstration model)"
+    assert model_row("own", config)[1] == "own (t5, 12 blocks, width 64)"
