@@ -577,7 +577,7 @@ def test_killed_and_resumed_is_unbroken(splits, masked_lm_checkpoint, name, tmp_
         file.write_text((tmp_path / "a" / "round-0" / "labels.json").read_text())
     else:
         bar = home.ProgressBar
-        monkeypatch.setattr(home, "ProgressBar", lambda accelerator: KillAt(6))
+        monkeypatch.setattr(home, "ProgressBar", lambda *_: KillAt(6))
         with pytest.raises(Killed):
             run(name, splits, masked_lm_checkpoint, mode=mode, home=tmp_path / "b", **settings)
         monkeypatch.setattr(home, "ProgressBar", bar)
