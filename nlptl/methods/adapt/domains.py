@@ -104,18 +104,14 @@ def named(config: Any) -> tuple[tuple[str, ...], str | None]:
     """
     source, target = USUAL
     if not config.source and config.target is None and config.dataset in BUNDLED:
-        return (
-            *source,
-            target,
-        ) if config.all_pairs else source, None if config.all_pairs else target
+        return ((*source, target), None) if config.all_pairs else (source, target)
     if not config.source:
         raise ConfigError(
             "--source is missing; expected a file, a folder, a hub name, or a domain's name."
         )
     if config.all_pairs:
-        every = tuple(
-            dict.fromkeys((*config.source, *[config.target] * (config.target is not None)))
-        )
+        more = () if config.target is None else (config.target,)
+        every = tuple(dict.fromkeys((*config.source, *more)))
         if len(every) < 2:
             raise ConfigError(f"--all-pairs: expected two domains or more, found {listed(every)}.")
         return every, None
@@ -164,7 +160,7 @@ def read_domains(config: Any) -> dict[str, Domain]:
         UserError: With everything that is wrong with the data.
     """
     source, target = named(config)
-    names = (*source, *[target] * (target is not None))
+    names = source if target is None else (*source, target)
     problems, short = Problems(), short_names(names)
     found = {}
     for name in names:

@@ -164,7 +164,7 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> f
         order = rng.permutation(len(states))[:count]
         for half, rows in zip(halves, np.array_split(order, 2), strict=True):
             half.append(states[rows])
-    given = [
+    given: list[tuple[Any, Any]] = [
         (np.concatenate(half), np.repeat([0, 1], [len(each) for each in half])) for half in halves
     ]
     found = choose_penalty(given[0], given[1], grid=STRENGTHS, scaled=True)

@@ -137,4 +137,4 @@ def distance_before(
     """Compute the proxy A-distance of the states of the untouched checkpoint."""
     learner = Learner(task, args, accelerator)
     states = [learner.features(sample(splits[name], args.seed)) for name in ("train", "target")]
-    return proxy_a_distance(*states, args.seed)
+    return proxy_a_distance(states[0], states[1], args.seed)

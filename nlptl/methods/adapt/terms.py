@@ -125,6 +125,7 @@ class QuickLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the layer's outputs."""
+        assert self.bias is not None
         return nn.functional.linear(input, QUICK * self.weight, QUICK * self.bias)
 
 
@@ -144,6 +145,9 @@ class Dann(nn.Module):
     """
 
     cacheable = False
+    done: Tensor
+    right: Tensor
+    judged: Tensor
 
     def __init__(self, width: int, batches: int, strength: float = 1.0) -> None:
         super().__init__()
@@ -252,7 +256,7 @@ class MaskedText(nn.Module):
         """Return the nats per masked token."""
         base = unwrap_peft(loss.model)
         body = base.base_model
-        given = {"input_ids": inputs[f"{ALSO}input_ids"]}
+        given: dict[str, Any] = {"input_ids": inputs[f"{ALSO}input_ids"]}
         given["attention_mask"] = inputs.get(f"{ALSO}attention_mask")
         with whole_last_block(base):
             states = body(**given).last_hidden_state

@@ -261,6 +261,7 @@ def pretrained_on(cell: Cell, texts: Any, folder: Path, epochs: float) -> dict[s
     from nlptl.train.setup import TrainArgs, steps_for
 
     args, objective = cell.args, MaskedLM()
+    every: Any = args.save_every
     tokenizer = load_tokenizer(args.model, split_special_tokens=False)
     model = lm_model(args.model)
     home = folder / "pretraining"  # its checkpoints are not those of the fine-tuning
@@ -289,7 +290,7 @@ def pretrained_on(cell: Cell, texts: Any, folder: Path, epochs: float) -> dict[s
             length,
             seed=args.seed,
             eval_every=steps,
-            save_every=args.save_every,
+            save_every=every,
         ),
         objective=objective,
         accelerator=cell.accelerator,
