@@ -1,12 +1,12 @@
 """The commands and promises of the README and of docs/ hold: paths exist, flags parse, tables agree."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
 import pytest
 
-from nlptl.cli import config as configs
 from nlptl.cli.config import TaskConfig, parse_args
 from nlptl.modes.listing import modes_table
 
@@ -17,9 +17,10 @@ RECIPES = sorted((ROOT / "recipes").glob("*.py"))
 
 
 def config_of(recipe):
-    """The class of a recipe's configuration, as the recipe names it in its last line."""
-    text = (ROOT / f"recipes/{recipe}.py").read_text()
-    return getattr(configs, re.findall(r"run_recipe\(main, (\w+), __doc__\)", text)[-1])
+    """The class of a recipe's configuration, as the recipe says it in its last line."""
+    path = ROOT / f"recipes/{recipe}.py"
+    (said,) = re.findall(r"run_recipe\(main, (.+), __doc__\)", path.read_text())
+    return eval(said, runpy.run_path(str(path)))
 
 
 def commands(start):

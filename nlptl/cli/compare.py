@@ -1,7 +1,7 @@
 """``compare``: checkpoints, modes and methods side by side; and the parts that all studies share."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,9 +19,10 @@ from nlptl.cli.config import TaskConfig, with_task
 from nlptl.cli.doctor import own_version
 from nlptl.cli.output import check_directory, check_unchanged, reserve_output_dir
 from nlptl.cli.precision import with_precision
-from nlptl.cli.values import with_sound_numbers
+from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.progress import waiting
 from nlptl.errors import Problems
+from nlptl.modes.base import Mode
 from nlptl.pretrain.upstream_entry import bundled_texts
 from nlptl.runs.locking import lock, unlock
 from nlptl.study.arms import ArmSpec
@@ -29,7 +30,9 @@ from nlptl.study.comparison import compare, write_comparison
 from nlptl.study.methods import get_method
 from nlptl.study.study import Study
 from nlptl.tasks import get_task
+from nlptl.tasks.base import Task
 from nlptl.train.header import data_rows, machine_row, runs_row
+from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stopping import going_on, study_kept
 from nlptl.train.terminal import Block, is_main_process, say
 
@@ -82,6 +85,63 @@ def run_comparison(config: Any) -> dict[str, Any]:
     return record
 
 
+def check_study(config: Any, *checks: Callable[[Any], Any]) -> tuple[Mode, Any, list[Any]]:
+    """Check one checkpoint, one mode and the output directory of a study of methods, and report all mistakes.
+
+    Args:
+        config: A :class:`nlptl.cli.config.GridConfig` with a method's flags.
+        checks: Functions of the configuration, in which every wrong number has its default.
+
+    Returns:
+        The mode, the checkpoint's configuration, and what the functions returned.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    check_parallel(config, problems)
+    problems.run(check_numbers, config)
+    trained = problems.run(check_training, alone(config))
+    problems.run(check_reading, config, get_task(config.task))
+    found = [problems.run(check, with_sound_numbers(config)) for check in checks]
+    if is_main_process():
+        problems.run(check_study_dir, config)
+    problems.raise_if_any()
+    assert trained  # raised above otherwise
+    say(Block([machine_row(own_version(), launch(), config.seed)]))
+    return *trained, found
+
+
+def study_args(config: Any, mode: Mode, model: Any, examples: int, task: Task) -> FinetuneArgs:
+    """Return the arguments of an arm with so many training examples, with every default filled in."""
+    own = alone(config)
+    check_head(own, mode, task)
+    return finetune_args(resolve_defaults(own, mode, model, examples, task), mode, own.seed)
+
+
+def alone(config: Any, **own: Any) -> Any:
+    """Return the configuration of one fine-tuning of a study.
+
+    Args:
+        config: A :class:`nlptl.cli.config.GridConfig`.
+        own: Values that go before the study's.
+    """
+    kind = with_task(TaskConfig, config.task)
+    known = {field.name for field in fields(kind)}
+    given = {k: v for k, v in vars(config).items() if k in known and v is not None}
+    return kind(**{**given, **own})
+
+
+def check_parallel(config: Any, problems: Problems) -> None:
+    """Note what is wrong with ``--parallel``."""
+    if config.parallel < 1:
+        problems.add(f"--parallel is {config.parallel}; expected 1 or more.")
+    if config.parallel > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        problems.add(
+            "--parallel starts processes of its own: run it with python, not with a launcher."
+        )
+
+
 def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
     """Check all checkpoints, modes and methods and the data; report all mistakes at once.
 
@@ -96,22 +156,14 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         UserError: With every mistake.
     """
     problems = Problems()
-    if config.parallel < 1:
-        problems.add(f"--parallel is {config.parallel}; expected 1 or more.")
-    if config.parallel > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        problems.add(
-            "--parallel starts processes of its own: run it with python, not with a launcher."
-        )
+    check_parallel(config, problems)
     if not ways:
         problems.add("Nothing to compare: give at least one checkpoint and one mode.")
-    kind = with_task(TaskConfig, config.task)
     task_kind = get_task(config.task)
     prepare = drawn_by_split_seed(task_kind.prepare)
-    known = {field.name for field in fields(kind)}
-    given = {k: v for k, v in vars(config).items() if k in known and v is not None}
     checked, data = [], None
     for way in ways:
-        own: Any = kind(**{**given, "model": way.model, "mode": way.mode})
+        own = alone(config, model=way.model, mode=way.mode)
         method = problems.run(get_method, way.method, "--method")
         checked.append((own, problems.run(check_training, own), method))
         problems.run(check_reading, own, task_kind)

@@ -29,7 +29,7 @@ from nlptl.pretrain.corpus import load_corpus, tokenize
 from nlptl.pretrain.header import header_rows
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Objective
-from nlptl.pretrain.pretrain import Extra, PretrainArgs
+from nlptl.pretrain.pretrain import AT_WIDTH, GOING_ON, Extra, PretrainArgs
 from nlptl.pretrain.recurring_spans import RecurringSpans
 from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
 from nlptl.train.optimizer import OPTIMIZERS
@@ -38,9 +38,6 @@ from nlptl.train.terminal import Block, is_main_process, say
 
 #: Flags that describe a new model; any of them asks for one.
 NEW_MODEL = ("architecture", "tokenizer", "width", "positions", "vocab_size", "warm_start")
-#: Peak rate of AdamW for pretraining a whole checkpoint further, at the width given: half of a new model's,
-#: which at a width of 768 is 8e-5 (Gururangan et al., 2020, adapted RoBERTa to a task's texts at 1e-4).
-GOING_ON, AT_WIDTH = 5e-4, 128
 #: Checkpoint that training continues from, if no new model is asked for.
 START = "bundled/bert"
 #: Size of a vocabulary from scratch, and the smallest that a family's kind can be trained with (BERT's

@@ -199,7 +199,8 @@ SHORTEST, SHORTEST_WINDOW = 8, 16
 def wrong_numbers(config: Any) -> dict[str, str]:
     """Return what is wrong with a configuration's numbers, by field."""
     wrong = {}
-    for name, (test, expected) in RANGES.items():
+    own = getattr(type(config), "ranges", {})  # of a method's own flags
+    for name, (test, expected) in {**RANGES, **own}.items():
         value = getattr(config, name, None)
         if value is None or isinstance(value, str):
             continue

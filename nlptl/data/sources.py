@@ -143,6 +143,8 @@ class DataRequest(Protocol):
         seed: Seed of the splits and subsets.
         model: Checkpoint, where the form of the data depends on it.
         max_length: Tokens per input.
+
+    A request may also have ``where``, pairs of a column and a value: only rows with all of them count.
     """
 
     dataset: str | None
@@ -171,11 +173,40 @@ def load_asked(
     """
     files = {name: getattr(request, f"{name}_file") for name in SPLIT_NAMES}
     splits = load_splits(request.dataset, files, read=read)
+    for condition in getattr(request, "where", ()):
+        splits = rows_of(splits, *condition)
     record = {
         "dataset": None if request.train_file else request.dataset,
         "files": {name: str(path) for name, path in files.items() if path},
     }
     return splits, record
+
+
+def rows_of(splits: Mapping[str, Any], column: str, value: str) -> dict[str, Any]:
+    """Keep the rows of each split that have a value in a column, such as those of one domain.
+
+    Splits without such a row are left out.
+
+    Raises:
+        DataError: If a split has no such column, or the training set no such row.
+    """
+    found = {}
+    for split, table in splits.items():
+        if column not in table.column_names:
+            raise DataError(
+                f"The {split} split has no column '{column}'.{suggest(column, table.column_names)} It has: "
+                f"{listed(table.column_names)}."
+            )
+        each = [str(one) for one in table[column][:]]
+        if rows := [row for row, one in enumerate(each) if one == value]:
+            found[split] = table.select(rows)
+    if "train" not in found:
+        known = sorted({str(one) for one in splits["train"][column][:]})
+        raise DataError(
+            f"No row of the training set has '{value}' in the column '{column}'.{suggest(value, known)} There "
+            f"are: {listed(known)}."
+        )
+    return found
 
 
 def local_path(name: str) -> Path:

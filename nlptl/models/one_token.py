@@ -88,6 +88,18 @@ def last_block_for_one_token(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def whole_last_block(model: nn.Module) -> Iterator[None]:
+    """Let the last block return all tokens' states within, also inside :func:`last_block_for_one_token`.
+
+    Args:
+        model: A mapped model, wrapped by peft or not.
+    """
+    block = layer_map(unwrap_peft(model)).blocks[-1]
+    with swapped_forward(block, partial(type(block).forward, block)):
+        yield
+
+
 def _first_token(
     block: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **__: Any
 ) -> Tensor:

@@ -26,6 +26,10 @@ from nlptl.train.run import Run
 from nlptl.train.setup import TrainArgs, seed_dropout, train
 from nlptl.train.terminal import say
 
+#: Peak rate of AdamW for pretraining a whole checkpoint further, at the width given: half of a new model's,
+#: which at a width of 768 is 8e-5 (Gururangan et al., 2020, adapted RoBERTa to a task's texts at 1e-4).
+GOING_ON, AT_WIDTH = 5e-4, 128
+
 
 @dataclass(frozen=True)
 class PretrainArgs:

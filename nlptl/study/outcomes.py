@@ -51,6 +51,7 @@ class Outcome:
         upstream_texts: Hash of the texts that it was measured on.
         error: Standard error of :attr:`chosen`; 0 where it is not known.
         diverged: Whether the loss became infinite; the score is then that of always one answer.
+        measured: What the method measured besides, as JSON; empty where it measured nothing.
     """
 
     seed: int
@@ -70,6 +71,7 @@ class Outcome:
     upstream_texts: str = ""
     error: float = 0.0
     diverged: bool = False
+    measured: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def chosen(self) -> float:
@@ -150,6 +152,7 @@ def outcome_of(run: Run, args: FinetuneArgs) -> Outcome:
         total=run.manifest.total if run.manifest else sum(p.numel() for p in own),
         cache_bytes=int((run.cache or {}).get("bytes", 0)),
         error=known_error(run.history[best], name) / run.task.scale,
+        measured=run.measured,
     )
 
 

@@ -59,17 +59,26 @@ def finetune(
     return finished(learner, state, splits)
 
 
-def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Run:
+def finished(
+    learner: Learner,
+    state: FitState,
+    splits: Mapping[str, Any],
+    *,
+    measured: Mapping[str, Any] | None = None,
+) -> Run:
     """Score a trained learner on ``test``, and make the record of its run.
 
     What a task chooses on validation predictions, such as a threshold, is chosen first, on the epoch that was
     kept and before the test set is seen.
 
     Args:
-        learner: Learner after :meth:`~nlptl.train.learner.Learner.fit`, with these splits prepared.
+        learner: Learner after :meth:`~nlptl.train.learner.Learner.fit`; ``test`` need not be prepared.
         state: State that the fit returned.
         splits: ``train``, ``validation`` and ``test``.
+        measured: What the method measured besides, as JSON.
     """
+    if "test" not in learner.encoded:  # the labels are read now, and not before
+        learner.encoded["test"] = learner.encode(splits["test"])
     seconds, began = state.clock.training, time.perf_counter()
     tempered = temper(learner, splits["validation"]) if learner.tempers else None
     if learner.task.calibrates:
@@ -114,6 +123,7 @@ def finished(learner: Learner, state: FitState, splits: Mapping[str, Any]) -> Ru
         head=learner.head.record() if learner.head else None,
         temperature=tempered and tempered.value,
         identity=learner.identity,
+        measured=dict(measured or {}),
     )
 
 

@@ -1,6 +1,7 @@
 """The start of a new head: a convex fit on the states of the untrained model, written into its layers."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,13 @@ class HeadStart:
         )
 
 
-def start_head(learner: "Learner", table: Any, *, refit: bool = False) -> HeadStart | None:
+def start_head(
+    learner: "Learner",
+    table: Any,
+    *,
+    refit: bool = False,
+    fit: Callable[..., LinearFit] | None = None,
+) -> HeadStart | None:
     """Fit a new head on the states of the model as it is now, and write the fit into the model.
 
     The penalized regression is the best linear head on frozen states; training that goes on from there
@@ -108,6 +115,8 @@ def start_head(learner: "Learner", table: Any, *, refit: bool = False) -> HeadSt
         learner: Learner under its mode.
         table: Labelled training examples.
         refit: Whether a head that is already trained is fitted too.
+        fit: Function in place of :func:`nlptl.train.convex.fit_linear`, with its arguments; before them it
+            gets the name of the states, ``states`` or ``below``, as :meth:`Learner.head_states` names them.
 
     Returns:
         The fit; None if the task has no convex fit, no linear layer gives the outputs of whole texts, or the
@@ -128,15 +137,14 @@ def start_head(learner: "Learner", table: Any, *, refit: bool = False) -> HeadSt
 
     def fitted(name: str) -> LinearFit:
         states = np.stack(rows[name]).astype(np.float64)[known]
+        about = {
+            "outputs": outputs,
+            "sizes": sizes[known],
+            "intercept": read.output.bias is not None,
+        }
+        given = (states, labels, kind)
         with waiting("fitting the head"):
-            own = fit_linear(
-                states,
-                labels,
-                kind,
-                outputs=outputs,
-                sizes=sizes[known],
-                intercept=read.output.bias is not None,
-            )
+            own = fit_linear(*given, **about) if fit is None else fit(name, *given, **about)
         return from_main(own, learner.accelerator)
 
     folded = fitted("below") if foldable(read) else None

@@ -160,7 +160,7 @@ class Learner:
             loss: Training loss; it says whether states may be kept.
         """
         fill_learner(self, splits.get("train"))
-        self.encoded = {name: self._encode(table) for name, table in splits.items()}
+        self.encoded = {name: self.encode(table) for name, table in splits.items()}
         self.tables, self.known = dict(splits), None
         found = list(self._loaded)
         if any(self.truncated.values()):
@@ -206,7 +206,7 @@ class Learner:
         name = self._name(table)
         if name and self.cache:
             return self.encoded[name], self.cache.batches(name, batch_size=size, seed=seed)
-        part = self.encoded[name] if name else self._encode(table)
+        part = self.encoded[name] if name else self.encode(table)
         process = (self.accelerator.process_index, self.accelerator.num_processes)
         return part, LengthBatches(
             part.rows, part.lengths, self.collate, batch_size=size, seed=seed, process=process
@@ -215,7 +215,8 @@ class Learner:
     def _name(self, table: Any) -> str | None:
         return next((name for name, known in self.tables.items() if known is table), None)
 
-    def _encode(self, table: Any) -> EncodedSplit:
+    def encode(self, table: Any) -> EncodedSplit:
+        """Tokenize a table; one process does it for all."""
         with self.accelerator.main_process_first():  # the others read what the first one tokenized
             return self.task.encode(table, self.tokenizer, self.max_length)
 

@@ -44,6 +44,7 @@ class Run:
         head: Record of the convex fit that the head started from; None if it started otherwise.
         temperature: Number that the outputs were divided by after training; None if they were left alone.
         identity: Identity of the training loss (:meth:`nlptl.train.losses.Loss.identity`).
+        measured: What the method measured besides, as JSON.
     """
 
     task: Any
@@ -74,6 +75,7 @@ class Run:
     head: dict[str, Any] | None = None
     temperature: float | None = None
     identity: str = ""
+    measured: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Say what was trained and how it scores, in a line."""

@@ -54,7 +54,7 @@ def test_the_model_gives_the_outputs_of_the_fit(checkpoints, family, mode):
     apart = np.sqrt(((logits(made, TRAIN) - expected) ** 2).mean())
     assert apart <= 0.05 * expected.std()
     # The states themselves, by hand: the first token's, or T5's at the end of the text.
-    part = made._encode(TRAIN)
+    part = made.encode(TRAIN)
     inputs = made.collate([part.rows[i] for i in range(4)], np.random.default_rng(0))
     if family != "t5" and mode == "full":
         given = {key: inputs[key] for key in ("input_ids", "attention_mask")}

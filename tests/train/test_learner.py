@@ -68,7 +68,7 @@ def test_a_learner_is_what_finetune_is_made_of(checkpoints):
 def test_features_are_the_states_that_the_head_reads(checkpoints, family):
     made = learner(checkpoints[family], "full")
     found = made.features(TEST)
-    part = made._encode(TEST)
+    part = made.encode(TEST)
     inputs = made.collate([part.rows[i] for i in range(len(TEST))], np.random.default_rng(0))
     given = {key: inputs[key] for key in ("input_ids", "attention_mask")}
     body = made.model.eval().base_model
