@@ -24,8 +24,9 @@ def config_of(recipe):
 
 def commands(start):
     """What follows the start of a command, wherever a page shows one."""
-    text = "\n".join(page.read_text() for page in PAGES)
-    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.S)).replace("\\\n", " ")
+    text = "\n".join(page.read_text() for page in PAGES).replace("\\\n", " ")
+    found = re.findall(r"```bash\n(.*?)```", text, re.S)
+    blocks = "\n".join([*found, *re.findall(r"^    nlptl .*$", text, re.M)])
     return re.findall(rf"{start}([^\n#…|]*)", blocks)
 
 

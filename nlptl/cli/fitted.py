@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,9 @@ from nlptl.runs.errors import most_confident_mistakes
 from nlptl.runs.last_block import floors_line, metric, weakest_line
 from nlptl.runs.predictor import Predictor, load_predictor
 from nlptl.train.terminal import Block
+
+#: Files of a run that name its directory, and are written again for a copy.
+REWRITTEN = ("result.json", "config.yaml")
 
 
 class FittedRun:
@@ -185,26 +187,16 @@ class FittedRun:
         Raises:
             ConfigError: If another run is there, or files of the user's own.
         """
-        from nlptl.cli.report import config_of
-
         target, source = Path(directory), self.directory
         if target.resolve() == source.resolve():
             return target
         check_free(target, resume=False)
-        left = shutil.ignore_patterns(".lock", "checkpoints", "result.json", "config.yaml")
+        left = shutil.ignore_patterns(".lock", "checkpoints", *REWRITTEN)
         shutil.copytree(source, target, ignore=left, dirs_exist_ok=True)
-        record = dict(self.record)
-        if (source / "config.yaml").is_file():
-            _, config = config_of(source)
-            files = {
-                name: _moved(getattr(config, name), source, target)
-                for name in ("train_file", "validation_file", "test_file")
-            }
-            write_whole(
-                target / "config.yaml", to_yaml(replace(config, output_dir=target, **files))
-            )
-            record = _with_moved_files(record, source, target)
-        write_json(target / "result.json", record)  # last: it says that the run is whole
+        # The run itself comes last: its record says that all of it is there.
+        for home in sorted(source.glob("seeds/*")):
+            _rewritten(home, source, target)
+        record = _rewritten(source, source, target)
         self.directory, self.record = target, record
         if self._temporary is not None:
             self._temporary.cleanup()
@@ -251,10 +243,30 @@ def _moved(path: Path | None, source: Path, target: Path) -> Path | None:
     return target / DATA / path.name
 
 
-def _with_moved_files(record: Mapping[str, Any], source: Path, target: Path) -> dict[str, Any]:
-    data = dict(record.get("data", {}))
-    if "files" in data:
-        data["files"] = {
-            name: str(_moved(Path(path), source, target)) for name, path in data["files"].items()
+def _rewritten(home: Path, source: Path, target: Path) -> dict[str, Any]:
+    """Write the files of a copied run that name its places.
+
+    Args:
+        home: Directory of the run, or of a further seed of it.
+        source: Directory that was copied.
+        target: Where the copy is.
+
+    Returns:
+        The copy's ``result.json``.
+    """
+    from nlptl.cli.report import config_of
+
+    copy, record = target / home.relative_to(source), _read_record(home)
+    if (home / "config.yaml").is_file():
+        _, config = config_of(home)
+        files = {
+            name: _moved(getattr(config, name), source, target)
+            for name in ("train_file", "validation_file", "test_file")
         }
-    return {**record, "data": data}
+        text = to_yaml(replace(config, output_dir=copy, **files))
+        write_whole(copy / "config.yaml", text)
+    if files := record.get("data", {}).get("files"):
+        moved = {name: str(_moved(Path(path), source, target)) for name, path in files.items()}
+        record["data"] = {**record["data"], "files": moved}
+    write_json(copy / "result.json", record)
+    return record

@@ -24,6 +24,7 @@ from nlptl.train.losses import Loss, Plus
 from nlptl.train.machine import PeakMemory
 from nlptl.train.run import Run
 from nlptl.train.setup import TrainArgs, seed_dropout, train
+from nlptl.train.terminal import say
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,15 @@ def _watchers(
 
     each = float(pieces.lengths.mean())
     return [
-        EvaluateEvery(score, log, accelerator, every=args.eval_every, at=at, tokens_each=each),
+        EvaluateEvery(
+            score,
+            log,
+            accelerator,
+            every=args.eval_every,
+            at=at,
+            tokens_each=each,
+            report=say,
+        ),
         SaveModels(save, log.parent / "models", accelerator, at),
     ]
 

@@ -40,7 +40,7 @@ def _decisions(record: Prediction) -> list[tuple[str, str]]:
     gold, guess = record["gold"], record["prediction"]
     several = isinstance(record.get("scores"), Mapping) and isinstance(gold, list)
     both = isinstance(gold, list) and isinstance(guess, list) and not several
-    pairs = zip(gold, guess, strict=False) if both else [(gold, guess)]
+    pairs: Any = zip(gold, guess, strict=False) if both else [(gold, guess)]
     return [pair for pair in pairs if all(isinstance(name, str) for name in pair)]
 
 

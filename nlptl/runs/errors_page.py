@@ -170,7 +170,9 @@ def chart(
         Points in the picture's coordinates, ticks, and the place of the mark; None without two points.
     """
     points = {
-        name: [(a, b) for a, b in zip(x, values, strict=True) if _is_number(b)]
+        name: [
+            (a, float(b)) for a, b in zip(x, values, strict=True) if b is not None and _is_number(b)
+        ]
         for name, values in lines.items()
     }
     heights = [b for each in points.values() for _, b in each]

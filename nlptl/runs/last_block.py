@@ -88,7 +88,7 @@ def weakest_line(weakest: Mapping[str, Any] | None) -> str:
     if not weakest:
         return ""
     taken = weakest.get("taken_for")
-    mistaken = f", mostly taken for {plain(taken)}" if taken is not None else ""
+    mistaken = f", the others mostly taken for {plain(taken)}" if taken is not None else ""
     return f"{plain(weakest['label'])}: {weakest['recall']:.0%} of its examples are found{mistaken}"
 
 

@@ -57,8 +57,7 @@ class Task:
         peft_type: Peft's name of the task, for its auto classes.
         label_dtype: Type of the labels' tensor; a floating one for numbers and for several labels at once.
         usual_length: Tokens per input if the user sets no number and the model takes as many.
-        truncation_notice: Beginning of a sentence that says what ``EncodedSplit.truncated`` counts, with
-            ``{limit}`` for the number of tokens.
+        truncation_notice: Beginning of a sentence on what is cut, with ``{limit}`` for the number of tokens.
         calibrates: Whether :meth:`calibrate` chooses anything.
         pooled: Whether the head reads only the one token that its family pools; then nothing else of the
             last block is computed (:mod:`nlptl.models.one_token`) or cached.
@@ -378,9 +377,8 @@ class Task:
         """What a gold value is, for scores by class; None where there are no classes."""
         if not self.labels:
             return None
-        if self.split_into_words:
-            return form_of_tags(self.labels)
-        return "labels" if self.label_dtype.is_floating_point else "class"
+        other: Form = "labels" if self.label_dtype.is_floating_point else "class"
+        return form_of_tags(self.labels) if self.split_into_words else other
 
     def texts(self, table: Any) -> list[str]:
         """List the text of each example, both of a pair, for measures of the backbone that need no labels."""

@@ -132,8 +132,10 @@ def _answers(
         every = [_log_odds(features, np.asarray(column), strength, others) for column in columns]
         odds = [np.stack(each, axis=1) for each in zip(*every, strict=True)]
     if several:
-        return [[[labels[i] for i in np.flatnonzero(row > 0)] for row in each] for each in odds]
-    return [[labels[i] for i in each.argmax(axis=1)] for each in odds]
+        return [
+            [[labels[int(i)] for i in np.flatnonzero(row > 0)] for row in each] for each in odds
+        ]
+    return [[labels[int(i)] for i in each.argmax(axis=1)] for each in odds]
 
 
 def _log_odds(
@@ -171,8 +173,10 @@ def word_by_word(
     for words, own in zip(sentences, tags, strict=True):
         for word, tag in zip(words, own, strict=True):
             known[word][tag] += 1
-    usual = most_frequent([tag for own in tags for tag in own])
-    best = {word: min(seen, key=lambda tag: (-seen[tag], tag)) for word, seen in known.items()}
+    usual: str = most_frequent([tag for own in tags for tag in own])
+    best: dict[str, str] = {
+        word: min(seen, key=lambda tag: (-seen[tag], tag)) for word, seen in known.items()
+    }
     return [[best.get(word, usual) for word in words] for words in others]
 
 

@@ -145,7 +145,7 @@ def training_row(args: FinetuneArgs, defaults: Collection[str] = ()) -> tuple[st
     rate = "rate found by a range test" if args.find_rate else f"rate {args.learning_rate:g}"
     parts = {
         "mode": f"mode {args.mode.name}",
-        "epochs": f"{args.epochs:g} epochs",
+        "epochs": f"{args.epochs:g} epoch{'s' if args.epochs != 1 else ''}",
         "learning_rate": rate,
         "batch_size": f"batch {args.batch_size}",
     }

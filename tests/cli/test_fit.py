@@ -1,6 +1,7 @@
 """``nlptl.fit``: one call from a table to predictions, the same run as the recipe's."""
 
 import json
+import shutil
 
 import pandas
 import pytest
@@ -113,6 +114,24 @@ def test_a_saved_run_has_its_data_and_can_be_reported_on(fitted, capsys):
     assert again.record["data"]["files"] == {"train": str(config.train_file)}
     predictor = nlptl.load_predictor(run.directory)
     assert predictor("good film")["prediction"] == again.predict("good film")["prediction"]
+
+
+def test_further_seeds_move_with_their_run(fitted, tmp_path):
+    """A run of two seeds, made here by copying: what names its directory names the new one."""
+    run, *_ = fitted
+    two = nlptl.load_run(run.directory)
+    seed = two.directory / "seeds" / "1"
+    seed.mkdir(parents=True)
+    for name in ("result.json", "config.yaml", "predictions.jsonl"):
+        (seed / name).write_bytes((two.directory / name).read_bytes())
+    target = two.save(tmp_path / "two")
+    for home in (target, target / "seeds" / "1"):
+        _, config = config_of(home)
+        assert config.output_dir == home
+        assert config.train_file == target / "data" / "train.parquet" and config.train_file.exists()
+        assert result(home)["data"]["files"] == {"train": str(config.train_file)}
+        assert (home / "predictions.jsonl").exists()
+    shutil.rmtree(seed.parent)
 
 
 def test_a_saved_run_overwrites_nothing(fitted, tmp_path):

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from nlptl.cli.config import SentimentConfig, TaskConfig, parse_args, to_yaml
 from nlptl.report.render.answers import commands, pretraining, worth
 from nlptl.report.render.figures import figures
 from nlptl.report.render.files import page_of, write_report
@@ -364,7 +365,7 @@ def test_a_name_in_another_script_is_shown_without_a_warning(record):
 def test_markdown_shows_data_as_text():
     text = markdown(poisoned(), {})
     code = "\n".join(line for line in text.split("\n") if line.startswith("    "))
-    assert code.count(EVIL) >= 2  # code is shown as it is
+    assert code.count(EVIL) == 1  # code is shown as it is
     text = text.replace(code, "")
     assert "<script" not in text
     assert "&lt;script>alert(1)&lt;/script>" in text
@@ -567,7 +568,7 @@ def test_a_baseline_that_failed_stands_in_the_headline(record):
     assert pretraining(record).word == "Positive"
 
 
-def test_the_commands_are_those_of_the_verdict(record):
+def test_the_commands_are_those_of_the_verdict(record, tmp_path):
     assert [line for _, line in commands(record)] == [
         "nlptl predict runs/sentiment --file new.csv --output labelled.csv"
     ]
@@ -576,7 +577,13 @@ def test_the_commands_are_those_of_the_verdict(record):
     first, second, _ = (shlex.split(line) for _, line in commands(record))
     assert first == ["nlptl", "report", "runs/it's mine", "--tier", "standard"]
     assert second[second.index("--config") + 1] == "runs/it's mine/config.yaml"
-    assert second[-4:] == ["--mode", "full", "--output-dir", "runs/it's mine-full"]
+    assert second[-2:] == ["--output-dir", "runs/it's mine-full"]
+    (tmp_path / "config.yaml").write_text(to_yaml(SentimentConfig(learning_rate=4e-4, epochs=9)))
+    second[second.index("--config") + 1] = str(tmp_path / "config.yaml")
+    second[second.index("--task") + 1] = "text-classification"
+    assert second[:2] == ["nlptl", "train"]
+    config = parse_args(TaskConfig, second[2:])
+    assert (config.mode, config.learning_rate, config.epochs) == ("full", None, None)
     record["negative"].update(provisional=False, verdict="inconclusive", advice=None)
     assert commands(record)[0][1].endswith("--tier full")
     record["id"]["tier"] = "full"

@@ -2,11 +2,11 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from nlptl.data.text import plain
 from nlptl.stats.verdict import LEAST_SEEDS
+from nlptl.study.render.pages import Answer
 from nlptl.study.render.words import (
     caveat,
     failed,
@@ -29,25 +29,6 @@ SIGNS = {
     "negative (material)": ("▼▼", "bad"),
     "inconclusive": ("?", "open"),
 }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer to one question.
-
-    Attributes:
-        question: The question.
-        word: The answer in a few words.
-        sentence: The answer with its numbers.
-        sign: A sign that says the same as the colour; nothing where there is nothing to compare.
-        tone: ``good``, ``bad`` or ``open``.
-    """
-
-    question: str
-    word: str
-    sentence: str
-    sign: str = ""
-    tone: str = "open"
 
 
 def worth(record: Mapping[str, Any]) -> Answer:
@@ -160,12 +141,9 @@ def commands(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     mode = _mode_to_try(record)
     if mode:
         given = f"--task {shlex.quote(plain(ident['task']))} --config {shlex.quote(home + '/config.yaml')}"
-        typed.append(
-            (
-                "the same run in another mode",
-                f"nlptl train {given} --mode {mode} --output-dir {shlex.quote(f'{home}-{mode}')}",
-            )
-        )
+        own = f"--mode {mode} --learning-rate None --epochs None"  # None: the mode's own defaults
+        other = f"nlptl train {given} {own} --output-dir {shlex.quote(f'{home}-{mode}')}"
+        typed.append(("the same run in another mode, with that mode's rate and epochs", other))
     typed.append(("use the model", f"nlptl predict {run} --file new.csv --output labelled.csv"))
     return typed
 

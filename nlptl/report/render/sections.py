@@ -5,7 +5,8 @@ from itertools import zip_longest
 from typing import Any
 
 from nlptl.data.text import plain
-from nlptl.report.render.tables import Section, Table, best_part
+from nlptl.report.render.tables import Section, best_part
+from nlptl.study.render.pages import Table
 from nlptl.study.render.words import (
     NONE,
     arms,

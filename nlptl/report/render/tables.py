@@ -5,26 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nlptl.data.text import plain
+from nlptl.study.render.pages import Table
 from nlptl.study.render.words import NONE, arms, points
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text.
-
-    Attributes:
-        caption: What it holds.
-        columns: Names; the first column names the row.
-        rows: A cell each; a row that is too short says in its last cell why nothing follows.
-        numbers: Whether the other columns hold numbers, which stand to the right.
-        folded: Whether the page shows it only when asked: its picture holds the same numbers.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: bool = True
-    folded: bool = False
 
 
 @dataclass(frozen=True)

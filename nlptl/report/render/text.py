@@ -9,7 +9,8 @@ from urllib.parse import quote
 from nlptl.data.text import escaped, plain
 from nlptl.report.render.answers import beside, commands, data_line, pretraining, worth
 from nlptl.report.render.sections import sections, unmeasured
-from nlptl.report.render.tables import Section, Table, evidence
+from nlptl.report.render.tables import Section, evidence
+from nlptl.study.render.pages import Table
 from nlptl.study.render.words import (
     NONE,
     arms,

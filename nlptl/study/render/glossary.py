@@ -56,7 +56,8 @@ TERMS = (
     Term(
         "zero-shot",
         "zero-shot",
-        "The checkpoint without any training: it fills in the name of a class after the text.",
+        "The checkpoint without any training: it fills in the name of a class after the text, or compares two "
+        "texts by the cosine of their states.",
     ),
     Term(
         "from scratch",

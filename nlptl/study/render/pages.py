@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,44 @@ HYPHENATED = re.compile(r"--[a-z][a-z-]*|\b(?:head-only|freeze-lower-\d+|lora-[a
 #: What a line must not be broken in.
 JOINED = {" ± ": "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}", " %": "\N{NO-BREAK SPACE}%"}
 TAG = re.compile(r"(<[^>]*>)")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to one question.
+
+    Attributes:
+        question: The question.
+        word: The answer in a few words.
+        sentence: The answer with its numbers.
+        sign: A sign that says the same as the colour; nothing where there is nothing to compare.
+        tone: ``good``, ``bad`` or ``open``.
+    """
+
+    question: str
+    word: str
+    sentence: str
+    sign: str = ""
+    tone: str = "open"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text.
+
+    Attributes:
+        caption: What it holds.
+        columns: Names; the first column names the row.
+        rows: A cell each; a row that is too short says in its last cell why nothing follows.
+        numbers: Whether the other columns hold numbers, which stand to the right.
+        folded: Whether the page shows it only when asked: its picture holds the same numbers.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: bool = True
+    folded: bool = False
 
 
 def write_page(template: str, folder: Path, **values: Any) -> str:
