@@ -97,7 +97,11 @@ def with_numbers(table: Any, column: str) -> Any:
 
 def with_values(table: Any, column: str, values: Sequence[Any], feature: Any) -> Any:
     """Return a dataset with other values in a column, which stays where it is."""
+    from datasets import Dataset, Features
+
     order = table.column_names
+    if order == [column]:  # without it, no row is left to add it to
+        return Dataset.from_dict({column: list(values)}, features=Features({column: feature}))
     made = table.remove_columns(column).add_column(column, list(values), feature=feature)
     return made.select_columns(order)
 

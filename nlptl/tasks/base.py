@@ -430,7 +430,7 @@ class Task:
             config: Configuration of its model, which names the classes if the settings do not.
             settings: Values of the dataclass fields, ``task_settings`` of its record.
         """
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        values: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         return cls(**values)
 
     @classmethod

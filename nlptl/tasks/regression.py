@@ -96,7 +96,7 @@ class Regression(Task):
         return task, splits, {**record, "numbers": {**numbers, **ends}}
 
 
-def _sides(predictions: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+def _sides(predictions: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
     """Return gold and predicted numbers."""
     gold, predicted = ([p[key] for p in predictions] for key in ("gold", "prediction"))
     return np.asarray(gold, dtype=float), np.asarray(predicted, dtype=float)

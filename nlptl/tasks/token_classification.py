@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nlptl.data.columns import asked_columns, find_column
+from nlptl.data.encoding import numbers_of
 from nlptl.data.label_lists import with_lists
 from nlptl.data.sources import TAGGED_READERS, DataRequest
 from nlptl.data.tags import begun_inside, in_iob2, is_iob1
@@ -76,7 +77,7 @@ class TokenClassification(Task):
         """Say what share of the tokens is unknown, and how many sentences are read in several windows."""
         found = super().notes(encoded, tokenizer)
         for name, part in encoded.items():
-            examples = np.asarray(part.rows["example"][:])
+            examples = numbers_of(part.rows, "example")
             long = int((np.bincount(examples) > 1).sum()) if len(examples) else 0
             if long:
                 found.append(

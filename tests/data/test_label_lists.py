@@ -11,6 +11,11 @@ def lists(values, separator=None):
     return with_lists(Dataset.from_dict({"x": values, "y": values}), "x", separator)["x"][:]
 
 
+def test_a_table_may_have_no_other_column():
+    alone = Dataset.from_dict({"x": ["['a']", "['b']"]})
+    assert with_lists(alone, "x").to_dict() == {"x": [["a"], ["b"]]}
+
+
 def test_texts_that_write_lists_become_lists():
     assert lists(["['a', 'b']", '["c"]', "[]", "", None]) == [["a", "b"], ["c"], [], [], []]
     assert lists(["[1, 2]", "[]"]) == [["1", "2"], []]
