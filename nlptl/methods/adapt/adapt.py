@@ -184,7 +184,8 @@ def run_pair(
         if len(weights) > 1:
             spec, tried[name] = choose_weight(study, spec, weights, config.select)
         else:
-            spec = replace(spec, method=replace(spec.method, weight=weights[0]))
+            plain: Any = spec.method
+            spec = replace(spec, method=replace(plain, weight=weights[0]))
         study.arms[name] = spec
     n = {key: len(table) for key, table in splits.items()}
     data = (
