@@ -14,8 +14,6 @@ from nlptl.data.files import json_line, write_whole
 from nlptl.data.progress import NARROW, NESTED, WIDE, bar, is_nested
 from nlptl.records import FitState
 from nlptl.train import checkpoints
-from nlptl.train.machine import from_main
-from nlptl.train.terminal import say
 
 if TYPE_CHECKING:
     from nlptl.train.epoch_table import EpochTable
@@ -220,7 +218,7 @@ class KeepBest(Quiet):
 
 
 class EvaluateEvery(Quiet):
-    """Hook that scores the model every so many steps and appends a line to a log.
+    """Hook that scores the model every so many steps and appends a line to a log, and remembers the log.
 
     The line also has the speed since the previous line, without the time spent on scores.
 
@@ -248,42 +246,30 @@ class EvaluateEvery(Quiet):
         self.score, self.log, self.accelerator = score, log, accelerator
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
         self.report = report
+        self.lines: list[dict[str, Any]] = []
 
     def on_start(self, state: FitState) -> None:
-        """Score the untrained model; or drop the lines that a resumed run will write again.
+        """Score the untrained model; or write the log of a resumed run as it was at its checkpoint.
 
         A run that was killed before its first checkpoint starts over when it is resumed, and so does its log.
         """
-        if state.step == 0:
+        if state.step:
+            if self.accelerator.is_main_process:
+                write_whole(self.log, "".join(map(json_line, self.lines)))
+            self.began, self.examples = time.perf_counter(), state.examples
+        else:
+            self.lines = []
             if self.accelerator.is_main_process:
                 self.log.unlink(missing_ok=True)
             self.write(state)
-        self.began, self.examples = time.perf_counter(), state.examples
-        if state.step:
-            last = from_main(self._go_on(state), self.accelerator)
-            if state.step == state.total_steps and last != state.step:  # its line was lost
-                self.write(state)
 
-    def _go_on(self, state: FitState) -> int | None:
-        """Keep the lines of the log up to a resumed run's step, on the main process; return the last one's."""
-        if not self.accelerator.is_main_process:
-            return None
-        kept, damaged = [], 0
-        lines = self.log.read_bytes().splitlines() if self.log.exists() else []
-        for line in lines:
-            try:
-                record = json.loads(line)
-                kept += [record] if self.stays(record, state) else []
-            except (ValueError, TypeError, KeyError):
-                damaged += 1
-        if damaged or not lines:
-            say(f"note: {self.log} is damaged; {len(kept)} of its lines are kept.")
-        write_whole(self.log, "".join(map(json_line, kept)))
-        return kept[-1]["step"] if kept else None
+    def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return the lines of the log so far, for a checkpoint."""
+        return {"lines": self.lines}, {}
 
-    def stays(self, line: Mapping[str, Any], state: FitState) -> bool:
-        """Whether a resumed run will not write a line again."""
-        return line["step"] <= state.step and "start_share" not in line
+    def remember(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take them back."""
+        self.lines = values["lines"]
 
     def on_step(self, state: FitState) -> bool:
         """Score, if it is time."""
@@ -302,8 +288,10 @@ class EvaluateEvery(Quiet):
             figures = dict(self.score(state.model))
         if self.accelerator.is_main_process:
             line = {"step": state.step, "examples": state.examples, **figures, **train}
+            written = json_line(line)
+            self.lines.append(json.loads(written))
             with self.log.open("a") as file:
-                file.write(json_line(line))
+                file.write(written)
             self.report(score_line(line, state.total_steps))
         self.began, self.examples = time.perf_counter(), state.examples
 
