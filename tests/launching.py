@@ -41,6 +41,7 @@ def run_in_process(recipe: str, *argv: object) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     kinds = {
+        "classify": config.ClassifyConfig,
         "pretrain": config.PretrainConfig,
         "qa": config.QAConfig,
         "sentiment": config.SentimentConfig,

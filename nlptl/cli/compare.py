@@ -53,7 +53,7 @@ class Way:
 
 
 def run_comparison(config: Any) -> dict[str, Any]:
-    """Run every checkpoint under every mode and method, and write ``compare.json`` with table and picture.
+    """Run every checkpoint under every mode and method, and write ``compare.html`` and its other forms.
 
     Finished runs are found again, so the same command continues where an interrupted one stopped;
     ``config.yaml`` records which command it was.
@@ -81,7 +81,7 @@ def run_comparison(config: Any) -> dict[str, Any]:
         record = compare(study, study.run(parallel=config.parallel), dataset=dataset)
         table = write_comparison(record, config.output_dir)
     unlock(config.output_dir)
-    say(f"\n{table}\n{record['sentence']}\n{config.output_dir}: compare.json, .md, .png, .svg")
+    say(f"\n{table}\n\n{config.output_dir}: compare.html, .md, .json, .png, .svg")
     return record
 
 

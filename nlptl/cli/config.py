@@ -19,7 +19,11 @@ from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
 from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.tasks import options_of
-from nlptl.tasks.options import QuestionAnsweringOptions, TextClassificationOptions
+from nlptl.tasks.options import (
+    ClassifyOptions,
+    QuestionAnsweringOptions,
+    TextClassificationOptions,
+)
 from nlptl.train.stopping import words_of_program
 from nlptl.train.terminal import is_main_process
 
@@ -40,7 +44,7 @@ class TrainingConfig:
     schedule: Literal["linear", "cosine", "constant", "slanted"] = "linear"
     """Learning rate after warm-up; slanted is ULMFiT's triangle, from a 32nd of the peak up and down again."""
     learning_rate: float | Literal["find"] | None = None
-    """Peak learning rate; the default depends on the mode and the model family (see the README). find takes
+    """Peak learning rate; the default depends on the mode and the model family (see docs/modes.md). find takes
     the one that a range test on training batches finds."""
     warmup: float = 0.1
     """Warm-up: below 1 a share of all optimizer steps, from 1 on a number of steps."""
@@ -120,7 +124,7 @@ class SupervisedConfig(TrainingConfig):
     """Number of epochs without a better validation score after which training stops."""
     cache: Literal["auto", "off", "memory", "disk"] = "auto"
     """Where to keep the output of frozen blocks, which are then computed once; auto decides whether and where
-    (see the README)."""
+    (see docs/modes.md)."""
     seeds: int = 1
     """Number of runs, with seeds seed, seed + 1, …; their spread is reported."""
     split_seed: int | None = None
@@ -161,6 +165,14 @@ class SentimentConfig(TextClassificationOptions, ReportedConfig):
     """Configuration of a classification of single texts into any number of classes."""
 
     output_dir: Path = Path("runs/sentiment")
+    """Directory of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyConfig(ClassifyOptions, ReportedConfig):
+    """Configuration of whatever a table of texts is for: classes, several labels, numbers or tags."""
+
+    output_dir: Path = Path("runs/classify")
     """Directory of the run."""
 
 
@@ -232,7 +244,7 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     --positions, --vocab-size and --warm-start asks for a new model from scratch instead."""
     learning_rate: float | None = None  # type: ignore[assignment]
     """Peak learning rate; by default 0.001 (AdamW) or 0.02 (Adafactor) for a new model; for a checkpoint the
-    default depends on the mode and the model family (see the README)."""
+    default depends on the mode and the model family (see docs/modes.md)."""
     max_length: int | None = None
     """Tokens per piece of text; by default 128, or fewer if the model takes fewer."""
     objective: Literal["auto", "masked-lm", "span-corruption", "recurring-spans"] = "auto"
@@ -388,7 +400,7 @@ def _named_task(cls: Any, argv: Sequence[str], path: Path | None) -> str:
     for flag, words in flag_groups(argv):
         if flag == "--task" and words:
             return words[0]
-    written = _read_yaml(path).get("task", cls.task) if path else cls.task
+    written = read_yaml(path).get("task", cls.task) if path else cls.task
     return written if isinstance(written, str) else cls.task
 
 
@@ -410,7 +422,7 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
         ConfigError: If the file cannot be read; or with all unknown keys, with suggestions, and all values
             whose type is not the flag's.
     """
-    values = _read_yaml(path)
+    values = read_yaml(path)
     types, problems = declared_types(cls), Problems()
     for key in [key for key in values if key not in types]:
         problems.add(
@@ -427,7 +439,12 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
     return values
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file as a mapping from flags to values.
+
+    Raises:
+        ConfigError: If it cannot be read, or is no such file.
+    """
     import yaml
 
     from nlptl.cli.plain_yaml import plain_yaml

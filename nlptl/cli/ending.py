@@ -11,7 +11,7 @@ from nlptl.data.text import printable
 from nlptl.errors import UserError
 from nlptl.train.launch import processes
 from nlptl.train.stopping import Stopped, listening
-from nlptl.train.terminal import is_main_process
+from nlptl.train.terminal import fitted, is_main_process
 
 #: Errors of the system that say that something cannot be written or read here, and not that nlptl is wrong.
 OF_THE_DISK = {
@@ -100,7 +100,7 @@ def _tell(text: str, *, anyway: bool = False) -> None:
         if tqdm := sys.modules.get("tqdm"):  # a bar would be drawn once more, behind the message
             for bar in list(getattr(tqdm.tqdm, "_instances", ())):
                 bar.close()
-        print(f"\n{printable(text)}", file=sys.stderr)  # noqa: T201
+        print(f"\n{fitted(printable(text), 'stderr')}", file=sys.stderr)  # noqa: T201
 
 
 def _one_of_a_group() -> bool:

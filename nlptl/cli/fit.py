@@ -3,14 +3,14 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_origin
 
 from nlptl.cli.check import Prepared
-from nlptl.cli.config import TaskConfig, with_options
+from nlptl.cli.config import ClassifyConfig, TaskConfig, with_options
 from nlptl.cli.fitted import FittedRun
 from nlptl.cli.train import each_seed, prepare
 from nlptl.cli.values import declared_types, from_yaml
@@ -18,7 +18,10 @@ from nlptl.data.frames import to_splits, write_tables
 from nlptl.data.sources import kind_of
 from nlptl.errors import ConfigError, NlptlError, Problems, listed, shortened, suggest
 from nlptl.runs.directory import DATA, check_free, save_run
-from nlptl.tasks import get_task, options_of
+from nlptl.tasks import TASKS, get_task, options_of
+from nlptl.tasks.base import Task
+from nlptl.tasks.kinds import chosen_kind
+from nlptl.tasks.options import KINDS
 from nlptl.train.finetune import finetune
 from nlptl.train.setup import start_accelerator
 from nlptl.train.terminal import is_main_process
@@ -40,9 +43,9 @@ INSTEAD = {"report": "call report() of the run", "curve": "call report(curve=Tru
 def fit(
     data: Any,
     *,
-    text: Any = None,
-    label: str | None = None,
-    kind: str | None = None,
+    text: str | Sequence[str] | None = None,
+    label: str | Sequence[str] | None = None,
+    kind: str = "auto",
     model: str | os.PathLike = "bundled/bert",
     mode: str = "full",
     test: Any = None,
@@ -62,10 +65,13 @@ def fit(
 
     Args:
         data: Labelled examples: the path of a file or folder, a bundled or hub name, a data frame, a
-            :class:`datasets.Dataset`, a list of rows, a mapping of columns, or a mapping from splits to these.
-        text: Column or columns of the inputs; found by usual names if left out.
-        label: Column of the labels; found by usual names if left out.
-        kind: Task: a registered name, or ``path/to/file.py:Class``; by default classification of texts.
+            :class:`datasets.Dataset`, a list of rows, a mapping of columns, or splits by name.
+        text: Column or columns of the inputs (two are a pair, more are joined); found by usual names if left
+            out.
+        label: Column of the labels, or columns of 0 and 1, one for each label; found by usual names if left
+            out.
+        kind: Task: a registered name, or ``path/to/file.py:Class``; ``auto`` sees from the labels whether they
+            are classes, several labels for a text, numbers, or tags of words.
         model: Checkpoint: a bundled name, a directory or a hub name.
         mode: What trains; ``nlptl modes`` lists what there is.
         test: Examples that the score comes from, as ``data``; by default a fifth of ``data`` is set aside.
@@ -84,11 +90,14 @@ def fit(
     with _in_words_of_a_program(), _home(output_dir, resume=bool(flags.get("resume"))) as home:
         splits = to_splits(data, validation, test)
         with _readable_tables(splits, home.folder) as places:
-            name = kind or "text-classification"
-            config = configuration(name, asked, places, text=text, label=label, home=home.folder)
-            ready = prepare(config, name)
+            config = configuration(kind, asked, places, text=text, label=label, home=home.folder)
+            ready = prepare(config, _task_of(config))
             each_seed(ready, _trainer(home), go_on=_call_again)
             return FittedRun(home.folder, temporary=home.temporary)
+
+
+def _task_of(config: Any) -> str:
+    return chosen_kind(config) if isinstance(config, ClassifyConfig) else config.task
 
 
 class _Home:
@@ -147,31 +156,41 @@ def _is_place(given: Any) -> bool:
 
 
 def configuration(
-    task: str,
+    kind: str,
     asked: Mapping[str, Any],
     places: Mapping[str, str],
     *,
-    text: Any = None,
-    label: str | None = None,
+    text: str | Sequence[str] | None = None,
+    label: str | Sequence[str] | None = None,
     home: Path,
 ) -> Any:
     """Make the configuration that the recipe would have.
 
     Args:
-        task: Registered name, or ``path/to/file.py:Class``.
+        kind: ``auto``, a registered name, or ``path/to/file.py:Class``.
         asked: Flags by name, with their values.
         places: Mapping from splits to paths or names.
         text: Column or columns of the inputs.
-        label: Column of the labels.
+        label: Column or columns of the labels.
         home: Directory of the run.
+
+    Returns:
+        That of ``recipes/classify.py`` for its kinds of task; that of ``nlptl train`` for others.
 
     Raises:
         UserError: With all flags that do not exist, and all values of the wrong type.
     """
-    cls: Any = with_options(TaskConfig, options_of(task))
+    kind = TASKS.aliases.get(kind, kind)
+    seen = kind in ("auto", *KINDS)
+    cls: Any = ClassifyConfig if seen else with_options(TaskConfig, options_of(kind))
     types, problems = declared_types(cls), Problems()
-    values = {"task": task, "output_dir": str(home), **_places(places), **asked}
-    values |= problems.run(_columns, task, types, text, label) or {}
+    values: dict[str, Any] = {"kind" if seen else "task": kind, "output_dir": str(home)}
+    values |= {**_places(places), **asked}
+    texts, labels = _listed(text), _listed(label)
+    if seen:
+        values |= {"text_column": texts, "label_column": labels}
+    else:
+        values |= problems.run(_columns, get_task(kind), types, texts, labels) or {}
     for name in [name for name in asked if name not in types or name in (*OWN, *INSTEAD)]:
         del values[name]
         if name in (*OWN, *INSTEAD):
@@ -200,33 +219,35 @@ def _places(places: Mapping[str, str]) -> dict[str, str | None]:
     )
 
 
-def _columns(task: str, types: Mapping[str, Any], text: Any, label: str | None) -> dict[str, Any]:
+def _listed(columns: str | Sequence[str] | None) -> list[str]:
+    return [columns] if isinstance(columns, str) else [*(columns or ())]
+
+
+def _columns(
+    kind: type[Task], types: Mapping[str, Any], texts: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
     """Return the flags for the columns of a task's roles.
 
     Raises:
-        ConfigError: If there are more or fewer columns than the task has inputs.
+        ConfigError: If there are more or fewer columns than the task has roles.
     """
-    kind = get_task(task)
-    texts = [text] if isinstance(text, str) else [*(text or ())]
-    several = len(texts) > 1 and "text_column" in types
-    if several or not texts:
-        flags: dict[str, Any] = {"text_column": texts} if texts else {}
-        roles: dict[str, str] = {}
-    elif len(texts) == len(kind.fields):
-        flags, roles = {}, dict(zip(kind.fields, texts, strict=True))
-    else:
-        raise ConfigError(
-            f"text names {len(texts)} column{'s' if len(texts) > 1 else ''} ({listed(texts)}); the task "
-            f"{task} has {len(kind.fields)} inputs: {listed(kind.fields)}."
-        )
-    roles |= {} if label is None else {kind.label: label}
-    other = []
-    for role, column in roles.items():
-        if f"{role}_column" in types:
-            flags[f"{role}_column"] = column
-        else:
-            other.append(f"{role}={column}")
-    return {**flags, **({"column": other} if other else {})}
+    if kind.fields == ("text",) and get_origin(types.get("text_column")) is tuple:
+        return {"text_column": texts, "label_column": labels}
+    problems, roles = Problems(), {}
+    for name, columns, own in (("text", texts, kind.fields), ("label", labels, (kind.label,))):
+        if columns and len(columns) != len(own):
+            problems.add(
+                f"{name} names {len(columns)} column{'s' * (len(columns) > 1)} ({listed(columns)}); the task "
+                f"{kind.name} takes {len(own)}: {listed(own)}."
+            )
+        roles |= dict(zip(own, columns, strict=False))
+    problems.raise_if_any()
+    named = {role for role in roles if f"{role}_column" in types}
+    other = [f"{role}={column}" for role, column in roles.items() if role not in named]
+    return {
+        **{f"{role}_column": roles[role] for role in sorted(named)},
+        **({"column": other} if other else {}),
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """A finished run as an object: what it is worth, its mistakes, predictions, its report."""
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,16 @@ from nlptl.cli.config import to_yaml
 from nlptl.data.columns import find_columns
 from nlptl.data.files import write_json, write_whole
 from nlptl.data.frames import is_dataset, is_frame, to_table
-from nlptl.data.sources import read_table
-from nlptl.errors import DataError, ModelError, listed
+from nlptl.data.sources import kind_of, read_table
+from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
 from nlptl.runs.directory import DATA, check_free
+from nlptl.runs.errors import most_confident_mistakes
+from nlptl.runs.last_block import floors_line, metric, weakest_line
 from nlptl.runs.predictor import Predictor, load_predictor
+from nlptl.train.terminal import Block
+
+#: Files of a run that name its directory, and are written again for a copy.
+REWRITTEN = ("result.json", "config.yaml")
 
 
 class FittedRun:
@@ -62,30 +68,46 @@ class FittedRun:
         return self.predictor.tokenizer
 
     def __repr__(self) -> str:
-        from nlptl.cli.fitted_view import as_text
-
-        return as_text(self.record, None if self._temporary else self.directory)
+        """Sum up the run in a few lines: what it is, its score, what that is worth, where it lies."""
+        record, name = self.record, self.record["selection"]["metric"]
+        temporary = "in a temporary directory; save(directory) keeps it"
+        rows = [
+            (
+                "run",
+                f"{record['task']}, {record['model']}, mode {record['mode']}, seed {record['seed']}",
+            ),
+            ("test", f"{metric(self.metrics, name)} on {record['n']['test']:,} examples"),
+            ("floors", floors_line(record.get("floors") or {}, name, self.metrics[name])),
+            ("weakest", weakest_line(record.get("weakest"))),
+            ("saved", temporary if self._temporary else str(self.directory)),
+        ]
+        return str(Block([row for row in rows if row[1]]))
 
     def _repr_html_(self) -> str:
-        from nlptl.cli.fitted_view import as_html
+        from nlptl.runs.errors_page import errors_page
 
-        return as_html(self.record, self.predictions)
+        return errors_page(self.record, self.predictions, whole=False)
 
     def errors(self, n: int | None = 20) -> Any:
-        """List the mistakes on the test set, those that the model was surest of first.
+        """List the mistakes on the test set, those that the model was surest of first; of numbers the largest.
 
         Args:
             n: Most rows; None for all.
 
         Returns:
-            A data frame with a row for each mistake.
+            A data frame with a row for each mistake: the row of its file, its texts and every other column,
+            the prediction, the gold value, and how sure the model was (of numbers the ``error``).
         """
         import pandas
 
-        wrong = [each for each in self.predictions if each["prediction"] != each["gold"]]
-        rows = [{**self.predictor.task.to_public(each), **each} for each in wrong]
-        rows.sort(key=lambda row: -row.get("score", 0.0))
-        return pandas.DataFrame(rows[:n]).drop(columns=["scores"], errors="ignore")
+        most = len(self.predictions) if n is None else n
+        frame = pandas.DataFrame(most_confident_mistakes(self.predictions, most))
+        without = ["scores"]
+        if "id" in frame and frame["id"].equals(frame["row"]):
+            without.append("id")
+        known = self.record.get("data", {}).get("columns", {})
+        own = {role: column for role, column in known.items() if column not in frame}
+        return frame.drop(columns=without, errors="ignore").rename(columns=own)
 
     def predict(self, table: Any) -> Any:
         """Predict examples.
@@ -93,17 +115,17 @@ class FittedRun:
         Args:
             table: One example (a text, a tuple of texts, or a mapping of the task's fields), a list of
                 examples, or a table with the columns of the training set: a data frame, a
-                :class:`datasets.Dataset`, or a :class:`~pathlib.Path` of a file.
+                :class:`datasets.Dataset`, or the path of a file.
 
         Returns:
-            One record for one example; a list of records for a list; for a table the same table with the
-            columns ``prediction`` and, where there is one, ``score`` in [0, 1].
+            One record for one example; a list of records for a list; for a table the same table (for a file a
+            data frame) with the columns ``prediction`` and, where there is one, ``score`` in [0, 1].
 
         Raises:
             DataError: If an example cannot be predicted, or the table has such a column already.
         """
-        if isinstance(table, Path):
-            table = read_table(table, "table")
+        if file := _as_file(table):
+            table = read_table(file, "table", self.predictor.task.readers).to_pandas()
         if not is_frame(table) and not is_dataset(table):
             return self.predictor(table)
         rows = to_table(table, "table")
@@ -165,31 +187,29 @@ class FittedRun:
         Raises:
             ConfigError: If another run is there, or files of the user's own.
         """
-        from nlptl.cli.report import config_of
-
         target, source = Path(directory), self.directory
         if target.resolve() == source.resolve():
             return target
         check_free(target, resume=False)
-        left = shutil.ignore_patterns(".lock", "checkpoints", "result.json", "config.yaml")
+        left = shutil.ignore_patterns(".lock", "checkpoints", *REWRITTEN)
         shutil.copytree(source, target, ignore=left, dirs_exist_ok=True)
-        record = dict(self.record)
-        if (source / "config.yaml").is_file():
-            _, config = config_of(source)
-            files = {
-                name: _moved(getattr(config, name), source, target)
-                for name in ("train_file", "validation_file", "test_file")
-            }
-            write_whole(
-                target / "config.yaml", to_yaml(replace(config, output_dir=target, **files))
-            )
-            record = _with_moved_files(record, source, target)
-        write_json(target / "result.json", record)  # last: it says that the run is whole
+        # The run itself comes last: its record says that all of it is there.
+        for home in sorted(source.glob("seeds/*")):
+            _rewritten(home, source, target)
+        record = _rewritten(source, source, target)
         self.directory, self.record = target, record
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
         return target
+
+
+def _as_file(given: Any) -> Path | None:
+    """Return the path of a file, if that is given; a text that is not the name of a table's file is a text."""
+    if isinstance(given, os.PathLike):
+        return Path(given)
+    named = isinstance(given, str) and len(given) < LONGEST_NAME and kind_of(Path(given))
+    return Path(given) if named and Path(given).is_file() else None
 
 
 def load_run(directory: str | Path) -> FittedRun:
@@ -223,10 +243,30 @@ def _moved(path: Path | None, source: Path, target: Path) -> Path | None:
     return target / DATA / path.name
 
 
-def _with_moved_files(record: Mapping[str, Any], source: Path, target: Path) -> dict[str, Any]:
-    data = dict(record.get("data", {}))
-    if "files" in data:
-        data["files"] = {
-            name: str(_moved(Path(path), source, target)) for name, path in data["files"].items()
+def _rewritten(home: Path, source: Path, target: Path) -> dict[str, Any]:
+    """Write the files of a copied run that name its places.
+
+    Args:
+        home: Directory of the run, or of a further seed of it.
+        source: Directory that was copied.
+        target: Where the copy is.
+
+    Returns:
+        The copy's ``result.json``.
+    """
+    from nlptl.cli.report import config_of
+
+    copy, record = target / home.relative_to(source), _read_record(home)
+    if (home / "config.yaml").is_file():
+        _, config = config_of(home)
+        files = {
+            name: _moved(getattr(config, name), source, target)
+            for name in ("train_file", "validation_file", "test_file")
         }
-    return {**record, "data": data}
+        text = to_yaml(replace(config, output_dir=copy, **files))
+        write_whole(copy / "config.yaml", text)
+    if files := record.get("data", {}).get("files"):
+        moved = {name: str(_moved(Path(path), source, target)) for name, path in files.items()}
+        record["data"] = {**record["data"], "files": moved}
+    write_json(copy / "result.json", record)
+    return record

@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from nlptl.cli.values import UNIONS
+from nlptl.tasks.options import TaskOptions
 from nlptl.train.terminal import NAMES, USUAL, painted
 
 #: Titles of the groups, and their flags in the order in which one needs them.
@@ -56,12 +57,14 @@ class Flag:
         takes: What it takes, in words; empty for nothing.
         text: What it does.
         default: Its default in words; empty where the text says it, or where there is none.
+        group: Title of its group, where :data:`GROUPS` does not name it.
     """
 
     name: str
     takes: str
     text: str
     default: str = ""
+    group: str = OTHERS
 
     @property
     def spelled(self) -> str:
@@ -115,10 +118,13 @@ def grouped(flags: Sequence[Flag]) -> dict[str, list[Flag]]:
     known = {flag.name: flag for flag in flags}
     found = {title: [known[n] for n in names if n in known] for title, names in GROUPS.items()}
     listed = {name for names in GROUPS.values() for name in names}
+    order = [*list(GROUPS)[:3], OTHERS, *list(GROUPS)[3:]]
     rest = [flag for flag in flags if flag.name not in listed]
-    first = {title: found[title] for title in list(GROUPS)[:3]}
-    ordered = {**first, OTHERS: rest, **found}
-    return {title: each for title, each in ordered.items() if each}
+    each = {
+        title: [*found.get(title, ()), *(flag for flag in rest if flag.group == title)]
+        for title in order
+    }
+    return {title: members for title, members in each.items() if members}
 
 
 def _flag_lines(flag: Flag) -> Iterator[str]:
@@ -145,8 +151,10 @@ def flags_of(cls: type, defaults: Mapping[str, Any] | None = None) -> list[Flag]
     found = []
     for field in dataclasses.fields(cls):
         default = (defaults or {}).get(field.name, field.default)
-        text = texts.get(field.name, "")
-        found.append(Flag(field.name, takes(hints[field.name]), text, in_words(default)))
+        words = takes(hints[field.name]), texts.get(field.name, ""), in_words(default)
+        home = next(k for k in cls.__mro__ if field.name in inspect.get_annotations(k))
+        group = OTHERS if issubclass(home, TaskOptions) else "training"
+        found.append(Flag(field.name, *words, group))
     return [*found, *ALWAYS]
 
 

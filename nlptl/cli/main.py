@@ -1,22 +1,19 @@
 """The command ``nlptl``: train on any task, and use, report on and tidy up after finished runs."""
 
 import inspect
-import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from nlptl.cli.config import HELP, TaskConfig, parse_args
 from nlptl.cli.ending import exit_codes
-from nlptl.errors import ConfigError, Problems, listed, shortened
+from nlptl.cli.predict import predict
+from nlptl.errors import ConfigError
 from nlptl.train.terminal import NAMES, painted, say, width
 
 
@@ -33,147 +30,6 @@ def _train(argv: Sequence[str]) -> None:
     from nlptl.cli.train import each_seed, prepare, train_seed
 
     each_seed(prepare(config, config.task), train_seed)
-
-
-def predict(
-    directory: Annotated[str, tyro.conf.Positional],
-    /,
-    *,
-    text: str | None = None,
-    question: str | None = None,
-    context: str | None = None,
-    field: tuple[str, ...] = (),
-    file: Path | None = None,
-    output: Path | None = None,
-    text_column: str | None = None,
-    question_column: str | None = None,
-    context_column: str | None = None,
-    column: tuple[str, ...] = (),
-    task: str | None = None,
-    batch_size: int = 32,
-) -> None:
-    """Label texts, answer questions, or do whatever a finished run's task is; print one JSON object per line.
-
-    Args:
-        directory: Directory of a run or its model/, a bundled name or a hub name.
-        text: Text to label.
-        question: Question to answer; needs --context.
-        context: Passage to answer from.
-        field: Fields of any other task, as name=value; the words of a sentence are separated by spaces.
-        file: File with many examples: csv, tsv, jsonl, json, parquet, SQuAD json, or txt (one text per line).
-        output: File for the output; by default it goes to the terminal.
-        text_column: Column of the texts, if it does not have a usual name.
-        question_column: Column of the questions, if it does not have a usual name.
-        context_column: Column of the passages, if it does not have a usual name.
-        column: Columns of any other fields, as name=column.
-        task: Task instead of the one that the run names: a registered name, or path/to/file.py:Class.
-        batch_size: Texts or windows per batch.
-    """
-    single = {"text": text, "question": question, "context": context}
-    given = _check(
-        {k: v for k, v in single.items() if v is not None}, field, file, output, batch_size
-    )
-    from nlptl.data.columns import asked_columns
-    from nlptl.runs.predictor import load_predictor
-
-    predictor = load_predictor(directory, task=task, batch_size=batch_size)
-    names = predictor.task.fields
-    examples: Iterable[Any]
-    if file is not None:
-        columns = [
-            ("text", text_column),
-            ("question", question_column),
-            ("context", context_column),
-        ]
-        known = [f"{name}={own}" for name, own in columns if own is not None]
-        asked = asked_columns(SimpleNamespace(column=(*known, *column)), names)
-        examples = _rows(file, asked)
-    else:
-        if set(given) != set(names):
-            raise ConfigError(
-                f"{directory} takes {' and '.join(names)}; given were {listed(sorted(given))}. Give "
-                f"--field {' '.join(f'{name}=…' for name in names)}, or --file."
-            )
-        examples = [given]
-    if isinstance(examples, Sized):
-        predictor.check(examples)
-    total = len(examples) if isinstance(examples, Sized) else None
-    _write(predictor.stream(examples), output, total)
-
-
-def _check(
-    single: Mapping[str, str],
-    field: Sequence[str],
-    file: Path | None,
-    output: Path | None,
-    batch_size: int,
-) -> dict[str, str]:
-    """Check the flags of a prediction, and return the fields that they give, by name."""
-    problems, given = Problems(), dict(single)
-    for entry in field:
-        name, equals, value = entry.partition("=")
-        if not (name and equals):
-            problems.add(f"--field {shortened(entry)}: expected name=value.")
-        given[name] = value
-    kinds = ("text" in single, bool({"question", "context"} & {*single}), bool(field), bool(file))
-    if sum(kinds) != 1:
-        problems.add("Give one of --text, --question with --context, --field, or --file.")
-    if not field and ("question" in single) != ("context" in single):
-        problems.add("--question and --context go together.")
-    if file is not None and not file.is_file():
-        problems.add(f"--file {file}: there is no such file.")
-    if output is not None and output.exists():
-        problems.add(f"--output {output} exists, and would be overwritten. Choose another name.")
-    if output is not None and not output.parent.is_dir():
-        problems.add(f"--output {output}: there is no folder {output.parent}. Make it first.")
-    if batch_size < 1:
-        problems.add(f"--batch-size is {batch_size}; expected a number above 0.")
-    problems.raise_if_any()
-    return given
-
-
-def _rows(file: Path, asked: dict[str, str | None]) -> Iterable[Any]:
-    from nlptl.data.columns import find_columns
-    from nlptl.data.sources import read_table
-    from nlptl.data.squad import read_questions
-
-    if file.suffix.lower() == ".txt":
-        if len(asked) > 1:
-            raise ConfigError(
-                f"--file {file}: a txt holds one field per line; a table with {listed(list(asked))} is needed."
-            )
-        return _lines(file)
-    read = partial(read_questions, answers=False) if "context" in asked else read_table
-    table = read(file, "--file")
-    columns = find_columns({"train": table}, asked, SimpleNamespace())
-    renamed = {column: name for name, column in columns.items() if column != name}
-    return table.select_columns(list(columns.values())).rename_columns(renamed)
-
-
-def _lines(file: Path) -> Iterator[str]:
-    from nlptl.data.bytes import check_kind, check_text
-
-    check_kind(file, f"--file {file}")
-    check_text(file, f"--file {file}")  # now, and not when the first line is asked for
-    return _filled(file)
-
-
-def _filled(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8-sig") as lines:
-        yield from (line.strip() for line in lines if line.strip())
-
-
-def _write(records: Iterator[dict[str, Any]], output: Path | None, total: int | None) -> None:
-    from nlptl.data.progress import counted
-
-    sink = nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8")
-    try:
-        with sink as file:
-            for record in counted(records, "predicting", total, "examples"):
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    finally:
-        if output is not None and not output.stat().st_size:  # it would block the next try
-            output.unlink()
 
 
 def cache(*, clear: bool = False, keep_gb: float | None = None) -> None:

@@ -13,6 +13,7 @@ from nlptl.cli.check import (
     from_config,
     launch,
 )
+from nlptl.cli.doctor import own_version
 from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import with_sound_numbers
@@ -25,6 +26,7 @@ from nlptl.modes.base import Mode, default_learning_rate, kinds_of
 from nlptl.pretrain.architecture import check_architecture, longest_position
 from nlptl.pretrain.building import SENTINELS, check_growth, model_to_train
 from nlptl.pretrain.corpus import load_corpus, tokenize
+from nlptl.pretrain.header import header_rows
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.pretrain import AT_WIDTH, GOING_ON, Extra, PretrainArgs
@@ -32,7 +34,7 @@ from nlptl.pretrain.recurring_spans import RecurringSpans
 from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
 from nlptl.train.optimizer import OPTIMIZERS
 from nlptl.train.setup import TrainArgs, steps_for
-from nlptl.train.terminal import is_main_process
+from nlptl.train.terminal import Block, is_main_process, say
 
 #: Flags that describe a new model; any of them asks for one.
 NEW_MODEL = ("architecture", "tokenizer", "width", "positions", "vocab_size", "warm_start")
@@ -246,7 +248,22 @@ def prepare_pretraining(config: Any) -> Upstream:
         "defaults": defaults_used(asked),
         "launch": launch(),
     }
-    return Upstream(filled, checked[0], objective, *corpus, record)
+    ready = Upstream(filled, checked[0], objective, *corpus, record)
+    usual = None if config.model or config.epochs else STEPS
+    say(
+        Block(
+            header_rows(
+                filled,
+                [len(texts) for texts in corpus],
+                steps=config.steps or usual,
+                usual=f"{EPOCHS:g} epochs, at most {STEPS:,} steps",
+                version=own_version(),
+                launch=record["launch"],
+                defaults=record["defaults"],
+            )
+        )
+    )
+    return ready
 
 
 def resolve_upstream_defaults(

@@ -14,22 +14,25 @@ from nlptl.cli.check import (
     launch,
     upstream_texts,
 )
-from nlptl.cli.config import TaskConfig, load_yaml, with_options
+from nlptl.cli.config import ClassifyConfig, TaskConfig, load_yaml, read_yaml, with_options
+from nlptl.cli.doctor import own_version
 from nlptl.cli.precision import use_precision_of
 from nlptl.cli.values import declared_types
 from nlptl.data.encoding import splits_hash
 from nlptl.data.sources import load_splits
+from nlptl.data.text import plain
 from nlptl.errors import ConfigError, ModelError, listed
 from nlptl.models.loading import load_config, open_saved
 from nlptl.modes.base import parse_mode
-from nlptl.report.report import Finished, Tier, TransferReport, score_transfer
+from nlptl.report.report import SEEDS, Finished, Tier, TransferReport, score_transfer
 from nlptl.runs.directory import DATA
 from nlptl.runs.locking import locked
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
+from nlptl.train.header import machine_row
 from nlptl.train.stopping import going_on, study_kept
-from nlptl.train.terminal import is_main_process, say
+from nlptl.train.terminal import Block, is_main_process, say
 
 
 def report_run(
@@ -111,6 +114,11 @@ def report_directory(
         ready = _configured(directory, changes)
     else:
         ready = recorded_run(directory, changes)
+    config, seeds = ready.config, max(SEEDS[tier], ready.config.seeds)
+    about = (
+        f"on {plain(directory)} ({plain(config.model)}, mode {config.mode}), {tier}: {seeds} seeds"
+    )
+    say(Block([machine_row(own_version(), launch(), config.seed), ("report", about)]))
     with locked(directory), going_on(study_kept):
         return report_run(ready, directory, tier)
 
@@ -161,8 +169,11 @@ def config_of(directory: Path) -> tuple[type[Task], Any]:
             "data too: nlptl.save_run(run, directory, splits=splits, …)."
         )
     kind = recorded_task(json.loads(record_path.read_text("utf-8")), directory)
-    config_class = with_options(TaskConfig, kind.options)
-    config: Any = config_class(**load_yaml(config_class, directory / "config.yaml"))
+    file = directory / "config.yaml"
+    config_class: Any = with_options(TaskConfig, kind.options)
+    if "kind" in read_yaml(file):
+        config_class = ClassifyConfig
+    config: Any = config_class(**load_yaml(config_class, file))
     return kind, config
 
 

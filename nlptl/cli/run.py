@@ -44,7 +44,12 @@ def run(words: Sequence[str]) -> None:
     if processes > 1 and not {"-h", "--help"} & set(flags):
         raise SystemExit(launch(known[name], flags, processes))
     sys.argv = [f"nlptl run {name}", *flags]
-    runpy.run_path(str(known[name]), run_name="__main__")
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # else its own words are needed too
+        os.environ[TYPED] = sys.argv[0]  # runpy puts the recipe's path there
+    try:
+        runpy.run_path(str(known[name]), run_name="__main__")
+    finally:
+        os.environ.pop(TYPED, None)
 
 
 def overview() -> str:

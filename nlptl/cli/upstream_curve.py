@@ -7,6 +7,7 @@ from typing import Any
 from nlptl.cli.check import upstream_texts
 from nlptl.cli.compare import Way, prepare_study, reserve_study_dir
 from nlptl.cli.precision import with_precision
+from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, listed
 from nlptl.models.identity import architecture_hash
 from nlptl.pretrain.held_out import upstream_loss
@@ -44,12 +45,15 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
     texts = upstream_texts(config.upstream_text) or bundled_texts()
     reserve_study_dir(config)
     with going_on(study_kept):
-        with muted():  # before the training: a checkpoint may lack its pretraining head
+        with (
+            muted(),
+            waiting("upstream loss"),
+        ):  # before the training: a checkpoint may lack its pretraining head
             losses = [upstream_loss(name, texts, accelerator=new_accelerator()) for name in names]
         record = upstream_curve(study, study.run(parallel=config.parallel), losses, dataset=dataset)
         table = write_upstream_curve(record, config.output_dir)
     unlock(config.output_dir)
-    say(f"\n{table}\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
+    say(f"\n{table}\n\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
     return record
 
 

@@ -189,6 +189,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         (lambda x: 0 <= x < 1, "0 or more and less than 1"),
     ),
     "layer_decay": (lambda x: 0 < x <= 1, "more than 0 and at most 1"),
+    "threshold": (lambda x: 0 < x < 1, "more than 0 and less than 1"),
     "mask_share": (lambda x: 0 < x < 1, "more than 0 and less than 1"),
 }
 #: Fewest tokens of an input (special tokens and a few of the text), and of a window of question and passage.

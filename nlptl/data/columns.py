@@ -7,27 +7,29 @@ from typing import Any
 
 from nlptl.errors import DataError, Problems, listed, suggest
 
+#: Usual names of the columns of each role, in the order in which they are looked for.
 USUAL = {
     "text": (
-        "sentence",
-        "text",
-        "review",
-        "review_text",
-        "content",
-        "tweet",
-        "comment",
-        "document",
+        *("sentence", "text", "review", "review_text", "content", "tweet", "comment", "document"),
+        *("message", "body", "description", "utterance", "post", "abstract", "question", "query"),
+        *("title", "subject", "headline"),
     ),
     "first": ("first", "sentence1", "premise", "question1", "text1", "sentence_a"),
     "second": ("second", "sentence2", "hypothesis", "question2", "text2", "sentence_b"),
-    "tokens": ("tokens", "words"),
-    "tags": ("tags", "ner_tags", "pos_tags"),
-    "score": ("score", "similarity", "similarity_score", "label"),
+    "tokens": ("tokens", "words", "token"),
+    "tags": ("tags", "ner_tags", "ner", "labels", "pos_tags", "tag", "label"),
+    "score": ("score", "similarity", "similarity_score", "relatedness", "label"),
     "question": ("question", "query"),
     "context": ("context", "passage", "paragraph"),
     "answers": ("answers", "answer", "answer_text", "answer_texts"),
-    "label": ("label", "labels", "sentiment", "class", "category", "target", "polarity"),
+    "label": (
+        *("label", "labels", "sentiment", "class", "category", "target", "polarity", "queue"),
+        *("intent", "topic", "topics", "tag", "tags", "ner_tags", "team", "department"),
+        *("emotion", "relatedness", "similarity", "similarity_score", "score"),
+    ),
 }
+#: Role to the role whose flag names its column: a tagger's words and tags come by the flags of a classifier.
+ASKED_AS = {"tokens": "text", "tags": "label"}
 
 
 #: Names of the types of strings in a dataset's features.
@@ -43,18 +45,36 @@ def column_flag(role: str, request: Any = None) -> str:
         role: The role.
         request: Request that may have a field ``{role}_column``; None stands for one that has it.
     """
-    named = request is None or hasattr(request, f"{role}_column")
-    return f"--{role.replace('_', '-')}-column " if named else f"--column {role}="
+    name = _flag_of(role, request)
+    return f"--{name.replace('_', '-')} " if name else f"--column {role}="
+
+
+def _flag_of(role: str, request: Any) -> str | None:
+    """Return the field of a request that names a role's column, if there is one."""
+    if request is None or hasattr(request, f"{role}_column"):
+        return f"{role}_column"
+    shared = f"{ASKED_AS.get(role, role)}_column"
+    return shared if hasattr(request, shared) else None
 
 
 def asked_columns(request: Any, roles: Sequence[str]) -> dict[str, str | None]:
     """Map each role to the column that a configuration names, by ``{role}_column`` or ``column``, or to None.
 
     Raises:
-        ConfigError: If an entry of ``column`` is not ``role=name``, or there is no such role.
+        ConfigError: If an entry of ``column`` is not ``role=name``, there is no such role, or a flag names
+            several columns for a role that has one.
     """
-    asked = {role: getattr(request, f"{role}_column", None) for role in roles}
-    problems = Problems()
+    asked, problems = {}, Problems()
+    for role in roles:
+        name = _flag_of(role, request)
+        given = getattr(request, name, None) if name else None
+        if isinstance(given, tuple | list):
+            if len(given) > 1:
+                problems.add(
+                    f"{column_flag(role, request)}{' '.join(given)}: expected one column, found {len(given)}."
+                )
+            given = given[0] if given else None
+        asked[role] = given
     for entry in getattr(request, "column", ()):
         role, _, name = entry.partition("=")
         if role not in asked or not name:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,10 +13,25 @@ import numpy as np
 from nlptl.data.kept import cache_folder, is_whole, seal
 from nlptl.data.progress import bar, quiet_datasets
 from nlptl.data.rows import without_file_columns
-from nlptl.data.windows import frame_of, tokenize
+from nlptl.data.windows import Tokens, frame_of, tokenize, window_starts
 
 #: Hashes of tables, by what they give their values as.
 _HASHES: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class EncodedSplit:
+    """A split's examples as the model sees them.
+
+    Attributes:
+        rows: Rows ``{"input_ids": [...], …}`` with random access by index; one or more per example.
+        lengths: Tokens of each row, shape ``(rows,)``.
+        truncated: Number of texts that were longer than the model takes.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    lengths: np.ndarray
+    truncated: int
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
@@ -204,25 +220,105 @@ def _encoded(columns: list[list[str]], tokenizer: Any, max_length: int) -> dict[
 
 
 def encode_words(
-    sentences: Sequence[Sequence[str]], tokenizer: Any, *, max_length: int
+    sentences: Sequence[Sequence[str]],
+    tokenizer: Any,
+    *,
+    max_length: int,
+    stride: int | None = None,
 ) -> dict[str, list[Any]]:
     """Tokenize sentences that are split into words, as if the words were a text with single spaces.
 
-    Special tokens that occur literally in a word become unknown ones.
+    Special tokens that occur literally in a word become unknown ones, and a word of which the tokenizer leaves
+    nothing, such as a lone control character, is an unknown token. A sentence that is too long is cut into
+    windows that overlap. Each word is read in one of them, at its first token, where most tokens can be seen
+    on both sides of it: no word is left out.
+
+    Args:
+        sentences: Words of each sentence.
+        tokenizer: A fast tokenizer.
+        max_length: Most tokens per window, special tokens included.
+        stride: Tokens that neighbouring windows share; None for a quarter of a window.
 
     Returns:
-        ``input_ids``, ``truncated``, and ``places``: the first token of each word. Words after the last token
-        that fits have none.
+        A row for each window that reads a word: ``input_ids``; ``places``, the token at which each of its
+        words is read; ``example``, the number of the sentence; ``word``, the number of the first word.
     """
     frame = frame_of(tokenizer)
     room = max_length - len(frame.before) - len(frame.after)
+    stride = room // 4 if stride is None else stride
+    found: dict[str, list[Any]] = {name: [] for name in ("input_ids", "places", "example", "word")}
     texts = [" ".join(words) for words in sentences]
-    found: dict[str, list[Any]] = {"input_ids": [], "truncated": [], "places": []}
-    for words, tokens in zip(sentences, tokenize(texts, tokenizer, frame), strict=True):
-        begins = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1]
-        places = np.searchsorted(tokens.ends, begins, side="right")
-        places = places[places < min(room, len(tokens.ids))]
-        found["input_ids"].append([*frame.before, *tokens.ids[:room].tolist(), *frame.after])
-        found["truncated"].append(len(tokens.ids) > room)
-        found["places"].append((places + len(frame.before)).tolist())
+    each = zip(sentences, tokenize(texts, tokenizer, frame), strict=True)
+    for example, (words, tokens) in enumerate(each):
+        ids, places = word_places(words, tokens, frame.unknown)
+        begins = np.asarray(window_starts(len(ids), room, stride))
+        # A word in the overlap of two windows is read in the one whose border is farther away.
+        owners = np.searchsorted(begins[1:] + stride // 2, places, side="right")
+        for window in np.unique(owners):
+            begin = begins[window]
+            own = np.flatnonzero(owners == window)
+            part = ids[begin : begin + room].tolist()
+            found["input_ids"].append([*frame.before, *part, *frame.after])
+            found["places"].append((places[own] - begin + len(frame.before)).tolist())
+            found["example"].append(example)
+            found["word"].append(int(own[0]))
     return found
+
+
+def word_places(
+    words: Sequence[str], tokens: Tokens, unknown: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the first token of each word; a word without any gets an unknown one.
+
+    Args:
+        words: Words of a text, which had single spaces between them.
+        tokens: Tokens of that text.
+        unknown: Id of the unknown token; None if there is none, and then a word is read at its neighbour's.
+
+    Returns:
+        Ids of the tokens, and the number of each word's first token.
+    """
+    begins = np.cumsum([0, *(len(word) + 1 for word in words)])[:-1]
+    ends = begins + np.asarray([len(word) for word in words])
+    places = np.searchsorted(tokens.ends, begins, side="right")
+    last = len(tokens.ids) - 1
+    lost = (places > last) | (np.append(tokens.starts, 0)[np.minimum(places, last + 1)] >= ends)
+    if not lost.any():
+        return tokens.ids, places
+    if unknown is None and last >= 0:
+        return tokens.ids, np.minimum(places, last)
+    ids = np.insert(tokens.ids, places[lost], unknown or 0)
+    return ids, places + np.cumsum(lost) - lost
+
+
+def of_windows(made: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    """Give each window of :func:`encode_words` the number of its example in the table, and its words' labels.
+
+    Args:
+        made: Rows of some examples, and ``gold``, a list for each example, if they are labelled.
+        order: Number of each of these examples in the table.
+    """
+    windows = dict(made)
+    if "gold" in made:
+        parts = zip(made["example"], made["word"], made["places"], strict=True)
+        windows["gold"] = [made["gold"][i][word : word + len(own)] for i, word, own in parts]
+    return {**windows, "example": [order[i] for i in made["example"]]}
+
+
+def word_outputs(
+    rows: Sequence[Mapping[str, Any]], outputs: Sequence[np.ndarray], examples: int
+) -> list[np.ndarray]:
+    """Put together the outputs of each example's words from its windows.
+
+    Args:
+        rows: Windows of :func:`encode_words`.
+        outputs: Outputs of each window, shape ``(tokens, outputs)``.
+        examples: Number of examples.
+
+    Returns:
+        Outputs of each example's words, shape ``(words, outputs)``.
+    """
+    parts: list[list[np.ndarray]] = [[] for _ in range(examples)]
+    for number, (row, logits) in enumerate(zip(rows, outputs, strict=True)):
+        parts[row.get("example", number)].append(logits[row["places"]])
+    return [np.concatenate(each) for each in parts]

@@ -8,6 +8,8 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
+from nlptl.errors import ConfigError
+
 
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write a file under another name, wait for the disk, and move it to its place; text as UTF-8.
@@ -77,6 +79,28 @@ def damage_of(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{SEAL} cannot be read ({type(error).__name__})"
     return None
+
+
+def read_kept(path: Path, *names: str) -> dict[str, Any]:
+    """Read a json object that an earlier session of a run left.
+
+    Args:
+        path: Path of the file.
+        names: Keys that it must have.
+
+    Raises:
+        ConfigError: If it is damaged.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict) and set(names) <= found.keys():
+            return found
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"--resume: {path} is damaged, and the run cannot go on exactly without it. Bring it back, or start "
+        "again in another --output-dir."
+    )
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> Path:

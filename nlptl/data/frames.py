@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.encoding import quiet_datasets
+from nlptl.data.progress import quiet_datasets
 from nlptl.data.sources import SPLIT_NAMES
 from nlptl.errors import DataError, Problems, listed, shortened
 

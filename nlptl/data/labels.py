@@ -92,11 +92,16 @@ def with_numbers(table: Any, column: str) -> Any:
     if str(getattr(table.features[column], "dtype", "")).startswith(("int", "float", "uint")):
         return table
     numbers = [as_number(value) for value in values_of(table, column)]
-    return _replaced(table, column, numbers, Value("float64"))
+    return with_values(table, column, numbers, Value("float64"))
 
 
-def _replaced(table: Any, column: str, values: Sequence[Any], feature: Any) -> Any:
+def with_values(table: Any, column: str, values: Sequence[Any], feature: Any) -> Any:
+    """Return a dataset with other values in a column, which stays where it is."""
+    from datasets import Dataset, Features
+
     order = table.column_names
+    if order == [column]:  # without it, no row is left to add it to
+        return Dataset.from_dict({column: list(values)}, features=Features({column: feature}))
     made = table.remove_columns(column).add_column(column, list(values), feature=feature)
     return made.select_columns(order)
 
@@ -139,7 +144,7 @@ def _unwrapped(split: str, table: Any, column: str) -> Any:
     if odd := rows_where(values, lambda v: isinstance(v, list) and len(v) > 1):
         raise DataError(
             f"The {split} split's column '{column}' holds several labels: {odd}. Expected one label for each "
-            "row; for several at once, state a task of your own (README)."
+            "row; for several at once use the task multi-label-classification (--kind, --task)."
         )
     single = [(v[0] if v else None) if isinstance(v, list) else v for v in values]
     inner = getattr(feature, "feature", None)
@@ -147,59 +152,11 @@ def _unwrapped(split: str, table: Any, column: str) -> Any:
         if not all(_is_missing(value) or label_name(value) for value in single):
             return table  # dicts or so: :func:`check_labels` says it
         single, inner = [label_name(value) for value in single], Value("string")
-    return _replaced(table, column, single, inner)
+    return with_values(table, column, single, inner)
 
 
-def check_label_lists(
-    splits: Mapping[str, Any], column: str, words: str | None = None
-) -> tuple[list[str], list[str]]:
-    """List the labels where each row has a list of them: any number, or one a word.
-
-    Args:
-        splits: Mapping from split names to datasets.
-        column: Name of the column of the lists, of strings or of whole numbers.
-        words: Name of the column of the words, which are as many as the labels.
-
-    Returns:
-        The labels' names in the order of :func:`check_labels`, and the hidden splits' names.
-
-    Raises:
-        DataError: With everything that is wrong with them.
-    """
-    problems, hidden = Problems(), hidden_splits(splits, column)
-    names, seen = label_names(splits["train"], column), {}
-    for split, table in splits.items():
-        if split in hidden:
-            continue
-        rows = [(v, names) for v in values_of(table, column)]
-        odd = rows_where(rows, lambda row: not isinstance(row[0], list) or None in read_label(*row))
-        if odd:
-            problems.add(
-                f"The {split} split's column '{column}' holds values that are not lists of labels: {odd}. "
-                "Expected a list of strings or of whole numbers in each row."
-            )
-            continue
-        seen[split] = {name for row in rows for name in read_label(*row)}
-        lengths = [len(v) for v in values_of(table, words)] if words else []
-        if words and (
-            odd := rows_where(
-                zip(lengths, rows, strict=True), lambda both: both[0] != len(both[1][0])
-            )
-        ):
-            problems.add(
-                f"The {split} split has another number of '{column}' than of '{words}': {odd}. Expected one "
-                "label per word."
-            )
-    problems.raise_if_any()
-    known = sorted(seen["train"], key=_sort_key)
-    for split, labels in seen.items():
-        if unknown := sorted(labels - seen["train"]):
-            problems.add(_unknown(split, unknown, known))
-    problems.raise_if_any()
-    return list(names or known), hidden
-
-
-def _unknown(split: str, unknown: Sequence[str], known: Sequence[str]) -> str:
+def unknown_labels(split: str, unknown: Sequence[str], known: Sequence[str]) -> str:
+    """Describe labels of another split that the training set never has."""
     return (
         f"The {split} split has labels that the training set never has: {listed(unknown)}. "
         f"Training has: {listed(known)}."
@@ -234,10 +191,10 @@ def check_labels(
         seen[split] = {name for name in found if name is not None}
     names = label_names(splits["train"], column)
     problems.raise_if_any()
-    classes = names or sorted(seen["train"], key=_sort_key)
+    classes = names or sorted(seen["train"], key=label_order)
     for split, labels in seen.items():
         if unknown := sorted(labels - seen["train"]):
-            problems.add(_unknown(split, unknown, sorted(seen["train"], key=_sort_key)))
+            problems.add(unknown_labels(split, unknown, sorted(seen["train"], key=label_order)))
     if len(seen["train"]) < 2:
         problems.add(
             f"The training set has one class only, '{next(iter(seen['train']))}', in the column "
@@ -295,6 +252,7 @@ def read_label(value: Any, names: Any = None) -> Any:
     return label_name(value, names)
 
 
-def _sort_key(name: str) -> tuple[int, float, str]:
+def label_order(name: str) -> tuple[int, float, str]:
+    """Return the key by which labels are sorted: numbers by their size, before all other names."""
     number = as_number(name)  # nan and inf are words, or their place would depend on the others
     return (1, 0.0, name) if number is None else (0, number, name)

@@ -12,8 +12,10 @@ T = TypeVar("T")
 DELAY = 2.0
 #: Seconds between two redrawings of a line that only counts the time.
 TICK = 0.5
-#: A line of a terminal that has room for the learning rate too.
-WIDE = 110
+#: Columns of a line that has room for a bar with epoch and loss, and for one with speed and rate too.
+NARROW, WIDE = 76, 110
+#: Columns that the name of one of several runs takes.
+NESTED = 30
 FORMAT = (
     "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}{postfix}]"
 )
@@ -137,7 +139,7 @@ def waiting(what: str) -> Iterator[None]:
 def _count_seconds(what: str, over: threading.Event) -> None:
     if over.wait(DELAY):
         return
-    line = bar(None, what, delay=0, bar_format="{desc} … {elapsed}")
+    line = bar(None, what, bar_format="{desc} … {elapsed}")
     line.start_t -= DELAY
     while not over.wait(TICK):
         line.refresh()

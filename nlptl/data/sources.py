@@ -17,7 +17,13 @@ READERS: dict[str, str] = {
     ".ndjson": "json",
     ".json": "json",
     ".parquet": "parquet",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
 }
+#: The same where rows are sentences with tags: there a text file has a word and its tag on each line.
+TAGGED_READERS = {**READERS, ".txt": "conll", ".annotated": "conll"}
 #: Names that a split may have, as a file's stem or on the hub.
 SPLIT_NAMES = {
     "train": ("train", "training"),

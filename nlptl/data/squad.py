@@ -11,6 +11,7 @@ from nlptl.data.answers import answers_in_cell, truth_of
 from nlptl.data.code_hash import code_hash
 from nlptl.data.columns import rows_where, values_of
 from nlptl.data.encoding import map_kept
+from nlptl.data.progress import quiet_datasets
 from nlptl.data.sources import read_table
 from nlptl.data.squad_json import flatten, id_of, is_nested, read_json
 from nlptl.data.text import is_text
@@ -52,11 +53,12 @@ def read_questions(path: Path, flag: str, *, answers: bool = True) -> Any:
         features[MARK] = Value("bool")
     # On disk, because in a table each question has its passage beside it; the code counts too.
     content = json.dumps([code_hash(flatten), answers]).encode() + path.read_bytes()
-    return Dataset.from_generator(
-        partial(flatten, whole, where, answers=answers),
-        features=Features(features),
-        fingerprint=sha256(content).hexdigest()[:32],
-    )
+    with quiet_datasets():
+        return Dataset.from_generator(
+            partial(flatten, whole, where, answers=answers),
+            features=Features(features),
+            fingerprint=sha256(content).hexdigest()[:32],
+        )
 
 
 def normalize(splits: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from nlptl.data.code_hash import code_hash
 from nlptl.data.delimited import read_delimited
 from nlptl.data.json_rows import JsonTable
 from nlptl.data.kept import Batches, kept_table
+from nlptl.data.tags import read_conll
 from nlptl.errors import DataError
 
 #: Number of rows that are taken from a file together.
@@ -118,6 +119,7 @@ KINDS: dict[str, Any] = {
     "json": JsonTable,
     "parquet": read_parquet,
     "lines": read_lines,
+    "conll": read_conll,
 }
 
 

@@ -4,19 +4,22 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from nlptl.metrics.statistics import entities
+from nlptl.metrics.statistics import marks_ends, split_tag, strict_entities
 
 #: Fewest examples of a class that can be called the weakest, if some class has so many.
 ENOUGH = 10
-#: What a gold value is: one class, any number of labels, a class a word, or entities among the words.
-Form = Literal["class", "labels", "words", "entities"]
+#: What a gold value is: one class, any number of labels, a class a word, or entities among the words, whose
+#: tags mark their beginnings (BIO) or their ends too (BIOES).
+Form = Literal["class", "labels", "words", "entities", "closed entities"]
 #: A name and where it holds: of an example, of a word, or of the words from first to last.
 Item = tuple[Any, ...]
 
 
-def is_bio(labels: Sequence[str]) -> bool:
-    """Whether the labels are tags of entities: ``B-`` and ``I-`` with a kind, and ``O``."""
-    return bool(labels) and all(label == "O" or label[:2] in ("B-", "I-") for label in labels)
+def form_of_tags(labels: Sequence[str]) -> Form:
+    """Say whether tags mark entities, and how (:func:`nlptl.metrics.statistics.strict_entities`)."""
+    if not any(label.startswith(("B-", "S-", "U-")) for label in labels):
+        return "words"
+    return "closed entities" if marks_ends(labels) else "entities"
 
 
 def items_of(value: Any, form: Form) -> set[Item]:
@@ -32,7 +35,7 @@ def items_of(value: Any, form: Form) -> set[Item]:
         return {(name,) for name in value}
     if form == "words":
         return {(name, place) for place, name in enumerate(value)}
-    return entities(value)
+    return strict_entities(value, closed=form == "closed entities")
 
 
 def scores_by_class(
@@ -59,8 +62,9 @@ def scores_by_class(
         ours.update(item[0] for item in gold)
         theirs.update(item[0] for item in guess)
         hits.update(item[0] for item in gold & guess)
-    names = dict.fromkeys(label[2:] if form == "entities" else label for label in labels)
-    names.pop("", None)  # O has no kind
+    names = list(labels)
+    if "entities" in form:  # their kinds; O has none
+        names = [kind for kind in dict.fromkeys(split_tag(label)[1] for label in labels) if kind]
     return [_figures(name, hits[name], ours[name], theirs[name]) for name in names]
 
 

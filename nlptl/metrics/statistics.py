@@ -134,6 +134,23 @@ def micro_f1_of(sums: np.ndarray) -> Any:
     return _ratio(2 * common, gold + predicted)
 
 
+def labels_by_name(
+    gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]], labels: Sequence[Any]
+) -> np.ndarray:
+    """Count contributions to :func:`macro_f1_of` of several labels each, shape ``(n, 3 * labels)``.
+
+    Args:
+        gold: Gold labels of each example.
+        predicted: Predicted labels of each example.
+        labels: Names of all labels.
+    """
+    ours, theirs = (
+        np.asarray([[name in each for name in labels] for each in part], dtype=float)
+        for part in (gold, predicted)
+    )
+    return np.concatenate([ours * theirs, ours, theirs], axis=1)
+
+
 def example_f1(gold: Sequence[Collection[Any]], predicted: Sequence[Collection[Any]]) -> np.ndarray:
     """Compute F1 of each example's labels, shape ``(n, 1)``; 1 where there are none and none is predicted."""
     common, ours, theirs = label_counts(gold, predicted).T
@@ -169,6 +186,91 @@ def entity_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[st
     that were cut off, after the last tag that was predicted, have no entity.
     """
     return label_counts([entities(tags) for tags in gold], [entities(tags) for tags in predicted])
+
+
+#: Marks of other writings of a tag, by that of BIOES: BILOU's last and unit word, BMES' middle one.
+MARKS = {"L": "E", "U": "S", "M": "I"}
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Return the mark of a tag (B, I, O, E or S) and the kind of its entity.
+
+    Example:
+        >>> split_tag("B-PER"), split_tag("U-LOC"), split_tag("O")
+        (('B', 'PER'), ('S', 'LOC'), ('O', ''))
+    """
+    mark, _, kind = tag.partition("-")
+    return MARKS.get(mark, mark), kind
+
+
+def strict_entities(tags: Sequence[str], *, closed: bool = False) -> set[tuple[str, int, int]]:
+    """Find the entities that a sentence's tags write without a mistake, as seqeval's strict mode does.
+
+    An entity begins at ``B-`` (or is an ``S-``) and goes on through each ``I-`` of its kind; an ``I-`` that
+    continues nothing is no entity. Where the tags mark ends too, it has to end at an ``E-`` of its kind.
+
+    Args:
+        tags: Tags of a sentence's words.
+        closed: Whether the tags mark ends (BIOES, BILOU), and not beginnings alone (BIO).
+
+    Returns:
+        Kind, first and last word of each entity.
+
+    Example:
+        >>> sorted(strict_entities(["I-PER", "B-PER", "I-PER", "I-LOC"]))
+        [('PER', 1, 2)]
+    """
+    found: set[tuple[str, int, int]] = set()
+    marks = [*map(split_tag, tags), ("O", "")]
+    for start, (mark, kind) in enumerate(marks):
+        if mark == "S":
+            found.add((kind, start, start))
+        if mark != "B":
+            continue
+        end = start
+        while marks[end + 1] == ("I", kind):
+            end += 1
+        if closed and marks[end + 1] == ("E", kind):
+            found.add((kind, start, end + 1))
+        elif not closed:
+            found.add((kind, start, end))
+    return found
+
+
+def marks_ends(labels: Collection[str]) -> bool:
+    """Whether a set of tags marks the ends of entities (BIOES, BILOU) and not their beginnings alone."""
+    return bool({"E", "S"} & {split_tag(tag)[0] for tag in labels if "-" in tag})
+
+
+def strict_entity_counts(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, closed: bool = False
+) -> np.ndarray:
+    """Count each sentence's contributions to :func:`micro_f1_of` of whole entities, strictly read.
+
+    An entity counts as found if kind, first and last word agree (Tjong Kim Sang & De Meulder, 2003).
+
+    Args:
+        gold: Gold tags of each sentence.
+        predicted: Predicted tags of each sentence.
+        closed: Whether the tags mark ends, see :func:`strict_entities`.
+    """
+    both = ([strict_entities(tags, closed=closed) for tags in part] for part in (gold, predicted))
+    return label_counts(*both)
+
+
+def word_counts(gold: Sequence[Sequence[Any]], predicted: Sequence[Sequence[Any]]) -> np.ndarray:
+    """Count contributions to :func:`share_of`, shape ``(n, 2)``: words that are right, and all words."""
+    rows = [
+        [sum(g == p for g, p in zip(ours, theirs, strict=False)), len(ours)]
+        for ours, theirs in zip(gold, predicted, strict=True)
+    ]
+    return np.asarray(rows, dtype=float).reshape(-1, 2)
+
+
+def share_of(sums: np.ndarray) -> Any:
+    """Compute the share of the words that are right; 0 where there are none."""
+    right, words = np.moveaxis(np.asarray(sums), -1, 0)
+    return _ratio(right, words)
 
 
 def most_frequent(values: Sequence[Any]) -> Any:

@@ -136,7 +136,7 @@ class Definition:
         function: Function from a model and settings (by keyword) to the model; for a staged mode, from
             settings to its stages.
         pattern: Value of ``--mode``, with places for numbers; see :func:`mode`.
-        help: Description of what trains, for ``--mode list`` and the README.
+        help: Description of what trains, for ``--mode list`` and docs/modes.md.
         when: Case in which to take the mode, for the same places.
         rate: Default peak rate as a multiple of the model's rate for training everything.
         rates: The same multiple for some models, by the name of an architecture, or ``pre-norm`` or

@@ -1,4 +1,4 @@
-"""Descriptions of all modes, for ``--mode list`` and the README's table."""
+"""Descriptions of all modes, for ``--mode list`` and the table of docs/modes.md."""
 
 import textwrap
 
@@ -31,7 +31,7 @@ def describe_modes() -> str:
 
 
 def modes_table() -> str:
-    """Write the README's table of nlptl's own modes, in Markdown: which mode when."""
+    """Write the table of nlptl's own modes for docs/modes.md, in Markdown: which mode when."""
     lines = ["| `--mode` | what trains | when to take it |", "|---|---|---|"]
     for about in definitions(builtin=True):
         form = about.form.replace("|", "\\|")  # a bar would end the cell

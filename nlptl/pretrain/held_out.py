@@ -10,7 +10,7 @@ import torch
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
-from nlptl.data.progress import quiet_datasets
+from nlptl.data.progress import counted, quiet_datasets
 from nlptl.errors import DataError
 from nlptl.metrics.ratio import ratio_with_error
 from nlptl.models.families import check_family
@@ -190,7 +190,7 @@ def piece_losses(
     was_training = loss.training
     loss.eval()
     sums, counts = np.zeros(len(batches.lengths)), np.zeros(len(batches.lengths))
-    for batch in batches.epoch(0):
+    for batch in counted(batches.epoch(0), "held-out texts", len(batches)):
         losses = loss(**batch.to(device).inputs)["outputs"]["losses"]
         if batch.indices:
             at = np.asarray(batch.indices)[objective.rows(batch.inputs).cpu().numpy()]

@@ -1,6 +1,5 @@
 """Pieces of a corpus: cut once, checked against those that a run began with, and put into batches."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -11,7 +10,7 @@ import numpy as np
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
-from nlptl.data.files import write_json
+from nlptl.data.files import read_kept, write_json
 from nlptl.errors import DataError
 from nlptl.pretrain import corpus
 from nlptl.pretrain.objectives import Fixed, Objective
@@ -121,7 +120,7 @@ def check_pieces(file: Path, pieces: Mapping[str, Any], accelerator: Any) -> Non
         }
         for name, table in pieces.items()
     }
-    before = json.loads(file.read_text("utf-8")) if file.exists() else found
+    before = read_kept(file, *found) if file.exists() else found
     accelerator.wait_for_everyone()
     if changed := [name for name in found if before[name] != found[name]]:
         how = [

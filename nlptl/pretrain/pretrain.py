@@ -24,6 +24,7 @@ from nlptl.train.losses import Loss, Plus
 from nlptl.train.machine import PeakMemory
 from nlptl.train.run import Run
 from nlptl.train.setup import TrainArgs, seed_dropout, train
+from nlptl.train.terminal import say
 
 #: Peak rate of AdamW for pretraining a whole checkpoint further, at the width given: half of a new model's,
 #: which at a width of 768 is 8e-5 (Gururangan et al., 2020, adapted RoBERTa to a task's texts at 1e-4).
@@ -213,7 +214,15 @@ def _watchers(
 
     each = float(pieces.lengths.mean())
     return [
-        EvaluateEvery(score, log, accelerator, every=args.eval_every, at=at, tokens_each=each),
+        EvaluateEvery(
+            score,
+            log,
+            accelerator,
+            every=args.eval_every,
+            at=at,
+            tokens_each=each,
+            report=say,
+        ),
         SaveModels(save, log.parent / "models", accelerator, at),
     ]
 

@@ -1,11 +1,10 @@
 """The model that a pretraining begins with: built once, kept, read back, and mixed in again at the end."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.files import json_line, write_json
+from nlptl.data.files import json_line, read_kept, write_json
 from nlptl.models.loading import load_tokenizer, load_with_head, save_pretrained
 from nlptl.pretrain.averaging import interpolate
 from nlptl.pretrain.held_out import held_out_loss
@@ -60,7 +59,7 @@ def start_model(
 def new_parameters(directory: Path) -> frozenset[str]:
     """Read which parameters of a run's start no checkpoint had."""
     file = directory / START / NEW
-    return frozenset(json.loads(file.read_text("utf-8"))["new"] if file.exists() else ())
+    return frozenset(read_kept(file, "new")["new"] if file.exists() else ())
 
 
 def load_start(directory: Path, objective: Objective) -> Any:

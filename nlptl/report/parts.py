@@ -102,7 +102,12 @@ def gain_entry(
         "rel_error_reduction": gain.mean / (1 - scratch) if 1 - scratch >= 0.01 else None,
         "probe_share": (probe - scratch) / gain.mean if probe is not None and certain else None,
         "vs_bow": words
-        and {"abs": words.mean, "ci95": [words.low, words.high], "p_two_sided": words.p},
+        and {
+            "abs": words.mean,
+            "ci95": [words.low, words.high],
+            "p_two_sided": words.p,
+            "threshold": words.threshold(),
+        },
         "threshold": gain.threshold(),
         "mde": gain.detectable(),
         "significant": gain.p < 0.05,

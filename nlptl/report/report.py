@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -52,7 +53,7 @@ LONGER = {"quick": 1.0, "standard": 1.5, "full": 3.0}
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TransferReport:
     """A finished report.
 
@@ -68,10 +69,20 @@ class TransferReport:
         return self.record["negative"]["verdict"]
 
     def summary(self) -> str:
-        """Sum up the report in at most 15 lines for the terminal."""
+        """Sum up the report in at most 21 lines for the terminal."""
         from nlptl.report.render.text import summary
 
         return summary(self.record)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook, in a frame, because its styles are those of a whole page."""
+        from nlptl.report.render.files import page_of
+
+        frame = "<iframe width='100%' height='900' style='border:0' sandbox srcdoc='{}'></iframe>"
+        return frame.format(escape(page_of(self.record)))
 
     def save(self, directory: Path) -> list[Path]:
         """Write ``report.json``, ``report.md``, ``report.html`` and the pictures.

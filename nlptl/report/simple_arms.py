@@ -12,7 +12,7 @@ from nlptl.pretrain.architecture import save_untrained
 from nlptl.report import parts
 from nlptl.report.probe import fit_probe
 from nlptl.report.untouched import Untouched
-from nlptl.report.zero_shot import zero_shot
+from nlptl.report.zero_shot import pair_similarities, zero_shot
 from nlptl.stats.bootstrap import scores_of
 from nlptl.study.outcomes import class_statistics, combine_of, constant_statistics
 from nlptl.tasks.base import Task
@@ -55,7 +55,10 @@ def simple_arms(
     if task.classes(splits["test"]) is None:
         why = f"{task.name}: its examples have no classes to separate linearly"
         names = ("probe", "random_probe", "zero_shot", "bow")
-        return found | {name: _left_out(why) for name in names}
+        found |= {name: _left_out(why) for name in names}
+        if task.head_fit == "numbers" and len(task.fields) == 2:
+            found["zero_shot"] = fixed(_similarity(task, splits, args, untouched, accelerator))
+        return found
 
     def row(predicted: Iterable[Any]) -> dict[str, Any]:
         return fixed(class_statistics(task, splits, list(map(str, predicted))))
@@ -79,6 +82,28 @@ def simple_arms(
 
 def _left_out(why: str) -> dict[str, Any]:
     return {"arm": parts.missing(why), "statistics": None}
+
+
+def _similarity(
+    task: Task,
+    splits: Mapping[str, Any],
+    args: FinetuneArgs,
+    untouched: Untouched,
+    accelerator: Any,
+) -> np.ndarray:
+    """Take how alike the two texts of a pair are for their number; return the statistics of the test pairs."""
+    first, second = (splits["test"][name][:] for name in task.fields)
+    each = pair_similarities(
+        untouched.model,
+        untouched.tokenizer,
+        first,
+        second,
+        accelerator=accelerator,
+        max_length=args.max_length,
+    )
+    records = task.constant_predictions(splits["train"], splits["test"])
+    pairs = zip(records, each, strict=True)
+    return task.statistics([{**record, "prediction": cosine} for record, cosine in pairs])
 
 
 def _random_probe(

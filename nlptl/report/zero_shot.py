@@ -1,4 +1,4 @@
-"""Classification without training: a masked language model fills in a word that stands for a class."""
+"""Answers without training: a word that stands for a class, filled in; or how alike two texts' states are."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,10 @@ from nlptl.errors import ModelError, listed
 from nlptl.models.loading import load_tokenizer, load_trained
 from nlptl.pretrain.corpus import special_frame
 from nlptl.pretrain.masked_lm import MaskedLM
+from nlptl.train.features import body_states
 
+#: Texts whose states are in memory at a time.
+TOGETHER = 2000
 #: Words that stand for classes of sentiment (Gao et al., 2021, table 1); other classes stand for themselves.
 WORDS = {
     "positive": "great",
@@ -82,3 +85,40 @@ def zero_shot(
         rows.append(logits[:, words].float().log_softmax(-1).cpu().numpy())
     shares = np.concatenate(rows)
     return [labels[int(i)] for i in (shares[1:] - shares[0]).argmax(1)]
+
+
+def pair_similarities(
+    model: Any,
+    tokenizer: Any,
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    accelerator: Any,
+    max_length: int | None = None,
+) -> list[float]:
+    """Compute the cosine of the mean states of two texts, as sentence encoders compare them.
+
+    Sentence-BERT (Reimers & Gurevych, 2019) is trained for it; of other checkpoints it says little.
+
+    Args:
+        model: The body of a checkpoint.
+        tokenizer: Its tokenizer.
+        first: First text of each pair.
+        second: Second text of each pair.
+        accelerator: The device.
+        max_length: Most tokens per text.
+
+    Returns:
+        A number from -1 to 1 for each pair.
+    """
+    texts = list(dict.fromkeys([*first, *second]))
+    parts = []
+    for start in range(0, len(texts), TOGETHER):
+        some = texts[start : start + TOGETHER]
+        given = {"accelerator": accelerator, "max_length": max_length}
+        parts.append(body_states(model, tokenizer, some, **given)[:, -1].copy())
+    states = np.concatenate(parts).astype(np.float64)
+    states /= np.maximum(np.linalg.norm(states, axis=1, keepdims=True), np.finfo(float).tiny)
+    places = {text: number for number, text in enumerate(texts)}
+    left, right = (states[[places[text] for text in side]] for side in (first, second))
+    return (left * right).sum(1).tolist()

@@ -66,13 +66,39 @@ On the test split ({n["test"]} examples), on which nothing was chosen; the epoch
 was chosen by {selection["metric"]} on the validation split ({n["validation"]} examples).
 
 {_table(record["metrics"])}
-
+{_worth(record)}
 ## Training
 
 - {n["train"] + n["validation"]} labels: {n["train"]} to train on, {n["validation"]} to choose by
 - {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
   x {settings["gradient_accumulation_steps"]}, peak learning rate {settings["learning_rate"]:g},
   seed {record["seed"]}"""
+
+
+def _worth(record: Mapping[str, Any]) -> str:
+    """Say in a few lines what the cheapest ways reach, how single classes fare, and where the mistakes are."""
+    metric, floors = record["selection"]["metric"], record.get("floors", {})
+    bag, weakest = floors.get("bag_of_words"), record.get("weakest")
+    lines = []
+    if bag:
+        lines.append(
+            f"A bag of words (TF-IDF and a linear model, {bag['seconds']:.1f} s) reaches {metric} "
+            f"{bag[metric]:.4f} on the same examples."
+        )
+    if floors.get("majority"):
+        lines.append(f"Always one answer reaches {metric} {floors['majority'][metric]:.4f}.")
+    if weakest:
+        taken = weakest["taken_for"]
+        most = f", most often taken for {escaped(taken)}" if taken is not None else ""
+        found = f"{100 * weakest['recall']:.1f} % of its examples are found{most}"
+        lines.append(f"The weakest class is {escaped(weakest['label'])}: {found}.")
+    if found := record.get("calibration"):
+        lines.append(
+            f"It is {100 * found['confidence']:.1f} % sure and {100 * found['right']:.1f} % right on average "
+            f"(expected calibration error {100 * found['ece']:.1f} points)."
+        )
+    lines.append("Single mistakes, scores by class and the learning curve are in `errors.html`.")
+    return "".join(f"\n- {line}" for line in lines) + "\n"
 
 
 def _opening(record: Mapping[str, Any]) -> str:

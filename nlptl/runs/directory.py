@@ -18,6 +18,7 @@ from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
 from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
 from nlptl.runs.card import model_card
+from nlptl.runs.errors_page import errors_page
 from nlptl.runs.last_block import last_rows
 from nlptl.runs.locking import unlock
 from nlptl.runs.record import result_record
@@ -240,6 +241,7 @@ def save_run(
             record["reload_difference"] = _save_model(run, directory)
         if run.predictions is not None:
             write_whole(directory / "predictions.jsonl", _lines(run.predictions))
+            write_whole(directory / "errors.html", errors_page(record, run.predictions))
         card = model_card(record, configured=(directory / "config.yaml").exists())
         write_whole(directory / "README.md", card)
         write_json(directory / "result.json", record)

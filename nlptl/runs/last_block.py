@@ -27,12 +27,12 @@ def last_rows(run: Run, directory: Path) -> list[tuple[str, str]]:
     names = [name for name in run.metrics if name != first and not name.endswith("_se")]
     count = f"{run.num_examples[tested]:,} examples"
     others = ", ".join(metric(run.metrics, name) for name in names)
-    took = f"trained in {clock(run.timing['train_seconds'])}"
     rows = [
         (tested.replace("_", " "), f"{metric(run.metrics, first)} on {count}"),
-        ("", "; ".join(part for part in (others, took) if part)),
+        ("", others),
         ("floors", floors_line(run.floors, first, run.metrics[first])),
         ("weakest", weakest_line(run.weakest)),
+        ("time", f"trained in {clock(run.timing['train_seconds'])}"),
         ("saved", f"{directory}: {', '.join(['model/', *files_of(directory)])}"),
         ("", f"model/ was read back and gives the same {run.compared}"),
     ]
@@ -88,7 +88,7 @@ def weakest_line(weakest: Mapping[str, Any] | None) -> str:
     if not weakest:
         return ""
     taken = weakest.get("taken_for")
-    mistaken = f", mostly taken for {plain(taken)}" if taken is not None else ""
+    mistaken = f", the others mostly taken for {plain(taken)}" if taken is not None else ""
     return f"{plain(weakest['label'])}: {weakest['recall']:.0%} of its examples are found{mistaken}"
 
 

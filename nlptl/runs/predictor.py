@@ -99,7 +99,7 @@ class Predictor:
         for number, example in enumerate(examples):
             total += 1
             try:
-                self._row(example, number)
+                self.row(example, number)
             except DataError as error:
                 odd.append(str(error))
         if odd:
@@ -112,14 +112,23 @@ class Predictor:
             raise DataError(f"Expected several examples, found {in_words(examples)}; give a list.")
         source, done = iter(examples), 0
         while chunk := list(islice(source, CHUNK)):
-            rows = [self._row(example, done + i) for i, example in enumerate(chunk)]
+            rows = [self.row(example, done + i) for i, example in enumerate(chunk)]
             yield from self._predict(rows)
             done += len(chunk)
 
-    def _row(self, example: Any, number: int) -> dict[str, Any]:
+    def row(self, example: Any, number: int = 0) -> dict[str, Any]:
+        """Return an example's fields by name.
+
+        Args:
+            example: Example in any form that :meth:`__call__` takes.
+            number: Number of the example, for messages.
+
+        Raises:
+            DataError: If it is not of that form.
+        """
         names, words = self.task.fields, self.task.split_into_words
         if isinstance(example, Mapping):
-            values = [example.get(name) for name in names]
+            values = [example.get(name, ...) for name in names]
         else:
             values = list(example) if isinstance(example, list | tuple) else [example]
             if words and len(names) == 1 and isinstance(example, list | tuple) and is_words(values):
@@ -127,6 +136,10 @@ class Predictor:
         if words:
             values = [value.split() if isinstance(value, str) else value for value in values]
         good = _are_words if words else is_text
+        if len(self.task.inputs) > 1 and any(
+            map(is_text, values)
+        ):  # some may be blank, as in training
+            values, good = ["" if value is None else value for value in values], _is_writable
         if len(values) != len(names) or not all(map(good, values)):
             broken = [v for v in values if isinstance(v, str) and not can_be_written(v)]
             raise DataError(
@@ -158,6 +171,10 @@ class Predictor:
 
 def _are_words(value: Any) -> bool:
     return is_words(value) and all(map(can_be_written, value))
+
+
+def _is_writable(value: Any) -> bool:
+    return isinstance(value, str) and can_be_written(value)
 
 
 def _shown(example: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.pooling import PooledClassifier
+from nlptl.runs.errors import calibration
 from nlptl.tasks import source_of
 from nlptl.train.run import Run
 
@@ -59,10 +60,16 @@ def result_record(run: Run) -> dict[str, Any]:
 
 
 def worth(run: Run) -> dict[str, Any]:
-    """Say what the scores are worth: beside what the cheapest ways reach, and class by class."""
+    """Say what the scores are worth: beside the cheapest ways, by class, and as far as the model says it."""
     if run.predictions is None:
         return {}
-    return {"floors": run.floors, "per_class": run.per_class, "weakest": run.weakest}
+    return {
+        "fields": list(run.task.fields),
+        "floors": run.floors,
+        "per_class": run.per_class,
+        "weakest": run.weakest,
+        "calibration": calibration(run.predictions),
+    }
 
 
 def selection(run: Run) -> dict[str, Any]:

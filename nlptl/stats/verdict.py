@@ -112,7 +112,7 @@ def advice(word: str, record: Mapping[str, Any]) -> str:
         how = "train more of it (--mode full), " if trains != "all" else ""
         return (
             f"Try to {how}take a checkpoint of a nearer domain, or first go on pretraining it on your own "
-            f"texts (recipes/pretrain.py --model {about['upstream']} --corpus …)."
+            f"texts (nlptl run pretrain --model {about['upstream']} --corpus …)."
         )
     if word == "neutral":
         return "A smaller model, or a bag of words, may do as well for less."
@@ -131,4 +131,4 @@ def advice(word: str, record: Mapping[str, Any]) -> str:
     forgot = record["upstream"].get("forgetting")
     if forgot and forgot > 0.5 and trains == "all":
         return "It forgot much of its pretraining: --mode lora or freeze-lower-N would keep more."
-    return "Compare the modes with recipes/compare.py before choosing one."
+    return "Compare the modes with nlptl run compare before choosing one."

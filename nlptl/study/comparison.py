@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.data.files import write_whole
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import JOINT, Combine, Difference, joint_bootstrap
 from nlptl.stats.multiple import equivalence_p, holm
@@ -15,7 +16,9 @@ from nlptl.stats.spread import spread
 from nlptl.stats.verdict import LEAST_SEEDS, MARGIN
 from nlptl.study.arms import Arm
 from nlptl.study.outcomes import combine_of
-from nlptl.study.render.comparison import comparison_figure, comparison_markdown
+from nlptl.study.render.comparison import comparison_figure
+from nlptl.study.render.comparison_page import comparison_page
+from nlptl.study.render.comparison_text import comparison_markdown, comparison_text
 from nlptl.study.render.files import write_pictured
 from nlptl.study.study import Study
 
@@ -134,18 +137,19 @@ def compare(study: Study, arms: Mapping[str, Arm], *, dataset: str) -> dict[str,
 
 
 def write_comparison(record: Mapping[str, Any], directory: Path) -> str:
-    """Write ``compare.json``, ``.md``, ``.png`` and ``.svg``.
+    """Write ``compare.json``, ``.md``, ``.html``, ``.png`` and ``.svg``.
 
     Args:
         record: From :func:`compare`.
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The table and the sentence, for the terminal.
     """
     table, picture = comparison_markdown(record), comparison_figure(record)
-    write_pictured(record, "compare", table, picture, "score against cost", directory)
-    return table
+    svg = write_pictured(record, "compare", table, picture, "score against time", directory)
+    write_whole(directory / "compare.html", comparison_page(record, svg))
+    return comparison_text(record)
 
 
 def row(arm: Arm) -> dict[str, Any]:
@@ -174,53 +178,54 @@ def row(arm: Arm) -> dict[str, Any]:
     }
 
 
-def recommend(rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]) -> tuple[str, str]:
-    """Say which arm to take, and why.
+def recommend(
+    rows: Mapping[str, Mapping[str, Any]], pairs: Sequence[Pair]
+) -> tuple[str | None, str]:
+    """Say which arm to take, if a test says so, and why; else what is known.
 
-    It is the cheapest, by operations of training, of those that no other is shown to be better than; of
-    equally cheap ones the one that scores highest.
+    A test says so where all others are shown to be worse than one of those compared, or where the cheapest, by
+    operations of training, of those that no other is shown to beat is shown to be equal to the best of them.
 
     Args:
         rows: Name to :func:`row`.
         pairs: From :func:`compare_all`.
 
     Returns:
-        The arm's name, and a sentence.
+        The arm's name, or None where no test says which, and a sentence.
     """
     beaten = {
         pair.second if pair.better == pair.first else pair.first for pair in pairs if pair.better
     }
     standing = [name for name in rows if name not in beaten]
-    take = min(standing, key=lambda name: (rows[name]["flops"], -rows[name]["mean"]))
-    best = max(rows, key=lambda name: rows[name]["mean"])
-    # The best of the others that are not shown to be worse.
-    other = max((n for n in standing if n != take), key=lambda n: rows[n]["mean"], default=take)
-    own = rows[take]
-    start = f"Take {take}, because "
+    cheapest = min(standing, key=lambda name: (rows[name]["flops"], -rows[name]["mean"]))
     if len(rows) == 1:
-        return take, f"{start}nothing else was compared."
+        return None, f"Only {cheapest} was run: there is nothing to compare it with."
     if len(standing) == 1:
-        return take, f"{start}it is reliably better than all the others."
-    cost = own["flops"] / max(other["flops"] for other in rows.values())
-    cheap = f"and its training takes {cost:.0%} of the operations of the most expensive"
-    pair = next(p for p in pairs if {p.first, p.second} == {take, other})
-    if take == best:
-        doubt = (
-            f"equal to {other} within half a point"
-            if pair.equal
-            else f"though the test cannot tell it from {other} "
-            f"({100 * rows[other]['mean']:.1f}; p {pair.p:.2g})"
-        )
-        return take, f"{start}it scores highest ({100 * own['mean']:.1f}), {doubt}, {cheap}."
-    gap = 100 * (rows[best]["mean"] - own["mean"])
+        return cheapest, f"Take {cheapest}, because it is reliably better than all the others."
+    others = [name for name in standing if name != cheapest]
+    best = max(others, key=lambda name: rows[name]["mean"])
+    pair = next(p for p in pairs if {p.first, p.second} == {cheapest, best})
+    cost = rows[cheapest]["flops"] / max(other["flops"] for other in rows.values())
+    cheap = f"its training takes {cost:.0%} of the operations of the most expensive"
     if pair.equal:
-        return take, f"{start}it is equal to {best} within half a point, {cheap}."
-    if pair.seeds < LEAST_SEEDS:
-        why = "which fewer than three seeds cannot show"
-    elif gap < 100 * pair.difference.threshold():
-        why = f"and differences below {100 * pair.difference.threshold():.1f} cannot be told apart here"
-    else:
-        why = f"p {pair.p:.2g}, corrected for the number of pairs"
-    return take, (
-        f"{start}nothing is shown to be better ({best} scores {gap:.1f} points more, {why}), {cheap}."
+        return (
+            cheapest,
+            f"Take {cheapest}, because it is equal to {best} within half a point, and {cheap}.",
+        )
+    gap = 100 * (rows[best]["mean"] - rows[cheapest]["mean"])
+    many = f"{len(standing)} of {len(rows)} are not shown to be worse than another"
+    how = f"{gap:.1f} points more" if gap > 0 else f"{-gap:.1f} points less"
+    return None, (
+        f"No test says which one to take: {many}. The cheapest of them is {cheapest}: {cheap}. "
+        f"{best} scores {how}, {_doubt(pair, abs(gap))}."
     )
+
+
+def _doubt(pair: Pair, gap: float) -> str:
+    """Say why a difference in points is not called one."""
+    if pair.seeds < LEAST_SEEDS:
+        return "which fewer than three seeds cannot show"
+    least = 100 * pair.difference.threshold()
+    if gap < least:
+        return f"and differences below {least:.1f} cannot be told apart here"
+    return f"p {pair.p:.2g}, corrected for the number of pairs"

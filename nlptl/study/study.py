@@ -110,6 +110,8 @@ class Study:
             self._run_ahead(parallel)
         else:
             schedule = self.schedule(known)
+            if schedule.total > 1:
+                say(schedule.plan())
         found = {}
         for name in self.arms:
             found[name] = self._run_arm(name, known.get(name, {}), schedule)

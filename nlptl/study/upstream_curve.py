@@ -12,7 +12,7 @@ from nlptl.stats.spread import spread
 from nlptl.study.arms import Arm
 from nlptl.study.outcomes import combine_of
 from nlptl.study.render.files import write_pictured
-from nlptl.study.render.upstream_curve import upstream_figure, upstream_markdown
+from nlptl.study.render.upstream_curve import upstream_figure, upstream_markdown, upstream_text
 from nlptl.study.study import Study
 
 
@@ -72,12 +72,12 @@ def write_upstream_curve(record: Mapping[str, Any], directory: Path) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The table and the sentence, for the terminal.
     """
     table, picture = upstream_markdown(record), upstream_figure(record)
     alt = "downstream against upstream"
     write_pictured(record, "upstream_curve", table, picture, alt, directory)
-    return table
+    return upstream_text(record)
 
 
 def upstream_slope(

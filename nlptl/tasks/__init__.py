@@ -22,6 +22,9 @@ TASKS: "Registry[type[Task]]" = Registry(
     "nlptl.tasks",
     {
         "text-classification": "nlptl.tasks.classification:TextClassification",
+        "multi-label-classification": "nlptl.tasks.multi_label:MultiLabelClassification",
+        "regression": "nlptl.tasks.regression:Regression",
+        "token-classification": "nlptl.tasks.token_classification:TokenClassification",
         "question-answering": "nlptl.tasks.question_answering:QuestionAnswering",
     },
     aliases={"sentiment": "text-classification", "qa": "question-answering"},

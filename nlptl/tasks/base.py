@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,33 +11,28 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.code_hash import code_hash
-from nlptl.data.encoding import encode_pairs, encode_texts, encode_words, map_tokenized, numbers_of
+from nlptl.data.encoding import (
+    EncodedSplit,
+    encode_pairs,
+    encode_texts,
+    encode_words,
+    map_tokenized,
+    numbers_of,
+    of_windows,
+    word_outputs,
+)
 from nlptl.data.labels import label_names, label_values, read_label
 from nlptl.data.padding import labels_at_places, pad, real_tokens
-from nlptl.data.sources import DataRequest
+from nlptl.data.sources import READERS, DataRequest
+from nlptl.data.text_columns import SEPARATOR, joined_texts
 from nlptl.errors import DataError, listed
-from nlptl.metrics.by_class import Form, is_bio
+from nlptl.metrics.by_class import Form, form_of_tags
 from nlptl.metrics.statistics import most_frequent, scored
 from nlptl.records import Collate
 from nlptl.tasks import TASKS, get_task, register_task, source_of
 from nlptl.tasks.options import TaskOptions
 
 __all__ = ["TASKS", "EncodedSplit", "Task", "get_task", "register_task"]
-
-
-@dataclass(frozen=True)
-class EncodedSplit:
-    """A split's examples as the model sees them.
-
-    Attributes:
-        rows: Rows ``{"input_ids": [...], …}`` with random access by index; one or more per example.
-        lengths: Tokens of each row, shape ``(rows,)``.
-        truncated: Number of texts that were longer than the model takes.
-    """
-
-    rows: Sequence[Mapping[str, Any]]
-    lengths: np.ndarray
-    truncated: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,9 @@ class Task:
     Attributes:
         labels: Names of the classes, in the order of the model's outputs; empty where there are none. A
             subclass may state them; otherwise they come from the data.
+        inputs: Columns of an example's inputs where they are others than the class's ``fields``: two make a
+            pair, the texts of more are joined by ``separator``.
+        separator: Text between the texts of three columns and more.
         name: Name in records, on the command line and in the registry.
         version: Number that goes up when the name comes to mean something else; part of every key on disk.
         fields: Columns of an example's inputs: one text, two texts, or (``split_into_words``) a list of words.
@@ -59,18 +57,21 @@ class Task:
         peft_type: Peft's name of the task, for its auto classes.
         label_dtype: Type of the labels' tensor; a floating one for numbers and for several labels at once.
         usual_length: Tokens per input if the user sets no number and the model takes as many.
-        truncation_notice: Beginning of a sentence that says what ``EncodedSplit.truncated`` counts, with
-            ``{limit}`` for the number of tokens.
+        truncation_notice: Beginning of a sentence on what is cut, with ``{limit}`` for the number of tokens.
         calibrates: Whether :meth:`calibrate` chooses anything.
         pooled: Whether the head reads only the one token that its family pools; then nothing else of the
             last block is computed (:mod:`nlptl.models.one_token`) or cached.
         split_into_words: Whether the field holds a list of words, each with its own output.
+        stride: Tokens that neighbouring windows of a long list of words share; None for a quarter of a window.
+        readers: Kinds of files that are read, by their endings.
         not_encoded: Names of the task's own dataclass fields that its tokens do not depend on.
         options: Dataclass of the task's own flags. A dataclass field of the same name gets the flag's value.
         architecture: Suffix of the names of transformers' classes that open as this task without a record.
     """
 
     labels: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = field(default=(), kw_only=True)
+    separator: str = field(default=SEPARATOR, kw_only=True)
 
     name: ClassVar[str] = "task"
     version: ClassVar[int] = 1
@@ -85,6 +86,8 @@ class Task:
     calibrates: ClassVar[bool] = False
     pooled: ClassVar[bool] = True
     split_into_words: ClassVar[bool] = False
+    stride: ClassVar[int | None] = None
+    readers: ClassVar[Mapping[str, str]] = READERS
     not_encoded: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[type] = TaskOptions
     architecture: ClassVar[str | None] = None
@@ -92,6 +95,8 @@ class Task:
     def __post_init__(self) -> None:
         if not self.labels and type(self).labels:  # stated by a subclass
             object.__setattr__(self, "labels", tuple(type(self).labels))
+        if self.inputs:
+            object.__setattr__(self, "fields", self.inputs)
 
     def __reduce__(self) -> Any:
         """Pickle a task whose class comes from a file by its path, because another process must import it."""
@@ -171,12 +176,15 @@ class Task:
             max_length: Most tokens per row.
 
         Returns:
-            ``input_ids`` and ``truncated``; ``token_type_ids`` if pairs have them; for words ``places``, the
-            token at which each word's output is read.
+            ``input_ids`` and ``truncated``; ``token_type_ids`` if pairs have them; for words the windows of
+            :func:`nlptl.data.encoding.encode_words`, one or more for each example.
         """
         columns = [batch[name] for name in self.fields]
         if self.split_into_words:
-            return encode_words(*columns, tokenizer=tokenizer, max_length=max_length)
+            given = {"tokenizer": tokenizer, "max_length": max_length, "stride": self.stride}
+            return encode_words(*columns, **given)
+        if len(columns) > 2:
+            columns = [joined_texts(columns, self.separator)]
         if len(columns) == 2:
             return encode_pairs(*columns, tokenizer=tokenizer, max_length=max_length)
         ids, truncated = encode_texts(*columns, tokenizer=tokenizer, max_length=max_length)
@@ -196,7 +204,7 @@ class Task:
         labelled = self.label in table.column_names
         names = label_names(table, self.label) if labelled else None
 
-        def encoded(batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        def encoded(batch: Mapping[str, list[Any]], order: Sequence[int] = ()) -> dict[str, Any]:
             made = dict(self.tokenize(batch, tokenizer, max_length))
             made["length"] = [len(row) for row in made["input_ids"]]
             made.setdefault("truncated", [False] * len(made["length"]))
@@ -204,11 +212,13 @@ class Task:
                 values = batch[self.label]
                 golds = [read_label(v, names) for v in values] if self.labels else values
                 made["gold"] = [self.gold_of(value) for value in golds]
+            if "example" in made:
+                return of_windows(made, order)
             return made
 
         used = table.select_columns([*self.fields, *[self.label] * labelled])
         key = (max_length, names, self.encoding_identity())
-        rows = map_tokenized(used, encoded, tokenizer, *key)
+        rows = map_tokenized(used, encoded, tokenizer, *key, with_indices=self.split_into_words)
         truncated = int(np.sum(numbers_of(rows, "truncated")))
         return EncodedSplit(rows, numbers_of(rows, "length"), truncated)
 
@@ -271,7 +281,7 @@ class Task:
         gold = self.gold(table) if self.label in table.column_names else [None] * len(table)
         each = outputs["logits"]
         if self.split_into_words:
-            each = [logits[row["places"]] for logits, row in zip(each, split.rows, strict=True)]
+            each = word_outputs(split.rows, each, len(table))
         return [
             {"id": i, **self.decode(logits), "gold": true}
             for i, logits, true in zip(ids, each, gold, strict=True)
@@ -367,21 +377,24 @@ class Task:
         """What a gold value is, for scores by class; None where there are no classes."""
         if not self.labels:
             return None
-        if self.split_into_words:
-            return "entities" if is_bio(self.labels) else "words"
-        return "labels" if self.label_dtype.is_floating_point else "class"
+        other: Form = "labels" if self.label_dtype.is_floating_point else "class"
+        return form_of_tags(self.labels) if self.split_into_words else other
 
     def texts(self, table: Any) -> list[str]:
         """List the text of each example, both of a pair, for measures of the backbone that need no labels."""
         columns = [table[name][:] for name in self.fields]
         if self.split_into_words:
             return [" ".join(words) for words in columns[0]]
-        return [" ".join(parts) for parts in zip(*columns, strict=True)]
+        return joined_texts(columns, self.separator if len(columns) > 2 else " ")
 
     def classes(self, table: Any) -> list[str] | None:
         """List the class of each example; None if they have no single class, so no probe can be fitted."""
         gold = self.gold(table)
         return gold if self.labels and all(isinstance(value, str) for value in gold) else None
+
+    def strata(self, table: Any) -> list[Any]:
+        """List what each example is drawn by, so that all splits hold equal shares; by default its class."""
+        return self.classes(table) or [""] * len(table)
 
     def groups(self, table: Any) -> list[str] | None:
         """List the group of each example, such as its passage; None if all examples are independent."""
@@ -417,7 +430,7 @@ class Task:
             config: Configuration of its model, which names the classes if the settings do not.
             settings: Values of the dataclass fields, ``task_settings`` of its record.
         """
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        values: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
         return cls(**values)
 
     @classmethod
@@ -435,9 +448,24 @@ class Task:
         Raises:
             UserError: With everything that is wrong with the data.
         """
+        from nlptl.tasks.preparing import read_splits
+
+        return cls.prepare_tables(*read_splits(cls, request), request)
+
+    @classmethod
+    def prepare_tables(
+        cls, raw: Mapping[str, Any], origin: Mapping[str, Any], request: DataRequest
+    ) -> "tuple[Task, dict[str, Any], dict[str, Any]]":
+        """Check tables that are read already; see :meth:`prepare`.
+
+        Args:
+            raw: Mapping from ``train`` and other splits to datasets with the columns of the user.
+            origin: Record of where they came from.
+            request: Request, for the flags.
+        """
         from nlptl.tasks.preparing import prepare_splits
 
-        return prepare_splits(cls, request)
+        return prepare_splits(cls, raw, origin, request)
 
 
 def _ids(table: Any) -> list[str | int]:

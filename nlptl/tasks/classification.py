@@ -119,11 +119,11 @@ class TextClassification(Task):
         return classification_scores(*self._codes(predictions), len(self.labels))
 
     @classmethod
-    def prepare(
-        cls, request: DataRequest
+    def prepare_tables(
+        cls, raw: Mapping[str, Any], origin: Mapping[str, Any], request: DataRequest
     ) -> tuple["TextClassification", dict[str, Any], dict[str, Any]]:
-        """Read and check the data as every task does, and weight the classes if ``class_weights`` says so."""
-        task, splits, record = super().prepare(request)
+        """Check the tables as every task does, and weight the classes if ``class_weights`` says so."""
+        task, splits, record = super().prepare_tables(raw, origin, request)
         assert isinstance(task, TextClassification)
         weights = None
         if getattr(request, "class_weights", "none") == "balanced":

@@ -21,6 +21,20 @@ LOOKED_AT = 2000
 SETS = {"train": "training", "validation": "validation", "test": "test"}
 
 
+def reading_lines(record: Mapping[str, Any]) -> list[str]:
+    """Say how the data were read: as which kind of task, and which columns are the texts.
+
+    Args:
+        record: Record of the data from a task's ``prepare``.
+    """
+    kind, found = record.get("kind"), []
+    if kind:
+        found.append(f"kind: {kind['name']} ({kind['why']})")
+    if "texts" in record:
+        found.append(f"texts: {record['texts']}")
+    return found
+
+
 def data_notes(task: Task, splits: Mapping[str, Any]) -> list[str]:
     """Look over checked splits: texts in two of them, contradictions, classes that are not there, sizes.
 
@@ -245,22 +259,3 @@ def unknown_notes(encoded: Mapping[str, EncodedSplit], tokenizer: Any) -> list[s
         f"The tokenizer does not know many of the tokens ({which}): the model sees them all as the same one. "
         "Take a checkpoint whose vocabulary is made for this language and script."
     ]
-
-
-def labels_line(sizes: Mapping[str, int], most: int | None = None) -> str:
-    """Say how many labels a run looks at, and for what.
-
-    Args:
-        sizes: Examples of each split.
-        most: ``--max-train-examples``, if it was given.
-
-    Example:
-        >>> labels_line({"train": 270, "validation": 30, "test": 2000}, 300)
-        '300 labels: 270 to train on, 30 to choose by (--max-train-examples 300); 2,000 more to score'
-    """
-    train, validation = sizes["train"], sizes["validation"]
-    limited = "" if most is None else f" (--max-train-examples {most})"
-    return (
-        f"{train + validation:,} labels: {train:,} to train on, {validation:,} to choose by{limited}; "
-        f"{sizes['test']:,} more to score"
-    )

@@ -1,6 +1,6 @@
 """Checked splits with one column per role: what a task's ``prepare`` does by default."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -13,8 +13,8 @@ from nlptl.data.columns import (
     find_column,
     find_columns,
 )
+from nlptl.data.label_lists import check_label_lists
 from nlptl.data.labels import (
-    check_label_lists,
     check_labels,
     check_numbers,
     unlabelled_splits,
@@ -23,49 +23,60 @@ from nlptl.data.labels import (
 )
 from nlptl.data.rows import with_file_columns, with_ids
 from nlptl.data.sampling import draw_splits
-from nlptl.data.sources import DataRequest, load_asked
+from nlptl.data.sources import DataRequest, load_asked, read_table
+from nlptl.data.text_columns import (
+    blank_notes,
+    check_text_columns,
+    find_text_columns,
+    in_words,
+    with_blanks,
+)
 from nlptl.errors import DataError, Problems, listed
 from nlptl.tasks.base import Task
+from nlptl.tasks.kinds import check_options, table_kind
 from nlptl.tasks.notes import data_notes
 
 
+def read_splits(kind: type[Task], request: DataRequest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the tables that a configuration asks for.
+
+    Returns:
+        The splits with the columns that their files have, and a record of where they came from.
+
+    Raises:
+        UserError: If files cannot be read, or there is no training set.
+    """
+    return load_asked(request, read=partial(read_table, readers=kind.readers))
+
+
 def prepare_splits(
-    kind: type[Task], request: DataRequest
+    kind: type[Task], raw: Mapping[str, Any], origin: Mapping[str, Any], request: DataRequest
 ) -> tuple[Task, dict[str, Any], dict[str, Any]]:
-    """Read, check, rename, carve and limit; see :meth:`nlptl.tasks.base.Task.prepare`.
+    """Check, rename, carve and limit; see :meth:`nlptl.tasks.base.Task.prepare_tables`.
 
     Raises:
         UserError: With everything that is wrong with the data.
     """
-    raw, origin = load_asked(request)
     raw = with_ids(raw, getattr(request, "id_column", None))
-    roles = [*kind.fields, kind.label]
-    asked = asked_columns(request, roles)
-    raw, unlabelled = _with_labels(raw, kind, asked, request)
     problems = Problems()
-    found = {
-        role: problems.run(find_column, raw, role, asked[role], column_flag(role, request))
-        for role in roles
-    }
-    check = check_words if kind.split_into_words else check_texts
-    for role in kind.fields:
-        if found[role]:
-            problems.run(check, raw, found[role], column_flag(role, request))
-    columns = problems.run(find_columns, raw, asked, request) if all(found.values()) else None
-    checked = problems.run(_check_gold, kind, raw, found, request) if found[kind.label] else None
+    if asked_kind := getattr(request, "kind", None):
+        problems.run(check_options, kind.name, request)
+    columns, texts, raw, unlabelled = _found_columns(kind, raw, request, problems)
+    label = columns.get(kind.label)
+    checked = problems.run(_check_gold, kind, raw, columns, request) if label else None
     problems.raise_if_any()
-    assert columns and checked  # raised above otherwise
+    assert checked  # raised above otherwise
     labels, hidden, raw = checked
     splits = {name: renamed(table, columns) for name, table in raw.items() if name not in hidden}
-    given = {f.name for f in fields(kind)} & {f.name for f in fields(kind.options)}
-    task = kind(tuple(labels), **{name: getattr(request, name) for name in sorted(given)})
-
-    def strata(table: Any) -> list[str]:
-        return task.classes(table) or [""] * len(table)
-
+    own = {f.name for f in fields(kind)}
+    given = own & {f.name for f in fields(kind.options)}
+    values = {name: getattr(request, name) for name in sorted(given) if hasattr(request, name)}
+    values |= {"inputs": tuple(role for role in columns if role != kind.label)} if texts[1:] else {}
+    task = kind(tuple(labels), **values)
+    splits = with_blanks(splits, task.inputs)
     splits, carved = draw_splits(
         splits,
-        strata,
+        task.strata,
         seed=request.seed,
         most=request.max_train_examples,
         most_eval=request.max_eval_examples,
@@ -74,16 +85,84 @@ def prepare_splits(
     check_left(len(splits["train"]), classes, carved, request)
     record = {
         **origin,
+        **(
+            {"kind": kind_record(kind.name, asked_kind, raw["train"], request)}
+            if asked_kind
+            else {}
+        ),
         "notes": [
             *(_told(name, carved, kind.label) for name in unlabelled),
+            *blank_notes(splits, task.inputs),
             *data_notes(task, splits),
         ],
         "columns": columns,
+        **({"texts": in_words(texts, task.separator)} if texts else {}),
         **({"train_counts": {name: classes.count(name) for name in labels}} if classes else {}),
         "carved_from_train": carved,
         "hidden_labels": [*hidden, *unlabelled],
     }
     return task, splits, record
+
+
+def _found_columns(
+    kind: type[Task], raw: Mapping[str, Any], request: DataRequest, problems: Problems
+) -> tuple[dict[str, str], tuple[str, ...], dict[str, Any], list[str]]:
+    """Find the column of each role, check those of the inputs, and note whatever is wrong.
+
+    Returns:
+        Mapping from roles to columns, as far as they are there; the columns of the texts, if the task takes
+        any number of them; the splits with a column of labels; and the names of the others.
+    """
+    several = takes_texts(kind, request)
+    roles = [kind.label] if several else [*kind.fields, kind.label]
+    asked = problems.run(asked_columns, request, roles) or {}
+    raw, unlabelled = _with_labels(raw, kind, asked, request)
+    found: dict[str, str | None] = {}
+    texts: tuple[str, ...] = ()
+    flag = column_flag(kind.label, request)
+    label = problems.run(find_column, raw, kind.label, asked.get(kind.label), flag)
+    if several:
+        asked_texts = getattr(request, "text_column", ())
+        texts = problems.run(find_text_columns, raw, asked_texts, but=label) or ()
+        if texts:
+            problems.run(check_text_columns, raw, texts)
+        found = {role: column for role, column in zip(roles_of(texts, kind), texts, strict=True)}
+    else:
+        check = check_words if kind.split_into_words else check_texts
+        for role in kind.fields:
+            flag = column_flag(role, request)
+            found[role] = problems.run(find_column, raw, role, asked.get(role), flag)
+            if found[role]:
+                problems.run(check, raw, found[role], flag)
+        if all(found.values()) and label:
+            problems.run(find_columns, raw, asked, request)
+    found[kind.label] = label
+    return {role: c for role, c in found.items() if c}, texts, raw, unlabelled
+
+
+def takes_texts(kind: type[Task], request: DataRequest) -> bool:
+    """Whether a task takes one text, two, or more, as ``--text-column`` says."""
+    given = isinstance(getattr(request, "text_column", None), tuple | list)
+    return given and kind.fields == ("text",)
+
+
+def roles_of(texts: Sequence[str], kind: type[Task]) -> list[str]:
+    """Name the fields of texts: the class's own for a single one, else the columns' names.
+
+    Example:
+        >>> roles_of(("subject", "label"), Task)
+        ['subject', 'label_text']
+    """
+    if len(texts) < 2:
+        return list(kind.fields[: len(texts)])
+    taken = (kind.label, "id", "row", "gold", "prediction", "scores")
+    return [f"{name}_text" if name in taken else name for name in texts]
+
+
+def kind_record(name: str, asked: str, table: Any, request: Any) -> dict[str, str]:
+    """Record which kind of task the data are for, and what says so."""
+    why = table_kind(table, request).why if asked == "auto" else "said by --kind"
+    return {"name": name, "why": why}
 
 
 def renamed(table: Any, columns: Mapping[str, str]) -> Any:
@@ -103,7 +182,7 @@ def _with_labels(
     """Leave out the splits without a column of labels, as Kaggle's test sets, and name them."""
     flag = column_flag(kind.label, request)
     try:
-        column = find_column({"train": raw["train"]}, kind.label, asked[kind.label], flag)
+        column = find_column({"train": raw["train"]}, kind.label, asked.get(kind.label), flag)
     except DataError:  # told with everything else
         return dict(raw), []
     lost = unlabelled_splits(raw, column, kind.label)

@@ -1,7 +1,7 @@
 """What any pretrained model has to beat: a bag of words, fitted in seconds."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,19 @@ from nlptl.tasks.base import Task
 GRID = (0.1, 1.0, 10.0, 100.0)
 #: Training texts at most: of all, and of those that the penalty is chosen with.
 WORDED, CHOOSING = 100_000, 10_000
-#: Most different words and pairs of words, and most weights over all classes; the frequent ones stay.
-WORDS, WEIGHTS = 200_000, 5_000_000
-#: Function from features to predictions.
-Predict = Callable[[Any], list[Any]]
+#: Most different words and pairs of words; the frequent ones stay.
+WORDS = 200_000
+#: Precision of the fit (scikit-learn's tol): predictions no longer change long before this.
+PRECISION = 1e-2
 
 
 def bag_of_words(task: Task, splits: Mapping[str, Any]) -> list[Any] | None:
     """Predict the test examples from their words alone, with scikit-learn.
 
     TF-IDF of words and pairs of words (sublinear counts), for each text of a pair, and for a pair the cosine
-    of the two. On it: for classes logistic regression, for several labels one for each, for numbers ridge
-    regression. For a class a word, each word's most frequent one in training.
+    of the two. On it: for classes a logistic regression of each class against the others, of which the surest
+    wins; for several labels the same; for numbers ridge regression. For a class a word, each word's most
+    frequent one in training.
 
     The penalty is chosen by the task's own metric on validation examples.
 
@@ -51,18 +52,18 @@ def bag_of_words(task: Task, splits: Mapping[str, Any]) -> list[Any] | None:
     rows = _sample(golds["train"], WORDED)
     train = [[column[row] for row in rows] for column in texts["train"]]
     known = [golds["train"][row] for row in rows]
-    bag = Bag(train, most=min(WORDS, WEIGHTS // max(1, len(task.labels))))
-    features = {"train": bag(train), **{name: bag(texts[name]) for name in ("validation", "test")}}
+    bag = Bag(train)
+    seen, chosen_on, asked = bag(train), bag(texts["validation"]), bag(texts["test"])
     few = _sample(known, CHOOSING)
-    part, own = features["train"][few], [known[row] for row in few]
+    part, own = seen[few], [known[row] for row in few]
     best, most, found = GRID[0], -np.inf, []
-    for strength, predict in _fits(kind, part, own, task.labels, GRID):
-        score = score_of(task, golds["validation"], predict(features["validation"]))
+    for strength in GRID:
+        answers, candidates = _answers(kind, part, own, task.labels, strength, [chosen_on, asked])
+        score = score_of(task, golds["validation"], answers)
         if score > most:  # the strongest penalty among equals
-            best, most, found = strength, score, predict(features["test"])
+            best, most, found = strength, score, candidates
     if len(few) < len(known):
-        ((_, predict),) = _fits(kind, features["train"], known, task.labels, [best])
-        return predict(features["test"])
+        (found,) = _answers(kind, seen, known, task.labels, best, [asked])
     return found
 
 
@@ -108,44 +109,52 @@ def _sample(gold: Sequence[Any], most: int) -> np.ndarray:
     return np.sort(stratified_order(list(map(str, gold)), 0)[:most])
 
 
-def _fits(
-    kind: str, features: Any, gold: Sequence[Any], labels: Sequence[str], strengths: Sequence[float]
-) -> Iterator[tuple[float, Predict]]:
-    """Fit a linear model for each strength, each from the solution of the one before.
+def _answers(
+    kind: str,
+    features: Any,
+    gold: Sequence[Any],
+    labels: Sequence[str],
+    strength: float,
+    others: Sequence[Any],
+) -> list[list[Any]]:
+    """Fit a linear model, and predict each of some other sets of features."""
+    if kind == "numbers":
+        from sklearn.linear_model import Ridge
 
-    Yields:
-        The strength, and the function that predicts features, until the next one is asked for.
+        model = Ridge(alpha=1 / strength).fit(features, np.asarray(gold, float))
+        return [model.predict(other).tolist() for other in others]
+    several = kind == "labels"
+    columns = [[name in value if several else name == value for value in gold] for name in labels]
+    if not several and len(labels) == 2:
+        upper = _log_odds(features, np.asarray(columns[1]), strength, others)
+        odds = [np.stack([-each, each], axis=1) for each in upper]
+    else:
+        every = [_log_odds(features, np.asarray(column), strength, others) for column in columns]
+        odds = [np.stack(each, axis=1) for each in zip(*every, strict=True)]
+    if several:
+        return [
+            [[labels[int(i)] for i in np.flatnonzero(row > 0)] for row in each] for each in odds
+        ]
+    return [[labels[int(i)] for i in each.argmax(axis=1)] for each in odds]
+
+
+def _log_odds(
+    features: Any, column: np.ndarray, strength: float, others: Sequence[Any]
+) -> list[np.ndarray]:
+    """Fit a logistic regression; what all or none have needs no fit.
+
+    The dual solver passes over the words that a text has, and not over all weights, as L-BFGS does: it takes a
+    small part of the time.
     """
-    from sklearn.linear_model import LogisticRegression, Ridge
+    if column.all() or not column.any():
+        return [np.full(other.shape[0], np.inf if column.all() else -np.inf) for other in others]
+    from sklearn.linear_model import LogisticRegression
 
-    def regression() -> Any:
-        return LogisticRegression(max_iter=1000, warm_start=True)
-
-    columns = {name: np.asarray([name in value for value in gold]) for name in labels}
-    models = {  # a label that all or none have needs no model
-        name: regression() for name, has in columns.items() if 0 < has.sum() < len(has)
-    }
-    model, ridge = regression(), Ridge()
-
-    def has_label(name: str, other: Any) -> Any:
-        known = models.get(name)
-        return known.predict(other) if known else np.full(other.shape[0], columns[name].all())
-
-    def labels_of(other: Any) -> list[list[str]]:
-        has = {name: has_label(name, other) for name in labels}
-        return [[name for name in labels if has[name][row]] for row in range(other.shape[0])]
-
-    for strength in strengths:
-        if kind == "numbers":
-            ridge.set_params(alpha=1 / strength).fit(features, np.asarray(gold, float))
-            yield strength, lambda other: ridge.predict(other).tolist()
-        elif kind == "classes":
-            model.set_params(C=strength).fit(features, list(gold))
-            yield strength, lambda other: [str(name) for name in model.predict(other)]
-        else:
-            for name, one in models.items():
-                one.set_params(C=strength).fit(features, columns[name])
-            yield strength, labels_of
+    model = LogisticRegression(
+        C=strength, solver="liblinear", dual=True, tol=PRECISION, max_iter=1000, random_state=0
+    )
+    model.fit(features, column)
+    return [model.decision_function(other) for other in others]
 
 
 def word_by_word(
@@ -164,8 +173,10 @@ def word_by_word(
     for words, own in zip(sentences, tags, strict=True):
         for word, tag in zip(words, own, strict=True):
             known[word][tag] += 1
-    usual = most_frequent([tag for own in tags for tag in own])
-    best = {word: min(seen, key=lambda tag: (-seen[tag], tag)) for word, seen in known.items()}
+    usual: str = most_frequent([tag for own in tags for tag in own])
+    best: dict[str, str] = {
+        word: min(seen, key=lambda tag: (-seen[tag], tag)) for word, seen in known.items()
+    }
     return [[best.get(word, usual) for word in words] for words in others]
 
 

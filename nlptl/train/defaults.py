@@ -66,3 +66,15 @@ def fill_defaults(args: FinetuneArgs, task: Task, examples: int) -> FinetuneArgs
         args, mode=args.mode, task=task, head=args.head, model=model, examples=examples
     )
     return replace(args, **values)
+
+
+def fill_learner(learner: Any, data: Any) -> None:
+    """Fill in what a learner's arguments leave out, for its first training set.
+
+    Args:
+        learner: A :class:`nlptl.train.learner.Learner`.
+        data: A table, or batches; None does nothing.
+    """
+    if data is not None:
+        size = len(data) * (learner.args.batch_size if hasattr(data, "epoch") else 1)
+        learner.args = fill_defaults(learner.args, learner.task, size)

@@ -18,6 +18,7 @@ from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.temperature import temper
 from nlptl.train.terminal import say
+from nlptl.train.units import in_own_unit
 
 
 def finetune(
@@ -85,6 +86,7 @@ def finished(
     with doing("test"):
         predictions, loss = learner.judge(splits["test"])
     timing = _timing(learner, state, seconds, time.perf_counter() - began)
+    learner.task = in_own_unit(learner, splits["test"])
     if learner.cache:
         say(learner.cache)
     learner.model._compiled_call_impl = None  # what is saved and read back is the plain model

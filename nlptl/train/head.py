@@ -182,6 +182,8 @@ def new_modules(learner: "Learner") -> set[nn.Module]:
 def gold_values(task: Any, part: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the gold values of encoded examples and their weights, 0 for an example without a class."""
     gold = numbers_of(part.rows, "gold")
+    if task.head_fit == "labels" and gold.dtype == object:  # a list in each row
+        gold = np.stack(list(gold))
     if task.head_fit != "classes":
         return gold, np.ones(len(gold))
     weights = getattr(task, "class_weights", None)

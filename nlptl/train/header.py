@@ -9,7 +9,7 @@ from nlptl.data.text import plain
 from nlptl.models.layer_map import depth
 from nlptl.models.tracing import width_of
 from nlptl.tasks.base import Task
-from nlptl.tasks.notes import labels_line
+from nlptl.tasks.notes import reading_lines
 from nlptl.train.machine import cores
 from nlptl.train.setup import FinetuneArgs
 
@@ -78,12 +78,16 @@ def data_rows(
         most: ``--max-train-examples``, if it was given.
         seed: Seed that drew the splits.
     """
-    sizes = {name: len(table) for name, table in splits.items()}
-    rows = [("data", f"{source_words(origin)}, {labels_line(sizes, most)}")]
+    rows = [("data", f"{source_words(origin)}: {sizes_words(splits, most)}")]
     if carved := list(origin.get("carved_from_train") or ()):
         rows.append(("", f"{' and '.join(carved)} drawn from the training set (seed {seed})"))
+    read = [line.partition(": ") for line in reading_lines(origin)]
+    rows += [(name, plain(text)) for name, _, text in read]
+    known = task.fields if "texts" in origin else ()
     if columns := {
-        r: c for r, c in (origin.get("columns") or {}).items() if isinstance(c, str) and r != c
+        r: c
+        for r, c in (origin.get("columns") or {}).items()
+        if isinstance(c, str) and r != c and r not in known
     }:
         rows.append(
             ("", ", ".join(f"{role}: column {plain(column)}" for role, column in columns.items()))
@@ -91,6 +95,23 @@ def data_rows(
     if counts := origin.get("train_counts"):
         rows.append(("classes", classes_words(counts)))
     return rows
+
+
+def sizes_words(splits: Mapping[str, Any], most: int | None = None) -> str:
+    """Count the rows of each split.
+
+    Args:
+        splits: ``train``, ``validation`` and ``test``.
+        most: ``--max-train-examples``, if it was given; it counts every label that the run looks at.
+
+    Example:
+        >>> sizes_words({"train": range(270), "validation": range(30), "test": range(2000)}, 300)
+        '2,300 rows -> 270 train, 30 validation, 2,000 test (--max-train-examples 300)'
+    """
+    sizes = {name: len(table) for name, table in splits.items()}
+    each = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+    limited = "" if most is None else f" (--max-train-examples {most})"
+    return f"{sum(sizes.values()):,} rows -> {each}{limited}"
 
 
 def source_words(origin: Mapping[str, Any]) -> str:
@@ -124,7 +145,7 @@ def training_row(args: FinetuneArgs, defaults: Collection[str] = ()) -> tuple[st
     rate = "rate found by a range test" if args.find_rate else f"rate {args.learning_rate:g}"
     parts = {
         "mode": f"mode {args.mode.name}",
-        "epochs": f"{args.epochs:g} epochs",
+        "epochs": f"{args.epochs:g} epoch{'s' if args.epochs != 1 else ''}",
         "learning_rate": rate,
         "batch_size": f"batch {args.batch_size}",
     }
@@ -134,9 +155,23 @@ def training_row(args: FinetuneArgs, defaults: Collection[str] = ()) -> tuple[st
         parts = {"mode": parts["mode"] + ", which trains nothing"}
     elif args.head == "fit" and not args.mode.trains_blocks:
         parts = {"mode": parts["mode"] + ", a convex fit without epochs"}
-    marked = [text + DEFAULT * (name in defaults) for name, text in parts.items()]
-    legend = f"  ({DEFAULT} default)" if any(text.endswith(DEFAULT) for text in marked) else ""
-    return "train", ", ".join(marked) + legend
+    return "train", marked(parts, defaults)
+
+
+def marked(parts: Mapping[str, str], defaults: Collection[str]) -> str:
+    """Join texts, and mark those that nobody asked for.
+
+    Args:
+        parts: Name of a flag to the text about it.
+        defaults: Names of the flags that have their default values.
+
+    Example:
+        >>> marked({"mode": "mode full", "seed": "seed 0"}, ["seed"])
+        'mode full, seed 0*  (* default)'
+    """
+    texts = [text + DEFAULT * (name in defaults) for name, text in parts.items()]
+    legend = f"  ({DEFAULT} default)" if any(text.endswith(DEFAULT) for text in texts) else ""
+    return ", ".join(texts) + legend
 
 
 def runs_row(arms: Sequence[str], seeds: int) -> tuple[str, str]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from nlptl.data.files import json_line
-from nlptl.data.progress import WIDE, bar, is_nested
+from nlptl.data.files import json_line, write_whole
+from nlptl.data.progress import NARROW, NESTED, WIDE, bar, is_nested
 from nlptl.records import FitState
 from nlptl.train import checkpoints
+from nlptl.train.machine import from_main
+from nlptl.train.terminal import say
 
 if TYPE_CHECKING:
     from nlptl.train.epoch_table import EpochTable
@@ -58,10 +60,10 @@ class ProgressBar(Quiet):
     def _figures(self, state: FitState) -> str:
         rate = (state.examples - self.examples) / (time.perf_counter() - self.began)
         found = [f"epoch {state.epoch + 1}", f"loss {state.loss:.3f}", f"{rate:.0f} texts/s"]
-        wide = (self.bar.ncols or 0) >= WIDE
-        if wide:
+        room = (self.bar.ncols or 0) - NESTED * is_nested()
+        if room >= WIDE:
             return ", ".join([*found, f"rate {state.learning_rate:.1e}"])
-        return "" if is_nested() else ", ".join(found[:2])
+        return ", ".join(found[:2]) if room >= NARROW else ""
 
     def on_end(self, state: FitState) -> None:
         """Close the bar."""
@@ -229,6 +231,7 @@ class EvaluateEvery(Quiet):
         at: Steps to score at, besides every ``every``.
         every: Steps between scores.
         tokens_each: Mean tokens per example, for the speed.
+        report: Function that prints each score in words.
     """
 
     def __init__(
@@ -240,9 +243,11 @@ class EvaluateEvery(Quiet):
         every: int,
         at: Sequence[int] = (),
         tokens_each: float = 1.0,
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.score, self.log, self.accelerator = score, log, accelerator
         self.every, self.at, self.tokens_each = every, frozenset(at), tokens_each
+        self.report = report
 
     def on_start(self, state: FitState) -> None:
         """Score the untrained model; or drop the lines that a resumed run will write again.
@@ -253,11 +258,28 @@ class EvaluateEvery(Quiet):
             if self.accelerator.is_main_process:
                 self.log.unlink(missing_ok=True)
             self.write(state)
-        elif self.accelerator.is_main_process and self.log.exists():
-            lines = self.log.read_text().splitlines()
-            kept = [line for line in lines if self.stays(json.loads(line), state)]
-            self.log.write_text("".join(f"{line}\n" for line in kept))
         self.began, self.examples = time.perf_counter(), state.examples
+        if state.step:
+            last = from_main(self._go_on(state), self.accelerator)
+            if state.step == state.total_steps and last != state.step:  # its line was lost
+                self.write(state)
+
+    def _go_on(self, state: FitState) -> int | None:
+        """Keep the lines of the log up to a resumed run's step, on the main process; return the last one's."""
+        if not self.accelerator.is_main_process:
+            return None
+        kept, damaged = [], 0
+        lines = self.log.read_bytes().splitlines() if self.log.exists() else []
+        for line in lines:
+            try:
+                record = json.loads(line)
+                kept += [record] if self.stays(record, state) else []
+            except (ValueError, TypeError, KeyError):
+                damaged += 1
+        if damaged or not lines:
+            say(f"note: {self.log} is damaged; {len(kept)} of its lines are kept.")
+        write_whole(self.log, "".join(map(json_line, kept)))
+        return kept[-1]["step"] if kept else None
 
     def stays(self, line: Mapping[str, Any], state: FitState) -> bool:
         """Whether a resumed run will not write a line again."""
@@ -282,7 +304,26 @@ class EvaluateEvery(Quiet):
             line = {"step": state.step, "examples": state.examples, **figures, **train}
             with self.log.open("a") as file:
                 file.write(json_line(line))
+            self.report(score_line(line, state.total_steps))
         self.began, self.examples = time.perf_counter(), state.examples
+
+
+def score_line(line: Mapping[str, Any], steps: int) -> str:
+    """Write a line of the log in words, in columns that stand below one another.
+
+    Args:
+        line: Entry of the log.
+        steps: Optimizer steps of the whole run.
+
+    Example:
+        >>> score_line({"step": 0, "loss": 9.01}, 400)
+        'step   0 of 400  held-out loss 9.0100'
+    """
+    width = len(f"{steps:,}")
+    said = f"step {line['step']:>{width},} of {steps:,}  held-out loss {line['loss']:.4f}"
+    if "train_loss" not in line:
+        return said
+    return f"{said}  train loss {line['train_loss']:.4f}  {line['tokens_per_second']:>7,} tokens/s"
 
 
 class SaveModels(Quiet):

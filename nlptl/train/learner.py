@@ -31,7 +31,7 @@ from nlptl.models.reuse import reused
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
-from nlptl.train.defaults import fill_defaults
+from nlptl.train.defaults import fill_learner
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
 from nlptl.train.keep_close import kept_close, mixed_weights, pretrained
@@ -159,8 +159,7 @@ class Learner:
                 recognize them.
             loss: Training loss; it says whether states may be kept.
         """
-        if "train" in splits:
-            self.args = fill_defaults(self.args, self.task, len(splits["train"]))
+        fill_learner(self, splits.get("train"))
         self.encoded = {name: self.encode(table) for name, table in splits.items()}
         self.tables, self.known = dict(splits), None
         found = list(self._loaded)
@@ -252,8 +251,7 @@ class Learner:
             ConfigError: If the loss cannot go with cached states that are there or asked for.
         """
         self.history, self.best, self.flops, self.searches = [], 0, 0.0, []
-        size = len(data) * (self.args.batch_size if hasattr(data, "epoch") else 1)
-        self.args = fill_defaults(self.args, self.task, size)
+        fill_learner(self, data)
         if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 

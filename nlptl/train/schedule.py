@@ -19,12 +19,17 @@ class Schedule:
         self.runs, self.costs = dict(runs), dict(costs or dict.fromkeys(runs, 1.0))
         self.total, self.number = sum(runs.values()), 0
         self.left = dict(runs)
-        self.took: dict[str, list[float]] = {name: [] for name in runs}
+        self.took: dict[str, float] = {}  # of the last run of a kind
         self.began = time.perf_counter()
 
     def knows(self, name: str, seconds: float) -> None:
         """Note the time of a run of a kind that was made before, and is none of these."""
-        self.took[name].append(seconds)
+        self.took[name] = seconds
+
+    def plan(self) -> str:
+        """Return how many runs there are, and about how long they take, if that can be guessed yet."""
+        seconds = self.seconds_left()
+        return f"{self.total} runs" + (f", about {about(seconds)}" if seconds else "")
 
     def begin(self) -> str:
         """Begin the next run; return which it is, and about how much time is left."""
@@ -41,22 +46,21 @@ class Schedule:
         """
         self.left[name] -= 1
         if not found:
-            self.took[name].append(time.perf_counter() - self.began)
+            self.took[name] = time.perf_counter() - self.began
 
     def seconds_left(self) -> float | None:
         """Estimate the seconds of all runs that are not done; None as long as nothing is known.
 
-        A kind takes the mean of its runs so far; without one, its cost at the speed of the other kinds.
+        A kind takes as long as its last run did, because the first one has more to prepare; a kind without a
+        run takes its cost at the mean speed of the other kinds.
         """
-        spent = sum(sum(each) for each in self.took.values())
-        paid = sum(self.costs[name] * len(each) for name, each in self.took.items())
+        spent, paid = sum(self.took.values()), sum(self.costs[name] for name in self.took)
         if not paid:
             return None
-        mean = {
-            name: sum(each) / len(each) if each else self.costs[name] * spent / paid
-            for name, each in self.took.items()
-        }
-        return sum(count * mean[name] for name, count in self.left.items())
+        return sum(
+            count * self.took.get(name, self.costs[name] * spent / paid)
+            for name, count in self.left.items()
+        )
 
     def rest(self) -> str:
         """Return ``, about 5 min left``; empty as long as nothing is known, and at the end."""

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 SAME = 1.0
 #: Seconds within which a signal must be heard by one of several processes; torchrun kills after 30.
 DEAF = 20.0
-#: Variable with the words that ``nlptl run --processes N`` was typed with, before the recipe's flags.
+#: Variable with the words that ``nlptl run`` was typed with, before the recipe's flags.
 TYPED = "NLPTL_TYPED"
 WORDS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 

@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from nlptl.data.progress import is_main_process, is_terminal
 from nlptl.data.text import printable
 
-__all__ = ["Block", "is_main_process", "muted", "painted", "say", "width"]
+__all__ = ["Block", "fitted", "is_main_process", "muted", "painted", "say", "width"]
 
 _MUTED = [False]
 #: Style of a line by its beginning, and of the names of a block's rows.
@@ -53,7 +54,7 @@ def say(text: object, style: str = "") -> None:
         return _write("\n".join([*[""] * text.apart, *lines]))
     plain = printable(text)
     style = style or next((look for begin, look in STYLES.items() if plain.startswith(begin)), "")
-    _write(painted(_fitted(plain), style))
+    _write(painted(fitted(plain), style))
 
 
 def laid_out(rows: Sequence[tuple[str, str]], columns: int) -> Iterator[tuple[str, str]]:
@@ -89,9 +90,14 @@ def _wrap(line: str, columns: int, after: str = "") -> list[str]:
     )
 
 
-def _fitted(text: str) -> str:
-    """Wrap long lines at words on a terminal; lines in a file stay whole."""
-    if not is_terminal("stdout"):
+def fitted(text: str, stream: Literal["stdout", "stderr"] = "stdout") -> str:
+    """Wrap long lines at words on a terminal; lines in a file stay whole.
+
+    Args:
+        text: The lines.
+        stream: Name of the stream that they go to.
+    """
+    if not is_terminal(stream):
         return text
     columns = shutil.get_terminal_size((USUAL, 24)).columns
     return "\n".join(part for line in text.split("\n") for part in _wrap(line, columns, "  "))

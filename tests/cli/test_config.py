@@ -1,6 +1,6 @@
 """Configuration files and command lines: values of the wrong type, all told at once."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from nlptl.errors import ConfigError, UserError
 from nlptl.tasks import TASKS, get_task
 from nlptl.tasks.base import Task
 from nlptl.tasks.options import BUILTIN_OPTIONS, TaskOptions
+from nlptl.train.setup import FinetuneArgs, TrainArgs
 
 
 def written(tmp_path, text):
@@ -115,7 +116,7 @@ def test_help_names_the_configuration_file(capsys):
         parse_args(SentimentConfig, ["--moed", "--help"], description="What it does.")
     assert caught.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "What it does. data --dataset TEXT Data set: bundled/reviews" in out
+    assert "What it does. data --dataset TEXT Data set: bundled/remarks" in out
     assert "--config FILE YAML file with flags" in out
 
 
@@ -206,3 +207,16 @@ def test_a_field_of_a_task_takes_the_flag_of_its_name(tmp_path):
     config = with_options(TaskConfig, Own)(train_file=tmp_path / "t.csv", edge=0.9)
     task, _, _ = Mine.prepare(config)
     assert task == Mine(("no", "yes"), edge=0.9)
+
+
+def test_a_program_and_a_command_line_have_the_same_defaults():
+    """Of all arguments of a fine-tuning that a flag sets and that no mode or task chooses."""
+    flags = {field.name: field.default for field in fields(SentimentConfig)}
+    args = {field.name: field.default for field in fields(FinetuneArgs)}
+    chosen = {"mode", "model", "learning_rate", "epochs", "head"}
+    both = {name for name in flags.keys() & args.keys() if args[name] is not MISSING} - chosen
+    assert len(both) > 12 and {"max_grad_norm", "gradient_checkpointing", "warmup"} <= both
+    assert {n: args[n] for n in both} == {n: flags[n] for n in both}
+    train = {field.name: field.default for field in fields(TrainArgs)}
+    shared = {name for name in both & train.keys()}
+    assert {n: train[n] for n in shared} == {n: flags[n] for n in shared}

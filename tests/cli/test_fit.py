@@ -1,6 +1,7 @@
 """``nlptl.fit``: one call from a table to predictions, the same run as the recipe's."""
 
 import json
+import shutil
 
 import pandas
 import pytest
@@ -52,15 +53,18 @@ def test_it_is_the_run_of_the_recipe(fitted, checkpoints, frame, tmp_path):
 
 def test_a_run_shows_itself_in_a_few_lines(fitted):
     run, before, folder = fitted
-    assert "not saved yet" in before and len(before.splitlines()) <= 6
+    assert "save(directory) keeps it" in before and len(before.splitlines()) <= 8
+    assert "bag of words" in before and "of its examples are found" in before
     assert f"accuracy {run.metrics['accuracy']:.3f} ± " in before
-    assert "24 test examples" in before and "head-only" in before
-    assert f"saved in {run.directory}" in repr(run)
+    assert "24 examples" in before and "head-only" in before
+    assert repr(run).splitlines()[-1].split() == ["saved", str(run.directory)]
     assert not folder.exists()  # the temporary directory went when the run was saved
-    assert f"{run.metrics['accuracy']:.3f}" in run._repr_html_()
+    page = run._repr_html_()
+    assert "<html" not in page and f"{run.metrics['accuracy']:.4g}" in page
+    assert all(word in page for word in ("precision", "positive", "negative", "bag of words"))
 
 
-def test_tables_come_back_with_their_predictions(fitted, frame):
+def test_tables_come_back_with_their_predictions(fitted, frame, tmp_path):
     run, *_ = fitted
     some = frame[["ticket", "body"]].iloc[5:9]
     found = run.predict(some)
@@ -72,6 +76,9 @@ def test_tables_come_back_with_their_predictions(fitted, frame):
     assert run.predict(some["body"].iloc[0])["score"] == pytest.approx(texts[0]["score"])
     table = run.predict(Dataset.from_pandas(some, preserve_index=False))
     assert table["prediction"][:] == list(found["prediction"])
+    some.to_csv(tmp_path / "some.csv", index=False)
+    for file in (tmp_path / "some.csv", str(tmp_path / "some.csv")):
+        assert list(run.predict(file)["score"]) == list(found["score"])
     usual = run.predict(some.rename(columns={"body": "text"}))
     assert list(usual["score"]) == list(found["score"])
     with pytest.raises(DataError, match="has a column prediction, score already"):
@@ -80,13 +87,19 @@ def test_tables_come_back_with_their_predictions(fitted, frame):
         run.predict(some.rename(columns={"body": "words"}))
 
 
-def test_mistakes_are_the_surest_first(fitted):
+def test_mistakes_are_the_surest_first(fitted, frame):
     run, *_ = fitted
     wrong = [each for each in run.predictions if each["gold"] != each["prediction"]]
     found = run.errors(None)
     assert len(found) == len(wrong) > 0 and len(run.errors(1)) == 1
     assert (found["gold"] != found["prediction"]).all()
-    assert found["score"].is_monotonic_decreasing
+    assert found["confidence"].is_monotonic_decreasing
+    assert list(found.columns) == [
+        *("row", "body", "ticket", "prediction", "gold", "confidence"),
+    ]
+    first = found.iloc[0]
+    assert frame["body"][first["row"]] == first["body"] and first["ticket"] == f"T{first['row']}"
+    assert frame["queue"][first["row"]] == first["gold"]
 
 
 def test_a_saved_run_has_its_data_and_can_be_reported_on(fitted, capsys):
@@ -101,6 +114,24 @@ def test_a_saved_run_has_its_data_and_can_be_reported_on(fitted, capsys):
     assert again.record["data"]["files"] == {"train": str(config.train_file)}
     predictor = nlptl.load_predictor(run.directory)
     assert predictor("good film")["prediction"] == again.predict("good film")["prediction"]
+
+
+def test_further_seeds_move_with_their_run(fitted, tmp_path):
+    """A run of two seeds, made here by copying: what names its directory names the new one."""
+    run, *_ = fitted
+    two = nlptl.load_run(run.directory)
+    seed = two.directory / "seeds" / "1"
+    seed.mkdir(parents=True)
+    for name in ("result.json", "config.yaml", "predictions.jsonl"):
+        (seed / name).write_bytes((two.directory / name).read_bytes())
+    target = two.save(tmp_path / "two")
+    for home in (target, target / "seeds" / "1"):
+        _, config = config_of(home)
+        assert config.output_dir == home
+        assert config.train_file == target / "data" / "train.parquet" and config.train_file.exists()
+        assert result(home)["data"]["files"] == {"train": str(config.train_file)}
+        assert (home / "predictions.jsonl").exists()
+    shutil.rmtree(seed.parent)
 
 
 def test_a_saved_run_overwrites_nothing(fitted, tmp_path):
@@ -123,8 +154,9 @@ def test_all_mistakes_are_named_in_the_words_of_the_call(frame, tmp_path):
         "3. report: call report() of the run instead.",
         "4. max_length is 'long'; expected a whole number.",
     ]
+    other = frame.rename(columns={"queue": "sorted"})
     with pytest.raises(Mistakes) as caught:
-        nlptl.fit(frame, text="bdy", mode="ful", max_length=3, output_dir=tmp_path / "run")
+        nlptl.fit(other, text="bdy", mode="ful", max_length=3, output_dir=tmp_path / "run")
     message = str(caught.value)
     assert "--" not in message
     assert "max_length is 3; expected 8 or more" in message and "mode ful: there is" in message
@@ -140,25 +172,50 @@ def test_a_taken_directory_is_refused_before_anything_is_written(frame, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
+PLACES = {"train": "a.csv", "test": "b.csv"}
+
+
 def test_columns_go_to_the_roles_of_the_task(tmp_path):
-    places = {"train": "a.csv", "test": "b.csv"}
-    config = configuration(
-        "qa",
-        {"mode": "lora", "epochs": 2},
-        places,
-        text=("q", "passage"),
-        label="a",
-        home=tmp_path,
-    )
-    assert (config.question_column, config.context_column, config.answers_column) == (
-        *("q", "passage", "a"),
-    )
+    asked = {"mode": "lora", "epochs": 2}
+    config = configuration("qa", asked, PLACES, text=("q", "passage"), label="a", home=tmp_path)
+    columns = (config.question_column, config.context_column, config.answers_column)
+    assert columns == ("q", "passage", "a") and config.task == "question-answering"
     assert (str(config.train_file), str(config.test_file), config.epochs) == ("a.csv", "b.csv", 2.0)
     assert config.dataset is None and config.output_dir == tmp_path
-    own = configuration("text-classification", {}, {"train": "glue:sst2"}, home=tmp_path)
+    own = configuration(
+        "auto", {}, {"train": "glue:sst2"}, text="t", label=["x", "y"], home=tmp_path
+    )
     assert own.dataset == "glue:sst2" and own.train_file is None and own.mode == "full"
-    with pytest.raises(ConfigError, match="text names 1 column .*; the task qa has 2 inputs"):
-        configuration("qa", {}, places, text="q", home=tmp_path)
+    assert own.kind == "auto" and own.text_column == ("t",) and own.label_column == ("x", "y")
+    assert configuration("regression", {}, PLACES, home=tmp_path).kind == "regression"
+    with pytest.raises(Mistakes, match=r"(?s)text names 1 column \(q\).* takes 2.*label names 2"):
+        configuration("qa", {}, PLACES, text="q", label=["a", "b"], home=tmp_path)
+
+
+def test_a_task_from_a_file_takes_columns_by_its_roles(tmp_path):
+    own = "tests/tasks/own/similarity.py:Similarity"
+    config = configuration(own, {}, PLACES, text=["premise", "claim"], label="mark", home=tmp_path)
+    assert config.column == ("first=premise", "second=claim", "score=mark")
+
+
+def test_the_kind_is_seen_from_the_table(checkpoints, frame):
+    """Two columns of texts, blank in places, and numbers: a regression on pairs, from a list of rows."""
+    rows = [
+        {"subject": text if i % 5 else None, "body": text[::2], "priority": len(text) / 7}
+        for i, text in enumerate(frame["body"])
+    ]
+    run = nlptl.fit(rows, label="priority", model=checkpoints["bert"], mode=MODE)
+    assert run.record["task"] == "regression" and "fraction" in run.record["data"]["kind"]["why"]
+    assert run.record["data"]["columns"] == {"subject": "subject", "body": "body"} | {
+        "label": "priority"
+    }
+    assert "regression" in repr(run) and "spearman" in repr(run)
+    found = run.predict(pandas.DataFrame(rows[:6]))
+    assert list(found.columns) == ["subject", "body", "priority", "prediction"]
+    assert found["prediction"].map(type).eq(float).all()
+    errors = run.errors(3)
+    assert {"body", "gold", "prediction", "error"} <= set(errors.columns)
+    assert errors["error"].abs().is_monotonic_decreasing
 
 
 def test_flags_are_called_by_the_names_of_arguments():

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from nlptl.cli import config, main
-from nlptl.cli.config import CompareConfig, PretrainConfig, SentimentConfig, TaskConfig, with_task
+from nlptl.cli.config import (
+    CompareConfig,
+    PretrainConfig,
+    ReportedConfig,
+    SentimentConfig,
+    TaskConfig,
+    with_task,
+)
 from nlptl.cli.help import (
     GROUPS,
     OTHERS,
@@ -17,7 +24,7 @@ from nlptl.cli.help import (
     grouped,
     help_lines,
 )
-from nlptl.tasks.options import BUILTIN_OPTIONS
+from nlptl.tasks.options import BUILTIN_OPTIONS, TaskOptions
 
 KINDS = [
     *(SentimentConfig, CompareConfig, PretrainConfig),
@@ -33,9 +40,21 @@ def test_every_flag_is_shown_once_with_a_text_and_in_a_known_group(kind):
     assert all(flag.text.endswith((".", "…")) for each in groups.values() for flag in each)
 
 
-@pytest.mark.parametrize("kind", KINDS[:3])
-def test_the_flags_of_recipes_have_groups_of_their_own(kind):
-    assert OTHERS not in grouped(flags_of(kind))
+def test_a_flag_that_no_group_names_is_of_its_task_or_of_the_training():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Options(TaskOptions):
+        edge: float = 0.5
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Tuned(ReportedConfig):
+        sharpness: float = 0.0
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Own(Options, Tuned):
+        pass
+
+    groups = {title: [flag.name for flag in each] for title, each in grouped(flags_of(Own)).items()}
+    assert "edge" in groups[OTHERS] and "sharpness" in groups["training"]
 
 
 def test_the_groups_name_a_flag_once():

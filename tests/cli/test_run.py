@@ -82,6 +82,7 @@ def test_several_processes_form_a_group_and_their_exit_code_is_kept(tmp_path):
 def test_run_takes_the_recipe_s_own_flags():
     done = command("-m", "nlptl", "run", "sentiment", "--help")
     assert done.returncode == 0 and "--mode" in done.stdout
+    assert done.stdout.startswith("usage: nlptl run sentiment [flags]")
     wrong = command("-m", "nlptl", "run", "sentiment", "--mode", "ful")
     assert wrong.returncode == 2 and "Did you mean 'full'" in wrong.stderr
 

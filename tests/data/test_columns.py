@@ -3,7 +3,7 @@
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from nlptl.data.columns import check_texts, find_column
+from nlptl.data.columns import check_texts, find_column, is_words
 from nlptl.data.labels import check_labels
 from nlptl.errors import ConfigError, DataError
 
@@ -66,3 +66,19 @@ def test_label_mistakes_name_their_rows():
         classes(["a", "b"], validation=table(label=["a", "c"]))
     with pytest.raises(ConfigError, match="1001 different values.*right --label-column"):
         classes([str(i) for i in range(1001)])
+
+
+@pytest.mark.parametrize(
+    ("value", "are"),
+    [
+        (["two", "words"], True),
+        (["one"], True),
+        ([], False),
+        (["two words"], False),
+        (["a", ""], False),
+        (["a", 1], False),
+        ("word", False),
+    ],
+)
+def test_lists_of_words_are_told_from_lists_of_texts(value, are):
+    assert is_words(value) == are

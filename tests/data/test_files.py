@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from nlptl.data.files import write_json, write_whole
+from nlptl.data.files import read_kept, write_json, write_whole
+from nlptl.errors import ConfigError
 
 
 def no_constants(name):
@@ -33,3 +34,12 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         write_whole(path, "new")
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"new": [', b"[]", b'{"old": 1}', b"\xff"])
+def test_what_an_earlier_session_left_is_read_or_refused_in_words(tmp_path, content):
+    write_json(tmp_path / "a.json", {"new": [1]})
+    assert read_kept(tmp_path / "a.json", "new") == {"new": [1]}
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ConfigError, match="a.json is damaged"):
+        read_kept(tmp_path / "a.json", "new")

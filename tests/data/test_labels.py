@@ -9,7 +9,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from launching import command
 
-from nlptl.data.labels import check_label_lists, check_labels, check_numbers, distinct, label_values
+from nlptl.data.label_lists import check_label_lists
+from nlptl.data.labels import check_labels, check_numbers, distinct, label_values
 from nlptl.errors import UserError
 from nlptl.tasks.classification import TextClassification
 

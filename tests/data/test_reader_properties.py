@@ -16,7 +16,8 @@ from datasets import Dataset
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from nlptl.data.labels import check_label_lists, check_labels, check_numbers
+from nlptl.data.label_lists import check_label_lists
+from nlptl.data.labels import check_labels, check_numbers
 from nlptl.data.sources import read_table
 from nlptl.errors import UserError
 

@@ -1,11 +1,14 @@
 """Ctrl-C and SIGTERM, sent to a recipe as a terminal and a scheduler send them."""
 
+import os
 import re
 import shlex
 import signal
+import time
 from collections.abc import Sequence
 
 import pytest
+from faulty import tell
 from interrupting import start, wait_for
 from launching import command, result
 
@@ -63,3 +66,43 @@ def test_a_signal_before_the_first_step_gives_the_directory_back(checkpoints, re
         assert "nothing was kept" in stderr
         assert not (tmp_path / "run").exists()
         assert "--resume" not in stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("how", "number"),
+    [
+        ("terminal", signal.SIGINT),  # to torchrun and to all that it has started
+        ("scheduler", signal.SIGTERM),  # to torchrun, which passes it on
+        ("early", signal.SIGTERM),  # while a process may still wait for the other one to begin
+        ("nlptl", signal.SIGTERM),  # nlptl run --processes 2
+    ],
+)
+def test_under_torchrun_too(checkpoints, reviews, tmp_path, how, number):
+    """The launcher ends within the half minute after which it would kill; what is kept is said once."""
+    recipe, *words = [*flags(checkpoints, reviews, 20), "--output-dir", tmp_path / "run"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2, recipe]
+    if how == "nlptl":
+        launch = ["-m", "nlptl", "run", "sentiment", "--processes", 2]
+    process = start(*launch, *words)
+    wait_for(process, tmp_path, "run/config.yaml" if how == "early" else "run/checkpoints/step-*")
+    began = time.monotonic()
+    if how == "terminal":
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, stderr = process.communicate(timeout=120)
+    outcome, kept = "survived", [*tmp_path.glob("run/checkpoints/step-*")]
+    if how == "early" and not kept:
+        outcome = "the directory is not free" if (tmp_path / "run").exists() else outcome
+    elif stderr.count("Go on with: ") != 1 or "--resume" not in stderr:
+        outcome = "not said once how to go on"
+    elif how == "nlptl" and (process.returncode, "nlptl run sentiment --processes 2" in stderr) != (
+        143,
+        True,
+    ):
+        outcome = f"exit code {process.returncode}, or another command"
+    outcome = outcome if time.monotonic() - began < 30 else "it took half a minute"
+    tell(f"torchrun: {how}", outcome)
+    assert outcome == "survived", stderr[-3000:]

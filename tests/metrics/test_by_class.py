@@ -5,7 +5,7 @@ import random
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from nlptl.metrics.by_class import is_bio, items_of, scores_by_class, weakest_class
+from nlptl.metrics.by_class import form_of_tags, items_of, scores_by_class, weakest_class
 
 
 def records(gold, predicted):
@@ -95,5 +95,8 @@ def test_a_missed_label_is_taken_for_the_wrong_one_beside_it():
 
 
 def test_tags_of_entities_are_known_by_their_form():
-    assert is_bio(["O", "B-PER", "I-PER"]) and not is_bio(["NOUN", "O"]) and not is_bio([])
+    assert form_of_tags(["O", "B-PER", "I-PER"]) == "entities"
+    assert form_of_tags(["O", "B-PER", "E-PER"]) == form_of_tags(["U-X"]) == "closed entities"
+    assert form_of_tags(["NOUN", "O"]) == form_of_tags([]) == "words"
+    assert items_of(["B-X", "E-X", "B-X", "I-X"], "closed entities") == {("X", 0, 1)}
     assert items_of(["a", "b"], "words") == {("a", 0), ("b", 1)}

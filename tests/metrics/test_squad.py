@@ -100,3 +100,14 @@ def test_parts_of_v2_by_hand():
     }
     assert {k: v for k, v in found.items() if not k.endswith("_se")} == pytest.approx(expected)
     assert found["exact_match_se"] == 0.0  # both passages have half of theirs right
+
+
+def test_by_default_it_scores_as_the_first_script_and_each_question_has_a_guess():
+    """Of answers that are articles only the second script makes nothing; only it has parts."""
+    gold = [{"answers": ["the"], "passage": "p"}]
+    found = Squad().compute(predictions=["a"], references=gold)
+    assert "NoAns_exact" not in found and set(found) < set(
+        Squad(v2=True).compute(predictions=["a"], references=gold)
+    )
+    with pytest.raises(ValueError, match="zip"):
+        Squad()._compute(["a", "b"], gold)

@@ -85,6 +85,8 @@ def test_default_rates_by_hand(family):
             family, hidden_size=width, num_hidden_layers=1, num_attention_heads=2, vocab_size=20
         )
         assert tuple(default_learning_rate(parse_mode(n), config) for n in names) == rates
+        assert default_learning_rate(parse_mode("blocks-0-0"), config) == rates[1]
+        assert default_learning_rate(parse_mode("top-1"), config) == rates[1]
 
 
 def test_default_epochs_by_hand():

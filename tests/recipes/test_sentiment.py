@@ -20,6 +20,7 @@ ADAPTERS = {"bert": 3 * 2 * 512, "roberta": 3 * 2 * 512, "t5": (3 * 2 + 3 * 4) *
 def test_the_directory_holds_what_the_design_says(runs, family, mode):
     directory = runs[family, mode]
     expected = {"model", "result.json", "predictions.jsonl", "config.yaml", "README.md"}
+    expected |= {"errors.html"}
     expected |= {"checkpoints"} | ({"adapter"} if mode == "lora" else set())
     assert {path.name for path in directory.iterdir()} == expected
     record = result(directory)
@@ -27,10 +28,15 @@ def test_the_directory_holds_what_the_design_says(runs, family, mode):
     assert record["n"] == {"train": 84, "validation": 12, "test": 24}
     assert len(lines) == 24
     first = json.loads(lines[0])
-    assert set(first) == {"id", "prediction", "scores", "gold"}
+    assert set(first) == {"row", "id", "text", "prediction", "scores", "gold"}
     assert sum(first["scores"].values()) == pytest.approx(1)
     right = sum(json.loads(x)["prediction"] == json.loads(x)["gold"] for x in lines)
     assert record["metrics"]["accuracy"] == pytest.approx(right / 24)
+    floors = record["floors"]
+    assert (floors["majority"]["accuracy"], floors["bag_of_words"]["accuracy"]) == (0.5, 1.0)
+    assert [one["n"] for one in record["per_class"]] == [12, 12]
+    assert record["weakest"]["label"] in ("negative", "positive")
+    assert record["calibration"]["right"] == pytest.approx(right / 24)
 
 
 @pytest.mark.parametrize(("family", "mode"), EVERY)

@@ -3,18 +3,24 @@
 import copy
 import json
 import re
+import shlex
+from html import unescape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from nlptl.cli.config import SentimentConfig, TaskConfig, parse_args, to_yaml
+from nlptl.report.render.answers import commands, pretraining, worth
 from nlptl.report.render.figures import figures
-from nlptl.report.render.files import write_report
+from nlptl.report.render.files import page_of, write_report
 from nlptl.report.render.page import page
 from nlptl.report.render.tables import evidence
 from nlptl.report.render.text import markdown, summary
+from nlptl.report.report import TransferReport
 from nlptl.study.render import words
+from nlptl.study.render.pages import explained
 from nlptl.study.render.style import as_png, as_svg
 
 EVIL = "<script>alert(1)</script>"
@@ -96,7 +102,12 @@ def make():
             "p_two_sided": 0.0001,
             "rel_error_reduction": 0.316,
             "probe_share": 0.5,
-            "vs_bow": {"abs": -0.018, "ci95": [-0.06, 0.024], "p_two_sided": 0.41},
+            "vs_bow": {
+                "abs": -0.018,
+                "ci95": [-0.06, 0.024],
+                "p_two_sided": 0.41,
+                "threshold": 0.03,
+            },
             "threshold": 0.043,
             "mde": 0.055,
             "significant": True,
@@ -249,45 +260,58 @@ def test_numbers_and_phrases(shown, expected):
 # ---- the terminal
 
 
-def test_summary_says_the_verdict_first_and_then_the_numbers(record):
+def test_summary_says_first_what_the_model_is_worth(record):
     lines = summary(record).split("\n")
-    assert lines[0] == "verdict     positive. Pretraining helped by 12.0 points."
+    assert lines[0] == (
+        "score       74.0 accuracy: not shown to be better than a bag of words (bag of"
+    )
     text = " ".join(" ".join(lines).split())
     for part in (
-        "bundled/reviews, freeze-lower-1, n=4,000+50: accuracy 74.0 ± 5.3; scratch 62.0 ± 2.0",
-        "gain +12.0 [8.0, 15.5], p<1e-4 (MDE 5.5); probe share 0.50",
-        "upstream NLL 4.01 -> 4.31 (+0.30)",
-        "linear probe 68.0; probe on random weights 52.0 ± 2.0; zero-shot 55.0; bag of words 66.0",
+        "(bag of words 66.0, difference -1.8 [-6.0, 2.4]; always one answer 50.0)",
+        "pretraining Positive. Pretraining helped by 12.0 points.",
+        "linear probe 68.0; probe on random weights 52.0 ± 2.0; zero-shot 55.0 labels ",
         "at n=16, from scratch takes 40 labels for the same score (2.5x [2.0, 3.0])",
         "masked-lm, nats a masked token: 4.01 -> 4.31, lost +0.30 [0.27, 0.33]",
         "14 runs (3 cached), 42 TFLOP, 14 min",
         "Compare a bag of words.",
+        "next nlptl predict runs/sentiment --file new.csv --output labelled.csv",
     ):
         assert part in text
     assert lines[-1] == "report      runs/sentiment/report.html (1 warning there)"
 
 
-def test_summary_stays_within_15_lines_of_100_characters(record):
+def test_summary_stays_within_21_lines_of_80_characters(record):
     long = "/a-very-long-path/of_a_data_set " * 30
     record["id"].update(dataset=long, run=long.replace(" ", ""), mode=long, metric=long)
     record["negative"].update(sentence=long, advice=long, provisional=True, verdict="inconclusive")
     record["sample_eff"].update(n=10**12, n_match=1e15, label_multiplier=1e9)
     record["upstream"].update(objective=long, unit=long)
-    for one in record["downstream"].values():
-        one.update(NO_ARM, missing=long)
     record["warnings"] *= 40
-    lines = summary(record).split("\n")
-    assert len(lines) <= 15
-    assert max(map(len, lines)) <= 100
-    assert lines[-1].endswith("/report.html (40 warnings there)")
+    for _ in range(2):
+        lines = summary(record).split("\n")
+        assert len(lines) <= 21
+        assert max(map(len, lines)) <= 80
+        assert lines[-1].endswith("/report.html (40 warnings there)")
+        assert "next" not in summary(record)  # half a command is of no use
+        for one in record["downstream"].values():
+            one.update(NO_ARM, missing=long)
 
 
 def test_a_terminal_gets_no_control_codes_and_old_code_pages_suffice(record):
     record["id"]["dataset"] = record["negative"]["sentence"] = "a\x1b]0;title\x07b\r\nc\u202ed"
     shown = summary(record)
     assert not set(shown) & {"\x1b", "\x07", "\r", "\u202e"}
-    assert "a ]0;title b cd" in shown
+    assert "a ]0;title b cd" in " ".join(shown.split())
     shown.encode("cp1252")  # what Windows terminals have
+
+
+def test_a_report_shows_itself_in_a_notebook(record):
+    report = TransferReport(record)
+    assert repr(report) == report.summary()
+    (shown,) = re.findall(
+        r"^<iframe [^>]* sandbox srcdoc='([^'<>]*)'></iframe>$", report._repr_html_()
+    )
+    assert unescape(shown) == page_of(record)
 
 
 # ---- escapes
@@ -335,11 +359,14 @@ def test_a_name_in_another_script_is_shown_without_a_warning(record):
     record["id"]["dataset"] = "評論"
     figure = figures(record)["costs"]
     assert "評論" in as_svg(figure) and as_png(figure)
-    assert "評論" in summary(record)
+    assert "評論" in markdown(record, {}) and "評論" in page(record, {})
 
 
 def test_markdown_shows_data_as_text():
     text = markdown(poisoned(), {})
+    code = "\n".join(line for line in text.split("\n") if line.startswith("    "))
+    assert code.count(EVIL) == 1  # code is shown as it is
+    text = text.replace(code, "")
     assert "<script" not in text
     assert "&lt;script>alert(1)&lt;/script>" in text
     assert "\\|\\*\\_\\`\\[x\\](http" in text
@@ -353,8 +380,13 @@ def test_markdown_shows_data_as_text():
 def test_markdown_holds_the_numbers_and_the_pictures(record):
     text = markdown(record, {"arms": "report_arms.png", "curve": "report_curve.png"})
     assert text.startswith("# Transfer report: bundled/bert on bundled/reviews, freeze-lower-1\n")
-    assert "**Verdict: positive.** Pretraining helped by 12.0 points." in text
-    assert "| pretrained, freeze-lower-1 | 74.0 ± 5.3 | 72.0 | 70.0 to 80.0 | 3 |" in text
+    assert (
+        "**74.0 accuracy: not shown to be better than a bag of words.** On bundled/reviews," in text
+    )
+    assert "**Pretraining: positive.** Pretraining helped by 12.0 points." in text
+    assert "4,000 training, 50 validation and 100 test examples, 3 runs each, 2026-11-21." in text
+    assert "| pretrained, freeze-lower-1 | 74.0 ± 5.3 | 70.0 to 80.0 | 3 |" in text
+    assert "| linear probe | 68.0 |  | 1 |" in text
     assert "| bag of words | -1.8 | -6.0 to 2.4 | 0.41 |" in text
     assert "| from scratch | +12.0 | 8.0 to 15.5 | &lt;1e-4 |" in text
     assert "| 16 | 65.0 ± 7.1 | 51.0 ± 1.4 |" in text
@@ -386,17 +418,28 @@ BLOCKS = ("gain", "curve", "sample_eff", "compute_eff", "upstream", "shift")
 ALL_ARMS = ("pre", "scratch", "probe", "random_probe", "zero_shot", "bow", "majority")
 
 
+TITLES = {
+    "curve": "Learning curves",
+    "shift": "What moved inside",
+    "upstream": "What was forgotten",
+}
+
+
 @pytest.mark.parametrize("name", [*BLOCKS, *ALL_ARMS])
-def test_every_part_may_be_missing(record, name):
+def test_what_is_missing_takes_no_room_and_its_reason_is_listed(record, name):
     names = ("arms",) if name in ALL_ARMS else ("arms", "curve", "shift", "costs")
     terminal, text, html, svgs = forms(without(record, name), names)
     seen = Page(html)
-    assert len(terminal.split("\n")) <= 15
+    assert len(terminal.split("\n")) <= 21
     for shown in (terminal, text, seen.text):
         assert "None" not in shown and "nan" not in shown.lower().split()
     if name in ALL_ARMS or name in ("upstream", "shift"):
-        for shown in (terminal if name != "shift" else text, text, seen.text):
+        for shown in (text, seen.text):
             assert "— (left out)" in " ".join(shown.split())
+            assert "Not measured" in shown
+    if name in TITLES:
+        assert f"## {TITLES[name]}" not in text and f'id="{name}"' not in html
+    assert not re.findall(r"^\|[^|]*\|(?: —? \|)+$", text, re.M)  # no row of dashes
     picture = {"curve": "curve", "compute_eff": "costs", "shift": "shift"}.get(name)
     assert set(svgs) == set(names) - {picture}
 
@@ -409,10 +452,12 @@ def test_everything_may_be_missing_at_once(record):
     record["negative"].update(dict.fromkeys(("ntg", "p_harm", "margin", "holm_p", "advice")))
     record["negative"]["verdict"] = "inconclusive"
     terminal, text, html, svgs = forms(record)
-    assert set(svgs) == {"arms"}
-    assert "gain —" in terminal and "left out" in terminal
-    assert Page(html).tags.count("h2") == 5
-    assert text.count("— (left out)") >= 9
+    assert set(svgs) == set()
+    assert terminal.startswith("score       No score")
+    assert re.findall(r"^## (.*)", text, re.M) == [
+        *("Scores", "What it cost", "Not measured", "Warnings", "How it was measured", "Evidence")
+    ]
+    assert text.count("— (left out)") >= 9 and Page(html).text.count("— (left out)") >= 9
 
 
 @pytest.mark.parametrize("block", ["curve", "sample_eff", "shift", "compute_eff"])
@@ -434,20 +479,128 @@ def test_the_verdict_is_said_and_no_more(record, verdict, provisional):
     record["negative"].update(verdict=verdict, provisional=provisional, sentence="So it is.")
     terminal, text, html = summary(record), markdown(record, {}), page(record, {})
     word = verdict + (", provisional" if provisional else "")
-    assert terminal.startswith(f"verdict     {word}. So it is.")
-    assert f"**Verdict: {word}.** So it is." in text
-    found = re.search(r"<h1><span.*?>(.*?)</span>(.*?)</h1>", html)
-    assert found and found[2].lower() == word
-    signs = {"positive": "▲", "neutral": "≈", "inconclusive": "?", "negative": "▼"}
-    assert found[1] == signs.get(verdict, "▼▼")
+    shown = word[:1].upper() + word[1:]
+    assert f"pretraining {shown}. So it is." in terminal
+    assert f"**Pretraining: {word}.** So it is." in text
+    sign, said = heading(html, "h2")
+    assert said == shown
+    assert sign == {"positive": "▲", "neutral": "≈", "inconclusive": "?", "negative": "▼"}.get(
+        verdict, "▼▼"
+    )
     clause = f"an estimate only, the verdict is {verdict}"
-    for shown in (terminal, text, html):
-        assert (clause in " ".join(shown.split())) == (verdict in ("neutral", "inconclusive"))
+    for form in (terminal, text, html):
+        assert (clause in " ".join(form.split())) == (verdict in ("neutral", "inconclusive"))
+        form = re.sub(r"(?s)<style>.*?</style>", "", form).lower()
         for other in {"positive", "negative"} - {verdict.split()[0]}:
-            assert not re.search(
-                rf"\b{other}\b(?! transfer gap)",
-                re.sub("(?s)<style>.*?</style>", "", shown).lower(),
-            )
+            assert not re.search(rf"\b{other}\b", form.replace("the negative logarithm", ""))
+
+
+def heading(html, level):
+    """Sign and text of the first heading of a level."""
+    (found,) = re.findall(rf"<{level}>(.*?)</{level}>", html)[:1]
+    sign, text = re.fullmatch(r"(?:<span[^>]*>(.*?)</span>)?(.*)", found).groups()
+    return sign, re.sub(r"<[^>]*>", "", text).replace("\N{NO-BREAK SPACE}", " ")
+
+
+# ---- what a reader asks first
+
+
+@pytest.mark.parametrize(
+    ("gap", "ends", "threshold", "seeds", "word", "sign"),
+    [
+        (0.05, [0.01, 0.09], 0.03, 3, "better than", "▲"),
+        (-0.05, [-0.09, -0.01], 0.03, 3, "worse than", "▼"),
+        (0.05, [-0.01, 0.11], 0.03, 3, "not shown to be better than", "≈"),
+        (
+            0.05,
+            [0.01, 0.09],
+            0.06,
+            3,
+            "not shown to be better than",
+            "≈",
+        ),  # too small for its error
+        (0.05, [0.01, 0.09], 0.03, 2, "not shown to be better than", "≈"),
+    ],
+)
+def test_better_than_a_bag_of_words_is_said_by_the_rule_of_the_verdict(
+    record, gap, ends, threshold, seeds, word, sign
+):
+    record["gain"]["vs_bow"].update(abs=gap, ci95=ends, threshold=threshold)
+    record["downstream"]["pre"] = arm([0.70, 0.72, 0.80][:seeds])
+    answer = worth(record)
+    score = {2: "71.0", 3: "74.0"}[seeds]
+    assert answer.word == f"{score} accuracy: {word} a bag of words" and answer.sign == sign
+    assert f"scores 66.0: 5.0 {'less' if gap > 0 else 'more'} (model minus bag" in answer.sentence
+    assert heading(page(record, {}), "h1") == (sign, answer.word)
+
+
+def test_without_a_bag_of_words_the_score_stands_alone(record):
+    answer = worth(without(record, "bow"))
+    assert answer.word == "74.0 accuracy" and not answer.sign
+    assert answer.sentence.endswith(
+        "No bag of words beside it — (left out). Always one answer scores 50.0."
+    )
+
+
+def test_a_baseline_that_failed_stands_in_the_headline(record):
+    scratch = record["downstream"]["scratch"]
+    scratch.update(arm([0.50, 0.51, 0.50]), failed=[0, 1, 2])
+    answer = pretraining(record)
+    assert answer.word == "Positive, over a baseline that failed"
+    assert (answer.sign, answer.tone) == ("?", "open")
+    assert answer.sentence == (
+        "Pretraining helped by 12.0 points. But 3 of 3 runs from scratch learned nothing (50.3, where always "
+        "one answer gives 50.0): the difference is one to runs that failed, not to what this model can learn "
+        "without pretraining."
+    )
+    scratch.update(arm([0.60, 0.50, 0.64]), failed=[1])
+    answer = pretraining(record)
+    assert answer.word == "Positive, but 1 of 3 runs of the baseline failed" and answer.sign == "▲"
+    assert "1 of 3 runs from scratch learned nothing (50.0, " in answer.sentence
+    assert "part of the difference" in answer.sentence
+    for shown in (summary(record), markdown(record, {}), Page(page(record, {})).text):
+        assert "1 of 3 runs from scratch learned nothing" in " ".join(shown.split())
+    record["downstream"]["pre"]["failed"] = [
+        0,
+        1,
+        2,
+    ]  # nothing learned: the sentence says so already
+    assert pretraining(record).word == "Positive"
+
+
+def test_the_commands_are_those_of_the_verdict(record, tmp_path):
+    assert [line for _, line in commands(record)] == [
+        "nlptl predict runs/sentiment --file new.csv --output labelled.csv"
+    ]
+    record["negative"].update(provisional=True, advice="Try --mode full, or a larger checkpoint.")
+    record["id"]["run"] = "runs/it's mine"
+    first, second, _ = (shlex.split(line) for _, line in commands(record))
+    assert first == ["nlptl", "report", "runs/it's mine", "--tier", "standard"]
+    assert second[second.index("--config") + 1] == "runs/it's mine/config.yaml"
+    assert second[-2:] == ["--output-dir", "runs/it's mine-full"]
+    (tmp_path / "config.yaml").write_text(to_yaml(SentimentConfig(learning_rate=4e-4, epochs=9)))
+    second[second.index("--config") + 1] = str(tmp_path / "config.yaml")
+    second[second.index("--task") + 1] = "text-classification"
+    assert second[:2] == ["nlptl", "train"]
+    config = parse_args(TaskConfig, second[2:])
+    assert (config.mode, config.learning_rate, config.epochs) == ("full", None, None)
+    record["negative"].update(provisional=False, verdict="inconclusive", advice=None)
+    assert commands(record)[0][1].endswith("--tier full")
+    record["id"]["tier"] = "full"
+    assert len(commands(record)) == 1
+    record["id"]["run"] = None  # of the library: there is no directory
+    assert commands(record) == [] and "<pre>" not in page(record, {})
+
+
+def test_the_glossary_explains_the_words_that_the_page_has(record):
+    html = page(record, {})
+    assert '<dt id="term-cka">CKA</dt>' in html and 'href="#term-cka"' in html
+    assert "term-zero-shot" in html and "term-provisional" not in html
+    html = page(without(record, "shift"), {})
+    assert "term-cka" not in html
+    shown = explained("sd of p=0.1, <sd> & CKA --mode; CKA")
+    assert re.sub(r"<[^>]*>", "", shown) == "sd of p=0.1, &lt;sd&gt; &amp; CKA --mode; CKA"
+    assert shown.count("<a ") == 3 and '<span class="unbroken">--mode</span>' in shown
 
 
 def test_what_an_upstream_curve_says(record):
@@ -476,6 +629,7 @@ def test_the_page_loads_nothing_and_says_it_all(record):
     assert not {"script", "link", "iframe", "img", "object", "image"} & set(seen.tags)
     loads = [a for a in seen.attributes if a[1] in ("src", "href", "xlink:href", "srcset", "data")]
     assert loads and all(value.startswith("#") for _, _, value in loads)
+    assert "javascript" not in html
     ids = [value for _, name, value in seen.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert {value[1:] for _, _, value in loads} <= set(ids)
@@ -487,12 +641,8 @@ def test_the_page_loads_nothing_and_says_it_all(record):
     for table in evidence(record):
         assert table.caption in seen.text and table.rows[0][1] in seen.text
     assert "Only 812 sequences." in seen.text
-    assert seen.text.index("Positive") < seen.text.index("74.0 ± 5.3") < seen.text.index("Scores")
-
-
-def test_a_missing_arm_spans_its_row(record):
-    html = page(without(record, "zero_shot"), {})
-    assert '<th scope="row">zero-shot</th><td class="none" colspan="4">— (left out)</td>' in html
+    places = ["74.0 accuracy:", "Positive", "Bag of words", "What next", "Scores", "Words"]
+    assert sorted(places, key=seen.text.index) == places
 
 
 def test_no_line_of_the_page_ends_inside_a_flag_or_a_mode(record):
@@ -534,8 +684,8 @@ def test_the_arms_are_where_their_numbers_are(record):
     assert list(by_name(upper, "failed-pre").get_xdata()) == pytest.approx([72])
     looks = {(d.get_marker(), d.get_color()) for d, _, _ in upper.containers}
     assert len({marker for marker, _ in looks}) == 7
-    assert list(by_name(lower, "interval-0").get_xdata()) == pytest.approx([8.0, 15.5])
-    assert list(by_name(lower, "difference-1").get_xdata()) == pytest.approx([-1.8])
+    assert list(by_name(lower, "interval-1").get_xdata()) == pytest.approx([8.0, 15.5])
+    assert list(by_name(lower, "difference-0").get_xdata()) == pytest.approx([-1.8])
 
 
 def test_the_curves_are_the_means(record):

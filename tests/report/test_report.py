@@ -204,7 +204,7 @@ def test_t5s_decoder_blocks_move_but_have_no_states_of_a_text(checkpoints, split
     assert found.record["upstream"]["forgetting"] != 0
     assert "only masked language models" in found.record["downstream"]["zero_shot"]["missing"]
     assert (tmp_path / "report.html") in found.save(tmp_path)
-    assert len(found.summary().splitlines()) <= 15
+    assert len(found.summary().splitlines()) <= 21
 
 
 @pytest.mark.slow

@@ -2,12 +2,18 @@
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from datasets import Dataset
+from scipy.stats import spearmanr
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from nlptl.errors import ModelError
-from nlptl.models.loading import BUNDLED
-from nlptl.report.zero_shot import prompt_words, zero_shot
-from nlptl.train.setup import new_accelerator
+from nlptl.models.loading import BUNDLED, load_with_head
+from nlptl.modes.base import parse_mode
+from nlptl.report.simple_arms import simple_arms
+from nlptl.report.untouched import untouched_states
+from nlptl.report.zero_shot import pair_similarities, prompt_words, zero_shot
+from nlptl.tasks.regression import Regression
+from nlptl.train.setup import FinetuneArgs, new_accelerator
 
 LABELS = ["negative", "positive"]
 TEXTS = ["A wonderful film.", "Broken on arrival, a waste of money.", "It has buttons."]
@@ -45,3 +51,38 @@ def test_classes_without_a_word_of_their_own():
         prompt_words(["3 stars", "positive"], tokenizer)
     with pytest.raises(ModelError, match="have the same word"):
         prompt_words(["pos", "positive"], tokenizer)
+
+
+def test_pairs_are_compared_by_the_cosine_of_their_mean_states(checkpoints, monkeypatch):
+    """MiniLM's, on the 9,927 pairs of SICK, has Spearman's correlation 0.7758 with their relatedness."""
+    monkeypatch.setattr("nlptl.report.zero_shot.TOGETHER", 2)  # in several parts
+    name = str(checkpoints["bert"])
+    pairs = [("a film", "the book"), ("was good", "was good"), ("a", "plot")]
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    model = AutoModel.from_pretrained(name).eval()
+
+    def state(text):
+        with torch.no_grad():
+            return model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+
+    expected = [float(torch.cosine_similarity(state(a), state(b), 0)) for a, b in pairs]
+    body = load_with_head(name, auto_class=AutoModel, head={})
+    given = ([a for a, _ in pairs], [b for _, b in pairs])
+    found = pair_similarities(body.model, body.tokenizer, *given, accelerator=new_accelerator())
+    assert found == pytest.approx(expected, abs=1e-5) and found[1] == pytest.approx(1)
+
+
+def test_a_report_on_pairs_with_a_number_has_a_row_for_their_cosine(checkpoints):
+    rows = {"a": ["a film", "the book", "was good"], "b": ["a film", "was dull", "very bad"]}
+    table = Dataset.from_dict({**rows, "label": [5.0, 2.0, 1.0]})
+    task = Regression(inputs=("a", "b"))
+    args = FinetuneArgs(str(checkpoints["bert"]), parse_mode("head-only"), 1e-3, 1.0)
+    splits, accelerator = dict.fromkeys(("train", "validation", "test"), table), new_accelerator()
+    untouched = untouched_states(task, splits, args, accelerator)
+    given = (task, splits, args, untouched)
+    found = simple_arms(*given, seeds=[0], accelerator=accelerator)
+    body = (untouched.model, untouched.tokenizer)
+    cosines = pair_similarities(*body, rows["a"], rows["b"], accelerator=accelerator)
+    expected = spearmanr(table["label"], cosines).statistic
+    assert found["zero_shot"]["arm"]["mean"] == pytest.approx(expected)
+    assert found["majority"]["arm"]["mean"] == 0 and found["probe"]["arm"]["missing"]

@@ -30,9 +30,10 @@ def test_scores_floors_files_and_commands(tmp_path):
     (tmp_path / "predictions.jsonl").touch()
     assert last_rows(run(), tmp_path) == [
         ("test", "accuracy 0.634 ± 0.027 on 320 examples"),
-        ("", "loss 0.630, matthews 0.269; trained in 1:23"),
-        ("floors", "majority 0.500, bag of words 0.827 (0.4 s)"),
-        ("weakest", "World: 64% of its examples are found, mostly taken for Business"),
+        ("", "loss 0.630, matthews 0.269"),
+        ("floors", "majority 0.500, bag of words 0.827 (0.4 s): no lower than this model"),
+        ("weakest", "World: 64% of its examples are found, the others mostly taken for Business"),
+        ("time", "trained in 1:23"),
         ("saved", f"{tmp_path}: model/, predictions.jsonl, config.yaml"),
         ("", "model/ was read back and gives the same logits"),
         ("next", f'nlptl predict {tmp_path} --text "…"'),

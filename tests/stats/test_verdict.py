@@ -83,7 +83,9 @@ def test_advice_follows_the_evidence():
     assert "forgot much" in advice("positive", record(upstream={"forgetting": 0.9}))
     assert "--report full" in advice("inconclusive", record())
     assert "--report standard" in advice("inconclusive", record(id={"seeds": [0, 1, 2]}))
-    assert "recipes/pretrain.py --model bundled/bert" in advice("negative", record())
+    assert "--report full" in advice("inconclusive", record(id={"seeds": [*range(9)]}))
+    assert "More seeds would help" in advice("inconclusive", record(id={"seeds": [*range(10)]}))
+    assert "nlptl run pretrain --model bundled/bert" in advice("negative", record())
 
 
 def test_where_nothing_was_learned_the_probe_says_whether_it_could_be():

@@ -82,7 +82,7 @@ def test_each_word_has_its_first_token(family):
     words = ["filmgood", "was", "</s>", "bookplot", "fine"]
     made = encode_words([words], tokenizer, max_length=60)
     (ids,), (places,) = made["input_ids"], made["places"]
-    assert len(places) == 5 and places == sorted(set(places)) and made["truncated"] == [False]
+    assert len(places) == 5 and places == sorted(set(places)) and made["word"] == [0]
     starts = [*places, len(ids) - 1]
     for word, begin, end in zip(words, starts, starts[1:], strict=False):
         if word != "</s>":
@@ -91,8 +91,13 @@ def test_each_word_has_its_first_token(family):
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     assert sum(i in special for i in ids) == len(tokenizer("")["input_ids"])
     short = encode_words([words], tokenizer, max_length=places[2] + 1)
-    assert short["truncated"] == [True] and short["places"] == [places[:2]]
-    assert short["input_ids"][0][-1] == tokenizer("")["input_ids"][-1]
+    assert len(short["input_ids"]) > 1 and set(short["example"]) == {0}
+    windows = zip(short["input_ids"], short["places"], strict=True)
+    assert [row[p] for row, own in windows for p in own] == [ids[p] for p in places]
+    counts = [len(own) for own in short["places"]]
+    assert short["word"] == [sum(counts[:i]) for i in range(len(counts))]
+    assert all(row[-1] == tokenizer("")["input_ids"][-1] for row in short["input_ids"])
+    assert max(map(len, short["input_ids"])) <= places[2] + 1
 
 
 def test_a_table_without_the_fields_is_refused():

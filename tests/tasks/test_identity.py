@@ -59,7 +59,8 @@ def test_tasks_of_one_name_and_other_code_are_told_apart(tmp_path):
     everything = {task.identity() for task in (ours, *others)}
     assert len(everything) == 5
     assert mine(tmp_path, "same").identity() == ours.identity()
-    assert ours.identity().startswith('mine 1 {"labels": ["no", "yes"]} ')
+    own = 'mine 1 {"inputs": [], "labels": ["no", "yes"], "separator": " | "} '
+    assert ours.identity().startswith(own)
 
 
 def test_values_versions_and_names_count():
@@ -78,7 +79,8 @@ def test_values_versions_and_names_count():
     weighted = TextClassification(("a", "b"), class_weights=(1.0, 2.0))
     assert weighted.identity() != replace(weighted, class_weights=None).identity()
     assert TextClassification(("a", "b")).identity() == (
-        'text-classification 1 {"class_weights": null, "labels": ["a", "b"]}'
+        'text-classification 1 {"class_weights": null, "inputs": [], "labels": ["a", "b"], '
+        '"separator": " | "}'
     )
 
 

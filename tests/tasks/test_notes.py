@@ -15,7 +15,6 @@ from nlptl.tasks.notes import (
     class_notes,
     contradictions,
     data_notes,
-    labels_line,
     length_notes,
     shared_notes,
     size_notes,
@@ -176,11 +175,6 @@ def test_the_longest_answers_are_measured_in_the_tokens_of_the_model():
     assert any(
         note.startswith("1 of 2 answers of the training set are whole in no") for note in found
     )
-
-
-def test_both_numbers_of_labels_are_said():
-    sizes = {"train": 1270, "validation": 30, "test": 5}
-    assert labels_line(sizes) == "1,300 labels: 1,270 to train on, 30 to choose by; 5 more to score"
 
 
 def test_ids_of_any_type_are_in_the_predictions():

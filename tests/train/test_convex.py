@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from nlptl.train.convex import GRID, fit_linear, fold_numbers
+from nlptl.train.convex import FOLDS, GRID, fit_linear, fold_numbers
 
 
 def planted(classes, seed=0, examples=120, width=6):
@@ -91,3 +91,9 @@ def test_folds_hold_each_class_in_equal_shares():
     gold = np.array([0] * 10 + [1] * 5)
     where = fold_numbers(gold, 5)
     assert [list(np.bincount(gold[where == fold])) for fold in range(5)] == [[2, 1]] * 5
+
+
+def test_the_grid_has_two_strengths_a_decade_and_ends_where_the_penalty_is_weak():
+    steps = np.diff(np.log10(GRID))
+    assert steps == pytest.approx(np.full(9, 0.5), abs=1e-3)  # three digits of each
+    assert (GRID[0], GRID[-1], FOLDS) == (1e-4, 3.16, 5)

@@ -2,9 +2,12 @@
 
 from types import SimpleNamespace
 
+import pytest
 from transformers import T5Config
 
+from nlptl.cli.config import PretrainConfig
 from nlptl.modes.base import parse_mode
+from nlptl.pretrain.header import header_rows
 from nlptl.train import header
 from nlptl.train.header import (
     classes_words,
@@ -47,7 +50,7 @@ def test_the_data_say_where_they_come_from_and_how_they_were_split():
     }
     task = SimpleNamespace(labels=("World", "Sports"))
     assert data_rows(task, splits, origin, seed=3) == [
-        ("data", "tickets.csv, 800 labels: 700 to train on, 100 to choose by; 200 more to score"),
+        ("data", "tickets.csv: 1,000 rows -> 700 train, 100 validation, 200 test"),
         ("", "validation and test drawn from the training set (seed 3)"),
         ("", "text: column body"),
         ("classes", "2: Sports 400, World 300"),
@@ -68,3 +71,28 @@ def test_the_machine_and_the_model(monkeypatch):
     said = model_row("bundled/t5", config)[1]
     assert said == "bundled/t5 (t5, 12 blocks, width 64; a demonstration model)"
     assert model_row("own", config)[1] == "own (t5, 12 blocks, width 64)"
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"steps": 2000}, "masked-lm*, mode full*, 2,000 steps, rate 0.001, batch 16*, adamw*"),
+        ({"epochs": 2.0, "model": "own"}, "mode full*, 2 epochs, rate"),
+        ({"model": "own"}, "mode full*, 5 epochs, rate"),
+    ],
+)
+def test_a_pretraining_says_what_it_learns_from_and_how_long(own, said):
+    defaults = ["objective", "mode", "batch_size", "optimizer", "seed"]
+    given = {"objective": "masked-lm", "learning_rate": 1e-3, "optimizer": "adamw", **own}
+    rows = header_rows(
+        PretrainConfig(**given),
+        [900, 100],
+        steps=own.get("steps"),
+        usual="5 epochs",
+        version="0.1.0",
+        launch={"mixed_precision": "no", "processes": 1},
+        defaults=defaults,
+    )
+    found = dict(rows)
+    assert found["corpus"].endswith("900 documents to train on, 100 held out")
+    assert found["model"] == own.get("model", "a new bert") and said in found["train"]

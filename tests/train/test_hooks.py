@@ -115,3 +115,20 @@ def test_scoring_is_no_training(tmp_path):
     KeepBest(slow, "accuracy", accelerator).on_epoch(state)
     assert state.clock.scoring >= 0.4
     assert state.clock.training <= time.perf_counter() - began - 0.4
+
+
+def test_scores_of_a_pretraining_are_printed_below_one_another(tmp_path):
+    said = []
+    hook = EvaluateEvery(
+        lambda m: {"loss": 1.5},
+        tmp_path / "log.jsonl",
+        Accelerator(cpu=True),
+        every=1000,
+        report=said.append,
+    )
+    state = FitState(nn.Linear(1, 1), None, 1000, 1)
+    hook.on_start(state)
+    state.step, state.loss = 1000, 2.0
+    hook.on_step(state)
+    assert said[0] == "step     0 of 1,000  held-out loss 1.5000"
+    assert said[1].startswith("step 1,000 of 1,000  held-out loss 1.5000  train loss 2.0000  ")

@@ -60,7 +60,8 @@ def test_a_learner_is_what_finetune_is_made_of(checkpoints):
     run = finetune(TASK, splits, made.args, accelerator=accelerator)
     assert same(weights(made), dict(run.model.named_parameters()))
     assert made.history == run.history and made.best == run.best
-    assert made.predict(TEST) == run.predictions
+    rows = enumerate(made.predict(TEST))
+    assert [{"row": i, "text": TEST["text"][i], **one} for i, one in rows] == run.predictions
     assert made.score(TEST).items() <= run.metrics.items()
 
 

@@ -30,7 +30,7 @@ def test_a_kind_that_has_not_run_costs_what_it_is_said_to(clock):
     made.begin()
     clock[0] = 18.0
     made.end("short")
-    assert made.seconds_left() == 90.0  # 9 s a unit by now
+    assert made.seconds_left() == 120.0  # the first one had more to prepare, or less
 
 
 def test_a_kind_that_has_run_takes_its_own_time(clock):
@@ -54,7 +54,9 @@ def test_runs_kept_from_before_say_nothing_about_time(clock):
 
 def test_a_finished_run_from_before_gives_a_first_guess(clock):
     made = Schedule({"pre": 2, "scratch": 3}, {"pre": 1.0, "scratch": 4.0})
+    assert made.plan() == "5 runs"
     made.knows("pre", 10.0)
+    assert made.plan() == "5 runs, about 2 min"
     assert made.begin() == "run 1 of 5, about 2 min left"  # 2 x 10 + 3 x 40 s
 
 

@@ -37,3 +37,17 @@ def test_cross_entropy_by_hand():
     np.testing.assert_allclose(cross_entropy(logits, np.array([1, 0])), -np.log([0.8, 0.5]))
     one = np.array([[0.0], [np.log(3.0)]])
     np.testing.assert_allclose(cross_entropy(one, np.array([0, 1])), -np.log([0.5, 0.75]))
+
+
+def test_the_error_by_hand_and_the_widest_temperature():
+    """Half the squared deviations of three differences, over three, under the root."""
+    logits = np.log([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]])
+    found = fit_temperature(logits, np.array([0, 1, 1]))
+    each = cross_entropy(logits, np.array([0, 1, 1])) - cross_entropy(
+        logits / found.value, np.array([0, 1, 1])
+    )
+    mean = each.sum() / 3
+    by_hand = (sum((one - mean) ** 2 for one in each) / 2 / 3) ** 0.5
+    assert found.error == pytest.approx(by_hand) and by_hand > 0.01
+    shouted, gold = planted(1000.0)  # no temperature up to 10 makes this honest
+    assert fit_temperature(shouted, gold).value == pytest.approx(10.0, rel=1e-3)

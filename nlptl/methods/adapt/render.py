@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped
 from nlptl.methods.adapt.options import SOURCE, TARGET
-from nlptl.study.render.comparison import versions_line
+from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.style import BAND, GREY, STYLE, blank, label
 from nlptl.study.render.words import NONE, duration, number, p_value, points
 

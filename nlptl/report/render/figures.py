@@ -10,7 +10,7 @@ import numpy as np
 
 from nlptl.report.render.strips import bars, draw_costs, draw_shift, strips
 from nlptl.study.render.style import BAND, COLOURS, GREY, MARKERS, STYLE, blank, label
-from nlptl.study.render.words import arms, known, missing, number, points
+from nlptl.study.render.words import arms, known, number, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,13 +24,14 @@ def figures(record: Mapping[str, Any]) -> dict[str, Figure]:
         record: The report's record.
 
     Returns:
-        ``arms``; ``curve``, ``shift`` and ``costs`` where they are known.
+        ``arms``, ``curve``, ``shift`` and ``costs``, where they are known.
     """
     from matplotlib import rc_context
 
     drawn: dict[str, Figure] = {}
     with rc_context(STYLE):
-        drawn["arms"] = _arms(record)
+        if any(known(arm["mean"]) for _, _, arm in arms(record)):
+            drawn["arms"] = _arms(record)
         if record["curve"] and record["curve"]["n"]:
             drawn["curve"] = _curve(record)
         if shown := strips(record):
@@ -45,7 +46,7 @@ def figures(record: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def _arms(record: Mapping[str, Any]) -> Figure:
-    shown = arms(record)
+    shown = [arm for arm in arms(record) if known(arm[2]["mean"])]
     differences = _differences(record)
     heights = [0.34 * len(shown), 0.34 * max(1, len(differences)) + 0.1]
     figure = blank(sum(heights[: 1 + bool(differences)]) + (1.7 if differences else 0.9))
@@ -71,12 +72,6 @@ def _arms(record: Mapping[str, Any]) -> Figure:
 
 def _draw_arm(axes: Axes, row: int, name: str, arm: Mapping[str, Any]) -> None:
     colour, main = COLOURS.get(name, GREY), name in COLOURS
-    if not known(arm["mean"]):
-        reason = fill(label(missing(arm["missing"]), 60), 36)
-        axes.text(
-            0.02, row, reason, transform=axes.get_yaxis_transform(), va="center", size=8, color=GREY
-        )
-        return
     mean, sd = 100 * arm["mean"], 100 * (arm["sd"] or 0)
     drawn = axes.errorbar(
         mean,
@@ -103,7 +98,7 @@ def _draw_arm(axes: Axes, row: int, name: str, arm: Mapping[str, Any]) -> None:
 
 def _differences(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     gain = record["gain"] or {}
-    found = [("from scratch", gain), ("bag of words", gain.get("vs_bow") or {})]
+    found = [("bag of words", gain.get("vs_bow") or {}), ("from scratch", gain)]
     return [(title, one) for title, one in found if known(one.get("abs"))]
 
 

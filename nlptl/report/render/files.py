@@ -11,6 +11,15 @@ from nlptl.report.render.text import markdown
 from nlptl.study.render.style import as_png, as_svg
 
 
+def page_of(record: Mapping[str, Any]) -> str:
+    """Make the page of a report with its pictures.
+
+    Args:
+        record: The report's record.
+    """
+    return page(record, {name: as_svg(figure) for name, figure in figures(record).items()})
+
+
 def write_report(record: Mapping[str, Any], directory: Path) -> list[Path]:
     """Write every form of the report; none is ever seen half-written.
 

@@ -5,24 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nlptl.data.text import plain
+from nlptl.study.render.pages import Table
 from nlptl.study.render.words import NONE, arms, points
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text.
-
-    Attributes:
-        caption: What it holds.
-        columns: Names; the first column names the row.
-        rows: A cell each; a row that is too short says in its last cell why nothing follows.
-        numbers: Whether the other columns hold numbers, which stand to the right.
-    """
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: bool = True
 
 
 @dataclass(frozen=True)
@@ -32,9 +16,11 @@ class Section:
     Attributes:
         name: Also that of its picture, if there is one.
         title: Heading.
-        lead: What is shown, or why it is not.
+        lead: What is shown.
         picture: The picture in words.
         tables: All numbers.
+        method: How it was measured, for a note at the end; nothing where the lead says it all.
+        half: Whether half a page is wide enough for it.
     """
 
     name: str
@@ -42,6 +28,8 @@ class Section:
     lead: str
     picture: str
     tables: tuple[Table, ...]
+    method: str = ""
+    half: bool = False
 
 
 def evidence(record: Mapping[str, Any]) -> list[Table]:
@@ -51,30 +39,27 @@ def evidence(record: Mapping[str, Any]) -> list[Table]:
         record: The report's record.
 
     Returns:
-        Three tables.
+        Three tables, as far as there is something to put into them.
     """
     ident = record["id"]
     rows = tuple(
-        (name.replace("_", " "), _value(ident[name])) for name in ident if name != "versions"
+        (name.replace("_", " "), _value(ident[name]))
+        for name in ident
+        if name != "versions" and ident[name] not in (None, [])
     )
     tuned = tuple((title, *_tuning(arm["tuned"])) for _, title, arm in arms(record) if arm["tuned"])
     versions = tuple((plain(name), plain(value)) for name, value in ident["versions"].items())
-    return [
+    columns = ("arm", "rate", "epochs", "rates tried")
+    found = [
         Table("What was compared", ("name", "value"), rows, numbers=False),
-        Table(
-            "How the arms were trained",
-            ("arm", "rate", "epochs", "rates tried"),
-            tuned,
-            numbers=False,
-        ),
+        Table("How the arms were trained", columns, tuned, numbers=False),
         Table("Versions", ("package", "version"), versions, numbers=False),
     ]
+    return [table for table in found if table.rows]
 
 
 def _value(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(plain(one) for one in value) or NONE
-    return NONE if value is None else plain(value)
+    return ", ".join(map(plain, value)) if isinstance(value, list) else plain(value)
 
 
 def _tuning(tuned: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -7,8 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from nlptl.data.text import escaped, plain
-from nlptl.report.render.sections import sections
-from nlptl.report.render.tables import Section, Table, evidence
+from nlptl.report.render.answers import beside, commands, data_line, pretraining, worth
+from nlptl.report.render.sections import sections, unmeasured
+from nlptl.report.render.tables import Section, evidence
+from nlptl.study.render.pages import Table
 from nlptl.study.render.words import (
     NONE,
     arms,
@@ -18,17 +20,14 @@ from nlptl.study.render.words import (
     labels_needed,
     missing,
     number,
-    p_phrase,
-    points,
     score,
     shorten,
     si,
     times,
-    verdict,
 )
 
 #: Characters of a terminal line, and of the label before it.
-WIDTH, LABEL = 100, 12
+WIDTH, LABEL = 80, 12
 #: Characters of a word, such as a path, that the summary shows.
 LONGEST = 40
 #: What would make a list, a quotation or a heading of a line that begins with it.
@@ -36,7 +35,7 @@ OPENERS = re.compile(r"^(\d*)([-+>#=.)])")
 
 
 def summary(record: Mapping[str, Any]) -> str:
-    """Sum up the report for the terminal: at most 15 lines of at most 100 characters.
+    """Sum up the report for the terminal: at most 21 lines of at most 80 characters.
 
     Args:
         record: The report's record.
@@ -44,15 +43,20 @@ def summary(record: Mapping[str, Any]) -> str:
     Returns:
         Lines without a final line break.
     """
-    found, run = record["negative"], plain(record["id"]["run"] or ".")
-    lines = _item("verdict", f"{verdict(record)}. {plain(found['sentence'] or '')}", most=3)
-    lines += _item("scores", headline(record), most=3)
-    lines += _item("other arms", others(record), most=2)
-    lines += _item("labels", labels(record), most=2)
-    lines += _item("forgetting", forgetting(record))
+    first, second = worth(record), pretraining(record)
+    run, typed = plain(record["id"]["run"] or "."), commands(record)
+    lines = _item("score", f"{first.word} {beside(record)}", most=3)
+    lines += _item("pretraining", f"{second.word}. {second.sentence}", most=6)
+    lines += _item("others", others(record), most=2)
+    if record["sample_eff"] and known(record["sample_eff"]["n"]):
+        lines += _item("labels", labels(record), most=2)
+    if known(record["upstream"]["before"]):
+        lines += _item("forgetting", forgetting(record), most=2)
     lines += _item("cost", cost(record))
-    if found["advice"]:
-        lines += _item("advice", plain(found["advice"]), most=2)
+    if record["negative"]["advice"]:
+        lines += _item("advice", plain(record["negative"]["advice"]), most=3)
+    if typed and LABEL + len(typed[0][1]) <= WIDTH:  # a command is shown whole or not at all
+        lines.append("next".ljust(LABEL) + typed[0][1])
     count = len(record["warnings"])
     warned = f" ({count} warning{'s' * (count != 1)} there)" if count else ""
     path = shorten(f"{run}/report.html", WIDTH - LABEL - len(warned))
@@ -72,53 +76,8 @@ def _item(label: str, text: str, *, most: int = 1) -> list[str]:
     ) or [label.ljust(LABEL) + NONE]
 
 
-def headline(record: Mapping[str, Any]) -> str:
-    """Put the comparison in one sentence: what, on what, both scores, gain, what was forgotten.
-
-    Args:
-        record: The report's record.
-
-    Returns:
-        Parts joined by semicolons.
-    """
-    ident, gain, upstream = record["id"], record["gain"], record["upstream"]
-    pre, scratch = (record["downstream"][name] for name in ("pre", "scratch"))
-    what = f"{shorten(ident['dataset'], 40)}, {shorten(ident['mode'], 30)}"
-    labels = f"{number(ident['n_train'], 0)}+{number(ident['n_validation'], 0)}"
-    said = [
-        f"{what}, n={labels}: {plain(ident['metric'])} {score(pre)}",
-        f"scratch {score(scratch)}",
-        f"gain {gained(record)}",
-    ]
-    if gain and known(gain["probe_share"]):
-        said.append(f"probe share {number(gain['probe_share'])}")
-    if known(upstream["before"]):
-        name = "NLL" if plain(upstream["unit"]).startswith("nats") else "score"
-        ends = f"{number(upstream['before'])} -> {number(upstream['after'])}"
-        said.append(f"upstream {name} {ends} ({number(upstream['forgetting'], signed=True)})")
-    return "; ".join(said)
-
-
-def gained(record: Mapping[str, Any]) -> str:
-    """Write the gain with its interval, its test, and what such a comparison can find.
-
-    Args:
-        record: The report's record.
-
-    Returns:
-        Such as ``+7.2 [3.1, 11.3], p=0.0011 (MDE 5.5)``.
-    """
-    gain = record["gain"]
-    if not gain or not known(gain["abs"]):
-        return NONE
-    ends = f" [{points(gain['ci95'][0])}, {points(gain['ci95'][1])}]" if gain["ci95"] else ""
-    least = f" (MDE {points(gain['mde'])})" if known(gain["mde"]) else ""
-    tested = p_phrase(gain["p_two_sided"])
-    return f"{points(gain['abs'], signed=True)}{ends}, {tested}{least}"
-
-
 def others(record: Mapping[str, Any]) -> str:
-    """List the scores of the arms that the gain does not compare.
+    """List the scores that stand in no other line of the summary.
 
     Args:
         record: The report's record.
@@ -126,8 +85,13 @@ def others(record: Mapping[str, Any]) -> str:
     Returns:
         Parts joined by semicolons.
     """
-    rest = [(title, arm) for name, title, arm in arms(record) if name not in ("pre", "scratch")]
-    return "; ".join(f"{title} {score(arm)}" for title, arm in rest) or NONE
+    told = ("pre", "scratch", "bow", "majority")
+    rest = [
+        f"{title} {score(arm)}"
+        for name, title, arm in arms(record)
+        if name not in told and known(arm["mean"])
+    ]
+    return "; ".join(rest) or NONE
 
 
 def labels(record: Mapping[str, Any]) -> str:
@@ -196,18 +160,28 @@ def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     Returns:
         The file's text.
     """
-    found, ident = record["negative"], record["id"]
+    found, ident, shown = record["negative"], record["id"], sections(record)
     title = f"{ident['upstream']} on {ident['dataset']}, {ident['mode']}"
+    first, second = worth(record), pretraining(record)
     parts = [
         f"# Transfer report: {escaped(title)}",
-        f"**Verdict: {escaped(verdict(record))}.** {escaped(found['sentence'] or '')}",
-        _line(headline(record)) + ".",
+        _line(data_line(record)) + ".",
+        f"**{escaped(first.word)}.** {escaped(first.sentence)}",
+        f"**Pretraining: {escaped(second.word.lower())}.** {escaped(second.sentence)}",
     ]
     if found["advice"]:
         parts.append(f"**Advice:** {escaped(found['advice'])}")
-    for section in sections(record):
+    lines = [f"    {plain(line)}  # {purpose}" for purpose, line in commands(record)]
+    if lines:
+        parts.append("\n".join(lines))
+    for section in shown:
         parts += _section(section, pictures)
+    missed = [f"- {escaped(what)} {escaped(why)}" for what, why in unmeasured(record)]
+    if missed:
+        parts += ["## Not measured", "\n".join(missed)]
     parts += ["## Warnings", "\n".join(f"- {_line(w)}" for w in record["warnings"]) or "None."]
+    parts += ["## How it was measured"]
+    parts += [f"{s.title}: {escaped(s.method)}" for s in shown if s.method]
     parts += ["## Evidence", *(_table(table) for table in evidence(record))]
     return "\n\n".join(parts) + "\n"
 

@@ -1,4 +1,4 @@
-"""The picture and the table of a comparison of modes and checkpoints."""
+"""The picture of a comparison of modes and checkpoints."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nlptl.data.text import escaped
+from nlptl.study.render.point_labels import label_points
 from nlptl.study.render.style import GREY, STYLE, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's (2008) colours, each with a marker of its own.
-SERIES = (
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-    ("#000000", "X"),
-)
+#: Okabe and Ito's (2008) colours, and markers; their numbers differ, so that many arms look different.
+SHADES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+#: Inches: legible on a telephone's screen, and wide enough for names beside the points.
+PICTURE = 5.2
+#: Seconds that the axis of time may name.
+TICKS = [
+    *(0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 18000),
+    *(36000, 86400, 172800, 432000),
+]
 
 
 def comparison_figure(record: Mapping[str, Any]) -> Figure:
-    """Draw score against training operations, each arm a point with its seeds' spread; forgetting beside it.
+    """Draw score against training time, each arm a point with its seeds' spread; forgetting below it.
 
     Forgetting in another unit than most arms have does not fit the axis: the table alone has it.
 
@@ -37,125 +37,91 @@ def comparison_figure(record: Mapping[str, Any]) -> Figure:
     from matplotlib.figure import Figure
 
     rows = record["rows"]
-    unit = _unit(rows)
+    unit = unit_of(rows)
     forgot = {
         name: row
         for name, row in rows.items()
         if row["forgetting"] is not None and row["upstream_unit"] == unit
     }
     with rc_context(STYLE):
-        height = max(3.2, 0.42 * len(rows) + 1.6)
-        figure = Figure(figsize=(8.6 if forgot else 5.2, height), layout="constrained")
-        axes = figure.subplots(
-            1, 1 + bool(forgot), width_ratios=[3, 2][: 1 + bool(forgot)], squeeze=False
-        )[0]
-        _scores(axes[0], rows, record["metric"])
+        heights = [max(3.2, 0.22 * len(rows) + 2.2), 0.26 * len(forgot) + 0.9][: 1 + bool(forgot)]
+        figure = Figure(figsize=(PICTURE, sum(heights) + 0.3), layout="constrained")
+        panels = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         if forgot:
-            _forgetting(axes[1], rows, forgot, unit)
-        figure.supxlabel(label(record["dataset"], 40), x=0.99, ha="right", size=8, color=GREY)
+            _forgetting(panels[1], rows, forgot, unit)
+        figure.suptitle(
+            label(f"{record['task']}: {record['metric']} on {record['dataset']}", 64), size=10
+        )
+        seeds = len(record["seeds"])
+        figure.supxlabel(
+            f"{seeds} run{'s' * (seeds != 1)} of each, {record['n']['test']:,} test examples",
+            x=0.99,
+            ha="right",
+            size=8,
+            color=GREY,
+        )
+        _scores(panels[0], rows, record["metric"])
     return figure
 
 
 def _scores(axes: Axes, rows: Mapping[str, Any], metric: str) -> None:
-    for number, (name, row) in enumerate(rows.items()):
-        colour, marker = SERIES[number % len(SERIES)]
+    points = [(max(row["seconds"], 0.1), 100 * row["mean"]) for row in rows.values()]
+    for number, ((x, y), row) in enumerate(zip(points, rows.values(), strict=True)):
+        colour, marker = _look(number)
         axes.errorbar(
-            row["flops"],
-            100 * row["mean"],
+            x,
+            y,
             yerr=100 * row["sd"] if row["sd"] else None,
             fmt=marker,
             color=colour,
-            markersize=8,
+            markersize=7,
             capsize=3,
-            label=label(name, 40),
+            elinewidth=1,
             gid=f"point-{number}",
         )
     axes.set_xscale("log")
-    axes.margins(x=0.15)
-    axes.set_xlabel("operations of one training (FLOPs)")
+    axes.margins(x=0.3, y=0.12)
+    low, high = axes.get_xlim()
+    ticks = [t for t in TICKS if low <= t <= high]
+    ticks = ticks[:: -(-len(ticks) // 6)]
+    axes.set_xticks(ticks, [_time(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_title("Score against time")
+    axes.set_xlabel("training time of one run (log scale)")
     axes.set_ylabel(f"test {label(metric, 24)}, points, ± sd")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="#DDDDDD")
+    label_points(axes, list(rows), points)
+
+
+def _look(number: int) -> tuple[str, str]:
+    return SHADES[number % len(SHADES)], SHAPES[number % len(SHAPES)]
+
+
+def _time(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s"
 
 
 def _forgetting(
     axes: Axes, rows: Mapping[str, Any], forgot: Mapping[str, Any], unit: str | None
 ) -> None:
-    for number, (name, row) in enumerate(rows.items()):
-        if name not in forgot:
-            continue
-        colour, marker = SERIES[number % len(SERIES)]
+    numbers = {name: number for number, name in enumerate(rows)}
+    for place, (name, row) in enumerate(forgot.items()):
+        colour, marker = _look(numbers[name])
         low, high = row["forgetting_ci95"]
-        axes.plot([low, high], [number, number], color=colour, linewidth=2)
-        axes.plot(
-            row["forgetting"], number, marker, color=colour, markersize=8, gid=f"forgot-{number}"
-        )
+        axes.plot([low, high], [place, place], color=colour, linewidth=2)
+        gid = f"forgot-{numbers[name]}"
+        axes.plot(row["forgetting"], place, marker, color=colour, markersize=7, gid=gid)
     axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(rows)), [label(name, 28) for name in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(f"forgetting, {label(unit, 40)}")
+    axes.set_yticks(range(len(forgot)), [label(name, 28) for name in forgot])
+    axes.set_ylim(len(forgot) - 0.5, -0.5)
+    axes.set_title("What was forgotten of the pretraining")
+    axes.set_xlabel(f"forgetting, {label(unit, 40)} (more is worse)")
 
 
-def _unit(rows: Mapping[str, Any]) -> str | None:
+def unit_of(rows: Mapping[str, Any]) -> str | None:
     """Return the unit of forgetting: nats, or for a checkpoint without a pretraining head a correlation."""
     units = Counter(row["upstream_unit"] for row in rows.values() if row["forgetting"] is not None)
     return units.most_common(1)[0][0] if units else None
-
-
-def comparison_markdown(record: Mapping[str, Any]) -> str:
-    """Write the comparison as Markdown: the sentence, the arms, and the pairs that were tested.
-
-    Args:
-        record: From :func:`nlptl.study.comparison.compare`.
-    """
-    n, seeds, unit = record["n"], len(record["seeds"]), _unit(record["rows"])
-    measured = f", {escaped(unit)}" if unit else ""
-    lines = [
-        f"**{escaped(record['sentence'])}**",
-        "",
-        f"{record['task']}, {escaped(record['dataset'])}: {n['train']} training, {n['validation']} validation "
-        f"and {n['test']} test examples, {seeds} seeds; {record['metric']} in points.",
-        "",
-        f"| | score | sd | trained | training | seconds | peak memory | forgetting{measured} (95 %) |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, row in record["rows"].items():
-        sd = "" if row["sd"] is None else f"{100 * row['sd']:.1f}"
-        forgot = "—"
-        if row["forgetting"] is not None:
-            low, high = row["forgetting_ci95"]
-            forgot = f"{row['forgetting']:+.3f} [{low:+.3f}, {high:+.3f}]"
-            if row["upstream_unit"] != unit:
-                forgot += f" {escaped(row['upstream_unit'])}"
-        lines.append(
-            f"| {escaped(name)} | {100 * row['mean']:.1f} | {sd} | {row['trainable'] / row['total']:.1%} | "
-            f"{row['flops'] / 1e12:.2f} TFLOP | {row['seconds']:.0f} | "
-            f"{row['peak_memory_mb']:.0f} MB | {forgot} |"
-        )
-    lines += [
-        "",
-        "| pair | difference (95 %) | p (Holm) | detectable | equal within 0.5, p (Holm) | |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
-    for pair in record["pairs"]:
-        found = pair["difference"]
-        word = (
-            f"{escaped(pair['better'])} is better"
-            if pair["better"]
-            else "equal"
-            if pair["equal"]
-            else "cannot tell"
-        )
-        lines.append(
-            f"| {escaped(pair['first'])} - {escaped(pair['second'])} | {100 * found['mean']:+.1f} "
-            f"[{100 * found['low']:+.1f}, {100 * found['high']:+.1f}] | {pair['p']:.3g} | "
-            f"{100 * pair['detectable']:.1f} | {pair['equal_p']:.3g} | {word} |"
-        )
-    numbers = ", ".join(str(seed) for seed in record["seeds"])
-    lines += ["", f"{record['test']} Seeds: {numbers}.", "", versions_line(record)]
-    return "\n".join(lines) + "\n"
-
-
-def versions_line(record: Mapping[str, Any]) -> str:
-    """Say in one line what a record was made with."""
-    return "Made with " + ", ".join(f"{k} {v}" for k, v in record["versions"].items()) + "."

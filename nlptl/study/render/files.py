@@ -10,7 +10,7 @@ from nlptl.study.render.style import as_png, as_svg
 
 def write_pictured(
     record: Mapping[str, Any], name: str, table: str, figure: Any, alt: str, directory: Path
-) -> None:
+) -> str:
     """Write a record with its table and one picture: ``NAME.json``, ``.md``, ``.png`` and ``.svg``.
 
     Args:
@@ -20,9 +20,14 @@ def write_pictured(
         figure: A matplotlib figure.
         alt: What the picture shows, in a few words.
         directory: Made if it is not there.
+
+    Returns:
+        The picture as SVG.
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / f"{name}.json", record)
     write_whole(directory / f"{name}.png", as_png(figure))
-    write_whole(directory / f"{name}.svg", as_svg(figure))
+    svg = as_svg(figure)
+    write_whole(directory / f"{name}.svg", svg)
     write_whole(directory / f"{name}.md", f"{table}\n![{alt}]({name}.png)\n")
+    return svg

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped
 from nlptl.stats.bootstrap import JOINT
-from nlptl.study.render.comparison import versions_line
+from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.style import COLOURS, GREY, STYLE, blank, label
+from nlptl.study.render.terminal import paragraph, terminal_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,9 +41,41 @@ def upstream_figure(record: Mapping[str, Any]) -> Figure:
         axes.set_xlabel("held-out loss, nats a predicted token (better to the right)")
         axes.set_ylabel(f"test {label(record['metric'], 24)}, points, ± sd")
         axes.grid(color="#DDDDDD", linewidth=0.6)
-        axes.set_title(f"{record['slope_points_per_nat']:+.1f} points a nat")
+        axes.set_title(f"One nat less of loss: {record['slope_points_per_nat']:+.1f} points")
         figure.supxlabel(label(record["dataset"], 40), x=0.99, ha="right", size=8, color=GREY)
     return figure
+
+
+def upstream_sentence(record: Mapping[str, Any]) -> str:
+    """Say how the score goes with the loss.
+
+    Args:
+        record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
+    """
+    interval = record["slope_ci95"]
+    ranks = "—" if record["spearman"] is None else f"{record['spearman']:.2f}"
+    how = f" (95 % interval {interval[0]:+.1f} to {interval[1]:+.1f})" if interval else ""
+    return (
+        f"One nat less of held-out loss goes with {record['slope_points_per_nat']:+.1f} points of "
+        f"{record['metric']}{how}; rank correlation {ranks} over {len(record['points'])} checkpoints."
+    )
+
+
+def upstream_text(record: Mapping[str, Any]) -> str:
+    """Write the curve for the terminal: a row a checkpoint, and the sentence.
+
+    Args:
+        record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
+    """
+    columns = ("checkpoint", "held-out loss, nats", f"{record['metric']} ± sd", "")
+    rows = [(*_row(point), "") for point in record["points"]]
+    return f"{terminal_table(columns, rows)}\n\n{paragraph(upstream_sentence(record))}"
+
+
+def _row(point: Mapping[str, Any]) -> tuple[str, str, str]:
+    sd = "" if point["sd"] is None else f" ± {100 * point['sd']:.1f}"
+    loss = f"{point['upstream_loss']:.3f} ± {point['upstream_se']:.3f}"
+    return str(point["checkpoint"]), loss, f"{100 * point['downstream_mean']:.1f}{sd}"
 
 
 def upstream_markdown(record: Mapping[str, Any]) -> str:
@@ -51,27 +84,17 @@ def upstream_markdown(record: Mapping[str, Any]) -> str:
     Args:
         record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
     """
-    interval = record["slope_ci95"]
-    ranks = "—" if record["spearman"] is None else f"{record['spearman']:.2f}"
-    how = f" (95 % interval {interval[0]:+.1f} to {interval[1]:+.1f})" if interval else ""
     lines = [
-        f"**One nat less of held-out loss goes with {record['slope_points_per_nat']:+.1f} points of "
-        f"{record['metric']}{how}; rank correlation {ranks} over {len(record['points'])} "
-        "checkpoints.**",
+        f"**{escaped(upstream_sentence(record))}**",
         "",
         f"{escaped(record['dataset'])}, --mode {record['mode']}, {record['n']['train']} training, "
         f"{record['n']['validation']} validation and {record['n']['test']} test examples, "
         f"{len(record['seeds'])} seeds.",
         "",
-        "| checkpoint | held-out loss, nats | score | sd |",
-        "|---|---:|---:|---:|",
+        "| checkpoint | held-out loss, nats | score ± sd |",
+        "|---|---:|---:|",
     ]
-    for point in record["points"]:
-        sd = "" if point["sd"] is None else f"{100 * point['sd']:.1f}"
-        lines.append(
-            f"| {escaped(point['checkpoint'])} | {point['upstream_loss']:.3f} ± {point['upstream_se']:.3f} | "
-            f"{100 * point['downstream_mean']:.1f} | {sd} |"
-        )
+    lines += [f"| {' | '.join(map(escaped, _row(point)))} |" for point in record["points"]]
     numbers = ", ".join(str(seed) for seed in record["seeds"])
     lines += [
         "",

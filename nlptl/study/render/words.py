@@ -1,4 +1,4 @@
-"""Numbers and phrases that all forms of the transfer report share."""
+"""Numbers and phrases that all forms of reports and comparisons share."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -252,6 +252,42 @@ def verdict(record: Mapping[str, Any]) -> str:
     """
     found = record["negative"]
     return plain(found["verdict"]) + (", provisional" if found["provisional"] else "")
+
+
+def failed(arm: Mapping[str, Any]) -> str:
+    """Say how many runs of an arm learned nothing.
+
+    Args:
+        arm: One of the record's ``downstream``.
+
+    Returns:
+        Such as ``1 of 3 runs``.
+    """
+    count = len(arm["seeds"])
+    return f"{len(arm['failed'])} of {count} run{'s' * (count != 1)}"
+
+
+def caveat(record: Mapping[str, Any]) -> str:
+    """Say that the baseline failed, where it did: a gain over it is then no gain of the pretraining alone.
+
+    Args:
+        record: The report's record.
+
+    Returns:
+        One sentence; nothing where all runs from scratch learned, or where no run of either side did.
+    """
+    pre, scratch = (record["downstream"][name] for name in ("pre", "scratch"))
+    lost = scratch["failed"]
+    if not lost or len(pre["failed"]) == len(pre["seeds"]):
+        return ""
+    pairs = zip(scratch["seeds"], scratch["scores"], strict=True)
+    scores = [value for seed, value in pairs if seed in lost]
+    share = "" if len(lost) == len(scratch["seeds"]) else "part of "
+    return (
+        f"But {failed(scratch)} from scratch learned nothing ({points(sum(scores) / len(scores))}, where "
+        f"always one answer gives {points(record['downstream']['majority']['mean'])}): {share}the difference "
+        "is one to runs that failed, not to what this model can learn without pretraining."
+    )
 
 
 def estimate(record: Mapping[str, Any]) -> str:

@@ -1,0 +1,167 @@
+"""Lists of labels: any number for a text, or one for each word; written as lists, as texts, or as columns."""
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nlptl.data.columns import as_number, find_column, rows_where, values_of
+from nlptl.data.labels import (
+    hidden_splits,
+    label_names,
+    label_order,
+    read_label,
+    unknown_labels,
+    with_values,
+)
+from nlptl.errors import DataError, Problems, listed
+
+#: Words of a cell that say that a label is there, and that it is not.
+YES = ("1", "1.0", "true", "yes", "y", "x")
+NO = ("", "0", "0.0", "false", "no", "n")
+
+
+def list_of(value: Any) -> list[Any] | None:
+    """Return a value as a list, if it is one or a text that writes one in json or Python; else None.
+
+    Example:
+        >>> list_of(["a"]), list_of("['a', 'b']"), list_of("a"), list_of("[CLS]")
+        (['a'], ['a', 'b'], None, None)
+    """
+    if isinstance(value, list):
+        return value
+    if not (isinstance(value, str) and value.strip()[:1] == "[" and value.strip()[-1:] == "]"):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list) and all(isinstance(one, str | int) for one in found):
+            return found
+    return None
+
+
+def with_lists(table: Any, column: str, separator: str | None = None) -> Any:
+    """Return a dataset whose lists in a column are lists, where the file writes them as texts.
+
+    Args:
+        table: A dataset.
+        column: Name of the column.
+        separator: Text between the names of a list; a blank text has none.
+    """
+    from datasets import List, Value
+
+    if str(getattr(table.features[column], "dtype", "")) not in ("string", "large_string"):
+        return table
+    values = list(values_of(table, column))
+    if separator is None:
+        found = [[] if not (value or "").strip() else list_of(value) for value in values]
+    else:
+        found = [
+            [name.strip() for name in (value or "").split(separator) if name.strip()]
+            for value in values
+        ]
+    if None in found or not any(found):
+        return table  # :func:`check_label_lists` says which are none
+    texts = [[str(one) for one in row or []] for row in found]
+    return with_values(table, column, texts, List(Value("string")))
+
+
+def with_label_columns(splits: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Make one list of labels for each row from columns of zeros and ones, in place of the first of them.
+
+    Args:
+        splits: Mapping from split names to datasets.
+        columns: Names of the columns, which are those of the labels.
+
+    Raises:
+        DataError: With all columns that are missing, and all that hold something else.
+    """
+    from datasets import ClassLabel, List
+
+    problems, made = Problems(), dict(splits)
+    for column in columns:
+        problems.run(find_column, {"train": splits["train"]}, "label", column)
+    problems.raise_if_any()
+    for split, table in splits.items():
+        if split != "train" and not set(columns) & set(table.column_names):
+            continue  # a test set without labels
+        lost = [name for name in columns if name not in table.column_names]
+        if lost:
+            problems.add(f"The {split} split has no column {listed(lost)}; training has it.")
+            continue
+        rows: list[list[int]] = [[] for _ in range(len(table))]
+        for number, column in enumerate(columns):
+            odd = rows_where(values_of(table, column), lambda v: _said(v) is None)
+            if odd:
+                problems.add(
+                    f"The {split} split's column '{column}' holds something else than 0 and 1: {odd}. With "
+                    "several --label-column, each is a label that a row has or has not."
+                )
+            for row, value in zip(rows, values_of(table, column), strict=True):
+                row.extend([number] * bool(_said(value)))
+        own = table.remove_columns([c for c in columns[1:] if c in table.column_names])
+        made[split] = with_values(own, columns[0], rows, List(ClassLabel(names=list(columns))))
+    problems.raise_if_any()
+    return made
+
+
+def _said(value: Any) -> bool | None:
+    """Read whether a label is there; None if the value says neither."""
+    word = "" if value is None else str(value).strip().lower()
+    number = as_number(value)
+    if word in YES or number == 1:
+        return True
+    return False if word in NO or number == 0 else None
+
+
+def check_label_lists(
+    splits: Mapping[str, Any], column: str, words: str | None = None
+) -> tuple[list[str], list[str]]:
+    """List the labels where each row has a list of them: any number, or one a word.
+
+    Args:
+        splits: Mapping from split names to datasets.
+        column: Name of the column of the lists, of strings or of whole numbers.
+        words: Name of the column of the words, which are as many as the labels.
+
+    Returns:
+        The labels' names in the order of :func:`check_labels`, and the hidden splits' names.
+
+    Raises:
+        DataError: With everything that is wrong with them.
+    """
+    problems, hidden = Problems(), hidden_splits(splits, column)
+    names, seen = label_names(splits["train"], column), {}
+    for split, table in splits.items():
+        if split in hidden:
+            continue
+        rows = [(v, names) for v in values_of(table, column)]
+        odd = rows_where(rows, lambda row: not isinstance(row[0], list) or None in read_label(*row))
+        if odd:
+            problems.add(
+                f"The {split} split's column '{column}' holds values that are not lists of labels: {odd}. "
+                "Expected a list of strings or of whole numbers in each row."
+            )
+            continue
+        seen[split] = {name for row in rows for name in read_label(*row)}
+        lengths = [len(v) for v in values_of(table, words)] if words else []
+        if words and (
+            odd := rows_where(
+                zip(lengths, rows, strict=True), lambda both: both[0] != len(both[1][0])
+            )
+        ):
+            problems.add(
+                f"The {split} split has another number of '{column}' than of '{words}': {odd}. Expected one "
+                "label per word."
+            )
+    problems.raise_if_any()
+    known = sorted(seen["train"], key=label_order)
+    if not known:
+        raise DataError(f"No row of the training set has a label in the column '{column}'.")
+    for split, labels in seen.items():
+        if unknown := sorted(labels - seen["train"]):
+            problems.add(unknown_labels(split, unknown, known))
+    problems.raise_if_any()
+    return list(names or known), hidden

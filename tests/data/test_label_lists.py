@@ -1,0 +1,53 @@
+"""Several labels of a row, however a file writes them."""
+
+import pytest
+from datasets import Dataset
+
+from nlptl.data.label_lists import check_label_lists, with_label_columns, with_lists
+from nlptl.errors import DataError, UserError
+
+
+def lists(values, separator=None):
+    return with_lists(Dataset.from_dict({"x": values, "y": values}), "x", separator)["x"][:]
+
+
+def test_a_table_may_have_no_other_column():
+    alone = Dataset.from_dict({"x": ["['a']", "['b']"]})
+    assert with_lists(alone, "x").to_dict() == {"x": [["a"], ["b"]]}
+
+
+def test_texts_that_write_lists_become_lists():
+    assert lists(["['a', 'b']", '["c"]', "[]", "", None]) == [["a", "b"], ["c"], [], [], []]
+    assert lists(["[1, 2]", "[]"]) == [["1", "2"], []]
+    assert lists(["a; b", "", "c;"], ";") == [["a", "b"], [], ["c"]]
+    assert lists([["a"], []]) == [["a"], []]
+    assert lists(["a", "['b']"]) == ["a", "['b']"]  # told by the check
+    assert lists(["__import__('os')", "[x]"]) == ["__import__('os')", "[x]"]
+
+
+def test_columns_of_zeros_and_ones_become_one_list():
+    rows = {"text": ["a", "b", "c"], "rude": [1, 0, 1], "loud": ["yes", "", "0"], "n": [1, 2, 3]}
+    made = with_label_columns({"train": Dataset.from_dict(rows)}, ("rude", "loud"))["train"]
+    assert made.column_names == ["text", "rude", "n"]
+    assert made["rude"][:] == [[0, 1], [], [0]]
+    assert check_label_lists({"train": made}, "rude")[0] == ["rude", "loud"]
+    train, test = Dataset.from_dict(rows), Dataset.from_dict({"text": ["a"]})
+    assert with_label_columns({"train": train, "test": test}, ("rude", "loud"))["test"] is test
+
+
+def test_columns_with_something_else_are_named():
+    train = Dataset.from_dict({"text": ["a", "b"], "rude": [1, 2], "loud": ["yes", "maybe"]})
+    with pytest.raises(UserError) as caught:
+        with_label_columns({"train": train}, ("rude", "loud"))
+    for column in ("rude", "loud"):
+        assert f"'{column}' holds something else than 0 and 1: 1 of 2 (row 1)" in str(caught.value)
+    with pytest.raises(UserError, match="Did you mean 'loud'"):
+        with_label_columns({"train": train}, ("rude", "lout"))
+    fine = Dataset.from_dict({"text": ["a"], "rude": [1], "loud": [0]})
+    with pytest.raises(UserError, match="The test split has no column loud; training has it"):
+        with_label_columns({"train": fine, "test": fine.remove_columns("loud")}, ("rude", "loud"))
+
+
+def test_a_training_set_without_any_label_is_refused():
+    with pytest.raises(DataError, match="No row of the training set has a label in the column 'x'"):
+        check_label_lists({"train": Dataset.from_dict({"x": [[], []]})}, "x")

@@ -1,0 +1,36 @@
+"""What the tests of faults share: counts of what was tried, and what a run ends with."""
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+#: Number of kills of each recipe; each is at another moment each time.
+TRIES = int(os.environ.get("NLPTL_FAULTS", "1"))
+TABLE: dict[str, list[str]] = {}
+
+
+def tell(what: str, outcome: str) -> None:
+    """Count one trial: ``survived``, or what was lost."""
+    TABLE.setdefault(what, []).append(outcome)
+
+
+def recipe_of(kind: str) -> str:
+    return kind.split()[0]
+
+
+def essence(kind: str, home: Path) -> dict:
+    """What a run ends with, without its seconds: weights, predictions, scores."""
+    if kind == "compare":
+        record = json.loads((home / "compare.json").read_text())
+        rows = record["rows"].values()
+        return {"scores": [row["scores"] for row in rows], "sentence": record["sentence"]}
+    found = {}
+    for path in sorted([*home.rglob("model/model.safetensors"), *home.rglob("predictions.jsonl")]):
+        found[str(path.relative_to(home))] = sha256(path.read_bytes()).hexdigest()
+    for path in sorted(home.rglob("result.json")):
+        record = json.loads(path.read_text())
+        found[str(path.relative_to(home))] = [record["metrics"], record["reload_difference"]]
+        lines = [{k: v for k, v in one.items() if "second" not in k} for one in record["history"]]
+        found[f"{path.relative_to(home)} history"] = lines
+    return found
