@@ -34,7 +34,7 @@ def floors(task: Task, splits: Mapping[str, Any]) -> dict[str, Any]:
     found["majority"] = scored(task, constant)
     began = time.perf_counter()
     try:
-        predicted = bag_of_words(task, splits)
+        predicted = bag_of_words(task, {name: splits[name] for name in names})
     except ValueError as error:
         found["missing"]["bag_of_words"] = str(error)
     else:

@@ -270,7 +270,13 @@ def record_of(method, source, target):
             },
             **{"seeds": list(range(len(arm))), "ci95": [alone.low, alone.high]},
             **{"difference": None if name == SOURCE else vars(more), "share": None},
-            **{"domain_accuracy": [], "judged": 0, "pseudo_labels": [], "diverged": 0},
+            **{
+                "domain_accuracy": [],
+                "judged": 0,
+                "pseudo_labels": [],
+                "diverged": 0,
+                "before_training": 0,
+            },
             **{"forgetting": None, "distance": 1.0, "lm_loss": [None, None], "effective": None},
         }
 
@@ -333,7 +339,10 @@ def test_a_discriminator_at_chance_is_told():
     record["rows"]["coral"] |= {"domain_accuracy": [0.51, 0.5], "judged": 300}
     said = warnings_of(record["rows"], record["floors"])
     assert "the discriminator was at chance from the first epoch on (51 % right)" in said[0]
-    record["rows"]["coral"] |= {"domain_accuracy": [0.9, 0.6]}
+    record["rows"]["coral"] |= {"domain_accuracy": [0.9, 0.6], "before_training": 2}
+    (said,) = warnings_of(record["rows"], record["floors"])
+    assert "coral: in 2 of 3 runs source validation kept the model as it was before" in said
+    record["rows"]["coral"]["before_training"] = 0
     assert not warnings_of(record["rows"], record["floors"])
 
 
@@ -666,4 +675,8 @@ def test_the_recipe_writes_table_picture_and_page(
     assert saved["reload_difference"] < 1e-5 and saved["method"] == "easyadapt"
     monkeypatch.setattr(Adapt, "__call__", None)  # a finished run is never made again
     recipe.main(config_of(*words))
-    assert json.loads((tmp_path / "out/adapt.json").read_text()) == record
+    again = json.loads((tmp_path / "out/adapt.json").read_text())
+    for name, one in record["pairs"][0]["rows"].items():
+        found = again["pairs"][0]["rows"][name] | {"seconds": one["seconds"]}  # --save ran it again
+        assert found == one
+    assert again["sentence"] == record["sentence"]

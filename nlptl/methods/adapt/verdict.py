@@ -22,7 +22,7 @@ from nlptl.stats.spread import spread
 from nlptl.stats.verdict import LEAST_SEEDS, MARGIN
 from nlptl.study.arms import Arm
 from nlptl.study.comparison import Pair
-from nlptl.study.outcomes import combine_of
+from nlptl.study.outcomes import Outcome, combine_of
 from nlptl.study.study import Study
 from nlptl.train.floors import floors
 
@@ -118,7 +118,14 @@ def row(
         "effective": mean_of(arm, "effective"),
         "lm_loss": [mean_of(arm, "lm_before"), mean_of(arm, "lm_after")],
         "diverged": sum(outcome.diverged for outcome in arm.outcomes),
+        "before_training": sum(kept_the_start(outcome) for outcome in arm.outcomes),
     }
+
+
+def kept_the_start(outcome: Outcome) -> bool:
+    """Whether source validation kept the model as it was before the first step of a training with steps."""
+    trained = outcome.epochs > 0 and not outcome.diverged
+    return trained and outcome.best == 0 and len(outcome.validation) > outcome.epochs
 
 
 def mean_of(arm: Arm, name: str) -> float | None:
@@ -234,6 +241,13 @@ def warnings_of(rows: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
                 f"{name}: the weights leave what {one['effective']:.0f} examples would tell: the domains "
                 "lie too far "
                 "apart for weights."
+            )
+        if one["before_training"] and name != SOURCE and not one["bound"]:
+            said.append(
+                f"{name}: in {one['before_training']} of {len(one['seeds'])} runs source validation kept "
+                "the model "
+                "as it was before the first step, so nothing that training adapted is in its score. With "
+                "--head random there is no such epoch."
             )
         if one["diverged"]:
             said.append(f"{name}: the loss became infinite in {one['diverged']} runs.")
