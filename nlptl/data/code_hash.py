@@ -6,6 +6,7 @@ from functools import partial
 from hashlib import sha256
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 #: Packages whose classes count by name alone.
 LIBRARIES = frozenset(
@@ -96,6 +97,8 @@ def _value(value: Any, module: str, write: Callable, seen: set[int]) -> None:
     elif isinstance(value, tuple | list | set | frozenset):
         for one in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
             _value(one, module, write, seen)
+    elif isinstance(value, WeakKeyDictionary):  # a memory of results, which changes nothing
+        write(b"memory")
     elif isinstance(value, Mapping):
         for key, one in value.items():
             write(repr(key).encode())

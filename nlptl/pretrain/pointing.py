@@ -24,7 +24,9 @@ class PointingLM:
     @classmethod
     def from_pretrained(cls, path: Any, *, config: Any, **options: Any) -> Any:
         """Read a checkpoint; ``qa_outputs`` is missing, and new, where it was never trained."""
-        return pointing_class(type(config)).from_pretrained(path, config=config, **options)
+        options.pop("trust_remote_code", None)  # never
+        kind = pointing_class(type(config))
+        return kind.from_pretrained(path, config=config, trust_remote_code=False, **options)
 
     @classmethod
     def from_config(cls, config: Any) -> Any:

@@ -53,7 +53,7 @@ def test_it_is_the_run_of_the_recipe(fitted, checkpoints, frame, tmp_path):
 
 def test_a_run_shows_itself_in_a_few_lines(fitted):
     run, before, folder = fitted
-    assert "save(directory) keeps it" in before and len(before.splitlines()) <= 8
+    assert "save(directory) keeps it" in before and len(before.splitlines()) <= 12
     assert "bag of words" in before and "of its examples are found" in before
     assert f"accuracy {run.metrics['accuracy']:.3f} ± " in before
     assert "24 examples" in before and "head-only" in before

@@ -114,6 +114,13 @@ def test_other_processes_find_the_same_identities(tmp_path):
     assert said == [[own, own, QuestionAnswering().encoding_identity()]] * 2
 
 
+def test_what_a_process_remembers_is_no_part_of_an_identity(tmp_path):
+    ours, table = mine(tmp_path), Dataset.from_dict({"text": ["a"]})
+    before = ours.encoding_identity()
+    encoding.content_hash(table)  # remembered for as long as the table lives
+    assert len(encoding._HASHES) and ours.encoding_identity() == before
+
+
 @pytest.fixture
 def table(tmp_path):
     (tmp_path / "t.csv").write_text("text,label\ngood film,yes\nbad film,no\n")
