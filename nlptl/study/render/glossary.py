@@ -34,7 +34,7 @@ TERMS = (
     Term(
         "95 % interval",
         r"95\s%\sinterval",
-        "Where the true value lies: in at most about one of twenty such comparisons it lies outside.",
+        "Where the true value lies: in about one of twenty such comparisons it lies outside.",
     ),
     Term(
         "bag of words",
