@@ -136,4 +136,6 @@ def launch(recipe: Path, flags: Sequence[str], processes: int) -> int:
         return code if code > 0 else 128 - code
     except SignalException as signal:
         return 128 + int(signal.sigval)
+    finally:
+        del os.environ[TYPED]  # was for the started processes
     return 0

@@ -13,6 +13,7 @@ from launching import ROOT
 from nlptl.cli.config import SentimentConfig, load_yaml
 from nlptl.cli.ending import disk_error, exit_codes
 from nlptl.errors import ConfigError
+from nlptl.runs import directory
 from nlptl.runs.directory import check_free
 from nlptl.runs.locking import lock, locked, unlock
 from nlptl.train.stopping import Stopped, command_to_go_on
@@ -22,7 +23,8 @@ class SafetensorError(Exception):
     """Named as that of safetensors, which has no number either."""
 
 
-def test_a_full_disk_is_told_in_a_line(capsys):
+def test_a_full_disk_is_told_in_a_line(capsys, monkeypatch):
+    monkeypatch.setattr(directory, "_RESERVED", [])  # what another test has left
     with pytest.raises(SystemExit) as ended, exit_codes():
         raise OSError(errno.ENOSPC, "No space left on device", "runs/a/log.jsonl")
     assert ended.value.code == 1

@@ -85,6 +85,7 @@ def test_the_interval_of_the_multiplier_draws_examples_too():
     assert grouped["points"][0]["ci95"] == pytest.approx([100, 100])
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_no_mean_is_combined_in_every_draw():
     """The identity through ``combine`` gives the mean's curve; a monotone map of it the same labels."""
     rng = np.random.default_rng(4)

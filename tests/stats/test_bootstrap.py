@@ -69,7 +69,13 @@ def answers(rng, seeds, examples, *, of_seed, of_recipe):
 
 @pytest.mark.parametrize(
     ("seeds", "of_seed", "of_recipe"),
-    [(6, 0.05, 1.0), (6, 0.15, 0.0), (3, 0.05, 1.0), (3, 0.2, 1.0), (3, 1.0, 0.0)],
+    [
+        pytest.param(6, 0.05, 1.0, marks=pytest.mark.slow),
+        pytest.param(6, 0.15, 0.0, marks=pytest.mark.slow),
+        (3, 0.05, 1.0),
+        (3, 0.2, 1.0),
+        (3, 1.0, 0.0),
+    ],
 )
 def test_without_an_effect_the_interval_misses_zero_in_at_most_one_of_twenty(
     seeds, of_seed, of_recipe

@@ -144,7 +144,9 @@ def test_padded_to_eights_as_on_a_gpu(checkpoints, family, mode, losses, monkeyp
         assert one["scores"] == pytest.approx(two["scores"], abs=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["head-only", "freeze-lower-2"])
+@pytest.mark.parametrize(
+    "mode", ["freeze-lower-2", pytest.param("head-only", marks=pytest.mark.slow)]
+)
 def test_question_answering_too(checkpoints, family, mode, losses, tmp_path):
     tables = {
         split: read_questions(questions(tmp_path / f"{split}.json", 12, seed=n), "x")
