@@ -129,6 +129,7 @@ def prepare(options: Options, mode: str, epochs: float, seed: int) -> tuple[Any,
         epochs=epochs,
         batch_size=size,
         max_length=length,
+        pooling="first",  # what the Trainer's class reads, whatever the checkpoint declares
         seed=seed,
     )
     return task, splits, settings
