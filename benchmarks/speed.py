@@ -174,7 +174,9 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
     from nlptl.modes.base import apply_mode
 
     set_seed(settings.seed)
-    loaded = load_with_head(settings.model, auto_class=task.auto_class, head=task.head)
+    loaded = load_with_head(
+        settings.model, auto_class=task.auto_class, head=task.head, pooling="first"
+    )
     model, mode = loaded.model, settings.mode
     frozen = mode.frozen_blocks(len(model.bert.encoder.layer))
     if mode.is_adapter:  # get_peft_model, nothing else
