@@ -3,27 +3,25 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_origin
 
-from nlptl.cli.check import Prepared
 from nlptl.cli.config import ClassifyConfig, TaskConfig, with_options
 from nlptl.cli.fitted import FittedRun
-from nlptl.cli.train import each_seed, prepare
+from nlptl.cli.train import each_seed, make_run, prepare
 from nlptl.cli.values import declared_types, from_yaml
 from nlptl.data.frames import to_splits, write_tables
 from nlptl.data.sources import kind_of
 from nlptl.errors import ConfigError, NlptlError, Problems, listed, shortened, suggest
-from nlptl.runs.directory import DATA, check_free, save_run
+from nlptl.runs.directory import DATA, check_free
 from nlptl.tasks import TASKS, get_task, options_of
 from nlptl.tasks.base import Task
 from nlptl.tasks.kinds import chosen_kind
 from nlptl.tasks.options import KINDS
-from nlptl.train.finetune import finetune
-from nlptl.train.setup import start_accelerator
 from nlptl.train.terminal import is_main_process
 
 #: Flags that :func:`fit` has under names of its own, and how it calls them.
@@ -92,7 +90,7 @@ def fit(
         with _readable_tables(splits, home.folder) as places:
             config = configuration(kind, asked, places, text=text, label=label, home=home.folder)
             ready = prepare(config, _task_of(config))
-            each_seed(ready, _trainer(home), go_on=_call_again)
+            each_seed(ready, partial(make_run, checkpoints=not home.temporary), go_on=_call_again)
             return FittedRun(home.folder, temporary=home.temporary)
 
 
@@ -255,25 +253,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _trainer(home: _Home) -> Callable[[Prepared, int, Path], None]:
-    """Return a function that makes one run; in a temporary directory it writes no checkpoints."""
-
-    def train(ready: Prepared, seed: int, directory: Path) -> None:
-        config = ready.config
-        accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
-        run = finetune(
-            ready.task,
-            ready.splits,
-            ready.args(seed),
-            accelerator=accelerator,
-            checkpoint_dir=None if home.temporary else directory / "checkpoints",
-            resume=config.resume,
-        )
-        save_run(run, directory, extra=ready.record, accelerator=accelerator)
-
-    return train
 
 
 def _call_again(*, resume: bool) -> str:

@@ -13,6 +13,7 @@ from nlptl.runs.locking import locked
 from nlptl.runs.seeds import spread_line, summarize_seeds
 from nlptl.tasks import get_task
 from nlptl.train.finetune import finetune
+from nlptl.train.run import Run
 from nlptl.train.schedule import Schedule
 from nlptl.train.setup import start_accelerator
 from nlptl.train.stem_cache.store import free_states
@@ -35,7 +36,7 @@ def prepare(config: Any, task: str) -> Prepared:
 
 def each_seed(
     ready: Prepared,
-    train: Callable[[Prepared, int, Path], None],
+    train: Callable[[Prepared, int, Path], object],
     *,
     go_on: Callable[..., str] = command_to_go_on,
 ) -> None:
@@ -67,7 +68,19 @@ def each_seed(
 
 
 def train_seed(ready: Prepared, seed: int, directory: Path) -> None:
-    """Fine-tune, score and save one run of any task; the recipes show the same step by step."""
+    """Make one run of any task and print its scores; the recipes show the same step by step."""
+    say(scores(make_run(ready, seed, directory), directory))
+
+
+def make_run(ready: Prepared, seed: int, directory: Path, *, checkpoints: bool = True) -> Run:
+    """Fine-tune, score and save one run of any task.
+
+    Args:
+        ready: Run from :func:`prepare`.
+        seed: Its seed.
+        directory: Its directory.
+        checkpoints: Whether to write checkpoints there while it trains.
+    """
     config = ready.config
     accelerator = start_accelerator(tracker=config.tracker, output_dir=directory, seed=seed)
     run = finetune(
@@ -75,11 +88,11 @@ def train_seed(ready: Prepared, seed: int, directory: Path) -> None:
         ready.splits,
         ready.args(seed),
         accelerator=accelerator,
-        checkpoint_dir=directory / "checkpoints",
+        checkpoint_dir=directory / "checkpoints" if checkpoints else None,
         resume=config.resume,
     )
     save_run(run, directory, extra=ready.record, accelerator=accelerator)
-    say(scores(run, directory))
+    return run
 
 
 def summary_of(ready: Prepared) -> dict[str, Any]:
