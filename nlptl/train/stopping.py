@@ -20,6 +20,8 @@ from typing import Any, Protocol
 SAME = 1.0
 #: Seconds within which a signal must be heard by one of several processes; torchrun kills after 30.
 DEAF = 20.0
+#: Seconds after which a signal that fell where nothing can be raised is sent once more.
+LATER = 0.05
 #: Variable with the words that ``nlptl run`` was typed with, before the recipe's flags.
 TYPED = "NLPTL_TYPED"
 WORDS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
@@ -70,6 +72,24 @@ class _Signals:
             return
         raise Stopped(self.noted or signum)
 
+    def again(self, unraisable: "sys.UnraisableHookArgs") -> bool:
+        """Ask once more, a moment later, for what Python cannot raise where the signal fell; say whether.
+
+        A signal that falls into a ``__del__`` or a callback of C code raises there, and Python lets it go.
+
+        Args:
+            unraisable: What ``sys.unraisablehook`` is called with.
+        """
+        error = unraisable.exc_value
+        if not isinstance(error, Stopped) or os.getpid() != self.process:
+            return False
+        self.last = -SAME
+        main = threading.main_thread().ident
+        timer = threading.Timer(LATER, lambda: signal.pthread_kill(main, error.signum))  # type: ignore[arg-type]
+        timer.daemon = True
+        timer.start()
+        return True
+
 
 _LISTENING: list[_Signals] = []
 
@@ -91,12 +111,15 @@ def listening(deaf: Callable[[int], None] | None = None) -> Iterator[None]:
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # a job in the background goes on
             signal.signal(number, signals)
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: signals.again(unraisable) or hook(unraisable)
     try:
         with _told_at_once(signals, deaf) if deaf else nullcontext():
             yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
         _LISTENING.clear()
 
 

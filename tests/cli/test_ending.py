@@ -16,7 +16,7 @@ from nlptl.errors import ConfigError
 from nlptl.runs import directory
 from nlptl.runs.directory import check_free
 from nlptl.runs.locking import lock, locked, unlock
-from nlptl.train.stopping import Stopped, command_to_go_on
+from nlptl.train.stopping import Stopped, command_to_go_on, listening
 
 
 class SafetensorError(Exception):
@@ -40,6 +40,28 @@ def test_a_stop_has_the_exit_code_of_its_signal(capsys):
         raise Stopped(15, "at step 3")
     assert ended.value.code == 143
     assert "stopped by SIGTERM at step 3" in capsys.readouterr().err
+
+
+def test_a_signal_that_falls_where_nothing_can_be_raised_is_heard(monkeypatch):
+    """Python lets go of what is raised in ``__del__``; the run must end all the same."""
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+
+    class Falls:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0)
+
+    def work():
+        Falls()
+        for _ in range(500):
+            time.sleep(0.01)
+
+    with pytest.raises(Stopped) as stopped, listening():
+        work()
+    assert stopped.value.signum == signal.SIGINT
+    assert not heard
+    assert sys.unraisablehook == heard.append
 
 
 def test_the_command_that_goes_on_has_resume_once():
