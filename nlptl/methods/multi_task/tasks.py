@@ -178,6 +178,13 @@ def read_tasks(config: Any) -> list[Member]:
         own = columns.get(name) or {role: (column,) for role, column in usual.items()}
         with problems.collect(), quiet_datasets():
             found.append(read_task(config, name, data, own, kinds.get(name, "auto")))
+    if config.pooling != "auto":
+        for member in found:
+            if not member.task.pooled:
+                problems.add(
+                    f"--pooling {config.pooling}: the head of {member.name} reads the state of every token, "
+                    "so nothing is pooled. Leave the flag out."
+                )
     problems.raise_if_any()
     return found
 
