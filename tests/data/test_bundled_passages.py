@@ -9,7 +9,7 @@ import pytest
 from nlptl.data.sources import BUNDLED
 from nlptl.metrics.squad import normalize_answer
 
-SPLITS = {"train": (84, 420), "validation": (14, 70), "test": (28, 140)}
+SPLITS = {"train": (96, 480), "validation": (16, 80), "test": (32, 160)}
 PASSAGES, QUESTIONS = (sum(sizes) for sizes in zip(*SPLITS.values(), strict=True))
 
 
