@@ -9,7 +9,7 @@ import pytest
 from nlptl.data.sources import BUNDLED
 from nlptl.metrics.squad import normalize_answer
 
-SPLITS = {"train": (108, 540), "validation": (18, 90), "test": (36, 180)}
+SPLITS = {"train": (120, 600), "validation": (20, 100), "test": (40, 200)}
 PASSAGES, QUESTIONS = (sum(sizes) for sizes in zip(*SPLITS.values(), strict=True))
 
 
