@@ -56,3 +56,23 @@ def test_questions_are_of_many_kinds(paragraphs):
     kinds = Counter(word for q in questions for word in set(q.lower().split()))
     for word in ("who", "what", "which", "where", "when", "why", "how"):
         assert kinds[word] >= 8, word
+
+
+def test_the_card_says_how_much_the_questions_paraphrase(paragraphs):
+    """Of an answerable question's words, some stand in the passage; the card says how many."""
+    found = {False: Counter(), True: Counter()}
+    for paragraph in (p for part in paragraphs.values() for p in part):
+        words = set(long_words(paragraph["context"]))
+        for qa in paragraph["qas"]:
+            if qa["answers"]:
+                own = long_words(qa["question"])
+                one = found[qa["id"] > "passages-0540"]
+                one.update(all=len(own), shared=sum(word in words for word in own))
+    shares = [f"{one['shared'] / one['all']:.0%}".replace("%", " %") for one in found.values()]
+    card = " ".join((BUNDLED / "passages/README.md").read_text("utf-8").split())
+    assert f"{shares[0]} stand in its passage too for the first 540" in card
+    assert f"and {shares[1]} for the other 360" in card
+
+
+def long_words(text):
+    return re.findall(r"[^\W\d_]{4,}", text.lower())
