@@ -71,6 +71,6 @@ def checkpoints(given: Sequence[str]) -> list[str]:
         raise ConfigError(
             f"--model: found {len(names)} checkpoints{where} ({listed(names) or 'none'}); expected {LEAST} or "
             "more of one architecture, or the directory of a pretraining run that kept as many. "
-            "python recipes/pretrain.py --keep 5 makes them, in runs/pretrain."
+            "nlptl run pretrain --keep 5 makes them, in runs/pretrain."
         )
     return names
