@@ -23,7 +23,7 @@ LEAST = 4
 
 
 def run_upstream_curve(config: Any) -> dict[str, Any]:
-    """Score checkpoints upstream and downstream; write ``upstream_curve.json``, ``.md``, ``.png``, ``.svg``.
+    """Score checkpoints upstream and downstream; write ``upstream_curve.json``, ``.md``, ``.html``, pictures.
 
     Args:
         config: A :class:`nlptl.cli.config.UpstreamCurveConfig`.
@@ -53,7 +53,7 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
         record = upstream_curve(study, study.run(parallel=config.parallel), losses, dataset=dataset)
         table = write_upstream_curve(record, config.output_dir)
     unlock(config.output_dir)
-    say(f"\n{table}\n\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
+    say(f"\n{table}\n\n{config.output_dir}: upstream_curve.json, .md, .html, .png, .svg")
     return record
 
 
