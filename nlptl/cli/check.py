@@ -178,7 +178,7 @@ def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
         if getattr(config, "report", None):
             problems.add(
                 "--report compares each block with the checkpoint's, and with --keep-layers some are gone. "
-                "Leave one of the two out; recipes/compare.py compares scores."
+                "Leave one of the two out; nlptl run compare compares scores."
             )
     top = getattr(config, "reinit_top", 0)
     each = [stage.mode for stage in mode.stages(blocks)] or [mode]
