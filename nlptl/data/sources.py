@@ -93,7 +93,11 @@ def _is_empty(path: Path, kind: str) -> bool:
 
 
 def load_splits(
-    dataset: str | None, files: Mapping[str, Path | None], *, read: Reader = read_table
+    dataset: str | None,
+    files: Mapping[str, Path | None],
+    *,
+    read: Reader = read_table,
+    flag: str = "--dataset",
 ) -> dict[str, Any]:
     """Find and read the splits that there are.
 
@@ -103,6 +107,7 @@ def load_splits(
         files: Mapping from ``train``, ``validation`` and ``test`` to a path or None; a path overrides the
             data set's own split.
         read: Function that reads one file, given its path and the flag that named it.
+        flag: Flag that named the data set, for messages.
 
     Returns:
         Mapping from split names to datasets, always with ``train``.
@@ -115,7 +120,7 @@ def load_splits(
     given = {name: path for name, path in files.items() if path is not None}
     if dataset is not None and "train" not in given:
         with problems.collect():
-            splits |= _load_dataset(dataset, read)
+            splits |= _load_dataset(dataset, read, flag)
     for name, path in given.items():
         with problems.collect():
             splits[name] = read(path, f"--{name}-file")
@@ -144,7 +149,8 @@ class DataRequest(Protocol):
         model: Checkpoint, where the form of the data depends on it.
         max_length: Tokens per input.
 
-    A request may also have ``where``, pairs of a column and a value: only rows with all of them count.
+    A request may also have ``where``, pairs of a column and a value: only rows with all of them count. ``flag`` is
+    the flag that named the data set, if it is another one than ``--dataset``.
     """
 
     dataset: str | None
@@ -172,7 +178,8 @@ def load_asked(
         UserError: See :func:`load_splits`.
     """
     files = {name: getattr(request, f"{name}_file") for name in SPLIT_NAMES}
-    splits = load_splits(request.dataset, files, read=read)
+    flag = getattr(request, "flag", "--dataset")
+    splits = load_splits(request.dataset, files, read=read, flag=flag)
     for condition in getattr(request, "where", ()):
         splits = rows_of(splits, *condition)
     record = {
@@ -214,31 +221,29 @@ def local_path(name: str) -> Path:
     return BUNDLED / name.removeprefix("bundled/") if name.startswith("bundled/") else Path(name)
 
 
-def _load_dataset(name: str, read: Reader) -> dict[str, Any]:
+def _load_dataset(name: str, read: Reader, flag: str) -> dict[str, Any]:
     path = local_path(name)
     if name.startswith("bundled/") and not path.is_dir():
         known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/train.jsonl"))
-        raise DataError(
-            f"--dataset {name}: there is no such bundled set. There are: {listed(known)}."
-        )
+        raise DataError(f"{flag} {name}: there is no such bundled set. There are: {listed(known)}.")
     if path.is_dir():
-        return _load_folder(path, name, read)
+        return _load_folder(path, name, read, flag)
     if kind_of(path) or path.is_file():
-        return {"train": read(path, "--dataset")}
-    return _load_hub(name)
+        return {"train": read(path, flag)}
+    return _load_hub(name, flag)
 
 
-def _load_folder(path: Path, name: str, read: Reader) -> dict[str, Any]:
+def _load_folder(path: Path, name: str, read: Reader, flag: str) -> dict[str, Any]:
     from nlptl.data.layouts import folder_splits, joined, saved_splits
 
-    where = f"--dataset {name}"
+    where = f"{flag} {name}"
     if (saved := saved_splits(path, where)) is not None:
         return _named_splits(saved, where)
     found, problems = folder_splits(path, where), Problems()
     splits = {}
     for split, files in found.items():
         with problems.collect():
-            splits[split] = joined([read(file, "--dataset") for file in files], where)
+            splits[split] = joined([read(file, flag) for file in files], where)
     problems.raise_if_any()
     return splits
 
@@ -265,9 +270,9 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
         ) from error
 
 
-def _load_hub(name: str) -> dict[str, Any]:
-    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/remarks")
-    return _named_splits(loaded, f"--dataset {name}")
+def _load_hub(name: str, flag: str) -> dict[str, Any]:
+    loaded = from_hub(name, flag, "or give a local file, or bundled/remarks")
+    return _named_splits(loaded, f"{flag} {name}")
 
 
 def _named_splits(loaded: Mapping[Any, Any], where: str) -> dict[str, Any]:
