@@ -149,8 +149,8 @@ class DataRequest(Protocol):
         model: Checkpoint, where the form of the data depends on it.
         max_length: Tokens per input.
 
-    A request may also have ``where``, pairs of a column and a value: only rows with all of them count. ``flag`` is
-    the flag that named the data set, if it is another one than ``--dataset``.
+    A request may also have ``where``, pairs of a column and a value: only rows with all of them count.
+    ``flag`` is the flag that named the data set, if it is another one than ``--dataset``.
     """
 
     dataset: str | None

@@ -423,6 +423,12 @@ def test_mistakes_about_domains_name_the_flag_that_was_typed(two_domains, tmp_pa
         read_domains(config_of("--source", missing[0], "--target", missing[1]))
     assert f"a: --source {missing[0]}: there is no such file" in str(found.value)
     assert f"b: --target {missing[1]}: there is no such file" in str(found.value)
+    rows = tmp_path / "few.csv"
+    rows.write_text("text,label,domain\ngood,yes,a\nbad,no,a\nfine,yes,b\n")
+    with pytest.raises(UserError) as found:
+        read_domains(config_of("--dataset", rows, "--source", "a", "--target", "b"))
+    for name in ("a", "b"):
+        assert f"{name}, looked for in --dataset {rows}: " in str(found.value)
     asked = ("--dataset", two_domains, "--source", "films", "--target", "kettles")
     assert read_domains(config_of(*asked, "--target-labels", "42"))
     with pytest.raises(
@@ -436,7 +442,7 @@ def test_what_cannot_be_had_is_said_before_the_work(checkpoints, masked_lm_check
         check_methods(
             config_of(
                 *("--model", checkpoints["bert"], "--mode", "head-only", "--weights", "-1"),
-                *("--methods", "corall", "dann", "udalm", "easyadapt"),
+                *("--methods", "corall", "dann", "udalm", "easyadapt", "--target-text", "no.txt"),
             )
         )
     for part in (
@@ -444,6 +450,7 @@ def test_what_cannot_be_had_is_said_before_the_work(checkpoints, masked_lm_check
         "easyadapt needs labels of the target: give --target-labels N",
         "--weights -1: expected numbers of 0 or more",
         "dann, udalm change the states of the blocks, and none trains",
+        "--target-text no.txt: there is no file or folder no.txt",
         "--methods udalm: expected a checkpoint with a masked-LM head",
     ):
         assert part in str(found.value)

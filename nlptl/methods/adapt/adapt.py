@@ -9,6 +9,7 @@ from nlptl.data.progress import quiet_datasets
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
 from nlptl.methods.adapt.domains import (
     Domain,
+    documents_of,
     pair_splits,
     pairs,
     seen_by,
@@ -91,6 +92,8 @@ def check_methods(config: Any) -> None:
             "of domains."
         )
     problems.run(check_mode, config)
+    for name in config.target_text:
+        problems.run(documents_of, name)
     if lacking := [name for name in config.methods if name in MASKED]:
         problems.run(check_masked, config.model, lacking)
     problems.raise_if_any()

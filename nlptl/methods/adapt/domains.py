@@ -11,7 +11,7 @@ from nlptl.data.layouts import joined
 from nlptl.data.progress import quiet_datasets
 from nlptl.data.sampling import CARVED, subset
 from nlptl.data.sources import kind_of, load_splits, local_path, read_table
-from nlptl.errors import ConfigError, DataError, Problems, listed
+from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed
 from nlptl.methods.adapt.options import ALL, BOTH, FEW, LABELLED, SOURCE, TARGET
 from nlptl.tasks.base import Task, get_task
 
@@ -233,8 +233,13 @@ def read_domain(config: Any, name: str, short: str) -> Domain:
     request: Any = SimpleNamespace(**{**vars(config), **alone, "seed": seed, **changes})
     try:
         task, splits, record = get_task(config.task).prepare(request)
-    except DataError as error:
-        raise DataError(f"{short}: {error}") from error
+    except UserError as error:
+        whose = (
+            f"{short}, looked for in --dataset {config.dataset}" if "where" in changes else short
+        )
+        if isinstance(error, Mistakes):
+            raise Mistakes([f"{whose}: {message}" for message in error.each]) from error
+        raise type(error)(f"{whose}: {error}") from error
     made = {split: by_name(task, table) for split, table in splits.items()}
     return Domain(short, task, made, {**record, "n": {k: len(t) for k, t in made.items()}})
 
@@ -319,7 +324,7 @@ def target_texts(config: Any, target: str, task: Task) -> list[str]:
         )
     found: list[str] = []
     for name in files:
-        table = _documents(name)
+        table = documents_of(name)
         rows = range(len(table))
         if config.domain_column in table.column_names:
             rows = [row for row, own in enumerate(table[config.domain_column][:]) if own == target]
@@ -329,7 +334,15 @@ def target_texts(config: Any, target: str, task: Task) -> list[str]:
     return found
 
 
-def _documents(name: str) -> Any:
+def documents_of(name: str) -> Any:
+    """Read a table of texts, a row each or a file each.
+
+    Args:
+        name: File, folder or hub name.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
     path = local_path(name)
     if path.is_file() and kind_of(path):
         table = read_table(path, "--target-text")
