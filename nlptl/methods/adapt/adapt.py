@@ -9,6 +9,7 @@ from nlptl.data.progress import quiet_datasets
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
 from nlptl.methods.adapt.domains import (
     Domain,
+    documents_of,
     pair_splits,
     pairs,
     seen_by,
@@ -91,6 +92,8 @@ def check_methods(config: Any) -> None:
             "of domains."
         )
     problems.run(check_mode, config)
+    for name in config.target_text:
+        problems.run(documents_of, name)
     if lacking := [name for name in config.methods if name in MASKED]:
         problems.run(check_masked, config.model, lacking)
     problems.raise_if_any()
@@ -107,7 +110,8 @@ def check_mode(config: Any) -> None:
     acting = [name for name in config.methods if name in (*ALIGNED, "udalm")]
     if acting and not any(stage.trains_blocks for stage in stages):
         raise ConfigError(
-            f"--mode {config.mode}: {listed(acting)} change the states of the blocks, and none trains. "
+            f"--mode {config.mode}: {listed(acting)} {'change' if acting[1:] else 'changes'} the states of "
+            "the blocks, and none trains. "
             "Take a mode "
             "that trains some, such as full or freeze-lower-4; easyadapt, coral and importance-weighting "
             "need none."
@@ -130,11 +134,10 @@ def check_masked(model: str, names: Sequence[str]) -> None:
         if load_tokenizer(model, split_special_tokens=False).mask_token is None:
             raise ConfigError("its tokenizer has no mask token.")
     except UserError as error:
+        why = str(error).partition(". ")[0].rstrip(".")
         raise ConfigError(
             f"--methods {listed(names)}: expected a checkpoint with a masked-LM head, and {model} has none "
-            "that "
-            f"nlptl knows ({str(error).rstrip('.')}). Leave the method{'s' * (len(names) > 1)} out, or take "
-            "bundled/bert."
+            f"that nlptl knows ({why}). Leave the method{'s' * (len(names) > 1)} out, or take bundled/bert."
         ) from error
 
 
