@@ -30,7 +30,8 @@ def test_the_nearest_vectors_count_once_their_mean_is_away():
 def test_words_are_found_in_each_kind_of_vocabulary(checkpoints, family):
     tokenizer = AutoTokenizer.from_pretrained(checkpoints[family])
     words = word_tokens(tokenizer)
-    assert "film" in words.values() and all(word.isalpha() for word in words.values())
+    assert "film" in words.values() or family == "t5"  # whose tiny vocabulary spells it
+    assert words and all(word.isalpha() for word in words.values())
     for number, word in words.items():
         assert (
             tokenizer.decode([number]).strip() == word and number not in tokenizer.all_special_ids
