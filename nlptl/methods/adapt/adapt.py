@@ -285,9 +285,9 @@ def write_adaptation(record: Mapping[str, Any], directory: Path) -> str:
     from nlptl.methods.adapt.page import page
     from nlptl.methods.adapt.render import figure, markdown
     from nlptl.study.render.files import write_pictured
-    from nlptl.study.render.style import as_svg
 
     table, picture = markdown(record), figure(record)
-    write_pictured(record, "adapt", table, picture, "each method between its bounds", directory)
-    write_whole(directory / "adapt.html", page(record, as_svg(figure(record))))
+    alt = "each method between its bounds"
+    svg = write_pictured(record, "adapt", table, picture, alt, directory)
+    write_whole(directory / "adapt.html", page(record, svg))
     return table
