@@ -28,6 +28,7 @@ from nlptl.models.sentence_encoder import declared
 from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
+from nlptl.train.copies import check_augment
 from nlptl.train.defaults import usual_head, usual_values
 from nlptl.train.header import run_header
 from nlptl.train.launch import check_launch
@@ -413,6 +414,7 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     config, problems = with_precision(config), Problems()
     training = problems.run(check_training, config)
     problems.run(check_reading, config, kind)
+    problems.run(check_augment, config, kind)
     with waiting("reading the data"):
         data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)

@@ -24,6 +24,7 @@ from nlptl.methods.adapt.options import (
     LABELLED,
     MASKED,
     METHODS,
+    REFITTED,
     SOURCE,
     TARGET,
     WEIGHTS,
@@ -90,6 +91,11 @@ def check_methods(config: Any) -> None:
         problems.add(
             f"--save {config.save}: expected one of the arms ({listed(arm_names(config))}), and one pair "
             "of domains."
+        )
+    if config.augment and (own := [name for name in config.methods if name in REFITTED]):
+        problems.add(
+            f"--augment {config.augment}: {listed(own)} fit the head on states of the texts as they are. "
+            "Leave the flag or the method out."
         )
     problems.run(check_mode, config)
     for name in config.target_text:
