@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.progress import quiet_datasets
-from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
+from nlptl.errors import ConfigError, Problems, listed, suggest
 from nlptl.methods.adapt.domains import (
     Domain,
     pair_splits,
@@ -92,7 +92,10 @@ def check_methods(config: Any) -> None:
         )
     problems.run(check_mode, config)
     if lacking := [name for name in config.methods if name in MASKED]:
-        problems.run(check_masked, config.model, lacking)
+        from nlptl.pretrain.further import check_masked
+
+        instead = f"Leave the method{'s' * (len(lacking) > 1)} out"
+        problems.run(check_masked, config.model, f"--methods {listed(lacking)}", instead)
     problems.raise_if_any()
 
 
@@ -112,30 +115,6 @@ def check_mode(config: Any) -> None:
             "that trains some, such as full or freeze-lower-4; easyadapt, coral and importance-weighting "
             "need none."
         )
-
-
-def check_masked(model: str, names: Sequence[str]) -> None:
-    """Make sure that a checkpoint has a masked-LM head.
-
-    Raises:
-        ConfigError: If not.
-    """
-    from nlptl.methods.adapt.ways import lm_head, lm_model
-    from nlptl.models.loading import load_config, load_tokenizer
-
-    try:
-        if getattr(load_config(model), "is_encoder_decoder", False):
-            raise ConfigError("it is an encoder-decoder, which was pretrained on spans.")
-        lm_head(lm_model(model))
-        if load_tokenizer(model, split_special_tokens=False).mask_token is None:
-            raise ConfigError("its tokenizer has no mask token.")
-    except UserError as error:
-        raise ConfigError(
-            f"--methods {listed(names)}: expected a checkpoint with a masked-LM head, and {model} has none "
-            "that "
-            f"nlptl knows ({str(error).rstrip('.')}). Leave the method{'s' * (len(names) > 1)} out, or take "
-            "bundled/bert."
-        ) from error
 
 
 def adapt(config: Any, domains: Mapping[str, Domain], args: Args) -> dict[str, Any]:
