@@ -30,11 +30,11 @@ from nlptl.methods.adapt.options import (
 from nlptl.methods.adapt.verdict import pair_record
 from nlptl.modes.base import SOME, Mode, parse_mode
 from nlptl.study.arms import ArmSpec
+from nlptl.study.keeping import save_model
 from nlptl.study.outcomes import Outcome
 from nlptl.study.study import Study
 from nlptl.tasks.base import Task
 from nlptl.train.header import runs_row
-from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, new_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import Block, muted, say
@@ -188,19 +188,6 @@ def run_pair(
         before = distance_before(task, splits, study.arms[SOURCE].args, new_accelerator())
     free_states()
     return {"distance_before": before, "tried": tried, **pair_record(study, arms)}, arms
-
-
-def save_model(study: Study, name: str, home: Path) -> None:
-    """Train an arm's first seed once more and save it as a run, which ``nlptl predict`` takes."""
-    from nlptl.runs.directory import is_finished, save_run
-
-    if is_finished(home):
-        return
-    runs: list[Run] = []
-    study.run_one(study.arms[name], study.seeds[0], made=runs.append)
-    extra = {"method": name, "measured": runs[0].measured}
-    save_run(runs[0], home, extra=extra, accelerator=new_accelerator())
-    say(f"{name}, seed {study.seeds[0]}: saved in {home}")
 
 
 def arm_spec(config: Any, task: Task, splits: Mapping[str, Any], args: Args, name: str) -> ArmSpec:
