@@ -2,7 +2,7 @@
 
     python benchmarks/multi_task.py --data DATA --model bundled/bert $MINILM
 
-DATA holds sst2, trec, ag_news and sick. Runs recipes/multi_task.py once a checkpoint, with 600 labels a task,
+DATA holds sst2, trec, ag_news and sick. Runs recipes/multi_task.py once a checkpoint, with 500 labels a task,
 other ones for each of three seeds, and 500 test examples a task; more flags are passed on. Finished runs are
 kept by nlptl and not made again. Results: benchmarks/results/multi_task_NAME.json, .md and .png.
 """
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 HOME, RESULTS = ROOT / "runs/benchmarks/multi_task", ROOT / "benchmarks/results"
 #: Flags of every run.
 FLAGS = (
-    *("--max-train-examples", "600", "--max-eval-examples", "500", "--max-length", "64"),
+    *("--max-train-examples", "500", "--max-eval-examples", "500", "--max-length", "64"),
     *("--batch-size", "32", "--seeds", "3", "--no-save"),
 )
 

@@ -499,9 +499,9 @@ def test_all_mistakes_of_the_flags_come_at_once(files):
          ("mood: --tasks mood:", "there is no such file. Did you mean 'mood.csv'?",
           "--columns pairs.label=")),
         (("--methods", "mixd", "mixed", "--temperature", "0", "--mode", "head-only", "--first",
-          "domian", "--mixout", "0.1"),
+          "domian", "--mixout", "0.1", "--augment", "typos"),
          check_methods, ("Did you mean 'mixed'?", "--temperature is 0", "nothing that tasks could share",
-                         "--mixout mixes", "Did you mean 'domain'?")),
+                         "--mixout mixes", "--augment typos: each text", "Did you mean 'domain'?")),
         (("--train-file", "a.csv", "--text-column", "body", "--dataset", "x.csv"), check_tasks,
          ("--train-file is for one task", "--text-column is for one task", "--dataset is for one task")),
     ]  # fmt: skip

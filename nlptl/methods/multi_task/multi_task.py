@@ -55,6 +55,11 @@ def check_methods(config: Any) -> None:
             "--mixout mixes the weights of one model, and the tasks of a mix have one each around a common "
             "body. Leave it out, or use --l2-sp."
         )
+    if getattr(config, "augment", None) is not None:
+        problems.add(
+            f"--augment {config.augment}: each text has as many copies as it can have, and here tasks are "
+            "compared at equal steps. Leave the flag out."
+        )
     names = list(problems.run(named, config.tasks) or ())
     if names and config.first is not None and config.first not in names:
         problems.add(
