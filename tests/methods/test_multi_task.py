@@ -502,6 +502,11 @@ def test_all_mistakes_of_the_flags_come_at_once(files):
           "domian", "--mixout", "0.1", "--augment", "typos"),
          check_methods, ("Did you mean 'mixed'?", "--temperature is 0", "nothing that tasks could share",
                          "--mixout mixes", "--augment typos: each text", "Did you mean 'domain'?")),
+        (("--tasks", f"mood:{files}/mood.csv", "asked:bundled/passages", "--columns", "asked.text=x",
+          "--max-eval-examples", "20"), read_tasks,
+         ("asked.text=x: the task is a question-answering, which has the roles question, context",)),
+        (("--tasks", f"mood:{files}/mood.csv", f"long:{files}/numbers.csv", "--max-train-examples", "2"),
+         read_tasks, ("--max-train-examples 2 leaves mood training examples of one class only",)),
         (("--train-file", "a.csv", "--text-column", "body", "--dataset", "x.csv"), check_tasks,
          ("--train-file is for one task", "--text-column is for one task", "--dataset is for one task")),
     ]  # fmt: skip

@@ -30,8 +30,8 @@ def shares(sizes: Sequence[float], temperature: float = 1.0) -> np.ndarray:
         sizes: What the shares are counted in, such as steps of a pass over each task.
         temperature: T, above 0: 1 is proportional, infinity uniform.
     """
-    logs = np.log(np.asarray(sizes, dtype=np.float64)) / temperature
-    found = np.exp(logs - logs.max())
+    counts = np.asarray(sizes, dtype=np.float64)
+    found = (counts / counts.max()) ** (1 / temperature)
     return found / found.sum()
 
 

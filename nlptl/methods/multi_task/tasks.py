@@ -1,5 +1,6 @@
 """Tasks by name and data: each read as its own recipe would read it, of whatever kind its table is."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from nlptl.data.progress import quiet_datasets
 from nlptl.data.sampling import CARVED, subset
 from nlptl.data.sources import load_asked
 from nlptl.data.squad import read_questions
-from nlptl.errors import DataError, Mistakes, Problems, UserError, listed, suggest
+from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed, suggest
 from nlptl.tasks.base import Task, get_task
 from nlptl.tasks.kinds import chosen_kind
 from nlptl.tasks.options import (
@@ -178,15 +179,33 @@ def read_tasks(config: Any) -> list[Member]:
         own = columns.get(name) or {role: (column,) for role, column in usual.items()}
         with problems.collect(), quiet_datasets():
             found.append(read_task(config, name, data, own, kinds.get(name, "auto")))
-    if config.pooling != "auto":
-        for member in found:
-            if not member.task.pooled:
-                problems.add(
-                    f"--pooling {config.pooling}: the head of {member.name} reads the state of every token, "
-                    "so nothing is pooled. Leave the flag out."
-                )
+    for member in found:
+        problems.run(check_member, config, member)
     problems.raise_if_any()
     return found
+
+
+def check_member(config: Any, member: Member) -> None:
+    """Make sure that the flags fit a task that was read.
+
+    Raises:
+        ConfigError: If its states are not pooled and are to be, or too few of its examples are left.
+    """
+    if config.pooling != "auto" and not member.task.pooled:
+        raise ConfigError(
+            f"--pooling {config.pooling}: the head of {member.name} reads the state of every token, so "
+            "nothing is pooled. Leave the flag out."
+        )
+    if config.max_train_examples is None:
+        return
+    train = Drawn(config.max_train_examples)(member.task, member.splits, config.seed)["train"]
+    classes = member.task.classes(train)
+    if not len(train) or (classes and len(set(classes)) < 2):
+        left = "training examples of one class only" if len(train) else "no training examples"
+        raise ConfigError(
+            f"--max-train-examples {config.max_train_examples} leaves {member.name} {left}, because a part "
+            "of them is for validation; raise it."
+        )
 
 
 def read_task(
@@ -208,6 +227,7 @@ def read_task(
     try:
         if kind == "auto":
             kind = QUESTIONS if asks_questions(request) else chosen_kind(request)
+        check_roles(columns, kind, name)
         if kind == QUESTIONS:
             del request.kind
         elif kind == CLASSES:
@@ -219,6 +239,20 @@ def read_task(
         raise (Mistakes(told) if len(told) > 1 else DataError(told[0])) from error
     n = {split: len(table) for split, table in splits.items()}
     return Member(name, task, splits, {**record, "data": data, "n": n})
+
+
+def check_roles(columns: Mapping[str, Any], kind: str, name: str) -> None:
+    """Make sure that the columns that are named belong to a kind of task.
+
+    Raises:
+        ConfigError: If one does not.
+    """
+    known = [role for role in ROLES if (role in ("text", "label")) != (kind == QUESTIONS)]
+    if odd := [role for role in columns if role not in known]:
+        raise ConfigError(
+            f"--columns {name}.{odd[0]}={','.join(columns[odd[0]])}: the task is a {kind}, which has the "
+            f"roles {listed(known)}. Name one of these, or say otherwise with --kinds {name}=KIND."
+        )
 
 
 def request_of(config: Any, data: str, columns: Mapping[str, tuple[str, ...]], kind: str) -> Any:
@@ -254,9 +288,8 @@ def in_own_flags(message: str, name: str) -> str:
     """Write a message about one task's data with the flags that this study has."""
     for role in ROLES:
         message = message.replace(f"--{role}-column ", f"--columns {name}.{role}=")
-    message = message.replace("--dataset ", f"--tasks {name}:").replace(
-        "--kind", f"--kinds {name}="
-    )
+    message = message.replace("--dataset ", f"--tasks {name}:")
+    message = re.sub(r"--kind\b", f"--kinds {name}=KIND", message)
     return f"{name}: {message}"
 
 
