@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from launching import KillAt, Killed, command
 from tiny import sentences
 
 from nlptl.cli.config import GridConfig, parse_args, with_options
-from nlptl.data.batching import LengthBatches
+from nlptl.data.batching import LengthBatches, without_end
 from nlptl.errors import ConfigError, ModelError, UserError
 from nlptl.methods.multi_task.batches import WHICH, Mixed, mix_steps, shares
 from nlptl.methods.multi_task.method import Chain, InMix, Partner
@@ -156,6 +157,12 @@ def test_a_mix_begins_at_any_position(together):
             assert drawn(mix, number, start) == whole[start:]
         for first in range(0, len(whole), together):
             assert len({which for which, _ in whole[first : first + together]}) == 1
+    for which, own in enumerate(mix.streams):  # a task goes on where it stopped in the epoch before
+        over = [rows_ for n in range(3) for w, rows_ in drawn(mix, n) if w == which]
+        plain = [
+            sorted(i for _, i in batch.inputs["rows"]) for batch in islice(without_end(own), 50)
+        ]
+        assert over == plain[: len(over)]
     assert mix.seen(2 * len(mix)) == [2 * together * n for n in (4, 4, 2)]
     assert sum(mix.seen(13)) == 13
 
@@ -299,6 +306,33 @@ def test_killed_and_resumed_is_unbroken(checkpoints, tmp_path, monkeypatch):
         assert same(weights(one), weights(other)) and one.predictions == other.predictions
         assert one.history == other.history
         assert one.measured["batches"] == other.measured["batches"] == [6, 6]
+
+
+def test_each_task_keeps_its_own_best_epoch(checkpoints, monkeypatch):
+    """The first task's second epoch and the second task's first are made to look bad."""
+    from nlptl.methods.multi_task import mixed as module
+
+    real, worst = module.keep_best, {"no": 2, "long": 1}
+
+    def keep(learner, validation, *, alone):
+        made, calls = real(learner, validation, alone=alone), []
+        scored = made.score
+
+        def score(model):
+            calls.append(model)
+            bad = len(calls) == worst[learner.task.labels[0]]
+            return {**scored(model), **({"accuracy": -1.0, "accuracy_se": 0.0} if bad else {})}
+
+        made.score = score
+        return made
+
+    monkeypatch.setattr(module, "keep_best", keep)
+    mood, length = mixed_run(checkpoints["bert"])
+    assert (mood.best, length.best) == (0, 1)
+    bodies = [
+        {n: p for rows_ in body_of(r.model).values() for n, p in rows_} for r in (mood, length)
+    ]
+    assert not same(*bodies)
 
 
 class Spied(dict):
@@ -492,9 +526,10 @@ def test_all_mistakes_of_the_flags_come_at_once(files):
          ("--tasks mood: expected name:data", "--tasks a.b:x.csv: expected",
           "--tasks mood:b.csv: another task has the name mood")),
         (("--tasks", f"mood:{files}/mood.csv"), read_tasks, ("expected two tasks or more",)),
-        (("--columns", "topic.label=x", "domain.lable=y", "domain", "--kinds", "domain=regresion"), read_tasks,
+        (("--columns", "topic.label=x", "domain.lable=y", "domain",
+          "--kinds", "domain=regresion", "domin=regression"), read_tasks,
          ("there is no such task", "Did you mean 'label'?", "expected task.role=column",
-          "Did you mean 'regression'?")),
+          "Did you mean 'regression'?", "--kinds domin=regression: expected task=kind")),
         (("--tasks", f"mood:{files}/mod.csv", f"pairs:{files}/pairs.csv"), read_tasks,
          ("mood: --tasks mood:", "there is no such file. Did you mean 'mood.csv'?",
           "--columns pairs.label=")),
