@@ -278,5 +278,5 @@ def _kind_of(config: Any, name: str) -> type[Task]:
             return kind
     raise ModelError(
         f"{name} is a {made or 'bare model'}, which has no head for classification or question "
-        "answering. Expected a run of recipes/sentiment.py or recipes/qa.py, or a model of that kind."
+        "answering. Expected a run of nlptl run classify or nlptl run qa, or a model of that kind."
     )

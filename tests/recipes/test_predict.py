@@ -8,7 +8,7 @@ from launching import command
 
 from nlptl.cli.config import QAConfig, SentimentConfig, load_yaml
 from nlptl.cli.main import main, predict
-from nlptl.errors import DataError, ModelError, UserError
+from nlptl.errors import ConfigError, DataError, ModelError, UserError
 from nlptl.runs.predictor import load_predictor
 from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
@@ -60,6 +60,8 @@ def test_wrong_examples_and_models_are_refused(runs, qa_runs, checkpoints):
         predictor(["a film", "  "])
     with pytest.raises(DataError, match="expected question and context"):
         load_predictor(qa_runs["bert", "full"])(["who?"])
+    with pytest.raises(ConfigError, match="given were text. Give --question … --context …, or --f"):
+        predict(str(qa_runs["bert", "full"]), text="who?")
     with pytest.raises(ModelError, match="which has no head for classification"):
         load_predictor(checkpoints["bert"])
 
