@@ -37,7 +37,7 @@ class Read:
 def give_exact_numbers(model: Any) -> None:
     """Let the last layer of a head for one number compute in float32, also under autocast.
 
-    bfloat16 has 8 binary digits: of marks from 2 to 4 it tells no 64ths apart, of prices around 1,000 no 4s.
+    bfloat16 has 8 binary digits: marks from 2 to 4 come in steps of a 64th, prices around 900 in steps of 4.
     The layer is one product a text, so float32 costs nothing there. Other heads stay as they are: of classes
     only the differences of outputs count.
 
