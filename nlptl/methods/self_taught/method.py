@@ -37,7 +37,7 @@ class SelfTaught:
     """
 
     stage: str = NONE
-    steps: int = 300
+    steps: int = 100
     batch_size: int = 32
     rate: float | None = None
     temperature: float = 0.05
