@@ -57,9 +57,10 @@ def check_masked(model: str, asking: str, instead: str) -> None:
         if load_tokenizer(model, split_special_tokens=False).mask_token is None:
             raise ConfigError("its tokenizer has no mask token.")
     except UserError as error:
+        why = str(error).partition(". ")[0].rstrip(".")
         raise ConfigError(
             f"{asking}: expected a checkpoint with a masked-LM head, and {model} has none that nlptl knows "
-            f"({str(error).rstrip('.')}). {instead}, or take bundled/bert."
+            f"({why}). {instead}, or take bundled/bert."
         ) from error
 
 

@@ -9,6 +9,7 @@ from nlptl.data.progress import quiet_datasets
 from nlptl.errors import ConfigError, Problems, listed, suggest
 from nlptl.methods.adapt.domains import (
     Domain,
+    documents_of,
     pair_splits,
     pairs,
     seen_by,
@@ -23,6 +24,7 @@ from nlptl.methods.adapt.options import (
     LABELLED,
     MASKED,
     METHODS,
+    REFITTED,
     SOURCE,
     TARGET,
     WEIGHTS,
@@ -90,7 +92,14 @@ def check_methods(config: Any) -> None:
             f"--save {config.save}: expected one of the arms ({listed(arm_names(config))}), and one pair "
             "of domains."
         )
+    if config.augment and (own := [name for name in config.methods if name in REFITTED]):
+        problems.add(
+            f"--augment {config.augment}: {listed(own)} fit the head on states of the texts as they are. "
+            "Leave the flag or the method out."
+        )
     problems.run(check_mode, config)
+    for name in config.target_text:
+        problems.run(documents_of, name)
     if lacking := [name for name in config.methods if name in MASKED]:
         from nlptl.pretrain.further import check_masked
 
@@ -110,7 +119,8 @@ def check_mode(config: Any) -> None:
     acting = [name for name in config.methods if name in (*ALIGNED, "udalm")]
     if acting and not any(stage.trains_blocks for stage in stages):
         raise ConfigError(
-            f"--mode {config.mode}: {listed(acting)} change the states of the blocks, and none trains. "
+            f"--mode {config.mode}: {listed(acting)} {'change' if acting[1:] else 'changes'} the states of "
+            "the blocks, and none trains. "
             "Take a mode "
             "that trains some, such as full or freeze-lower-4; easyadapt, coral and importance-weighting "
             "need none."

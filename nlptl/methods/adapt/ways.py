@@ -112,7 +112,7 @@ def with_term(
     if not weight:
         return plain(cell, {})
     learner, splits = cell.learner(), cell.splits
-    train, args = splits["train"], cell.args
+    train, args = learner.copies.made(splits["train"]), cell.args
     batches = Zipped(learner.batches(train, seed=args.seed), stream(learner))
     steps = args.plan(len(batches)).steps * args.gradient_accumulation_steps
     made = term(learner, steps)
