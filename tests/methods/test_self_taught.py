@@ -448,7 +448,7 @@ def test_the_recipe_writes_table_picture_and_page(
         *("--test-file", tmp_path / "test.csv", "--unlabelled", tmp_path / "own.txt"),
         *("--other", tmp_path / "other.txt", "--first-steps", 3, "--first-batch-size", 12),
         *("--seeds", 2, "--max-train-examples", 40, "--save", "contrastive same"),
-        *("--output-dir", tmp_path / "out"),
+        *("--augment", "typos", "--output-dir", tmp_path / "out"),
     ]
     recipe.main(config_of(*words))
     record = json.loads((tmp_path / "out/self_taught.json").read_text())
