@@ -117,7 +117,7 @@ def check_study(config: Any, *checks: Callable[[Any], Any]) -> tuple[Mode, Any, 
 def study_args(config: Any, mode: Mode, model: Any, examples: int, task: Task) -> FinetuneArgs:
     """Return the arguments of an arm with so many training examples, with every default filled in."""
     own = alone(config)
-    check_head(own, mode, task)
+    check_head(own, task)
     return finetune_args(resolve_defaults(own, mode, model, examples, task), mode, own.seed)
 
 
@@ -173,8 +173,8 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         if data is None:
             with waiting("reading the data"):
                 data = problems.run(prepare, with_sound_numbers(own))
-        if data and (found := checked[-1][1]):
-            problems.run(check_head, own, found[0], data[0])
+        if data:
+            problems.run(check_head, own, data[0])
     problems.run(upstream_texts, config.upstream_text)
     if is_main_process():
         problems.run(check_study_dir, config)

@@ -223,7 +223,7 @@ class UpstreamCurveConfig(GridConfig):
     """Configuration of a curve of downstream score against upstream loss."""
 
     model: tuple[str, ...] = ("runs/pretrain",)  # type: ignore[assignment]
-    """Four or more checkpoints of one architecture, or the directory of a run of recipes/pretrain.py with
+    """Four or more checkpoints of one architecture, or the directory of a run of nlptl run pretrain with
     --keep N."""
     seeds: int = 3
     """Number of runs of each checkpoint, with seeds seed, seed + 1, …"""
@@ -250,7 +250,7 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     """Tokens per piece of text; by default 128, or fewer if the model takes fewer."""
     objective: Literal["auto", "masked-lm", "span-corruption", "recurring-spans"] = "auto"
     """Pretraining objective; auto takes span corruption for T5, else masked language modelling.
-    recurring-spans teaches a checkpoint to point at answers, for recipes/qa.py with few questions."""
+    recurring-spans teaches a checkpoint to point at answers, for nlptl run qa with few questions."""
     architecture: str | None = None
     """Architecture of a model from scratch: a family (bert, the default; roberta or t5), or a configuration
     (the path of a config.json, a checkpoint or a hub name), which --depth and --positions override."""
