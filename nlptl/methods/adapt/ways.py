@@ -300,7 +300,7 @@ def pretrained_on(cell: Cell, texts: Any, folder: Path, epochs: float) -> dict[s
     seconds = run.timing["train_seconds"]
     about = {"lm_before": run.metrics.get("start_loss"), "lm_after": run.metrics.get("loss")}
     if cell.accelerator.is_main_process:
-        save_pretrained(run.model, tokenizer, folder / "lm")
+        save_pretrained(run.model, tokenizer, folder / "lm", like=args.model)
         write_json(folder / "lm" / "done.json", {**about, "seconds": seconds})
     cell.accelerator.wait_for_everyone()
     return {**about, "seconds": seconds}
