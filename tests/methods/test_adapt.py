@@ -584,9 +584,11 @@ class Closed:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dapt", "tapt"])
 def test_pretraining_goes_on_before_the_fine_tuning(
-    splits, masked_lm_checkpoint, source_only, name, tmp_path
+    splits, masked_lm_checkpoint, source_only, name, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0)
+    assert not list(tmp_path.glob("nlptl_adapt_*"))
     assert not same(weights(found), weights(source_only))
     assert found.measured["lm_before"] > 0 and found.measured["lm_after"] > 0
     home = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0, home=tmp_path)
