@@ -17,6 +17,7 @@ import json
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -251,8 +252,10 @@ def training(model: str, data: Path, more: list[str]) -> dict[str, Any]:
         more: Further flags of the recipe; they win over those of the benchmark.
     """
     found = {}
+    # A study's folder takes the flags that it began with; runs are kept elsewhere, whatever the folder.
+    flagged = sha256(json.dumps([model, TRAINING, more]).encode()).hexdigest()[:8]
     for source, target in FOUR:
-        home = HOME / "training" / Path(model).name / f"{source}-{target}"
+        home = HOME / "training" / flagged / f"{source}-{target}"
         flags = {
             "model": model,
             "source": cut(data, source),
