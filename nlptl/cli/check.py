@@ -28,6 +28,7 @@ from nlptl.models.sentence_encoder import declared
 from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
+from nlptl.train.copies import check_augment
 from nlptl.train.defaults import usual_head, usual_values
 from nlptl.train.header import run_header
 from nlptl.train.launch import check_launch
@@ -182,7 +183,7 @@ def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
         if getattr(config, "report", None):
             problems.add(
                 "--report compares each block with the checkpoint's, and with --keep-layers some are gone. "
-                "Leave one of the two out; recipes/compare.py compares scores."
+                "Leave one of the two out; nlptl run compare compares scores."
             )
     top = getattr(config, "reinit_top", 0)
     each = [stage.mode for stage in mode.stages(blocks)] or [mode]
@@ -413,6 +414,7 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     config, problems = with_precision(config), Problems()
     training = problems.run(check_training, config)
     problems.run(check_reading, config, kind)
+    problems.run(check_augment, config, kind)
     with waiting("reading the data"):
         data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)

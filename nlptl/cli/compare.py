@@ -31,7 +31,8 @@ from nlptl.study.methods import get_method
 from nlptl.study.study import Study
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
-from nlptl.train.header import data_rows, machine_row, runs_row
+from nlptl.train.copies import check_augment
+from nlptl.train.header import copies_rows, data_rows, machine_row, runs_row
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stopping import going_on, study_kept
 from nlptl.train.terminal import Block, is_main_process, say
@@ -103,6 +104,7 @@ def check_study(config: Any, *checks: Callable[[Any], Any]) -> tuple[Mode, Any, 
     problems.run(check_numbers, config)
     trained = problems.run(check_training, alone(config))
     problems.run(check_reading, config, get_task(config.task))
+    problems.run(check_augment, config, get_task(config.task))
     found = [problems.run(check, with_sound_numbers(config)) for check in checks]
     if is_main_process():
         problems.run(check_study_dir, config)
@@ -167,6 +169,7 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         method = problems.run(get_method, way.method, "--method")
         checked.append((own, problems.run(check_training, own), method))
         problems.run(check_reading, own, task_kind)
+        problems.run(check_augment, own, task_kind)
         if data is None:
             with waiting("reading the data"):
                 data = problems.run(prepare, with_sound_numbers(own))
@@ -194,6 +197,7 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
             most=config.max_train_examples,
             seed=config.seed if config.split_seed is None else config.split_seed,
         ),
+        *copies_rows(next(iter(arms.values())).args),
         runs_row(list(arms), len(seeds)),
     ]
     say(Block(rows))

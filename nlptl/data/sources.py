@@ -1,6 +1,7 @@
 """Labelled data from the bundled sets, local files, or the hub, as one dataset per split."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,6 +98,7 @@ def load_splits(
     files: Mapping[str, Path | None],
     *,
     read: Reader = read_table,
+    readers: Mapping[str, str] = READERS,
     flag: str = "--dataset",
 ) -> dict[str, Any]:
     """Find and read the splits that there are.
@@ -107,6 +109,7 @@ def load_splits(
         files: Mapping from ``train``, ``validation`` and ``test`` to a path or None; a path overrides the
             data set's own split.
         read: Function that reads one file, given its path and the flag that named it.
+        readers: Kinds of files that are looked for in a folder, by file extension.
         flag: Flag that named the data set, for messages.
 
     Returns:
@@ -120,7 +123,7 @@ def load_splits(
     given = {name: path for name, path in files.items() if path is not None}
     if dataset is not None and "train" not in given:
         with problems.collect():
-            splits |= _load_dataset(dataset, read, flag)
+            splits |= _load_dataset(dataset, read, readers, flag)
     for name, path in given.items():
         with problems.collect():
             splits[name] = read(path, f"--{name}-file")
@@ -167,9 +170,14 @@ class DataRequest(Protocol):
 
 
 def load_asked(
-    request: DataRequest, *, read: Reader = read_table
+    request: DataRequest, *, read: Reader | None = None, readers: Mapping[str, str] = READERS
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what a :class:`nlptl.cli.config.SupervisedConfig` asks for.
+
+    Args:
+        request: Request for the data.
+        read: See :func:`load_splits`; None reads tables.
+        readers: Kinds of files that are accepted, by file extension.
 
     Returns:
         The splits, and a record of where they came from.
@@ -178,8 +186,9 @@ def load_asked(
         UserError: See :func:`load_splits`.
     """
     files = {name: getattr(request, f"{name}_file") for name in SPLIT_NAMES}
+    read = read or partial(read_table, readers=readers)
     flag = getattr(request, "flag", "--dataset")
-    splits = load_splits(request.dataset, files, read=read, flag=flag)
+    splits = load_splits(request.dataset, files, read=read, readers=readers, flag=flag)
     for condition in getattr(request, "where", ()):
         splits = rows_of(splits, *condition)
     record = {
@@ -221,25 +230,27 @@ def local_path(name: str) -> Path:
     return BUNDLED / name.removeprefix("bundled/") if name.startswith("bundled/") else Path(name)
 
 
-def _load_dataset(name: str, read: Reader, flag: str) -> dict[str, Any]:
+def _load_dataset(name: str, read: Reader, readers: Mapping[str, str], flag: str) -> dict[str, Any]:
     path = local_path(name)
     if name.startswith("bundled/") and not path.is_dir():
         known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/train.jsonl"))
         raise DataError(f"{flag} {name}: there is no such bundled set. There are: {listed(known)}.")
     if path.is_dir():
-        return _load_folder(path, name, read, flag)
-    if kind_of(path) or path.is_file():
+        return _load_folder(path, name, read, readers, flag)
+    if kind_of(path, readers) or path.is_file():
         return {"train": read(path, flag)}
     return _load_hub(name, flag)
 
 
-def _load_folder(path: Path, name: str, read: Reader, flag: str) -> dict[str, Any]:
+def _load_folder(
+    path: Path, name: str, read: Reader, readers: Mapping[str, str], flag: str
+) -> dict[str, Any]:
     from nlptl.data.layouts import folder_splits, joined, saved_splits
 
     where = f"{flag} {name}"
     if (saved := saved_splits(path, where)) is not None:
         return _named_splits(saved, where)
-    found, problems = folder_splits(path, where), Problems()
+    found, problems = folder_splits(path, where, readers), Problems()
     splits = {}
     for split, files in found.items():
         with problems.collect():

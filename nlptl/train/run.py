@@ -48,6 +48,7 @@ class Run:
         measured: What the method measured besides, as JSON.
         like: Checkpoint whose declared pooling the saved model declares too, as after a pretraining; None
             where the model's own head says how it pools.
+        copies: Record of the changed copies of training texts; None if there were none.
     """
 
     task: Any
@@ -80,6 +81,7 @@ class Run:
     identity: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
     like: Path | None = None
+    copies: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         """Say what was trained and how it scores, in a line."""
