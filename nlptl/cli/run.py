@@ -35,6 +35,11 @@ def run(words: Sequence[str]) -> None:
         print(overview())  # noqa: T201
         return
     name, known = words[0], recipes()
+    if name.startswith("-"):
+        raise ConfigError(
+            f"nlptl run {name}: expected the name of a recipe first, as in nlptl run sentiment {name}. There "
+            f"are: {', '.join(known)}."
+        )
     if name not in known:
         near = suggest(name, list(known))
         raise ConfigError(
