@@ -3,10 +3,10 @@
     python benchmarks/few_shot.py --model $MINILM --data $DATA
     python benchmarks/few_shot.py --model $MINILM --data $DATA --setfit $SETFIT/bin/python
 
-The first runs recipes/few_shot.py: 1,000 test texts, 0, 1, 8 and 64 labels a class, ten draws; further flags go
-to the recipe. The second trains the draws of 8 a class under the same number of pairs and steps, the same rate and
-the same batch with SetFit, in an environment of its own, and tests whether the two are equal within two points
-(two one-sided tests, Schuirmann, 1987). What is finished is not computed again. Results:
+The first runs recipes/few_shot.py: 1,000 test texts, 0, 1, 8 and 64 labels a class, ten draws; further
+flags go to the recipe. The second trains the draws of 8 a class under the same number of pairs and steps, the
+same rate and batch with SetFit, in an environment of its own, and tests whether the two are equal within two
+points (two one-sided tests, Schuirmann, 1987). What is finished is not computed again. Results:
 benchmarks/results/few_shot_ag.json (.md, .png, .svg) and few_shot_setfit.json.
 """
 

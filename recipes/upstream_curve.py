@@ -3,8 +3,8 @@
     python recipes/pretrain.py --keep 5
     python recipes/upstream_curve.py --model runs/pretrain
 
-Writes upstream_curve.json, .md and a picture under --output-dir: the slope in points a nat, and the rank
-correlation. Finished runs are never repeated.
+Writes upstream_curve.json, .md, .html and a picture under --output-dir: the slope in points a nat, and the
+rank correlation. Finished runs are never repeated.
 """
 
 from nlptl.cli.config import UpstreamCurveConfig, run_recipe

@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from nlptl.cli.ending import exit_codes
 from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
+from nlptl.data.augment.options import AugmentOptions
 from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.tasks import options_of
@@ -87,7 +88,7 @@ class TrackedConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupervisedConfig(TrainingConfig):
+class SupervisedConfig(AugmentOptions, TrainingConfig):
     """Flags that the recipes of labelled tasks have in common."""
 
     model: str = "bundled/bert"
@@ -222,7 +223,7 @@ class UpstreamCurveConfig(GridConfig):
     """Configuration of a curve of downstream score against upstream loss."""
 
     model: tuple[str, ...] = ("runs/pretrain",)  # type: ignore[assignment]
-    """Four or more checkpoints of one architecture, or the directory of a run of recipes/pretrain.py with
+    """Four or more checkpoints of one architecture, or the directory of a run of nlptl run pretrain with
     --keep N."""
     seeds: int = 3
     """Number of runs of each checkpoint, with seeds seed, seed + 1, …"""
@@ -249,7 +250,7 @@ class PretrainConfig(TrainingConfig, TrackedConfig):
     """Tokens per piece of text; by default 128, or fewer if the model takes fewer."""
     objective: Literal["auto", "masked-lm", "span-corruption", "recurring-spans"] = "auto"
     """Pretraining objective; auto takes span corruption for T5, else masked language modelling.
-    recurring-spans teaches a checkpoint to point at answers, for recipes/qa.py with few questions."""
+    recurring-spans teaches a checkpoint to point at answers, for nlptl run qa with few questions."""
     architecture: str | None = None
     """Architecture of a model from scratch: a family (bert, the default; roberta or t5), or a configuration
     (the path of a config.json, a checkpoint or a hub name), which --depth and --positions override."""

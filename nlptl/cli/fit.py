@@ -173,7 +173,7 @@ def configuration(
         home: Directory of the run.
 
     Returns:
-        That of ``recipes/classify.py`` for its kinds of task; that of ``nlptl train`` for others.
+        That of ``nlptl run classify`` for its kinds of task; that of ``nlptl train`` for others.
 
     Raises:
         UserError: With all flags that do not exist, and all values of the wrong type.

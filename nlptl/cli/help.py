@@ -33,6 +33,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "training": (
         *("epochs", "steps", "learning_rate", "batch_size", "gradient_accumulation_steps"),
         *("schedule", "warmup", "weight_decay", "layer_decay", "max_grad_norm", "patience"),
+        *("augment", "augment_alpha", "augment_copies"),
         *("class_weights", "l2_sp", "mixout", "dropout", "optimizer", "mask_share"),
         *("whole_words", "bag_weight", "gradient_checkpointing", "compile", "cache"),
     ),

@@ -20,7 +20,7 @@ from nlptl.train.terminal import NAMES, painted, say, width
 def train() -> None:
     """Fine-tune on any task; nlptl train --task NAME --help lists the task's flags.
 
-    NAME is a registered task, or path/to/file.py:Class. The other flags are those of recipes/sentiment.py.
+    NAME is a registered task, or path/to/file.py:Class. The other flags are those of nlptl run sentiment.
     """
 
 

@@ -23,7 +23,7 @@ LEAST = 4
 
 
 def run_upstream_curve(config: Any) -> dict[str, Any]:
-    """Score checkpoints upstream and downstream; write ``upstream_curve.json``, ``.md``, ``.png``, ``.svg``.
+    """Score checkpoints upstream and downstream; write ``upstream_curve.json``, ``.md``, ``.html``, pictures.
 
     Args:
         config: A :class:`nlptl.cli.config.UpstreamCurveConfig`.
@@ -53,7 +53,7 @@ def run_upstream_curve(config: Any) -> dict[str, Any]:
         record = upstream_curve(study, study.run(parallel=config.parallel), losses, dataset=dataset)
         table = write_upstream_curve(record, config.output_dir)
     unlock(config.output_dir)
-    say(f"\n{table}\n\n{config.output_dir}: upstream_curve.json, .md, .png, .svg")
+    say(f"\n{table}\n\n{config.output_dir}: upstream_curve.json, .md, .html, .png, .svg")
     return record
 
 
@@ -71,6 +71,6 @@ def checkpoints(given: Sequence[str]) -> list[str]:
         raise ConfigError(
             f"--model: found {len(names)} checkpoints{where} ({listed(names) or 'none'}); expected {LEAST} or "
             "more of one architecture, or the directory of a pretraining run that kept as many. "
-            "python recipes/pretrain.py --keep 5 makes them, in runs/pretrain."
+            "nlptl run pretrain --keep 5 makes them, in runs/pretrain."
         )
     return names

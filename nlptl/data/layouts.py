@@ -14,7 +14,9 @@ from nlptl.errors import DataError, listed
 SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?", re.IGNORECASE)
 
 
-def folder_splits(path: Path, where: str) -> dict[str, list[Path]]:
+def folder_splits(
+    path: Path, where: str, readers: Mapping[str, str] = READERS
+) -> dict[str, list[Path]]:
     """Find each split's files in a folder.
 
     Looked for are, in this order: files named after a split, alone or in shards, here or in ``data/``; folders
@@ -23,6 +25,8 @@ def folder_splits(path: Path, where: str) -> dict[str, list[Path]]:
     Args:
         path: Path of the folder.
         where: The flag and the name, for messages.
+        readers: Kinds of files that are looked for, by file extension. Where a file of a usual kind
+            (:data:`nlptl.data.sources.READERS`) and one of another fit the same split, the former is taken.
 
     Returns:
         Mapping from ``train``, ``validation`` and ``test``, as far as they are there, to their files in order.
@@ -32,15 +36,15 @@ def folder_splits(path: Path, where: str) -> dict[str, list[Path]]:
     """
     homes = [home for home in (path, path / "data") if home.is_dir()]
     for home in homes:
-        found = {split: _by_name(home, split, where) for split in SPLIT_NAMES}
+        found = {split: _by_name(_tables(home, readers), split, where) for split in SPLIT_NAMES}
         if found["train"]:
             return {split: files for split, files in found.items() if files}
     for home in homes:
-        found = {split: _by_folder(home, split) for split in SPLIT_NAMES}
+        found = {split: _by_folder(home, split, readers) for split in SPLIT_NAMES}
         if found["train"]:
             return {split: files for split, files in found.items() if files}
     for home in homes:
-        found = {split: _by_word(home, split, where) for split in SPLIT_NAMES}
+        found = {split: _by_word(_tables(home, readers), split, where) for split in SPLIT_NAMES}
         if found["train"]:
             return {split: files for split, files in found.items() if files}
     for home in homes:
@@ -48,12 +52,17 @@ def folder_splits(path: Path, where: str) -> dict[str, list[Path]]:
             return {"train": tables}
     holds = listed([p.name for p in sorted(path.iterdir())]) or "nothing"
     raise DataError(
-        f"{where}: the folder has no train{{{','.join(READERS)}}}; it holds {holds}.{_below(path, where)}"
+        f"{where}: the folder has no train{{{','.join(readers)}}}; it holds {holds}.{_below(path, where)}"
     )
 
 
-def _tables(home: Path) -> list[Path]:
-    return [p for p in sorted(home.iterdir()) if kind_of(p) and p.is_file()]
+def _tables(home: Path, readers: Mapping[str, str] = READERS) -> list[Path]:
+    return [p for p in sorted(home.iterdir()) if kind_of(p, readers) and p.is_file()]
+
+
+def _usual(found: Sequence[Path]) -> list[Path]:
+    """Of files that fit the same split, take those of a usual kind, if there are any."""
+    return [p for p in found if kind_of(p)] or list(found)
 
 
 def _below(path: Path, where: str) -> str:
@@ -71,13 +80,13 @@ def _stem(path: Path) -> str:
     return (shard["name"] if shard else path.stem).lower()
 
 
-def _by_name(home: Path, split: str, where: str) -> list[Path]:
+def _by_name(tables: Sequence[Path], split: str, where: str) -> list[Path]:
     """List the file or the shards that are named after a split.
 
     Raises:
         DataError: If there are several files, or a shard is missing.
     """
-    found = [p for p in _tables(home) if _stem(p) in SPLIT_NAMES[split]]
+    found = _usual([p for p in tables if _stem(p) in SPLIT_NAMES[split]])
     whole = [p for p in found if not SHARD.fullmatch(p.stem)]
     if len(whole) > 1 or (whole and len(found) > len(whole)):
         raise _unclear(where, split, found)
@@ -108,25 +117,22 @@ def _unclear(where: str, split: str, found: Sequence[Path]) -> DataError:
     )
 
 
-def _by_folder(home: Path, split: str) -> list[Path]:
+def _by_folder(home: Path, split: str, readers: Mapping[str, str]) -> list[Path]:
     """List all tables in the folder that is named after a split."""
     folders = [
         p for p in sorted(home.iterdir()) if p.is_dir() and p.name.lower() in SPLIT_NAMES[split]
     ]
-    return [table for folder in folders[:1] for table in _tables(folder)]
+    return [table for folder in folders[:1] for table in _usual(_tables(folder, readers))]
 
 
-def _by_word(home: Path, split: str, where: str) -> list[Path]:
+def _by_word(tables: Sequence[Path], split: str, where: str) -> list[Path]:
     """List the one file that has a split's name among the words of its own.
 
     Raises:
         DataError: If there are several.
     """
-    found = [
-        p
-        for p in _tables(home)
-        if set(re.split(r"[^a-z]+", p.stem.lower())) & set(SPLIT_NAMES[split])
-    ]
+    names = set(SPLIT_NAMES[split])
+    found = _usual([p for p in tables if names & set(re.split(r"[^a-z]+", p.stem.lower()))])
     if len(found) > 1:
         return _all_shards(found, split, where) or _refuse(where, split, found)
     return found

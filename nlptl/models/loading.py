@@ -460,7 +460,7 @@ def load_trained(name: str, auto_class: Any) -> Any:
     if loaded.new:
         raise ModelError(
             f"{name} has no trained head: {listed(sorted(loaded.new), 3)} are not in the file. Train it "
-            "first, with recipes/sentiment.py or recipes/qa.py; a pretraining head with recipes/pretrain.py."
+            "first, with nlptl run classify or nlptl run qa; a pretraining head with nlptl run pretrain."
         )
     return loaded.model
 

@@ -269,7 +269,7 @@ def _silence(block: nn.Module, writes: tuple[str, ...]) -> None:
 
 
 def model_to_train(config: Any, objective: Any, documents: Any) -> tuple[Any, Any, frozenset[str]]:
-    """Build or load what ``recipes/pretrain.py`` trains.
+    """Build or load what ``nlptl run pretrain`` trains.
 
     Args:
         config: A :class:`nlptl.cli.config.PretrainConfig`.

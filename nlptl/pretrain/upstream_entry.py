@@ -26,7 +26,7 @@ OWN = "bundled/reviews without labels, and the passages of bundled/passages"
 #: Note on whether a checkpoint saw the texts that forgetting is measured on.
 UNSEEN = (
     "The texts were written for nlptl: no checkpoint saw them, except one that was pretrained further on the "
-    "bundled data (recipes/pretrain.py --corpus bundled/…)."
+    "bundled data (nlptl run pretrain --corpus bundled/…)."
 )
 GIVEN = "Whether the checkpoint saw these texts while it was pretrained is not known."
 

@@ -1,6 +1,6 @@
 """The arms that train no block: probes, zero-shot, a bag of words, always one answer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,7 @@ from nlptl.report.zero_shot import name_scores, pair_similarities, zero_shot
 from nlptl.stats.bootstrap import scores_of
 from nlptl.study.outcomes import class_statistics, combine_of, constant_statistics
 from nlptl.tasks.base import Task
-from nlptl.train.bag_of_words import bag_of_words
+from nlptl.train.bag_of_words import NO_WORDS, as_records, bag_of_words
 from nlptl.train.features import pooled_states
 from nlptl.train.setup import FinetuneArgs
 
@@ -56,8 +56,9 @@ def simple_arms(
     found = {"majority": fixed(constant)}
     if task.classes(splits["test"]) is None:
         why = f"{task.name}: its examples have no classes to separate linearly"
-        names = ("probe", "random_probe", "zero_shot", "bow")
+        names = ("probe", "random_probe", "zero_shot")
         found |= {name: _left_out(why) for name in names}
+        found["bow"] = _words(task, splits, fixed)
         if task.head_fit == "numbers" and len(task.fields) == 2:
             found["zero_shot"] = fixed(_similarity(task, splits, args, untouched, accelerator))
         return found
@@ -69,10 +70,7 @@ def simple_arms(
     made = [row(_random_probe(args, untouched, seed, accelerator))["arm"]["mean"] for seed in seeds]
     random = parts.arm_entry(np.asarray(made), seeds=seeds)
     found["random_probe"] = {"arm": random, "statistics": None}
-    try:
-        found["bow"] = row(bag_of_words(task, splits) or [])
-    except ValueError as error:
-        found["bow"] = _left_out(str(error))
+    found["bow"] = _words(task, splits, fixed)
     labels = list(task.head["id2label"].values())
     given = (args.model, untouched.texts["test"], labels)
     try:
@@ -87,6 +85,19 @@ def simple_arms(
 
 def _left_out(why: str) -> dict[str, Any]:
     return {"arm": parts.missing(why), "statistics": None}
+
+
+def _words(
+    task: Task, splits: Mapping[str, Any], fixed: Callable[[np.ndarray], dict[str, Any]]
+) -> dict[str, Any]:
+    """Answer with a bag of words: classes, several labels, numbers, or a class a word."""
+    try:
+        predicted = bag_of_words(task, splits)
+    except ValueError as error:
+        return _left_out(str(error))
+    if predicted is None:
+        return _left_out(NO_WORDS.format(task.name))
+    return fixed(task.statistics(as_records(task.gold(splits["test"]), predicted)))
 
 
 def _similarity(

@@ -69,10 +69,23 @@ was chosen by {selection["metric"]} on the validation split ({n["validation"]} e
 {_worth(record)}
 ## Training
 
-- {n["train"] + n["validation"]} labels: {n["train"]} to train on, {n["validation"]} to choose by
+- {n["train"] + n["validation"]} labels: {n["train"]} to train on, {n["validation"]} to choose
+  by{_copies(record)}
 - {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
   x {settings["gradient_accumulation_steps"]}, peak learning rate {settings["learning_rate"]:g},
   seed {record["seed"]}"""
+
+
+def _copies(record: Mapping[str, Any]) -> str:
+    """Say how many changed copies of its texts the model trained on, too."""
+    found = record.get("augmentation")
+    if not found:
+        return ""
+    by = f", words by {code(found['by'])}" if found["by"] else ""
+    return (
+        f"\n- {found['copies']:,} changed copies of the training texts ({found['way']}, alpha "
+        f"{found['alpha']:g}{by})"
+    )
 
 
 def _worth(record: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.data.files import write_whole
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, joint_bootstrap, mean_scores
 from nlptl.stats.spread import spread
@@ -13,6 +14,7 @@ from nlptl.study.arms import Arm
 from nlptl.study.outcomes import combine_of
 from nlptl.study.render.files import write_pictured
 from nlptl.study.render.upstream_curve import upstream_figure, upstream_markdown, upstream_text
+from nlptl.study.render.upstream_curve_page import upstream_page
 from nlptl.study.study import Study
 
 
@@ -65,7 +67,7 @@ def upstream_curve(
 
 
 def write_upstream_curve(record: Mapping[str, Any], directory: Path) -> str:
-    """Write ``upstream_curve.json``, ``.md``, ``.png`` and ``.svg``.
+    """Write ``upstream_curve.json``, ``.md``, ``.html``, ``.png`` and ``.svg``.
 
     Args:
         record: From :func:`upstream_curve`.
@@ -76,7 +78,8 @@ def write_upstream_curve(record: Mapping[str, Any], directory: Path) -> str:
     """
     table, picture = upstream_markdown(record), upstream_figure(record)
     alt = "downstream against upstream"
-    write_pictured(record, "upstream_curve", table, picture, alt, directory)
+    svg = write_pictured(record, "upstream_curve", table, picture, alt, directory)
+    write_whole(directory / "upstream_curve.html", upstream_page(record, svg))
     return upstream_text(record)
 
 

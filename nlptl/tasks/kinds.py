@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 from nlptl.data.columns import USUAL, as_number, find_column, is_words, values_of
 from nlptl.data.label_lists import list_of
 from nlptl.data.labels import label_names
-from nlptl.data.sources import TAGGED_READERS, load_asked, read_table
+from nlptl.data.sources import TAGGED_READERS, load_asked
 from nlptl.data.text_columns import find_text_columns
 from nlptl.errors import Problems, UserError
 from nlptl.tasks.options import BUILTIN_OPTIONS, KINDS, ClassifyOptions
@@ -109,7 +108,7 @@ def chosen_kind(request: Any) -> str:
     if request.kind != "auto":
         return request.kind
     try:
-        splits, _ = load_asked(request, read=partial(read_table, readers=TAGGED_READERS))
+        splits, _ = load_asked(request, readers=TAGGED_READERS)
         return table_kind(splits["train"], request).name
     except UserError:
         return CLASSES

@@ -23,7 +23,7 @@ from nlptl.data.labels import (
 )
 from nlptl.data.rows import with_file_columns, with_ids
 from nlptl.data.sampling import draw_splits
-from nlptl.data.sources import DataRequest, load_asked, read_table
+from nlptl.data.sources import DataRequest, load_asked
 from nlptl.data.text_columns import (
     blank_notes,
     check_text_columns,
@@ -46,7 +46,7 @@ def read_splits(kind: type[Task], request: DataRequest) -> tuple[dict[str, Any],
     Raises:
         UserError: If files cannot be read, or there is no training set.
     """
-    return load_asked(request, read=partial(read_table, readers=kind.readers))
+    return load_asked(request, readers=kind.readers)
 
 
 def prepare_splits(

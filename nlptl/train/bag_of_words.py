@@ -18,6 +18,8 @@ WORDED, CHOOSING = 100_000, 10_000
 WORDS = 200_000
 #: Precision of the fit (scikit-learn's tol): predictions no longer change long before this.
 PRECISION = 1e-2
+#: Why there is no bag of words, for a task that :func:`bag_of_words` does not know.
+NO_WORDS = "no linear model of words answers the task {}"
 
 
 def bag_of_words(task: Task, splits: Mapping[str, Any]) -> list[Any] | None:

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from math import isclose
 from pathlib import Path
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 from nlptl.data.files import damage_of, seal_folder, synced
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.records import FitState, Hook, Sums
+from nlptl.train.precision import WORDS
+from nlptl.train.stopping import words_of_program
 from nlptl.train.terminal import say
 
 #: A model as it was before its first step, in a pretraining's directory; ``--resume`` builds on it.
@@ -271,12 +274,14 @@ def _check_launch(path: Path, record: dict, accelerator: Any) -> None:
     """Make sure that the launch is the same: random draws depend on the rank, all numbers on the precision."""
     now, then = _launch(accelerator), record["launch"]
     if then != now:
-        count = then["processes"]
-        start = "python" if count == 1 else f"torchrun --nproc_per_node {count}"
+        words, count = words_of_program(sys.argv[0]), then["processes"]
+        start = " ".join(words[:3]) if words[:2] == ["nlptl", "run"] else "nlptl run NAME"
+        precision = next((k for k, v in WORDS.items() if v == then["mixed_precision"]), "auto")
+        several = f" --processes {count}" * (count > 1)
         raise ConfigError(
             f"--resume: {path} was written by {_launched(then)}; now it is {_launched(now)}, with which the "
-            "run cannot continue exactly. Launch it as before (ACCELERATE_MIXED_PRECISION="
-            f"{then['mixed_precision']} {start} recipes/… --resume), or start again in another --output-dir."
+            f"run cannot continue exactly. Launch it as before ({start} … --precision {precision}{several} "
+            "--resume), or start again in another --output-dir."
         )
 
 

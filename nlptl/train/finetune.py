@@ -127,6 +127,7 @@ def finished(
         temperature=tempered and tempered.value,
         identity=learner.identity,
         measured=dict(measured or {}),
+        copies=learner.copies.record(),
     )
 
 
@@ -145,6 +146,7 @@ def _check_batch(learner: Learner) -> Any:
 
 def _timing(learner: Learner, state: FitState, train: float, test: float) -> dict[str, float]:
     took, validate = learner.cache.took if learner.cache else {}, state.clock.scoring
+    train += (learner.copies.record() or {"seconds": 0.0})["seconds"]
     train, validate, test = (
         seconds + took.get(split, 0.0)
         for split, seconds in (("train", train), ("validation", validate), ("test", test))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.tasks.base import Task
-from nlptl.train.bag_of_words import as_records, bag_of_words
+from nlptl.train.bag_of_words import NO_WORDS, as_records, bag_of_words
 
 #: The last floors that were computed, by data and task: the runs of several seeds share them.
 _KEPT: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -39,8 +39,7 @@ def floors(task: Task, splits: Mapping[str, Any]) -> dict[str, Any]:
         found["missing"]["bag_of_words"] = str(error)
     else:
         if predicted is None:
-            why = f"no linear model of words answers the task {task.name}"
-            found["missing"]["bag_of_words"] = why
+            found["missing"]["bag_of_words"] = NO_WORDS.format(task.name)
         else:
             records = as_records(task.gold(splits["test"]), predicted)
             seconds = round(time.perf_counter() - began, 3)

@@ -112,6 +112,6 @@ def _asked_for_more(
     if started_alone and alone:
         return (
             "accelerate launch was asked for several processes and has started only one, as it does on CPUs. "
-            "Launch with torchrun --nproc_per_node N recipes/…, which starts N."
+            "Launch with nlptl run NAME --processes N, or torchrun --nproc_per_node N -m nlptl run NAME."
         )
     return None

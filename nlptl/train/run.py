@@ -45,6 +45,7 @@ class Run:
         temperature: Number that the outputs were divided by after training; None if they were left alone.
         identity: Identity of the training loss (:meth:`nlptl.train.losses.Loss.identity`).
         measured: What the method measured besides, as JSON.
+        copies: Record of the changed copies of training texts; None if there were none.
     """
 
     task: Any
@@ -76,6 +77,7 @@ class Run:
     temperature: float | None = None
     identity: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
+    copies: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         """Say what was trained and how it scores, in a line."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from nlptl.data.augment.options import ALPHA, COPIES, Way
 from nlptl.errors import ModelError, RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
@@ -170,6 +171,10 @@ class FinetuneArgs:
             them; None for all.
         reinit_top: Number of highest blocks that start at random.
         save_every: Steps between checkpoints, or minutes, such as ``10m``, besides the ends of epochs.
+        augment: Way of changing copies of the training texts (:mod:`nlptl.train.augmenting`); None for none.
+        augment_alpha: Share of a text's words that a copy changes.
+        augment_copies: Copies of each text.
+        augment_model: Checkpoint whose words they take; None for ``model``.
     """
 
     model: str = "bundled/bert"
@@ -198,6 +203,10 @@ class FinetuneArgs:
     keep_layers: str | None = None
     reinit_top: int = 0
     save_every: int | str | Interval = "10m"
+    augment: Way | None = None
+    augment_alpha: float = ALPHA
+    augment_copies: int = COPIES
+    augment_model: str | None = None
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""

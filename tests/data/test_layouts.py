@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pyarrow
@@ -10,6 +11,8 @@ import pyarrow.parquet
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
+from nlptl.data.layouts import folder_splits
+from nlptl.data.sources import TAGGED_READERS as TAGGED
 from nlptl.data.sources import load_splits, read_table
 from nlptl.errors import DataError
 from nlptl.pretrain.corpus import parse_corpus, read_documents
@@ -207,3 +210,29 @@ def test_parquet_of_pandas_and_damaged_parquet(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"text": text[:0]}), path)
     with pytest.raises(DataError, match="has columns and no rows"):
         read_table(path, "--train-file")
+
+
+def test_a_folder_of_tags_may_have_text_files(tmp_path):
+    """``train.txt`` is tags where a task reads them, a table goes before it, and other tasks do not see it."""
+    tags = "Ada\tB-PER\nsings\tO\n\n"
+    for name in ("train.txt", "valid.txt", "test.txt", "README.md"):
+        (tmp_path / name).write_text(tags * 2)
+    splits = load_splits(
+        str(tmp_path), {}, read=partial(read_table, readers=TAGGED), readers=TAGGED
+    )
+    assert sorted(splits) == ["test", "train", "validation"]
+    assert splits["train"]["tokens"][0] == ["Ada", "sings"]
+    with pytest.raises(DataError, match=r"has no train{.csv,.*it holds README.md, test.txt"):
+        load_splits(str(tmp_path), {})
+    assert {k: v[0].name for k, v in folder_splits(tmp_path, "", TAGGED).items()} == {
+        "train": "train.txt",
+        "validation": "valid.txt",
+        "test": "test.txt",
+    }
+    csv(tmp_path / "train.csv")
+    assert folder_splits(tmp_path, "", TAGGED)["train"] == [tmp_path / "train.csv"]
+    wnut = tmp_path / "wnut"
+    wnut.mkdir()
+    for name in ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated"):
+        (wnut / name).write_text(tags)
+    assert sorted(folder_splits(wnut, "", TAGGED)) == ["test", "train", "validation"]

@@ -226,7 +226,7 @@ def test_without_checkpoints_the_command_that_makes_them_is_named(tmp_path, monk
     with pytest.raises(ConfigError) as caught:
         run_in_process("upstream_curve")
     assert "found 0 checkpoints in runs/pretrain/models (none); expected 4" in str(caught.value)
-    assert "python recipes/pretrain.py --keep 5 makes them, in runs/pretrain." in str(caught.value)
+    assert "nlptl run pretrain --keep 5 makes them, in runs/pretrain." in str(caught.value)
 
 
 @pytest.mark.slow

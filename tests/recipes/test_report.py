@@ -111,7 +111,7 @@ def test_question_answering_has_no_probe_and_says_why(masked_lm_checkpoint, tmp_
     )
     found = record(tmp_path / "run")
     assert found["id"]["metric"] == "f1"
-    assert "no classes" in found["downstream"]["bow"]["missing"]
+    assert "no linear model of words" in found["downstream"]["bow"]["missing"]
     assert found["downstream"]["majority"]["mean"] == 0
     assert 0 <= found["downstream"]["pre"]["mean"] <= 1
     assert found["shift"]["cka"][:3] == [1, 1, 1] and found["shift"]["probe_curve"] == []

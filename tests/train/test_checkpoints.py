@@ -215,12 +215,12 @@ def test_time_counts_over_all_sessions_and_so_do_the_examples_of_its_speed(tmp_p
         (
             {"processes": 2, "mixed_precision": "no"},
             "by 2 processes in mixed precision 'no'",
-            "ACCELERATE_MIXED_PRECISION=no torchrun --nproc_per_node 2 recipes/",
+            "nlptl run NAME … --precision fp32 --processes 2 --resume)",
         ),
         (
             {"processes": 1, "mixed_precision": "bf16"},
             "by 1 process in mixed precision 'bf16'",
-            "ACCELERATE_MIXED_PRECISION=bf16 python recipes/",
+            "nlptl run NAME … --precision bf16 --resume)",
         ),
     ],
 )

@@ -97,7 +97,7 @@ def markdown(record: Mapping[str, Any]) -> str:
     """
     lines = [f"**{escaped(record['sentence'])}**", ""]
     if record["overall"]:
-        lines += [*markdown_table(*overallmarkdown_table(record)), ""]
+        lines += [*markdown_table(*overall_table(record)), ""]
     for pair in record["pairs"]:
         n = pair["n"]
         lines += [
@@ -114,7 +114,7 @@ def markdown(record: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def overallmarkdown_table(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
+def overall_table(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
     """Return columns and rows of the table over all pairs."""
     columns = ("", "mean score", "against source-only", "p (Holm)", "verdict", "pairs", "seconds")
     rows = []

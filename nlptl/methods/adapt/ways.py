@@ -18,7 +18,6 @@ from nlptl.methods.adapt.terms import Between, Dann, DomainAccuracy, MaskedText,
 from nlptl.models.tracing import width_of
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
-from nlptl.train.checkpoints import START
 from nlptl.train.convex import fit_linear
 from nlptl.train.head import start_head
 from nlptl.train.learner import Learner
@@ -113,7 +112,7 @@ def with_term(
     if not weight:
         return plain(cell, {})
     learner, splits = cell.learner(), cell.splits
-    train, args = splits["train"], cell.args
+    train, args = learner.copies.made(splits["train"]), cell.args
     batches = Zipped(learner.batches(train, seed=args.seed), stream(learner))
     steps = args.plan(len(batches)).steps * args.gradient_accumulation_steps
     made = term(learner, steps)
@@ -173,6 +172,8 @@ def udalm(cell: Cell, settings: Settings) -> Trained:
     mix = settings["mix"]
 
     def term(learner: Learner, batches: int) -> MaskedText:
+        from nlptl.pretrain.further import lm_head, lm_model
+
         model = lm_model(cell.args.model)
         tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
         return MaskedText(lm_head(model), model.get_output_embeddings(), tied)
@@ -203,26 +204,6 @@ def udalm(cell: Cell, settings: Settings) -> Trained:
     return with_term(cell, term, stream, mix / (1 - mix), "masked-lm")
 
 
-def lm_model(name: str) -> Any:
-    """Load a checkpoint with its masked-LM head.
-
-    Raises:
-        ModelError: If it has none.
-    """
-    from transformers import AutoModelForMaskedLM
-
-    from nlptl.models.loading import load_trained
-
-    return load_trained(name, AutoModelForMaskedLM)
-
-
-def lm_head(model: Any) -> Any:
-    """Return the head of a masked language model."""
-    from nlptl.models.families import check_family
-
-    return getattr(model, check_family(model.config.model_type).lm_head)
-
-
 def documents(task: Task, tables: Sequence[Any]) -> Any:
     """Return the texts of tables as a corpus with the one column ``text``."""
     from datasets import Dataset
@@ -232,78 +213,22 @@ def documents(task: Task, tables: Sequence[Any]) -> Any:
 
 def continued(cell: Cell, settings: Settings) -> Trained:
     """Pretrain further on texts without labels (DAPT, TAPT; Gururangan et al., 2020), then fine-tune."""
+    from nlptl.pretrain.further import MODEL, pretrain_further
+
     task, splits = cell.task, cell.splits
     tables = [splits["target"]]
     if settings["name"] == "tapt":  # the task's own texts, without what else there is of the target
         own = np.flatnonzero(splits["target"][OWN][:])
         tables = [splits["train"], splits["target"].select(own)]
     folder = cell.home or Path(from_main(mkdtemp(prefix="nlptl_adapt_"), cell.accelerator))
-    model, about = folder / "lm", {}
-    if not (cell.resume and (model / "done.json").exists()):
-        about = pretrained_on(cell, documents(task, tables), folder, settings["lm_epochs"])
-    trained = plain(cell, settings, model=str(model))
-    trained.state.clock.add(training=about.get("seconds", 0.0), scoring=0.0)
+    texts, epochs = documents(task, tables), settings["lm_epochs"]
+    about = pretrain_further(
+        texts, folder, cell.args, cell.accelerator, epochs=epochs, resume=cell.resume
+    )
+    trained = plain(cell, settings, model=str(folder / MODEL))
+    trained.state.clock.add(training=about["seconds"], scoring=0.0)
     trained.noted |= about
     return trained
-
-
-def pretrained_on(cell: Cell, texts: Any, folder: Path, epochs: float) -> dict[str, Any]:
-    """Train a checkpoint's masked LM on texts, all of it, and save it to ``lm`` in a folder.
-
-    Returns:
-        Held-out loss before and after in nats, and seconds.
-    """
-    from nlptl.data.files import write_json
-    from nlptl.models.loading import load_tokenizer, save_pretrained
-    from nlptl.pretrain.masked_lm import MaskedLM
-    from nlptl.pretrain.pieces import cut_pieces
-    from nlptl.pretrain.pretrain import AT_WIDTH, GOING_ON, PretrainArgs, pretrain
-    from nlptl.train.setup import TrainArgs, steps_for
-
-    args, objective = cell.args, MaskedLM()
-    every: Any = args.save_every
-    tokenizer = load_tokenizer(args.model, split_special_tokens=False)
-    model = lm_model(args.model)
-    home = folder / "pretraining"  # its checkpoints are not those of the fine-tuning
-    (home / START).mkdir(parents=True, exist_ok=True)
-    aside = max(1, len(texts) // 10)
-    order = np.random.default_rng([args.seed, 3]).permutation(len(texts))
-    length = min(args.max_length or 128, getattr(model.config, "max_position_embeddings", 128), 128)
-    pieces = cut_pieces(
-        texts.select(order[aside:]),
-        texts.select(order[:aside]),
-        tokenizer,
-        objective,
-        length,
-        home,
-        cell.accelerator,
-    )
-    rate = GOING_ON * AT_WIDTH / width_of(model.config)
-    steps = steps_for(epochs, -(-len(pieces.lengths) // args.batch_size), 1)
-    run = pretrain(
-        model,
-        tokenizer,
-        pieces,
-        PretrainArgs(
-            TrainArgs(steps=steps, learning_rate=rate),
-            args.batch_size,
-            length,
-            seed=args.seed,
-            eval_every=steps,
-            save_every=every,
-        ),
-        objective=objective,
-        accelerator=cell.accelerator,
-        output_dir=home,
-        resume=cell.resume,
-    )
-    seconds = run.timing["train_seconds"]
-    about = {"lm_before": run.metrics.get("start_loss"), "lm_after": run.metrics.get("loss")}
-    if cell.accelerator.is_main_process:
-        save_pretrained(run.model, tokenizer, folder / "lm")
-        write_json(folder / "lm" / "done.json", {**about, "seconds": seconds})
-    cell.accelerator.wait_for_everyone()
-    return {**about, "seconds": seconds}
 
 
 def self_training(cell: Cell, settings: Settings) -> Trained:

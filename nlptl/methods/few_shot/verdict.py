@@ -19,6 +19,8 @@ from nlptl.study.outcomes import combine_of, constant_statistics
 from nlptl.tasks.base import Task
 
 LEADS, BEST, BEHIND, SAME, UNKNOWN = "leads", "best", "behind", "alike", "cannot tell"
+#: Methods that a sentence names besides the best.
+MOST = 2
 #: How the verdicts come about, for the reader.
 TEST = (
     f"Differences to the best of each number of labels, of all pairs of methods at that number, are {RULE} A "
@@ -219,8 +221,10 @@ def level_sentence(level: Mapping[str, Any]) -> str:
     where = "Without labels" if not level["shots"] else f"With {some(level['shots'])}"
     score = f"{best} ({100 * rows[best]['mean']:.1f})"
     if level["together"]:
-        others = ", ".join(f"{n} ({100 * rows[n]['mean']:.1f})" for n in level["together"])
-        return f"{where}: {score} is the best, not told from {others}."
+        near = sorted(level["together"], key=lambda name: -rows[name]["mean"])
+        others = ", ".join(f"{name} ({100 * rows[name]['mean']:.1f})" for name in near[:MOST])
+        rest = f" and {len(near) - MOST} more" if len(near) > MOST else ""
+        return f"{where}: {score} is the best, not told from {others}{rest}."
     if len(rows) == 1:
         return f"{where}: {score}."
     own = {name: one["mean"] for name, one in rows.items() if one["labels"]}

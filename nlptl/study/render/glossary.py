@@ -40,7 +40,8 @@ TERMS = (
         "bag of words",
         "[Bb]ag of words",
         "The cheap way: a logistic regression on which words and pairs of words a text has, without a "
-        "language model. It is trained in seconds.",
+        "language model (for numbers a ridge regression, for tags each word's most frequent tag). It is "
+        "trained in seconds.",
     ),
     Term(
         "probe on random weights",

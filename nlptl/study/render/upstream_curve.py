@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped
@@ -13,6 +14,12 @@ from nlptl.study.render.terminal import paragraph, terminal_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: How slope and correlation are computed, for the reader of a curve.
+HOW = (
+    f"Slope: least squares; differences are {JOINT}, and so is its interval. Rank correlation: Spearman. "
+    "Held-out loss ± standard error."
+)
 
 
 def upstream_figure(record: Mapping[str, Any]) -> Figure:
@@ -27,7 +34,7 @@ def upstream_figure(record: Mapping[str, Any]) -> Figure:
     with rc_context(STYLE):
         figure = blank(3.4)
         axes = figure.subplots()
-        axes.errorbar(
+        drawn = axes.errorbar(
             [point["upstream_loss"] for point in points],
             [100 * point["downstream_mean"] for point in points],
             yerr=[100 * (point["sd"] or 0) for point in points],
@@ -35,8 +42,8 @@ def upstream_figure(record: Mapping[str, Any]) -> Figure:
             color=COLOURS["pre"],
             markersize=7,
             capsize=3,
-            gid="points",
         )
+        drawn.lines[0].set_gid("points")  # an id must be unique, so not of all that is drawn
         axes.invert_xaxis()
         axes.set_xlabel("held-out loss, nats a predicted token (better to the right)")
         axes.set_ylabel(f"test {label(record['metric'], 24)}, points, ± sd")
@@ -68,14 +75,28 @@ def upstream_text(record: Mapping[str, Any]) -> str:
         record: From :func:`nlptl.study.upstream_curve.upstream_curve`.
     """
     columns = ("checkpoint", "held-out loss, nats", f"{record['metric']} ± sd", "")
-    rows = [(*_row(point), "") for point in record["points"]]
+    rows = [(*row, "") for row in cells(record["points"])]
     return f"{terminal_table(columns, rows)}\n\n{paragraph(upstream_sentence(record))}"
 
 
-def _row(point: Mapping[str, Any]) -> tuple[str, str, str]:
+def cells(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Write each checkpoint's row: its name, held-out loss ± standard error, and score ± sd in points.
+
+    Where all checkpoints lie in one folder, the folder is left out of their names.
+
+    Args:
+        points: From the record.
+    """
+    paths = [PurePath(str(point["checkpoint"])) for point in points]
+    beside = len({path.parent for path in paths}) == 1 and len({*paths}) == len(paths)
+    names = [path.name if beside else str(path) for path in paths]
+    return [(name, *_numbers(point)) for name, point in zip(names, points, strict=True)]
+
+
+def _numbers(point: Mapping[str, Any]) -> tuple[str, str]:
     sd = "" if point["sd"] is None else f" ± {100 * point['sd']:.1f}"
     loss = f"{point['upstream_loss']:.3f} ± {point['upstream_se']:.3f}"
-    return str(point["checkpoint"]), loss, f"{100 * point['downstream_mean']:.1f}{sd}"
+    return loss, f"{100 * point['downstream_mean']:.1f}{sd}"
 
 
 def upstream_markdown(record: Mapping[str, Any]) -> str:
@@ -94,12 +115,11 @@ def upstream_markdown(record: Mapping[str, Any]) -> str:
         "| checkpoint | held-out loss, nats | score ± sd |",
         "|---|---:|---:|",
     ]
-    lines += [f"| {' | '.join(map(escaped, _row(point)))} |" for point in record["points"]]
+    lines += [f"| {' | '.join(map(escaped, row))} |" for row in cells(record["points"])]
     numbers = ", ".join(str(seed) for seed in record["seeds"])
     lines += [
         "",
-        f"Slope: least squares; differences are {JOINT}, and so is its interval. Rank "
-        f"correlation: Spearman. Held-out loss ± standard error. Seeds: {numbers}.",
+        f"{HOW} Seeds: {numbers}.",
         "",
         versions_line(record),
     ]
