@@ -5,13 +5,14 @@ import random
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from launching import KillAt, Killed
+from launching import KillAt, Killed, command
 from tiny import sentences, tiny_config, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification, pipeline
 
@@ -279,7 +280,7 @@ def test_which_methods_without_labels_there_are(checkpoints, masked_lm_checkpoin
     task = TextClassification(("good", "bad"))
 
     def found(model, *words):
-        return zero_methods(config_of("--model", model, *words), task)
+        return zero_methods(config_of("--model", model, *words), task)[0]
 
     assert found(masked_lm_checkpoint) == [NAMES, PROMPT]
     assert found(checkpoints["t5"]) == [NAMES]
@@ -287,6 +288,10 @@ def test_which_methods_without_labels_there_are(checkpoints, masked_lm_checkpoin
     assert found(entailment) == [NAMES, "entailment"]
     assert found(masked_lm_checkpoint, "--methods", "probe") == []
     assert found(masked_lm_checkpoint, "--methods", "probe", PROMPT) == [PROMPT]
+    _, left_out = zero_methods(config_of("--model", masked_lm_checkpoint), task)
+    assert len(left_out) == 1 and left_out[0].startswith(
+        "entailment is left out: none of its labels"
+    )
     with pytest.raises(
         UserError, match="--methods entailment: none of its labels .* give --zero-model"
     ):
@@ -331,6 +336,7 @@ def test_what_cannot_be_had_is_said_at_once():
     check_methods(good)
     assert labelled_methods(good) == ["freeze-lower-2", "probe"]
     assert modes_of(good) == ["freeze-lower-2", "head-only", "full"]
+    assert modes_of(config_of("--methods", "label-names")) == ["head-only", "full"]
 
 
 # ---- runs
@@ -339,8 +345,15 @@ def splits():
     return {"train": table(60, 1), "validation": table(30, 2), "test": table(24, 3)}
 
 
-def run(name, splits, checkpoint, *, home=None, shots=6, validation=False, seed=0):
-    words = ("--model", checkpoint, "--validation", "same" if validation else "none", "--pairs", 2)
+def run(name, splits, checkpoint, *, home=None, shots=6, validation=False, seed=0, pairs=2):
+    words = (
+        "--model",
+        checkpoint,
+        "--validation",
+        "same" if validation else "none",
+        "--pairs",
+        pairs,
+    )
     config = config_of(*words)
 
     def args(mode, examples, task):
@@ -382,6 +395,12 @@ def test_a_method_reads_no_test_label_and_trains_what_it_says(splits, checkpoint
         assert found.flops > 0
 
 
+def test_contrastive_without_pairs_is_the_probe(splits, checkpoints):
+    found = run("contrastive", splits, checkpoints["bert"], pairs=0)
+    plain = run("probe", splits, checkpoints["bert"])
+    assert same(weights(found), weights(plain)) and found.predictions == plain.predictions
+
+
 def test_with_validation_labels_the_head_is_scored_on_them(splits, checkpoints):
     found = run("probe", splits, checkpoints["bert"], validation=True)
     assert found.num_examples["validation"] == 12 and found.history
@@ -413,6 +432,36 @@ def test_killed_and_resumed_is_unbroken(splits, checkpoints, tmp_path, monkeypat
     monkeypatch.setattr(home, "ProgressBar", bar)
     again = run("contrastive", splits, checkpoints["bert"], home=tmp_path / "b")
     assert same(weights(whole), weights(again)) and whole.predictions == again.predictions
+
+
+TWO = """
+import sys
+sys.path[:0] = sys.argv[2:4]
+import torch
+import torch.distributed as dist
+from test_few_shot import run, table
+
+splits = {"train": table(60, 1), "validation": table(30, 2), "test": table(24, 3)}
+made = run("contrastive", splits, sys.argv[1])
+total = sum(p.detach().double().sum() for p in made.model.parameters())
+gathered = [torch.zeros_like(total) for _ in range(dist.get_world_size())]
+dist.all_gather(gathered, total)
+if dist.get_rank() == 0:
+    print("SAME", torch.equal(*gathered), len(made.predictions), flush=True)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_end_alike(checkpoints, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    here = Path(__file__).parent
+    done = command(
+        *("-m", "torch.distributed.run", "--nproc_per_node", 2, script),
+        *(checkpoints["bert"], here, here.parent),
+    )
+    assert "SAME True 24" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_loss_has_no_gradient_on_the_head(checkpoints):
@@ -486,7 +535,7 @@ def test_who_leads_is_told_where_it_can_be():
     assert "which takes none, still leads; of those with labels probe" in level_sentence(one)
     assert eight["rows"]["probe"]["word"] == "leads" and "probe (" in level_sentence(eight)
     assert many["rows"][many["best"]]["word"] == "best" and len(many["together"]) == 1
-    assert "not told from" in level_sentence(many)
+    assert "not shown to beat" in level_sentence(many)
     assert pays_from([zero, one, eight, many]) == 8 and pays_from([zero, one]) is None
     turned, plain = (compared(eight, *pair) for pair in (("full", "probe"), ("probe", "full")))
     assert turned["difference"]["mean"] == pytest.approx(-plain["difference"]["mean"])
@@ -508,7 +557,6 @@ def test_the_recipe_writes_table_picture_and_page(
     masked_lm_checkpoint, tmp_path, monkeypatch, capsys
 ):
     import importlib.util
-    from pathlib import Path
 
     file = tmp_path / "data.csv"
     table(240, 7).to_csv(str(file))
@@ -520,7 +568,7 @@ def test_the_recipe_writes_table_picture_and_page(
         *("--model", masked_lm_checkpoint, "--train-file", file, "--shots", 0, 1, 6, "--seeds", 3),
         *("--label-words", "yes=good", "no=bad", "--pairs", 2, "--save", "contrastive"),
         *("--methods", "label-names", "prompt", "probe", "head-only", "contrastive"),
-        *("--validation", "same", "--output-dir", tmp_path / "out"),
+        *("--output-dir", tmp_path / "out"),
     ]
     recipe.main(config_of(*words))
     record = json.loads((tmp_path / "out/few-shot.json").read_text())
@@ -540,6 +588,8 @@ def test_the_recipe_writes_table_picture_and_page(
     assert {p.suffix for p in (tmp_path / "out").iterdir()} >= {".md", ".png", ".svg", ".html"}
     saved = json.loads((tmp_path / "out/run/result.json").read_text())
     assert saved["reload_difference"] < 1e-5 and saved["method"] == "contrastive"
+    card = (tmp_path / "out/run/README.md").read_text()
+    assert "no epoch was chosen" in card and "12 labels: 12 to train on, 0 to choose" in card
     monkeypatch.setattr(FewShot, "__call__", None)  # a finished run is never made again
     monkeypatch.setattr(ZeroShot, "__call__", None)
     recipe.main(config_of(*words))

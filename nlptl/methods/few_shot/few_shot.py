@@ -40,11 +40,10 @@ def labelled_methods(config: Any) -> list[str]:
 
 
 def modes_of(config: Any) -> list[str]:
-    """List the modes that some method trains under: those among the methods, and those of the others."""
+    """List the modes that are needed: those among the methods, head-only, and what contrastive trains."""
     own = [name for name in labelled_methods(config) if name not in (*FITTED, CONTRASTIVE)]
     found = [name for name in own if _is_mode(name)]
-    more = [ALONE] * any(name in FITTED for name in labelled_methods(config))
-    return list(dict.fromkeys([*found, *more, config.mode]))
+    return list(dict.fromkeys([*found, ALONE, config.mode]))
 
 
 def _is_mode(name: str) -> bool:
@@ -133,7 +132,8 @@ def read_data(config: Any) -> tuple[Task, Mapping[str, Any], Mapping[str, Any], 
     problems.run(check_enough, task, splits, max(shots_of(config), default=0), names)
     zero = problems.run(zero_methods, config, task)
     problems.raise_if_any()
-    return task, splits, record, zero or []
+    names, left_out = zero or ([], [])
+    return task, splits, {**record, "notes": [*record.get("notes", ()), *left_out]}, names
 
 
 def few_shot(config: Any, data: Any, args: Args) -> dict[str, Any]:
@@ -159,6 +159,8 @@ def few_shot(config: Any, data: Any, args: Args) -> dict[str, Any]:
         for name in names
     }
     say(Block(rows_of(config, task, splits, origin, levels, zero)))
+    for note in origin["notes"]:
+        say(f"note: {note}")
     with quiet_datasets():
         without = zero_arms(config, task, splits, args, zero, seeds)
         found = Study(task, splits, arms, seeds).run(parallel=config.parallel) if arms else {}

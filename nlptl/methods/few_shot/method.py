@@ -16,6 +16,7 @@ from nlptl.methods.few_shot.options import CENTROID, CONTRASTIVE
 from nlptl.methods.few_shot.terms import Contrastive, PairBatches, draw_pairs, pairs_drawn, pairs_of
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
+from nlptl.modes.base import parse_mode
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
 from nlptl.train.finetune import finished
@@ -35,7 +36,7 @@ class FewShot:
 
     Attributes:
         name: ``nearest-centroid``, ``probe`` or ``contrastive``.
-        pairs: Pairs of either kind for each example (contrastive).
+        pairs: Pairs of either kind for each example (contrastive); with 0 it is the probe.
         most: Most pairs (contrastive).
     """
 
@@ -61,9 +62,12 @@ class FewShot:
             accelerator: Accelerator of the run.
             home: Directory of the checkpoints, from which the run goes on; None writes none.
         """
+        moves = self.name == CONTRASTIVE and self.pairs > 0
+        if not moves:  # without pairs nothing but the head is fitted, whatever the mode
+            args = replace(args, mode=parse_mode("head-only"))
         learner = Learner(task, args, accelerator)
         say(learner.mode(args.mode).manifest)
-        if self.name == CONTRASTIVE:
+        if moves:
             state, measured = self.contrast(learner, splits, home)
         else:
             state, measured = self.fit_alone(learner, splits), {}

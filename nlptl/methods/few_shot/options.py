@@ -52,7 +52,8 @@ class FewShotOptions:
     zero_model: str | None = None
     """Checkpoint of entailment and prompt, where --model has no such head."""
     pairs: int = 20
-    """Pairs of the same class, and as many of different ones, that contrastive draws for each example."""
+    """Pairs of the same class, and as many of different ones, that contrastive draws for each example; with 0
+    it is probe."""
     max_pairs: int = 2000
     """Most pairs of texts that contrastive trains on."""
     seeds: int = 5
@@ -64,6 +65,6 @@ class FewShotOptions:
     """Directory of the study."""
 
     ranges: ClassVar[dict[str, Any]] = {
-        "pairs": (lambda x: x > 0, "a number above 0"),
+        "pairs": (lambda x: x >= 0, "0 or more"),
         "max_pairs": (lambda x: x > 1, "2 or more"),
     }

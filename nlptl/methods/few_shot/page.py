@@ -44,7 +44,7 @@ def page(record: Mapping[str, Any], svg: str) -> str:
 
 
 def leader(level: Mapping[str, Any]) -> str | None:
-    """Return the method that leads; None where the best is not told from another."""
+    """Return the method that leads; None where the best is not shown to be better than another."""
     best = level["best"]
     return best if level["rows"][best]["word"] == LEADS else None
 
@@ -52,5 +52,11 @@ def leader(level: Mapping[str, Any]) -> str | None:
 def headline(record: Mapping[str, Any]) -> str:
     """Say in a few words who leads where."""
     found = [(level["shots"], leader(level)) for level in record["levels"]]
-    told = [f"{name} with {some(shots) if shots else 'no label'}" for shots, name in found if name]
-    return f"Leading: {', '.join(told)}" if told else "At no number of labels does one method lead"
+    leading = [
+        f"{name} with {some(shots) if shots else 'no label'}" for shots, name in found if name
+    ]
+    return (
+        f"Leading: {', '.join(leading)}"
+        if leading
+        else "At no number of labels does one method lead"
+    )

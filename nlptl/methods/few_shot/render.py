@@ -138,6 +138,8 @@ def _line(axes: Axes, levels: Any, name: str, place: int, count: int) -> None:
     rows = [levels[number]["rows"][name] for number in at]
     means = [100 * one["mean"] for one in rows]
     ends = [[100 * abs(one["ci95"][side] - one["mean"]) for one in rows] for side in (0, 1)]
+    if not rows[0]["labels"]:  # the same everywhere: its interval is drawn once
+        ends = [[each[0], *[0.0] * (len(each) - 1)] for each in ends]
     beside = 0.5 * (
         place / max(1, count - 1) - 0.5
     )  # side by side, so that no interval hides another

@@ -1,4 +1,4 @@
-"""What a study says: at each number of labels, which method leads, and which are not told from it."""
+"""What a study says: at each number of labels, which method leads, and which it is not shown to beat."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -24,8 +24,8 @@ MOST = 2
 #: How the verdicts come about, for the reader.
 TEST = (
     f"Differences to the best of each number of labels, of all pairs of methods at that number, are {RULE} A "
-    "method leads where the best is told from every other one; behind is told from the best. Methods without "
-    "labels stand beside every number of labels, because they have these scores there too."
+    "method leads where it is shown to be better than every other one; behind: the best is shown to be "
+    "better. Methods without labels stand beside every number of labels: they have these scores there too."
 )
 
 
@@ -149,7 +149,7 @@ def judge_levels(
 
 
 def against_best(level: dict[str, Any]) -> None:
-    """Write each row's ``word`` and ``difference`` to the best, which leads if it is told from all others."""
+    """Write each row's ``word`` and ``difference`` to the best, which leads if it beats all others."""
     best, together = level["best"], []
     for name, one in level["rows"].items():
         if name == best:
@@ -184,7 +184,7 @@ def compared(level: Mapping[str, Any], one: str, other: str) -> dict[str, Any]:
 
 
 def pays_from(levels: Sequence[Mapping[str, Any]]) -> int | None:
-    """Return the least number of labels a class at which a method with labels is told above all without.
+    """Return the least number of labels a class at which a method with labels is shown to beat all without.
 
     None if there is none, or nothing to compare with.
     """
@@ -211,7 +211,7 @@ def sentence(levels: Sequence[Mapping[str, Any]], metric: str, pays: int | None)
     if pays is not None:
         said.append(f"Labels beat the methods without labels from {some(pays)} on.")
     elif zero and any(level["shots"] for level in levels):
-        said.append("No method with labels is told to beat those without.")
+        said.append("No method with labels is shown to beat those without.")
     return " ".join(said)
 
 
@@ -224,7 +224,7 @@ def level_sentence(level: Mapping[str, Any]) -> str:
         near = sorted(level["together"], key=lambda name: -rows[name]["mean"])
         others = ", ".join(f"{name} ({100 * rows[name]['mean']:.1f})" for name in near[:MOST])
         rest = f" and {len(near) - MOST} more" if len(near) > MOST else ""
-        return f"{where}: {score} is the best, not told from {others}{rest}."
+        return f"{where}: {score} is the best, not shown to beat {others}{rest}."
     if len(rows) == 1:
         return f"{where}: {score}."
     own = {name: one["mean"] for name, one in rows.items() if one["labels"]}

@@ -122,8 +122,11 @@ def check_words(config: Any) -> None:
     problems.raise_if_any()
 
 
-def zero_methods(config: Any, task: Task) -> list[str]:
+def zero_methods(config: Any, task: Task) -> tuple[list[str], list[str]]:
     """List the methods without labels that a study has: those asked for, or those that can be had.
+
+    Returns:
+        The methods, and why others are left out.
 
     Raises:
         UserError: If one that was asked for cannot be had.
@@ -138,18 +141,19 @@ def zero_methods(config: Any, task: Task) -> list[str]:
     asked = [name for name in config.methods if name in ZERO]
     if "0" not in config.shots:
         asked = []
-    found = []
+    found: list[str] = []
+    left_out: list[str] = []
     for name in asked or ([] if config.methods or "0" not in config.shots else ZERO):
         try:
             check_zero(name, config.zero_model or config.model, task, words)
             found.append(name)
         except UserError as error:
+            why = str(error).rstrip(".")
+            left_out.append(f"{name} is left out: {why}.")
             if asked:
-                problems.add(
-                    f"--methods {name}: {str(error).rstrip('.')}. Leave it out{_other(name)}."
-                )
+                problems.add(f"--methods {name}: {why}. Leave it out{_other(name)}.")
     problems.raise_if_any()
-    return found
+    return found, left_out
 
 
 def _other(name: str) -> str:
