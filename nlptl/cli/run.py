@@ -36,8 +36,13 @@ def run(words: Sequence[str]) -> None:
         print(overview())  # noqa: T201
         return
     name, known = words[0].replace("-", "_"), recipes()
+    names = [spoken(one) for one in known]
+    if words[0].startswith("-"):
+        raise ConfigError(
+            f"nlptl run {words[0]}: expected the name of a recipe first, as in nlptl run sentiment "
+            f"{words[0]}. There are: {', '.join(names)}."
+        )
     if name not in known:
-        names = [spoken(one) for one in known]
         near = suggest(spoken(name), names)
         raise ConfigError(
             f"nlptl run {words[0]}: there is no such recipe.{near} There are: {', '.join(names)}."

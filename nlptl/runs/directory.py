@@ -37,7 +37,7 @@ RUN_FILES = (
 #: Whatever else a run writes in its directory, as patterns of names.
 WRITTEN = (
     *("README.md", "predictions.jsonl", "log.jsonl", "adapter", "models", "seeds", "teacher"),
-    "errors.html",
+    *("errors.html", "explained.jsonl"),
     *("report.*", "report_*", "compare.*", "upstream_curve.*"),
 )
 #: Files that show that work was done there which must not be lost.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.data.files import read_object, write_whole
+from nlptl.data.files import read_checked, write_checked
 from nlptl.stats.bootstrap import Combine, scores_of
 from nlptl.study.methods import FINETUNE, Method, identity_of
 from nlptl.tasks.base import Task
@@ -200,28 +200,18 @@ def folder() -> Path:
 def load(key: str) -> Outcome | None:
     """Read the outcome of a key, if it is there and whole."""
     try:
-        kept = read_object(folder() / f"{key}.json", "outcome", "sha256")
-        if kept["sha256"] != _checksum(kept["outcome"]):
-            return None
-        values: dict[str, Any] = kept["outcome"]
+        values: dict[str, Any] = read_checked(folder() / f"{key}.json")
         values["statistics"] = tuple(map(tuple, values["statistics"]))
         values["validation"] = tuple(values["validation"])
         return Outcome(**values)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (TypeError, KeyError):
         return None
 
 
 def keep(key: str, outcome: Outcome) -> None:
     """Write an outcome so that it is never seen half-written."""
     folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    values = json.loads(json.dumps(dataclasses.asdict(outcome)))
-    record = {"sha256": _checksum(values), "outcome": values}
-    write_whole(folder() / f"{key}.json", json.dumps(record))
-
-
-def _checksum(values: Any) -> str:
-    """Hash json values, in which a digit may have changed on the disk."""
-    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    write_checked(folder() / f"{key}.json", dataclasses.asdict(outcome))
 
 
 def outcome_key(

@@ -11,6 +11,7 @@ from nlptl.data.batching import ALSO
 from nlptl.data.code_hash import code_hash
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
+from nlptl.models.heads import give_exact_numbers
 from nlptl.models.layer_map import layer_map
 from nlptl.models.pooling import PooledClassifier, pool, pooling_of
 from nlptl.models.tracing import hidden
@@ -38,6 +39,7 @@ class Loss(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
+        give_exact_numbers(model)
         self.model = model
         self.seen: dict[str, Tensor] = {}
 

@@ -10,6 +10,7 @@ import pytest
 from launching import ROOT, command
 
 from nlptl.cli import doctor, listing
+from nlptl.cli.help import as_typed
 from nlptl.cli.run import launch, overview, recipes, run, split_processes
 from nlptl.errors import ConfigError
 
@@ -114,3 +115,17 @@ def test_the_doctor_names_what_cannot_be_written(monkeypatch):
 
 def test_the_folder_above_a_missing_one_is_found(tmp_path):
     assert doctor.existing(tmp_path / "no" / "such") == tmp_path
+
+
+def test_the_name_of_the_recipe_comes_first():
+    with pytest.raises(
+        ConfigError, match="expected the name of a recipe first, as in nlptl run sen"
+    ):
+        run(["--processes", "2"])
+
+
+def test_help_shows_the_commands_that_its_reader_can_type():
+    text = "accelerate launch recipes/qa.py --mode full\npython recipes/upstream_curve.py"
+    typed = "nlptl run qa --mode full\nnlptl run upstream_curve"
+    assert as_typed(text, "nlptl run qa [flags]") == typed
+    assert as_typed(text, "python recipes/qa.py [flags]") == text

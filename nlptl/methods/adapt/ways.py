@@ -237,16 +237,17 @@ def self_training(cell: Cell, settings: Settings) -> Trained:
     Each round starts from the checkpoint. With nothing that is sure the first round is the result. What a
     round chose stands in ``round-<number>/labels.json``, so that a killed run goes on there.
     """
-    from nlptl.data.files import write_json
+    from nlptl.data.files import read_checked, write_checked
 
     table, spent, counts = cell.splits["train"], 0.0, []
     for number in range(settings["rounds"] + 1):
         home = cell.home and cell.home / f"round-{number}"
         file = home and home / "labels.json"
         last = number == settings["rounds"]
-        if not last and cell.resume and file and file.exists():
-            chosen, seconds = _read_labels(file)
-            trained = None
+        kept = read_checked(file) if not last and cell.resume and file else None
+        if kept is not None:  # else the round was not done, or what it chose is damaged
+            chosen = {int(row): name for row, name in kept["labels"].items()}
+            trained, seconds = None, kept["seconds"]
         else:
             trained = plain(replace(cell, home=home), settings, table)
             seconds = trained.state.clock.training
@@ -260,18 +261,13 @@ def self_training(cell: Cell, settings: Settings) -> Trained:
             return trained
         if file and cell.accelerator.is_main_process:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"labels": {str(k): v for k, v in chosen.items()}, "seconds": seconds})
+            write_checked(
+                file, {"labels": {str(k): v for k, v in chosen.items()}, "seconds": seconds}
+            )
         spent += seconds
         counts.append(len(chosen))
         table = joined([cell.splits["train"], labelled(cell, chosen)], "adapt")
     raise AssertionError("the last round returns")
-
-
-def _read_labels(file: Path) -> tuple[dict[int, str], float]:
-    import json
-
-    record = json.loads(file.read_text("utf-8"))
-    return {int(row): name for row, name in record["labels"].items()}, record["seconds"]
 
 
 def sure(
