@@ -319,7 +319,16 @@ def test_what_cannot_be_had_is_said_at_once():
                     "--mode",
                     "head-only",
                 ),
-                *("--max-train-examples", 100, "--save", "full", "--templates", "no place"),
+                *(
+                    "--max-train-examples",
+                    100,
+                    "--save",
+                    "full",
+                    "--templates",
+                    "no place",
+                    "--augment",
+                    "eda",
+                ),
             )
         )
     for part in (
@@ -328,6 +337,7 @@ def test_what_cannot_be_had_is_said_at_once():
         "--shots -2: expected whole numbers",
         "--mode head-only: contrastive moves the states of the blocks",
         "--max-train-examples: here --shots says",
+        "--augment eda: contrastive read the texts as they are",
         "--save full: expected a method with labels (prob, contrastive)",
         "exactly one {}",
     ):

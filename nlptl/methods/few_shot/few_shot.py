@@ -84,6 +84,12 @@ def check_methods(config: Any) -> None:
         problems.add(
             f"--save {config.save}: expected a method with labels ({listed(with_labels) or 'there is none'})."
         )
+    own = [name for name in with_labels if name in (*FITTED, CONTRASTIVE)]
+    if config.augment and own:
+        problems.add(
+            f"--augment {config.augment}: {listed(own)} read the texts as they are. Leave the flag out, or "
+            "give --methods modes alone."
+        )
     if CONTRASTIVE in with_labels:
         problems.run(check_contrastive, config)
     problems.run(check_words, config)
