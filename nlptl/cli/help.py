@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 import shutil
 import sys
 import textwrap
@@ -96,6 +97,21 @@ def print_help(groups: Mapping[str, Sequence[Flag]], usage: str, description: st
     print("\n".join(help_lines(groups, usage, description)))  # noqa: T201
 
 
+def as_typed(text: str, usage: str) -> str:
+    """Write the commands of a recipe's docstring as its reader types them: a wheel has no ``recipes/``.
+
+    Example:
+        >>> as_typed("accelerate launch recipes/qa.py --mode full", "nlptl run qa [flags]")
+        'nlptl run qa --mode full'
+    """
+    own = usage.startswith("nlptl run")
+    return (
+        re.sub(r"(?:accelerate launch|python) recipes/(\w+)\.py", r"nlptl run \1", text)
+        if own
+        else text
+    )
+
+
 def help_lines(groups: Mapping[str, Sequence[Flag]], usage: str, description: str) -> Iterator[str]:
     """Yield the lines of a command's help.
 
@@ -106,7 +122,7 @@ def help_lines(groups: Mapping[str, Sequence[Flag]], usage: str, description: st
     """
     yield painted("usage:", NAMES) + f" {usage}"
     yield ""
-    yield description.strip()
+    yield as_typed(description.strip(), usage)
     for title, members in groups.items():
         yield ""
         yield painted(title, NAMES)

@@ -37,7 +37,7 @@ class SelfTaught:
     """
 
     stage: str = NONE
-    steps: int = 300
+    steps: int = 100
     batch_size: int = 32
     rate: float | None = None
     temperature: float = 0.05
@@ -137,6 +137,7 @@ class SelfTaught:
         set_seed(args.seed)
         learner = Learner(task, replace(args, model=str(folder / MODEL)), accelerator)
         learner.args = replace(learner.args, model=args.model)  # the record names the checkpoint
+        learner.copies.args = learner.args  # and --augment takes its words
         if home is None:
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped
 from nlptl.methods.self_taught.options import NONE
+from nlptl.study.judging import HELPED, HURT
 from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.style import GREY, STYLE, blank, label
 from nlptl.study.render.tables import TONES, between, counted, markdown_table, more
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 #: Columns of the table.
 COLUMNS = (
-    *("", "score", "95 %", "against none", "p (Holm)", "verdict", "against shuffled words", "so"),
-    *("loss of the first stage", "seconds"),
+    *("", "score", "95 %", "against none", "p (Holm)", "verdict", "against shuffled words"),
+    *("which is", "loss of the first stage", "seconds"),
 )
+#: Words of the second comparison, in which nothing helps or hurts.
+THAN = {HELPED: "more", HURT: "less"}
 
 
 def cells(name: str, one: Mapping[str, Any]) -> list[str]:
@@ -40,7 +43,7 @@ def cells(name: str, one: Mapping[str, Any]) -> list[str]:
         p_value(one["p"]) if "p" in one else NOTHING,
         one.get("word") or "bound",
         more(reading["difference"]) if reading else NOTHING,
-        reading["word"] if reading else NOTHING,
+        THAN.get(reading["word"], reading["word"]) if reading else NOTHING,
         NOTHING if before is None else f"{number(before, 3)} to {number(after, 3)}",
         duration(one["seconds"]),
     ]
@@ -66,7 +69,8 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     for pair in record["compared"]:
         if pair["against"].endswith("other"):
             said.append(
-                f"{pair['arm']} against {pair['against']}: {more(pair['difference'])}, {pair['word']}."
+                f"{pair['arm']} against {pair['against']}: {more(pair['difference'])}, "
+                f"{THAN.get(pair['word'], pair['word'])}."
             )
     said.append(
         "Loss of the first stage: on a tenth of its texts, before and after; nats a hidden token or a text. "

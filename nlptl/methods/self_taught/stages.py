@@ -1,6 +1,7 @@
 """First stages: what is learned from texts without labels, before any label is looked at."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ def contrastive(
     )
     before = held_out_loss(made, held_out, learner.accelerator)
     peak = default_learning_rate(full, config) if rate is None else rate
+    asked, learner.copies.args = (
+        learner.copies.args,
+        replace(args, augment=None),
+    )  # not of these texts
     state = learner.fit(
         batches,
         loss=made,
@@ -70,6 +75,7 @@ def contrastive(
         home=home,
         resume=home is not None,
     )
+    learner.copies.args = asked
     after = held_out_loss(made, held_out, learner.accelerator)
     made.unwatch()
     return {"stage_before": before, "stage_after": after, "seconds": state.clock.training}
