@@ -9,6 +9,21 @@ import numpy as np
 CARVED = {"test": 0.2, "validation": 0.1}
 
 
+def labels_of(split: str, most: int) -> int:
+    """Return a split's part of the labels that may be looked at: a tenth to choose by, the rest to train on.
+
+    Example:
+        >>> labels_of("train", 200), labels_of("validation", 200)
+        (180, 20)
+
+    Args:
+        split: ``train`` or ``validation``.
+        most: Most labels of both together.
+    """
+    aside = max(1, round(CARVED["validation"] * most))
+    return aside if split == "validation" else most - aside
+
+
 def stratified_order(labels: Sequence[Any], seed: int) -> np.ndarray:
     """Order examples at random so that every prefix holds the classes in nearly equal shares.
 

@@ -79,6 +79,12 @@ class Outcome:
         """Validation score of the epoch that was kept; 0 of a run that chose nothing."""
         return self.validation[self.best] if self.validation else 0.0
 
+    @property
+    def kept_the_start(self) -> bool:
+        """Whether validation kept the model as it was before the first step of a training with steps."""
+        trained = self.epochs > 0 and not self.diverged
+        return trained and self.best == 0 and len(self.validation) > self.epochs
+
 
 def constant_statistics(task: Task, train: Any, test: Any) -> np.ndarray:
     """Compute the statistics of always giving the training set's most frequent answer, ``(examples, k)``."""

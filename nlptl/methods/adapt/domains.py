@@ -9,7 +9,7 @@ from typing import Any
 
 from nlptl.data.layouts import joined
 from nlptl.data.progress import quiet_datasets
-from nlptl.data.sampling import CARVED, subset
+from nlptl.data.sampling import labels_of, subset
 from nlptl.data.sources import kind_of, load_splits, local_path, read_table
 from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed
 from nlptl.methods.adapt.options import ALL, BOTH, FEW, LABELLED, SOURCE, TARGET
@@ -84,10 +84,7 @@ def limited(task: Task, table: Any, split: str, most: int | None, seed: int) -> 
     """Draw a split's share of the labels that may be looked at, by class and domain; None takes all."""
     if most is None:
         return table
-    aside = max(1, round(CARVED["validation"] * most))
-    return subset(
-        table, strata(task, table), aside if split == "validation" else most - aside, seed
-    )
+    return subset(table, strata(task, table), labels_of(split, most), seed)
 
 
 def strata(task: Task, table: Any) -> list[str]:

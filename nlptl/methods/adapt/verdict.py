@@ -20,7 +20,7 @@ from nlptl.stats.spread import spread
 from nlptl.stats.verdict import LEAST_SEEDS
 from nlptl.study.arms import Arm
 from nlptl.study.judging import HELPED, RULE, UNKNOWN, judge_together, told_by_word
-from nlptl.study.outcomes import Outcome, combine_of
+from nlptl.study.outcomes import combine_of
 from nlptl.study.study import Study
 from nlptl.train.floors import floors
 
@@ -110,14 +110,8 @@ def row(
         "effective": mean_of(arm, "effective"),
         "lm_loss": [mean_of(arm, "lm_before"), mean_of(arm, "lm_after")],
         "diverged": sum(outcome.diverged for outcome in arm.outcomes),
-        "before_training": sum(kept_the_start(outcome) for outcome in arm.outcomes),
+        "before_training": sum(outcome.kept_the_start for outcome in arm.outcomes),
     }
-
-
-def kept_the_start(outcome: Outcome) -> bool:
-    """Whether source validation kept the model as it was before the first step of a training with steps."""
-    trained = outcome.epochs > 0 and not outcome.diverged
-    return trained and outcome.best == 0 and len(outcome.validation) > outcome.epochs
 
 
 def mean_of(arm: Arm, name: str) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nlptl.data.columns import USUAL
 from nlptl.data.progress import quiet_datasets
-from nlptl.data.sampling import CARVED, subset
+from nlptl.data.sampling import labels_of, subset
 from nlptl.data.sources import load_asked
 from nlptl.data.squad import read_questions
 from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed, suggest
@@ -57,10 +57,10 @@ class Drawn:
 
     def __call__(self, task: Task, splits: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
         """Return the splits with fewer examples to train on and to choose by, drawn by class."""
-        aside = max(1, round(CARVED["validation"] * self.most))
         found = dict(splits)
-        for name, most in (("train", self.most - aside), ("validation", aside)):
-            found[name] = subset(splits[name], task.strata(splits[name]), most, seed)
+        for name in ("train", "validation"):
+            strata = task.strata(splits[name])
+            found[name] = subset(splits[name], strata, labels_of(name, self.most), seed)
         return found
 
 

@@ -12,7 +12,7 @@ from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap
 from nlptl.stats.spread import spread
 from nlptl.study.arms import Arm
 from nlptl.study.judging import RULE, judge_together, told_by_word
-from nlptl.study.outcomes import Outcome, combine_of
+from nlptl.study.outcomes import combine_of
 from nlptl.train.floors import floors
 
 #: How the verdicts come about, for the reader.
@@ -81,7 +81,7 @@ def row(
         "epochs": arm.args.epochs,
         "difference": None if name == ALONE else asdict(more),
         "diverged": sum(outcome.diverged for outcome in arm.outcomes),
-        "before_training": sum(kept_the_start(outcome) for outcome in arm.outcomes),
+        "before_training": sum(outcome.kept_the_start for outcome in arm.outcomes),
         "batches": [outcome.measured.get("batches") for outcome in arm.outcomes],
     }
 
@@ -110,12 +110,6 @@ def warnings_of(name: str, rows: Mapping[str, Any], floor: Mapping[str, Any]) ->
                 "nothing that was trained is in its score. With --head random there is no such epoch."
             )
     return said
-
-
-def kept_the_start(outcome: Outcome) -> bool:
-    """Whether validation kept the model as it was before the first step of a training with steps."""
-    trained = outcome.epochs > 0 and not outcome.diverged
-    return trained and outcome.best == 0 and len(outcome.validation) > outcome.epochs
 
 
 def judge_all(tasks: Mapping[str, Any]) -> None:

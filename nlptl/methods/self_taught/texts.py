@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.data.progress import quiet_datasets
-from nlptl.data.sampling import CARVED, subset
+from nlptl.data.sampling import labels_of, subset
 from nlptl.data.sources import local_path
 from nlptl.data.squad_json import flatten, is_nested, read_json
 from nlptl.errors import ConfigError, DataError, Problems, listed
@@ -41,9 +41,8 @@ class Sees:
         for name in ("train", "validation"):
             table = splits[name]
             if self.most is not None:
-                aside = max(1, round(CARVED["validation"] * self.most))
-                count = aside if name == "validation" else self.most - aside
-                table = subset(table, task.classes(table) or [""] * len(table), count, seed)
+                strata = task.classes(table) or [""] * len(table)
+                table = subset(table, strata, labels_of(name, self.most), seed)
             seen[name] = table
         if self.texts:
             table = splits[OTHER if self.texts == OTHER else SAME]
