@@ -5,9 +5,11 @@
 
 The first computes the states of a checkpoint once a domain, and fits heads on them: 12 pairs of books, dvd,
 electronics and kitchen, six draws of 700 labels of the source (50 of the target where a method takes some),
-1,000 test reviews a target. The second runs recipes/adapt.py on four pairs. What is finished below
-runs/benchmarks/adapt is not computed again. Results: benchmarks/results/adapt_features.json (.md, .png) and
-adapt_training.json.
+1,000 test reviews a target. The second runs recipes/adapt.py on four pairs: three draws of 300 labels of the
+source out of 450, 500 test reviews, 64 tokens, three epochs of the two highest blocks; further flags go to the
+recipe (--model bundled/bert --mode freeze-lower-8 --methods udalm dapt tapt, say). What is finished below
+runs/benchmarks/adapt is not computed again. Results, written after each pair, in benchmarks/results:
+adapt_features.json (.md, .png), adapt_training_<model>.json and .md.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import json
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +64,9 @@ FOUR = (("books", "kitchen"), ("dvd", "electronics"), ("electronics", "books"), 
 LABELS, FEW_LABELS, TESTS, DRAWS = 700, 50, 1000, 6
 #: Rows of a domain that are read: test examples first, then what the draws are taken from.
 ROWS = 2600
+#: Rows of a domain that the training methods may see, by split, and methods, labels and epochs of their runs.
+SPLITS = {"test": 500, "train": 400, "validation": 50}
+TRAINING, TRAINED, EPOCHS = ("deep-coral", "mmd", "dann", "self-training"), 300, 3
 #: Inverse penalties; cross-validated on the training examples of each fit.
 GRID = (1e-3, 1e-2, 1e-1)
 ARMS = (SOURCE, FEW, BOTH, "coral", "importance-weighting", "easyadapt", TARGET, ALL)
@@ -222,35 +228,75 @@ def features(model: str, data: Path) -> dict[str, Any]:
     }
 
 
+def cut(data: Path, domain: str) -> Path:
+    """Write a domain's rows to a folder of three files, once: what the runs of the training methods read."""
+    folder = HOME / "cut" / domain
+    if not (folder / "test.parquet").exists():
+        table = read_table(data / f"{domain}.parquet", "--data")
+        order = stratified_order(table["label"][:], 0)
+        folder.mkdir(parents=True, exist_ok=True)
+        first = 0
+        for split, number in SPLITS.items():
+            rows = np.sort(order[first : first + number])
+            table.select(rows).to_parquet(folder / f"{split}.parquet")
+            first += number
+    return folder
+
+
 def training(model: str, data: Path, more: list[str]) -> dict[str, Any]:
-    """Run recipes/adapt.py on four pairs, three seeds, and put the records side by side."""
+    """Run recipes/adapt.py on four pairs, three seeds, and put the records side by side.
+
+    Args:
+        model: Checkpoint.
+        data: Folder with a file a domain.
+        more: Further flags of the recipe; they win over those of the benchmark.
+    """
     found = {}
+    # A study's folder takes the flags that it began with; runs are kept elsewhere, whatever the folder.
+    flagged = sha256(json.dumps([model, TRAINING, more]).encode()).hexdigest()[:8]
     for source, target in FOUR:
-        home = HOME / f"{source}-{target}"
-        words = [
-            *("--model", model, "--source", str(data / f"{source}.parquet")),
-            *(
-                "--target",
-                str(data / f"{target}.parquet"),
-                "--max-length",
-                "128",
-                "--batch-size",
-                "32",
-            ),
-            *("--methods", "coral", "deep-coral", "mmd", "dann", "self-training", "all"),
-            *(
-                "--max-train-examples",
-                str(LABELS),
-                "--max-eval-examples",
-                str(TESTS),
-                "--epochs",
-                "4",
-            ),
-            *("--seeds", "3", "--output-dir", str(home), *more),
-        ]
-        subprocess.run([sys.executable, "recipes/adapt.py", *words], cwd=ROOT, check=True)
-        found[f"{source} to {target}"] = json.loads((home / "adapt.json").read_text("utf-8"))
+        home = HOME / "training" / flagged / f"{source}-{target}"
+        flags = {
+            "model": model,
+            "source": cut(data, source),
+            "target": cut(data, target),
+            "mode": "freeze-lower-4",
+            "max-length": 64,
+            "batch-size": 16,
+            "max-train-examples": TRAINED,
+            "epochs": EPOCHS,
+            "seeds": 3,
+            "precision": "auto",
+            "output-dir": home,
+        }
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        words += ["--methods", *TRAINING]
+        subprocess.run([sys.executable, "recipes/adapt.py", *words, *more], cwd=ROOT, check=True)
+        record = json.loads((home / "adapt.json").read_text("utf-8"))
+        record["model"] = Path(model).name
+        found[record["pairs"][0]["pair"]] = record
+        name = f"adapt_training_{Path(model).name}"
+        write_json(RESULTS / f"{name}.json", found)
+        pages = [markdown(one) for one in found.values()]
+        (RESULTS / f"{name}.md").write_text("\n".join([compact(found), *pages]), "utf-8")
     return found
+
+
+def compact(found: dict[str, Any]) -> str:
+    """Write one table over the pairs: scores of the bounds, differences of the methods and their verdicts."""
+    rows = {pair: record["pairs"][0]["rows"] for pair, record in found.items()}
+    lines = [f"| | {' | '.join(rows)} |", "|---|" + "---:|" * len(rows)]
+    for name in next(iter(rows.values())):
+        cells = []
+        for each in rows.values():
+            one, more = each[name], each[name]["difference"]
+            cell = f"{100 * one['mean']:.1f}"
+            if more:
+                low, high = 100 * more["low"], 100 * more["high"]
+                cell += f", {100 * more['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
+            cells.append(cell + (f", {one['word']}" if one.get("word") else ""))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -261,10 +307,7 @@ def main() -> None:
     parser.add_argument("--training", action="store_true")
     given, more = parser.parse_known_args()
     if given.training:
-        found = training(given.model, given.data.resolve(), more)
-        write_json(RESULTS / "adapt_training.json", found)
-        for name, record in found.items():
-            print(f"{name}: {record['sentence']}")
+        print(compact(training(given.model, given.data.resolve(), more)))
         return
     record = features(given.model, given.data)
     write_pictured(

@@ -11,6 +11,7 @@ import tempfile
 # Before the library is imported: no test finds what another run left in the user's own cache.
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="nlptl_datasets_")
 
+import gc
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,13 @@ settings.register_profile(
 settings.load_profile("nlptl")
 
 torch.set_num_threads(1)  # on tiny models a second thread only waits
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_objects() -> None:
+    """Set aside what the imports left: each new model collects garbage first, and would look at all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

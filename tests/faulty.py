@@ -2,12 +2,29 @@
 
 import json
 import os
+import random
 from hashlib import sha256
 from pathlib import Path
 
 #: Number of kills of each recipe; each is at another moment each time.
 TRIES = int(os.environ.get("NLPTL_FAULTS", "1"))
 TABLE: dict[str, list[str]] = {}
+DAMAGES = ("half", "empty", "flipped", "gone")
+
+
+def harm(path: Path, how: str, draws: random.Random) -> None:
+    """Damage a file; whoever has it open keeps what was in it."""
+    whole = path.read_bytes()
+    at = draws.randrange(max(1, len(whole)))
+    path.unlink()
+    flipped = (
+        whole[:at] + bytes([whole[at] ^ 1 << draws.randrange(8)]) + whole[at + 1 :]
+        if whole
+        else b""
+    )
+    made = {"half": whole[: len(whole) // 2], "empty": b"", "flipped": flipped}
+    if how != "gone":
+        path.write_bytes(made[how])
 
 
 def tell(what: str, outcome: str) -> None:

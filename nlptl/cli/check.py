@@ -28,6 +28,7 @@ from nlptl.models.sentence_encoder import declared
 from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
+from nlptl.train.copies import check_augment
 from nlptl.train.defaults import usual_head, usual_values
 from nlptl.train.header import run_header
 from nlptl.train.launch import check_launch
@@ -101,23 +102,27 @@ def check_model(name: str, max_length: int | None, pooling: str | None = None) -
 
 
 def check_reading(config: Any, kind: type[Task]) -> None:
-    """Make sure that a checkpoint's states can be pooled as ``--pooling`` says, for a task.
+    """Make sure that a task's head can read the states as ``--pooling`` and ``--head`` say.
 
     Args:
         config: A :class:`nlptl.cli.config.SupervisedConfig`.
         kind: The task.
 
     Raises:
-        ConfigError: If the flag comes with a task that pools nothing.
-        ModelError: If the checkpoint cannot be pooled so.
+        UserError: With a flag that needs pooled states of a task that pools nothing, and with a pooling that
+            the checkpoint cannot have.
     """
+    problems = Problems()
     if kind.pooled:
-        reading(config.model, config.pooling)
+        problems.run(reading, config.model, config.pooling)
     elif config.pooling != "auto":
-        raise ConfigError(
+        problems.add(
             f"--pooling {config.pooling}: the head of the task {kind.name} reads the state of every token, so "
             "nothing is pooled. Leave the flag out."
         )
+    if not kind.pooled and kind.head_fit is Task.head_fit:
+        problems.run(refuse_fit, config, kind)
+    problems.raise_if_any()
 
 
 def upstream_texts(name: str | None) -> list[str] | None:
@@ -224,6 +229,10 @@ def check_manner(config: Any, mode: Mode) -> None:
                 f"--{name.replace('_', '-')}: under --mode {mode.name} no pretrained weight trains that "
                 "could be kept close to what it was. Take a mode such as full."
             )
+    if getattr(config, "head", None) not in (None, "random") and not about.convex_start:
+        problems.add(
+            f"--head {config.head}: the mode {mode.name} does not start from a fit. Leave the flag out."
+        )
     problems.raise_if_any()
 
 
@@ -291,22 +300,29 @@ def resolve_defaults(config: C, mode: Mode, model: Any, examples: int, task: Tas
     return dataclasses.replace(known, head=head, **values)
 
 
-def check_head(config: Any, mode: Mode, task: Task) -> None:
-    """Make sure that the head can start as ``--head`` says.
+def check_head(config: Any, task: Task) -> None:
+    """Make sure that a task's head can start from a fit if ``--head`` says so.
+
+    :func:`check_reading` refuses it of a head that reads no pooled state, :func:`check_manner` of a mode
+    that does not start from a fit.
 
     Raises:
-        ConfigError: If there is no convex fit for the task or the mode.
+        ConfigError: If there is no convex fit for the task.
     """
-    if config.head in (None, "random"):
-        return
-    if task.head_fit is None:
+    if task.head_fit is None and task.pooled:
+        refuse_fit(config, type(task))
+
+
+def refuse_fit(config: Any, kind: type[Task]) -> None:
+    """Refuse a ``--head`` that starts from a fit.
+
+    Raises:
+        ConfigError: If the flag asks for one.
+    """
+    if config.head not in (None, "random"):
         raise ConfigError(
-            f"--head {config.head}: a head of the task {task.name} has no convex fit, as it reads no pooled "
+            f"--head {config.head}: a head of the task {kind.name} has no convex fit, as it reads no pooled "
             "state or has a loss of its own. Use random, or leave the flag out."
-        )
-    if not mode.definition.convex_start:
-        raise ConfigError(
-            f"--head {config.head}: the mode {mode.name} does not start from a fit. Leave the flag out."
         )
 
 
@@ -412,13 +428,14 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     config, problems = with_precision(config), Problems()
     training = problems.run(check_training, config)
     problems.run(check_reading, config, kind)
+    problems.run(check_augment, config, kind)
     with waiting("reading the data"):
         data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
     if config.explain:
         problems.run(check_explain, kind)
-    if training and data:
-        problems.run(check_head, config, training[0], data[0])
+    if data:
+        problems.run(check_head, config, data[0])
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
     problems.raise_if_any()

@@ -1,7 +1,7 @@
 """``compare``: checkpoints, modes and methods side by side; and the parts that all studies share."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,7 +31,8 @@ from nlptl.study.methods import get_method
 from nlptl.study.study import Study
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
-from nlptl.train.header import data_rows, machine_row, runs_row
+from nlptl.train.copies import check_augment
+from nlptl.train.header import copies_rows, data_rows, machine_row, runs_row
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stopping import going_on, study_kept
 from nlptl.train.terminal import Block, is_main_process, say
@@ -103,6 +104,7 @@ def check_study(config: Any, *checks: Callable[[Any], Any]) -> tuple[Mode, Any, 
     problems.run(check_numbers, config)
     trained = problems.run(check_training, alone(config))
     problems.run(check_reading, config, get_task(config.task))
+    problems.run(check_augment, config, get_task(config.task))
     found = [problems.run(check, with_sound_numbers(config)) for check in checks]
     if is_main_process():
         problems.run(check_study_dir, config)
@@ -115,8 +117,34 @@ def check_study(config: Any, *checks: Callable[[Any], Any]) -> tuple[Mode, Any, 
 def study_args(config: Any, mode: Mode, model: Any, examples: int, task: Task) -> FinetuneArgs:
     """Return the arguments of an arm with so many training examples, with every default filled in."""
     own = alone(config)
-    check_head(own, mode, task)
+    check_head(own, task)
     return finetune_args(resolve_defaults(own, mode, model, examples, task), mode, own.seed)
+
+
+def check_modes(config: Any, names: Sequence[str]) -> dict[str, Mode]:
+    """Check that the checkpoint can be trained under each of several modes.
+
+    Args:
+        config: A :class:`nlptl.cli.config.GridConfig`.
+        names: Names of the modes.
+
+    Returns:
+        Name to mode.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    found = {name: problems.run(check_training, alone(config, mode=name)) for name in names}
+    problems.raise_if_any()
+    return {name: trained[0] for name, trained in found.items() if trained}
+
+
+def mode_args(
+    config: Any, modes: Mapping[str, Mode], model: Any, name: str, examples: int, task: Task
+) -> FinetuneArgs:
+    """Return the arguments of an arm under one of several modes, by name (:func:`study_args`)."""
+    return study_args(config, modes[name], model, examples, task)
 
 
 def alone(config: Any, **own: Any) -> Any:
@@ -167,11 +195,12 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
         method = problems.run(get_method, way.method, "--method")
         checked.append((own, problems.run(check_training, own), method))
         problems.run(check_reading, own, task_kind)
+        problems.run(check_augment, own, task_kind)
         if data is None:
             with waiting("reading the data"):
                 data = problems.run(prepare, with_sound_numbers(own))
-        if data and (found := checked[-1][1]):
-            problems.run(check_head, own, found[0], data[0])
+        if data:
+            problems.run(check_head, own, data[0])
     problems.run(upstream_texts, config.upstream_text)
     if is_main_process():
         problems.run(check_study_dir, config)
@@ -194,6 +223,7 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
             most=config.max_train_examples,
             seed=config.seed if config.split_seed is None else config.split_seed,
         ),
+        *copies_rows(next(iter(arms.values())).args),
         runs_row(list(arms), len(seeds)),
     ]
     say(Block(rows))

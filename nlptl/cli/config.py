@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from nlptl.cli.ending import exit_codes
 from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
+from nlptl.data.augment.options import AugmentOptions
 from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.tasks import options_of
@@ -87,7 +88,7 @@ class TrackedConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupervisedConfig(TrainingConfig):
+class SupervisedConfig(AugmentOptions, TrainingConfig):
     """Flags that the recipes of labelled tasks have in common."""
 
     model: str = "bundled/bert"

@@ -1,6 +1,5 @@
 """A finished run as an object: what it is worth, its mistakes, predictions, its report."""
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from nlptl.cli.config import to_yaml
 from nlptl.data.columns import find_columns
-from nlptl.data.files import write_json, write_whole
+from nlptl.data.files import read_lines, read_result, write_json, write_whole
 from nlptl.data.frames import is_dataset, is_frame, to_table
 from nlptl.data.sources import kind_of, read_table
 from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
@@ -39,7 +38,7 @@ class FittedRun:
 
     def __init__(self, directory: Path, *, temporary: TemporaryDirectory | None = None) -> None:
         self.directory, self._temporary = Path(directory), temporary
-        self.record: dict[str, Any] = _read_record(self.directory)
+        self.record: dict[str, Any] = read_result(self.directory / "result.json", "metrics")
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -49,8 +48,13 @@ class FittedRun:
     @cached_property
     def predictions(self) -> list[dict[str, Any]]:
         """One record for each test example, as in ``predictions.jsonl``."""
-        with (self.directory / "predictions.jsonl").open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+        path = self.directory / "predictions.jsonl"
+        try:
+            return read_lines(path)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{path} is missing or damaged ({error}). Bring it back, or make the run again."
+            ) from error
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -221,20 +225,8 @@ def load_run(directory: str | Path) -> FittedRun:
     Raises:
         ModelError: If there is no finished run.
     """
+    check_there(Path(directory))
     return FittedRun(Path(directory))
-
-
-def _read_record(directory: Path) -> dict[str, Any]:
-    check_there(directory)
-    try:
-        record = json.loads((directory / "result.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{directory} is not a finished run: expected a result.json in it ({error})."
-        ) from error
-    if not isinstance(record, dict) or "metrics" not in record:
-        raise ModelError(f"{directory / 'result.json'}: expected the record of a run.")
-    return record
 
 
 def _moved(path: Path | None, source: Path, target: Path) -> Path | None:
@@ -257,7 +249,7 @@ def _rewritten(home: Path, source: Path, target: Path) -> dict[str, Any]:
     """
     from nlptl.cli.report import config_of
 
-    copy, record = target / home.relative_to(source), _read_record(home)
+    copy, record = target / home.relative_to(source), read_result(home / "result.json", "metrics")
     if (home / "config.yaml").is_file():
         _, config = config_of(home)
         files = {

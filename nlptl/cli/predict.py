@@ -89,9 +89,11 @@ def predict(
         rows = read_rows(file, asked, trained=trained, kind=predictor.task)
     else:
         if set(given) != set(names):
+            own = [f"--{name} …" if name in single else "" for name in names]
+            fields = f"--field {' '.join(f'{name}=…' for name in names)}"
             raise ConfigError(
                 f"{directory} takes {' and '.join(names)}; given were {listed(sorted(given))}. Give "
-                f"--field {' '.join(f'{name}=…' for name in names)}, or --file."
+                f"{' '.join(own) if all(own) else fields}, or --file."
             )
         rows = Rows([given], iter([{}]), 1)
     if explain:

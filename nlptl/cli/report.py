@@ -1,6 +1,5 @@
 """The transfer report of a run's directory: during the recipe, or afterwards."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from nlptl.cli.doctor import own_version
 from nlptl.cli.precision import use_precision_of
 from nlptl.cli.values import declared_types
 from nlptl.data.encoding import splits_hash
+from nlptl.data.files import read_lines, read_object, read_result
 from nlptl.data.sources import load_splits
 from nlptl.data.text import plain
 from nlptl.errors import ConfigError, ModelError, listed
@@ -55,7 +55,7 @@ def report_run(
         home = directory if not number else directory / "seeds" / str(seed)
         try:
             known.append(outcome_of_run(ready.task, home, data=data))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             lost.append(f"{home}: {error}; seed {seed} is trained again for the report.")
     lost += launched_otherwise(directory)
     adapted = None
@@ -138,7 +138,8 @@ def _configured(directory: Path, changes: Mapping[str, Any]) -> Prepared:
 
 def recorded_run(directory: Path, changes: Mapping[str, Any]) -> Prepared:
     """Read again what a program's run has in its record, and the splits that were saved with it."""
-    record = json.loads((directory / "result.json").read_text("utf-8"))
+    names = ("task", "task_settings", "settings", "mode", "mode_settings")
+    record = read_result(directory / "result.json", *names)
     kind, settings = recorded_task(record, directory), record["settings"]
     task = kind.from_run(load_config(str(directory / "model")), record["task_settings"])
     files = {path.stem: path for path in sorted((directory / DATA).glob("*.parquet"))}
@@ -170,7 +171,7 @@ def config_of(directory: Path) -> tuple[type[Task], Any]:
             f"{listed(holds) or 'nothing'}. Give the --output-dir of a recipe; a program saves its "
             "data too: nlptl.save_run(run, directory, splits=splits, …)."
         )
-    kind = recorded_task(json.loads(record_path.read_text("utf-8")), directory)
+    kind = recorded_task(read_result(record_path, "task"), directory)
     file = directory / "config.yaml"
     config_class: Any = with_options(TaskConfig, kind.options)
     if "kind" in read_yaml(file):
@@ -192,12 +193,12 @@ def trained_model(task: Task, directory: Path) -> Any:
 def launched_otherwise(directory: Path) -> list[str]:
     """Return a note if the run had another precision or number of processes than this one."""
     try:
-        then = json.loads((directory / "result.json").read_text("utf-8"))["launch"]
-    except (OSError, ValueError, KeyError):
+        then = read_object(directory / "result.json", "launch")["launch"]
+        differ = [
+            f"{name} {then[name]}, now {now}" for name, now in launch().items() if then[name] != now
+        ]
+    except (OSError, ValueError, LookupError, TypeError):
         return []  # damaged, which is reported elsewhere, or of an older form
-    differ = [
-        f"{name} {then[name]}, now {now}" for name, now in launch().items() if then[name] != now
-    ]
     if not differ:
         return []
     return [
@@ -219,11 +220,10 @@ def outcome_of_run(task: Any, directory: Path, *, data: str | None = None) -> Ou
         ValueError: If one of them is damaged, or the data were different.
         KeyError: If the record is of an older form.
     """
-    record: Mapping[str, Any] = json.loads((directory / "result.json").read_text("utf-8"))
+    record = read_object(directory / "result.json", "data", "n", "history", "settings")
     if data is not None and record["data"].get("sha256", data) != data:
         raise ValueError("its data have changed since")
-    with (directory / "predictions.jsonl").open(encoding="utf-8") as lines:
-        predictions = [json.loads(line) for line in lines]
+    predictions = read_lines(directory / "predictions.jsonl")
     if len(predictions) != record["n"]["test"]:
         raise ValueError(
             f"predictions.jsonl has {len(predictions)} lines, expected {record['n']['test']}"

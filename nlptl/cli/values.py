@@ -11,6 +11,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from nlptl.data.augment import options as augment
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.train.intervals import interval_of
 
@@ -191,6 +192,7 @@ RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "layer_decay": (lambda x: 0 < x <= 1, "more than 0 and at most 1"),
     "threshold": (lambda x: 0 < x < 1, "more than 0 and less than 1"),
     "mask_share": (lambda x: 0 < x < 1, "more than 0 and less than 1"),
+    **augment.RANGES,
 }
 #: Fewest tokens of an input (special tokens and a few of the text), and of a window of question and passage.
 SHORTEST, SHORTEST_WINDOW = 8, 16

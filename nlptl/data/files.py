@@ -8,7 +8,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from nlptl.errors import ConfigError
+from nlptl.errors import ConfigError, ModelError, shortened
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -81,6 +81,28 @@ def damage_of(folder: Path) -> str | None:
     return None
 
 
+def read_object(path: Path, *names: str) -> dict[str, Any]:
+    """Read a json object.
+
+    Args:
+        path: Path of the file.
+        names: Keys that it must have.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no json, no object, or has not all of these keys.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no json: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError("no json object")
+    if lost := [name for name in names if name not in found]:
+        raise ValueError(f"no '{lost[0]}' in it")
+    return found
+
+
 def read_kept(path: Path, *names: str) -> dict[str, Any]:
     """Read a json object that an earlier session of a run left.
 
@@ -92,15 +114,54 @@ def read_kept(path: Path, *names: str) -> dict[str, Any]:
         ConfigError: If it is damaged.
     """
     try:
-        found = json.loads(path.read_bytes())
-        if isinstance(found, dict) and set(names) <= found.keys():
-            return found
-    except ValueError:
-        pass
-    raise ConfigError(
-        f"--resume: {path} is damaged, and the run cannot go on exactly without it. Bring it back, or start "
-        "again in another --output-dir."
-    )
+        return read_object(path, *names)
+    except ValueError as error:
+        raise ConfigError(
+            f"--resume: {path} is damaged, and the run cannot go on exactly without it. Bring it back, or "
+            "start again in another --output-dir."
+        ) from error
+
+
+def read_result(path: Path, *names: str) -> dict[str, Any]:
+    """Read the record of a finished run, ``result.json``.
+
+    Args:
+        path: Path of the file.
+        names: Keys that it must have.
+
+    Raises:
+        ModelError: If it is not there, or is damaged.
+    """
+    try:
+        return read_object(path, *names)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelError(
+            f"{path.parent} is not a finished run: expected {path.name} in it, found none. Give the directory "
+            "that a run left."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is damaged ({shortened(str(error))}); it says what the run was and what its "
+            "model's outputs mean. Bring it back, make the run again, or give model/ alone, copied elsewhere."
+        ) from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a ``.jsonl`` file of a finished run.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If a line is no json object; the message names the line.
+    """
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            found.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"line {number} is no json: {error}") from error
+        if not isinstance(found[-1], dict):
+            raise ValueError(f"line {number} is no json object")
+    return found
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> Path:
@@ -111,6 +172,29 @@ def write_json(path: Path, record: Mapping[str, Any]) -> Path:
     """
     text = json.dumps(finite(record), indent=2, ensure_ascii=False, allow_nan=False)
     return write_whole(path, text + "\n")
+
+
+def write_checked(path: Path, values: Any) -> Path:
+    """Write json values with their checksum, with :func:`write_whole`.
+
+    Returns:
+        The path.
+    """
+    values = json.loads(json.dumps(values))  # as it is read: tuples are lists, keys are text
+    return write_whole(path, json.dumps({"sha256": _checksum(values), "values": values}))
+
+
+def read_checked(path: Path) -> Any:
+    """Read what :func:`write_checked` wrote; None if it is not there, or damaged."""
+    try:
+        kept = read_object(path, "sha256", "values")
+    except (OSError, ValueError):
+        return None
+    return kept["values"] if kept["sha256"] == _checksum(kept["values"]) else None
+
+
+def _checksum(values: Any) -> str:
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def json_line(record: Mapping[str, Any]) -> str:

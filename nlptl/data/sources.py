@@ -99,6 +99,7 @@ def load_splits(
     *,
     read: Reader = read_table,
     readers: Mapping[str, str] = READERS,
+    flag: str = "--dataset",
 ) -> dict[str, Any]:
     """Find and read the splits that there are.
 
@@ -109,6 +110,7 @@ def load_splits(
             data set's own split.
         read: Function that reads one file, given its path and the flag that named it.
         readers: Kinds of files that are looked for in a folder, by file extension.
+        flag: Flag that named the data set, for messages.
 
     Returns:
         Mapping from split names to datasets, always with ``train``.
@@ -121,7 +123,7 @@ def load_splits(
     given = {name: path for name, path in files.items() if path is not None}
     if dataset is not None and "train" not in given:
         with problems.collect():
-            splits |= _load_dataset(dataset, read, readers)
+            splits |= _load_dataset(dataset, read, readers, flag)
     for name, path in given.items():
         with problems.collect():
             splits[name] = read(path, f"--{name}-file")
@@ -151,6 +153,7 @@ class DataRequest(Protocol):
         max_length: Tokens per input.
 
     A request may also have ``where``, pairs of a column and a value: only rows with all of them count.
+    ``flag`` is the flag that named the data set, if it is another one than ``--dataset``.
     """
 
     dataset: str | None
@@ -184,7 +187,8 @@ def load_asked(
     """
     files = {name: getattr(request, f"{name}_file") for name in SPLIT_NAMES}
     read = read or partial(read_table, readers=readers)
-    splits = load_splits(request.dataset, files, read=read, readers=readers)
+    flag = getattr(request, "flag", "--dataset")
+    splits = load_splits(request.dataset, files, read=read, readers=readers, flag=flag)
     for condition in getattr(request, "where", ()):
         splits = rows_of(splits, *condition)
     record = {
@@ -226,31 +230,31 @@ def local_path(name: str) -> Path:
     return BUNDLED / name.removeprefix("bundled/") if name.startswith("bundled/") else Path(name)
 
 
-def _load_dataset(name: str, read: Reader, readers: Mapping[str, str]) -> dict[str, Any]:
+def _load_dataset(name: str, read: Reader, readers: Mapping[str, str], flag: str) -> dict[str, Any]:
     path = local_path(name)
     if name.startswith("bundled/") and not path.is_dir():
         known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/train.jsonl"))
-        raise DataError(
-            f"--dataset {name}: there is no such bundled set. There are: {listed(known)}."
-        )
+        raise DataError(f"{flag} {name}: there is no such bundled set. There are: {listed(known)}.")
     if path.is_dir():
-        return _load_folder(path, name, read, readers)
+        return _load_folder(path, name, read, readers, flag)
     if kind_of(path, readers) or path.is_file():
-        return {"train": read(path, "--dataset")}
-    return _load_hub(name)
+        return {"train": read(path, flag)}
+    return _load_hub(name, flag)
 
 
-def _load_folder(path: Path, name: str, read: Reader, readers: Mapping[str, str]) -> dict[str, Any]:
+def _load_folder(
+    path: Path, name: str, read: Reader, readers: Mapping[str, str], flag: str
+) -> dict[str, Any]:
     from nlptl.data.layouts import folder_splits, joined, saved_splits
 
-    where = f"--dataset {name}"
+    where = f"{flag} {name}"
     if (saved := saved_splits(path, where)) is not None:
         return _named_splits(saved, where)
     found, problems = folder_splits(path, where, readers), Problems()
     splits = {}
     for split, files in found.items():
         with problems.collect():
-            splits[split] = joined([read(file, "--dataset") for file in files], where)
+            splits[split] = joined([read(file, flag) for file in files], where)
     problems.raise_if_any()
     return splits
 
@@ -277,9 +281,9 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
         ) from error
 
 
-def _load_hub(name: str) -> dict[str, Any]:
-    loaded = from_hub(name, "--dataset", "or give a local file, or bundled/remarks")
-    return _named_splits(loaded, f"--dataset {name}")
+def _load_hub(name: str, flag: str) -> dict[str, Any]:
+    loaded = from_hub(name, flag, "or give a local file, or bundled/remarks")
+    return _named_splits(loaded, f"{flag} {name}")
 
 
 def _named_splits(loaded: Mapping[Any, Any], where: str) -> dict[str, Any]:

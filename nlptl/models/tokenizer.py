@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nlptl.errors import ModelError, listed
 
 #: Texts on which a converted tokenizer must give the ids of the slow one.
@@ -197,3 +199,25 @@ def pad_alike(model: Any, tokenizer: Any, *, reads_last: bool) -> list[str]:
                 "taken, because the head looks for the last token that is no padding."
             )
     return notices
+
+
+def continuing(tokenizer: Any) -> np.ndarray:
+    """Mark each token id that continues a word: WordPiece's ``##…``, byte-level BPE's without a space."""
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    # Not by its tokens: a byte-level vocabulary may hold "##" too, of Markdown's headings.
+    if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
+        return np.asarray([token.startswith("##") for token in tokens])
+    special = set(tokenizer.all_special_tokens)
+    return np.asarray([not t.startswith(("Ġ", "▁", "Ċ")) and t not in special for t in tokens])
+
+
+def word_tokens(tokenizer: Any) -> dict[int, str]:
+    """List the tokens that are whole words of letters, by their numbers.
+
+    Example: of BERT's vocabulary ``film``, but neither ``##ly`` nor ``[CLS]`` nor ``1990``.
+    """
+    begins = np.flatnonzero(~continuing(tokenizer)).tolist()
+    special = set(tokenizer.all_special_ids)
+    texts = tokenizer.batch_decode([[number] for number in begins])
+    each = zip(begins, (text.strip() for text in texts), strict=True)
+    return {number: text for number, text in each if text.isalpha() and number not in special}

@@ -1,6 +1,5 @@
 """Measures of how well a checkpoint does what it was pretrained for, on any text."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import numbers_of
+from nlptl.data.files import read_object
 from nlptl.data.progress import counted, quiet_datasets
 from nlptl.errors import DataError
 from nlptl.metrics.ratio import ratio_with_error
@@ -50,8 +50,11 @@ def pretraining_flops(name: str) -> float | None:
         record = Path(start).resolve().with_name("result.json")
         if Path(start).name != "model" or record in seen or not record.is_file():
             return None
-        found = json.loads(record.read_text("utf-8"))
-        if found.get("training_flops") is None:
+        try:
+            found = read_object(record, "training_flops", "model")
+        except ValueError:  # damaged
+            return None
+        if found["training_flops"] is None:
             return None
         seen.add(record)
         total, start = total + found["training_flops"], found["model"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nlptl.data.padding import pad, real_tokens
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.families import check_family
+from nlptl.models.tokenizer import continuing
 from nlptl.pretrain.corpus import special_frame
 from nlptl.pretrain.objectives import IGNORED, LanguageLoss, draws_of, language_loss
 from nlptl.records import Collate
@@ -106,16 +107,6 @@ def mask_tokens(
     randomly = chosen & (fate >= 0.9)
     shown = np.where(randomly, (other * vocab_size).astype(ids.dtype), shown)
     return shown, np.where(chosen, ids, IGNORED)
-
-
-def continuing(tokenizer: Any) -> np.ndarray:
-    """Mark each token id that continues a word: WordPiece's ``##…``, byte-level BPE's without a space."""
-    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    # Not by its tokens: a byte-level vocabulary may hold "##" too, of Markdown's headings.
-    if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":
-        return np.asarray([token.startswith("##") for token in tokens])
-    special = set(tokenizer.all_special_tokens)
-    return np.asarray([not t.startswith(("Ġ", "▁", "Ċ")) and t not in special for t in tokens])
 
 
 def collator(tokenizer: Any, *, share: float = 0.15, whole_words: bool = False) -> Collate:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.windows import frame_of
-from nlptl.pretrain.masked_lm import continuing
+from nlptl.models.tokenizer import continuing
 from nlptl.pretrain.objectives import draws_of
 from nlptl.pretrain.pointing import PointingLM, SpanPointer
 from nlptl.records import Collate

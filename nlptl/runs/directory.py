@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nlptl.data.encoding import splits_hash
-from nlptl.data.files import write_json, write_whole
+from nlptl.data.files import read_object, write_json, write_whole
 from nlptl.data.frames import write_tables
 from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, RunError, listed
@@ -187,10 +187,10 @@ def is_finished(directory: Path) -> bool:
     are safe.
     """
     try:
-        record = json.loads((directory / "result.json").read_text("utf-8"))
+        record = read_object(directory / "result.json", "reload_difference", "seed", "metrics")
     except (OSError, ValueError):
         return False
-    return record.get("reload_difference") is not None
+    return record["reload_difference"] is not None
 
 
 def is_unfinished(directory: Path) -> bool:
@@ -267,7 +267,7 @@ def _save_model(run: Run, directory: Path) -> float:
                 after, what = _outputs(model, run), "Merging the adapter into the weights"
                 _compare(before, after, MERGED, what, run.compared)
                 before = after
-        save_pretrained(model, run.tokenizer, directory / "model")
+        save_pretrained(model, run.tokenizer, directory / "model", like=run.like)
         again = open_saved(directory / "model", run.task.auto_class)
         if not merges:
             again = open_adapter(again, directory / "adapter").eval()

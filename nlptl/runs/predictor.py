@@ -1,6 +1,5 @@
 """A finished run as an object that labels texts or answers questions."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from nlptl.data.batching import LengthBatches
 from nlptl.data.columns import is_words
+from nlptl.data.files import read_result
 from nlptl.data.progress import quiet_datasets
 from nlptl.data.text import can_be_written, in_words, is_text
 from nlptl.errors import DataError, ModelError, listed, shortened, suggest
@@ -206,7 +206,7 @@ def load_predictor(
     name = str(path / "model") if (path / "model" / "config.json").is_file() else str(directory)
     home = path.resolve().parent if path.resolve().name == "model" else path
     file = home / "result.json"
-    record = _read_record(file) if file.is_file() else None
+    record = read_result(file) if file.is_file() else None
     if task is None and record is not None:
         task = recorded_task(record, home)
     config = load_config(name)
@@ -255,24 +255,6 @@ def check_there(path: Path) -> None:
         f"{path}: there is no such run or checkpoint.{suggest(path.name, known)} {home} holds: "
         f"{listed(known, 10) or 'nothing'}."
     )
-
-
-def _read_record(file: Path) -> dict[str, Any]:
-    """Read a run's record.
-
-    Raises:
-        ModelError: If it is damaged.
-    """
-    try:
-        record = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(
-            f"{file} is damaged ({shortened(str(error))}); it says what the model's outputs mean. Give model/ "
-            "alone, copied elsewhere, or make the run again."
-        ) from error
-    if not isinstance(record, dict):
-        raise ModelError(f"{file} holds {in_words(record)}; expected the record of a run.")
-    return record
 
 
 def _check_outputs(task: Task, config: Any, name: str) -> None:

@@ -44,6 +44,8 @@ def result_record(run: Run) -> dict[str, Any]:
     }
     pooled = isinstance(unwrap_peft(run.model), PooledClassifier)
     record["opened_by"] = "sentence-transformers" if pooled else "transformers"
+    if run.copies:
+        record["augmentation"] = run.copies
     if run.searches:
         record["learning_rate_searches"] = run.searches
     if run.manifest is not None:

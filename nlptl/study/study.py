@@ -239,7 +239,8 @@ class Study:
         resumes = self.keep and goes_on(spec.method)
         with unfinished(key, accelerator) if resumes else nullcontext() as home:
             with _checkpoint(spec, seed) as name:
-                own = replace(args, model=name, save_every=EVERY)
+                words = args.augment_model or args.model  # a random start has no words to give
+                own = replace(args, model=name, save_every=EVERY, augment_model=words)
                 outcome = self._train(spec, own, accelerator, home, texts=texts, made=made)
             if texts is None and found:
                 forgot = {"upstream": found.upstream, "upstream_texts": found.upstream_texts}
@@ -305,7 +306,10 @@ class Study:
         args = spec.args
         pooling = pooling_under(self.task, args.model, args.pooling)
         found = self.checkpoint_hash(args.model, untrained=spec.untrained, pooling=pooling)
-        return f"untrained {found} {seed}" if spec.untrained else found
+        if not spec.untrained:
+            return found
+        words = f" {self.checkpoint_hash(args.model, pooling=pooling)}" * bool(args.augment)
+        return f"untrained {found} {seed}{words}"
 
     def _run_ahead(self, parallel: int) -> None:
         """Let worker processes put outcomes on disk; where there are several rates, the search goes first."""

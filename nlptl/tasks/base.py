@@ -64,6 +64,7 @@ class Task:
         split_into_words: Whether the field holds a list of words, each with its own output.
         stride: Tokens that neighbouring windows of a long list of words share; None for a quarter of a window.
         readers: Kinds of files that are read, by their endings.
+        augmented: Fields that ``--augment`` may change; none if labels are places in the texts, None for all.
         not_encoded: Names of the task's own dataclass fields that its tokens do not depend on.
         options: Dataclass of the task's own flags. A dataclass field of the same name gets the flag's value.
         architecture: Suffix of the names of transformers' classes that open as this task without a record.
@@ -88,6 +89,7 @@ class Task:
     split_into_words: ClassVar[bool] = False
     stride: ClassVar[int | None] = None
     readers: ClassVar[Mapping[str, str]] = READERS
+    augmented: ClassVar[tuple[str, ...] | None] = None
     not_encoded: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[type] = TaskOptions
     architecture: ClassVar[str | None] = None

@@ -68,6 +68,7 @@ class QuestionAnswering(Task):
     usual_length: ClassVar[int] = 384
     pooled: ClassVar[bool] = False
     truncation_notice: ClassVar[str] = "Questions longer than half of {limit} tokens"
+    augmented: ClassVar[tuple[str, ...] | None] = ("question",)  # answers are places in the passage
     not_encoded: ClassVar[tuple[str, ...]] = ("n_best", "max_answer_tokens", "v2", "threshold")
     options: ClassVar[type] = QuestionAnsweringOptions
     architecture: ClassVar[str | None] = "ForQuestionAnswering"

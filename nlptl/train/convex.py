@@ -67,6 +67,7 @@ def fit_linear(
     sizes: np.ndarray | None = None,
     intercept: bool = True,
     grid: Sequence[float] = GRID,
+    groups: np.ndarray | None = None,
 ) -> LinearFit:
     """Fit a linear layer with an L2 penalty whose strength has the lowest cross-validated loss.
 
@@ -82,6 +83,8 @@ def fit_linear(
         sizes: Weight of each example, shape ``(examples,)``; None for equal weights.
         intercept: Whether the layer has biases; without them the states are scaled only, and keep their means.
         grid: Inverse strengths to try.
+        groups: Group of each example, ``(examples,)``, such as a text and its copies: a group is left out as a
+            whole, and the loss of its first example counts. None for examples that are all independent.
     """
     mean = states.mean(0, dtype=np.float64)
     deviation = float(np.sqrt(np.square(states - mean).mean()))
@@ -92,30 +95,51 @@ def fit_linear(
     columns = [gold] if kind == "classes" else list(gold.reshape(len(gold), -1).T)
     fit, loss = (_ridge, _squares) if kind == "numbers" else (_logistic, cross_entropy)
     about = (outputs if kind == "classes" else 1, intercept)
-    where = fold_numbers(gold if kind == "classes" else columns[0], FOLDS)
+    where = fold_numbers(gold if kind == "classes" else columns[0], FOLDS, groups)
+    own = np.ones(len(states), bool) if groups is None else firsts(groups)
     losses = dict.fromkeys(sorted(grid), 0.0)
     for fold in range(max(where) + 1):
         out = where == fold
         for column in columns:
             part = (scaled[~out], column[~out], sizes[~out], *about)
             for strength, (weight, bias) in fit(*part, sorted(grid)).items():
-                each = loss(scaled[out] @ weight.T + bias, column[out])
-                losses[strength] += float(each @ sizes[out]) / sizes.sum()
+                each = loss(scaled[out & own] @ weight.T + bias, column[out & own])
+                losses[strength] += float(each @ sizes[out & own]) / sizes[own].sum()
     best = min(losses, key=losses.__getitem__)
     whole = [fit(scaled, column, sizes, *about, [best])[best] for column in columns]
     weight, bias = (np.concatenate(parts) for parts in zip(*whole, strict=True))
     return LinearFit(weight, bias, mean, deviation, best, losses)
 
 
-def fold_numbers(values: np.ndarray, folds: int) -> np.ndarray:
+def fold_numbers(values: np.ndarray, folds: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Divide examples into folds with equal shares of each class or, for numbers, of each part of the scale.
+
+    Args:
+        values: Classes or numbers, shape ``(examples,)``.
+        folds: Number of folds.
+        groups: Group of each example; all of a group have one value, and are in one fold.
 
     Example:
         >>> fold_numbers(np.array([0, 1, 0, 1, 0, 0]), 2)
         array([0, 0, 1, 1, 0, 1])
     """
+    if groups is not None:
+        _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+        return fold_numbers(values[first], folds)[member]
     found = np.empty(len(values), int)
     found[np.argsort(values, kind="stable")] = np.arange(len(values)) % min(folds, len(values))
+    return found
+
+
+def firsts(groups: np.ndarray) -> np.ndarray:
+    """Mark the first example of each group.
+
+    Example:
+        >>> firsts(np.array([4, 7, 4])).tolist()
+        [True, True, False]
+    """
+    found = np.zeros(len(groups), bool)
+    found[np.unique(groups, return_index=True)[1]] = True
     return found
 
 

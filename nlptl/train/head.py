@@ -134,6 +134,7 @@ def start_head(
     gold, sizes = gold_values(learner.task, part)
     known = np.flatnonzero(sizes > 0)
     labels, outputs = gold[known], read.output.out_features
+    groups = learner.copies.sources(table)
 
     def fitted(name: str) -> LinearFit:
         states = np.stack(rows[name]).astype(np.float64)[known]
@@ -142,6 +143,8 @@ def start_head(
             "sizes": sizes[known],
             "intercept": read.output.bias is not None,
         }
+        if groups is not None:
+            about["groups"] = groups[known]
         given = (states, labels, kind)
         with waiting("fitting the head"):
             own = fit_linear(*given, **about) if fit is None else fit(name, *given, **about)

@@ -158,6 +158,21 @@ def training_row(args: FinetuneArgs, defaults: Collection[str] = ()) -> tuple[st
     return "train", marked(parts, defaults)
 
 
+def copies_rows(args: FinetuneArgs) -> list[tuple[str, str]]:
+    """Return the row on changed copies of the training texts; none where there are none.
+
+    Args:
+        args: Arguments of the run.
+    """
+    if args.augment is None:
+        return []
+    many = "1 copy" if args.augment_copies == 1 else f"{args.augment_copies} copies"
+    words = (
+        f"{many} of each training text, changed by {args.augment} (alpha {args.augment_alpha:g})"
+    )
+    return [("augment", words if args.augment_alpha else "no copies (alpha 0)")]
+
+
 def marked(parts: Mapping[str, str], defaults: Collection[str]) -> str:
     """Join texts, and mark those that nobody asked for.
 
@@ -223,4 +238,5 @@ def run_header(
         model_row(args.model, config),
         *data_rows(task, splits, origin, most=most, seed=seed),
         training_row(args, defaults),
+        *copies_rows(args),
     ]

@@ -31,6 +31,7 @@ from nlptl.models.reuse import reused
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
+from nlptl.train.copies import Copies
 from nlptl.train.defaults import fill_learner
 from nlptl.train.head import HeadInputs, HeadStart, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
@@ -80,6 +81,7 @@ class Learner:
         known: Labels and hash of the prepared splits; None before they were asked for.
         head_fitted: Whether a convex fit was its start, in this process or before a resumed run was killed.
         memory: Most memory held since the learner was made.
+        copies: Training tables with changed copies of their texts, where ``--augment`` asks for them.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Learner:
         if isinstance(self.model, PooledClassifier):
             self.model.max_length = self.max_length  # for the directory that is written
         self.collate = task.collator(self.tokenizer)
+        self.copies = Copies(task, args, accelerator)
         self.manifest: Manifest | None = None
         self.current: Mode | None = None
         self.tables: dict[str, Any] = {}
@@ -160,6 +163,8 @@ class Learner:
             loss: Training loss; it says whether states may be kept.
         """
         fill_learner(self, splits.get("train"))
+        if "train" in splits:
+            splits = {**splits, "train": self.copies.made(splits["train"])}
         self.encoded = {name: self.encode(table) for name, table in splits.items()}
         self.tables, self.known = dict(splits), None
         found = list(self._loaded)
@@ -177,7 +182,7 @@ class Learner:
     def _open(self, loss: Loss | None) -> None:
         """Decide once under each mode whether states are kept."""
         self._opened = True
-        with self._one_token():
+        with self.one_token():
             self.cache = open_cache(self, loss)
 
     @property
@@ -203,6 +208,7 @@ class Learner:
     ) -> tuple[EncodedSplit, Batches]:
         """Return the encoded table and its batches, of cached states if the table is prepared and cached."""
         size = batch_size or self.args.batch_size * (1 if seed is not None else 2)
+        table = table if seed is None else self.copies.known(table)
         name = self._name(table)
         if name and self.cache:
             return self.encoded[name], self.cache.batches(name, batch_size=size, seed=seed)
@@ -252,6 +258,7 @@ class Learner:
         """
         self.history, self.best, self.flops, self.searches = [], 0, 0.0, []
         fill_learner(self, data)
+        data = self.copies.made(data)
         if self.current is not None and self.current.staged:
             from nlptl.train.stages import fit_stages
 
@@ -317,9 +324,8 @@ class Learner:
             labels = list(getattr(self.task, "labels", None) or [])
             given = {"train": data, "validation": validation}
             tables = self.tables if self._name(data) else given
-            tables = {
-                n: t for n, t in tables.items() if hasattr(t, "iter")
-            }  # not batches, not None
+            # Neither batches nor None.
+            tables = {n: t for n, t in tables.items() if hasattr(t, "iter")}
             self.known = {"labels": labels, "data": splits_hash(tables)}
         return self.known
 
@@ -359,6 +365,7 @@ class Learner:
             return None
         self.head_started = True
         self.model.to(self.accelerator.device)
+        table = self.copies.known(table)
         self.head = start_head(self, table, refit=bool(mode and not mode.trains_blocks))
         if self.head:
             say(self.head)
@@ -461,7 +468,7 @@ class Learner:
             cached: Whether cached states are fed.
             checked: Whether to make sure afterwards that the frozen weights have not changed.
         """
-        with self._one_token():
+        with self.one_token():
             if self.cache is None or cached == self._left_out:
                 yield
                 return
@@ -476,8 +483,8 @@ class Learner:
                 self._left_out = not cached
 
     @contextmanager
-    def _one_token(self) -> Iterator[None]:
-        """Compute one token per text within, once however deep the nesting; blocks are left out inside it."""
+    def one_token(self) -> Iterator[None]:
+        """Compute one token per text within, where the head reads one; blocks are left out inside it."""
         if self._one or not self.task.pooled:
             yield
             return

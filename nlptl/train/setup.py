@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
+from nlptl.data.augment.options import ALPHA, COPIES, Way
 from nlptl.errors import ModelError, RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
@@ -170,6 +170,10 @@ class FinetuneArgs:
             them; None for all.
         reinit_top: Number of highest blocks that start at random.
         save_every: Steps between checkpoints, or minutes, such as ``10m``, besides the ends of epochs.
+        augment: Way of changing copies of the training texts (:mod:`nlptl.train.augmenting`); None for none.
+        augment_alpha: Share of a text's words that a copy changes.
+        augment_copies: Copies of each text.
+        augment_model: Checkpoint whose words they take; None for ``model``.
     """
 
     model: str = "bundled/bert"
@@ -198,6 +202,10 @@ class FinetuneArgs:
     keep_layers: str | None = None
     reinit_top: int = 0
     save_every: int | str | Interval = "10m"
+    augment: Way | None = None
+    augment_alpha: float = ALPHA
+    augment_copies: int = COPIES
+    augment_model: str | None = None
 
     def plan(self, batches: int) -> TrainArgs:
         """Return length and manner of the training for so many batches per epoch."""
@@ -206,10 +214,11 @@ class FinetuneArgs:
         return TrainArgs(steps=steps, **same)
 
 
-def _checkpoint_activations(model: nn.Module) -> None:
+def _checkpoint_activations(loss: Loss) -> None:
     # Not re-entrant: that kind finds no gradient behind frozen blocks and trains nothing.
-    found: Any = next(m for m in model.modules() if hasattr(m, "gradient_checkpointing_enable"))
-    found.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for model in loss.models():
+        found: Any = next(m for m in model.modules() if hasattr(m, "gradient_checkpointing_enable"))
+        found.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def train(

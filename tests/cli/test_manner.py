@@ -58,8 +58,26 @@ def test_flags_without_anything_to_act_on_come_in_one_message(checkpoints, revie
     message = refused(checkpoints, reviews, tmp_path, *flags)
     assert "--head fit: the mode prompt does not start from a fit" in message
     assert "there is no file" in message
+    flags = ("--head", "fit", "--mode", "prompt", "--text-column", "none", "--epochs", -1)
+    message = refused(checkpoints, reviews, tmp_path, *flags)
+    assert "the mode prompt does not start from a fit" in message
+    assert "--text-column" in message and "--epochs" in message
     flags = ("--lora-dropout", 0.1, "--mode", "ia3")
     assert "--lora-dropout only go with" in refused(checkpoints, reviews, tmp_path, *flags)
+
+
+def test_a_fit_of_a_head_that_reads_every_token_is_refused_with_the_rest(checkpoints, tmp_path):
+    flags = ("--head", "fit", "--pooling", "mean", "--mode", "nothing")
+    data = ("--train-file", tmp_path / "no.csv", "--output-dir", tmp_path / "out")
+    with pytest.raises(UserError) as caught:
+        run_in_process("qa", "--model", checkpoints["bert"], *flags, *data)
+    for part in (
+        "--head fit: a head of the task question-answering has no convex fit",
+        "--pooling mean: the head of the task question-answering",
+        "no.csv",
+        "--mode nothing",
+    ):
+        assert str(caught.value).count(part) == 1, caught.value
 
 
 def test_blocks_that_are_not_there_or_would_stay_random(checkpoints, reviews, tmp_path):

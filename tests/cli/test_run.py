@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 
 import pytest
 from launching import ROOT, command
@@ -23,7 +24,17 @@ def alone(monkeypatch):
 def test_every_recipe_of_the_checkout_has_a_name():
     assert set(recipes()) == {path.stem for path in (ROOT / "recipes").glob("*.py")}
     for name in recipes():
-        assert re.search(rf"^  {name} +\w+", overview(), re.M)
+        assert re.search(rf"^  {name.replace('_', '-')} +\w+", overview(), re.M)
+
+
+@pytest.mark.parametrize("typed", ["few-shot", "few_shot"])
+def test_a_recipe_is_found_with_hyphens_and_underscores(typed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["nlptl"])
+    with pytest.raises(SystemExit):
+        run([typed, "--help"])
+    assert "usage: nlptl run few-shot [flags]" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"Did you mean 'few-shot'\?"):
+        run(["few-shots"])
 
 
 def test_the_recipes_of_the_wheel_are_found_without_a_checkout(tmp_path, monkeypatch):
@@ -115,6 +126,6 @@ def test_the_name_of_the_recipe_comes_first():
 
 def test_help_shows_the_commands_that_its_reader_can_type():
     text = "accelerate launch recipes/qa.py --mode full\npython recipes/upstream_curve.py"
-    typed = "nlptl run qa --mode full\nnlptl run upstream_curve"
+    typed = "nlptl run qa --mode full\nnlptl run upstream-curve"
     assert as_typed(text, "nlptl run qa [flags]") == typed
     assert as_typed(text, "python recipes/qa.py [flags]") == text

@@ -13,7 +13,7 @@ from tiny import sentences
 from torch.nn import functional as F
 
 from nlptl.cli.config import GridConfig, parse_args, with_options
-from nlptl.errors import ConfigError, DataError, UserError
+from nlptl.errors import DataError, UserError
 from nlptl.methods.adapt.adapt import check_methods
 from nlptl.methods.adapt.domains import pair_splits, pairs, read_domains, seen_by, short_names
 from nlptl.methods.adapt.features import (
@@ -27,7 +27,7 @@ from nlptl.methods.adapt.features import (
 from nlptl.methods.adapt.method import Adapt
 from nlptl.methods.adapt.options import ALL, FEW, SOURCE, TARGET, AdaptOptions
 from nlptl.methods.adapt.terms import Dann, DomainAccuracy, deep_coral, mmd, schedule
-from nlptl.methods.adapt.verdict import closed_share, judge_all, sentence, warnings_of
+from nlptl.methods.adapt.verdict import closed_share, judge_all, left_by, sentence, warnings_of
 from nlptl.methods.adapt.ways import sure
 from nlptl.modes.base import parse_mode
 from nlptl.records import FitState
@@ -342,7 +342,13 @@ def test_a_discriminator_at_chance_is_told():
     record["rows"]["coral"] |= {"domain_accuracy": [0.9, 0.6], "before_training": 2}
     (said,) = warnings_of(record["rows"], record["floors"])
     assert "coral: in 2 of 3 runs source validation kept the model as it was before" in said
-    record["rows"]["coral"]["before_training"] = 0
+    assert "so its head is fitted on the checkpoint's own states. With --head random" in said
+    record["rows"]["dann"] = record["rows"].pop("coral")
+    (said,) = warnings_of(record["rows"], record["floors"])
+    assert "dann: in 2 of 3 runs" in said and "so nothing that training adapted is in" in said
+    assert "of the predicted labels only" in left_by("self-training")
+    assert left_by("dapt") == left_by("tapt") and "further pretraining" in left_by("tapt")
+    record["rows"]["dann"]["before_training"] = 0
     assert not warnings_of(record["rows"], record["floors"])
 
 
@@ -406,11 +412,35 @@ def test_the_usual_domains_and_pairs():
     for words, message in (
         (("--source", "a"), "--target is missing"),
         (("--target", "a"), "--source is missing"),
+        (("--dataset", "some.csv"), "(?s)--source is missing.*--target is missing"),
         (("--source", "a", "--target", "a"), "is one of --source"),
+        (("--source", "tests", "--target", "./tests/"), "is one of --source"),
         (("--source", "a", "--all-pairs"), "two domains or more"),
     ):
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(UserError, match=message):
             pairs(config_of(*words))
+    twice = config_of("--source", "tests", "./tests/", "b", "--target", "c")
+    assert pairs(twice) == [(("tests", "b"), "c")]
+
+
+def test_mistakes_about_domains_name_the_flag_that_was_typed(two_domains, tmp_path):
+    missing = (str(tmp_path / "a.csv"), str(tmp_path / "b.csv"))
+    with pytest.raises(UserError) as found:
+        read_domains(config_of("--source", missing[0], "--target", missing[1]))
+    assert f"a: --source {missing[0]}: there is no such file" in str(found.value)
+    assert f"b: --target {missing[1]}: there is no such file" in str(found.value)
+    rows = tmp_path / "few.csv"
+    rows.write_text("text,label,domain\ngood,yes,a\nbad,no,a\nfine,yes,b\n")
+    with pytest.raises(UserError) as found:
+        read_domains(config_of("--dataset", rows, "--source", "a", "--target", "b"))
+    for name in ("a", "b"):
+        assert f"{name}, looked for in --dataset {rows}: " in str(found.value)
+    asked = ("--dataset", two_domains, "--source", "films", "--target", "kettles")
+    assert read_domains(config_of(*asked, "--target-labels", "42"))
+    with pytest.raises(
+        UserError, match="--target-labels 43: the training set of kettles has 42 labels"
+    ):
+        read_domains(config_of(*asked, "--target-labels", "43"))
 
 
 def test_what_cannot_be_had_is_said_before_the_work(checkpoints, masked_lm_checkpoint):
@@ -418,7 +448,7 @@ def test_what_cannot_be_had_is_said_before_the_work(checkpoints, masked_lm_check
         check_methods(
             config_of(
                 *("--model", checkpoints["bert"], "--mode", "head-only", "--weights", "-1"),
-                *("--methods", "corall", "dann", "udalm", "easyadapt"),
+                *("--methods", "corall", "dann", "udalm", "easyadapt", "--target-text", "no.txt"),
             )
         )
     for part in (
@@ -426,6 +456,7 @@ def test_what_cannot_be_had_is_said_before_the_work(checkpoints, masked_lm_check
         "easyadapt needs labels of the target: give --target-labels N",
         "--weights -1: expected numbers of 0 or more",
         "dann, udalm change the states of the blocks, and none trains",
+        "--target-text no.txt: there is no file or folder no.txt",
         "--methods udalm: expected a checkpoint with a masked-LM head",
     ):
         assert part in str(found.value)
@@ -559,9 +590,11 @@ class Closed:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dapt", "tapt"])
 def test_pretraining_goes_on_before_the_fine_tuning(
-    splits, masked_lm_checkpoint, source_only, name, tmp_path
+    splits, masked_lm_checkpoint, source_only, name, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0)
+    assert not list(tmp_path.glob("nlptl_adapt_*"))
     assert not same(weights(found), weights(source_only))
     assert found.measured["lm_before"] > 0 and found.measured["lm_after"] > 0
     home = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0, home=tmp_path)

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from tiny import FAMILIES, sentences, tiny_config
 from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -133,6 +134,25 @@ def test_a_sentence_encoder_is_compared_by_its_similarities(checkpoints):
     assert entry["objective"] == "sentence-similarity" and entry["forgetting"] == 0
     with pytest.raises(ModelError, match="has no trained head"):
         forgetting(str(checkpoints["bert"]), body, TEXTS, accelerator=new_accelerator())
+
+
+def test_its_draws_are_those_of_a_plain_bootstrap():
+    """Against scipy's ranks of the pairs that were drawn; entries of 1 and -1 give five cosines: many ties."""
+    rng = np.random.default_rng(2)
+    before = rng.choice([-1.0, 1.0], (24, 4))
+    after = np.where(rng.random((24, 4)) < 0.2, -before, before)
+    cosines = [states @ states.T / 4 for states in (before, after)]
+    one, two = np.triu_indices(24, 1)
+    picks, found = np.random.default_rng(0), []
+    for _ in range(40):
+        picked = picks.integers(0, 24, 24)
+        rows, columns = picked[one], picked[two]
+        other = rows != columns
+        pairs = [each[rows[other], columns[other]] for each in cosines]
+        found.append(1 - spearmanr(*pairs).statistic)
+    ours = similarity_forgetting(before, after, draws=40)
+    assert (ours.low, ours.high) == pytest.approx(np.quantile(found, [0.025, 0.975]), abs=1e-12)
+    assert ours.after == pytest.approx(spearmanr(*(e[one, two] for e in cosines)).statistic)
 
 
 def test_texts_come_with_the_package():

@@ -1,13 +1,14 @@
 """Predictors and `nlptl predict`: the same answers as the run's own, in every form of input."""
 
 import json
+import sys
 
 import pytest
 from launching import command
 
 from nlptl.cli.config import QAConfig, SentimentConfig, load_yaml
-from nlptl.cli.main import predict
-from nlptl.errors import DataError, ModelError, UserError
+from nlptl.cli.main import main, predict
+from nlptl.errors import ConfigError, DataError, ModelError, UserError
 from nlptl.runs.predictor import load_predictor
 from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
@@ -59,29 +60,31 @@ def test_wrong_examples_and_models_are_refused(runs, qa_runs, checkpoints):
         predictor(["a film", "  "])
     with pytest.raises(DataError, match="expected question and context"):
         load_predictor(qa_runs["bert", "full"])(["who?"])
+    with pytest.raises(ConfigError, match="given were text. Give --question … --context …, or --f"):
+        predict(str(qa_runs["bert", "full"]), text="who?")
     with pytest.raises(ModelError, match="which has no head for classification"):
         load_predictor(checkpoints["bert"])
 
 
-def test_the_command_line_labels_a_text_and_a_file(runs, reviews, tmp_path):
-    directory = runs["bert", "full"]
-    done = command("-m", "nlptl", "predict", directory, "--text", "a good film")
-    assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)) == {"prediction", "score", "scores"}
-    done = command(
-        *("-m", "nlptl", "predict", directory, "--file", reviews),
-        *("--output", tmp_path / "out.jsonl"),
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(lines(tmp_path / "out.jsonl")) == 120
-    assert "120/120" not in done.stderr  # a bar is for a terminal
-    done = command(
-        *("-m", "nlptl", "predict", directory, "--text", "x", "--context", "y"),
-        *("--output", tmp_path / "out.jsonl"),
-    )
-    assert done.returncode == 2
-    assert "error: 3 things" in done.stderr and "would be overwritten" in done.stderr
-    assert len(lines(tmp_path / "out.jsonl")) == 120
+def test_the_command_line_labels_a_text_and_a_file(runs, reviews, tmp_path, monkeypatch, capsys):
+    directory, output = runs["bert", "full"], tmp_path / "out.jsonl"
+
+    def nlptl(*words):
+        monkeypatch.setattr(sys, "argv", ["nlptl", *map(str, words)])
+        main()
+        return capsys.readouterr()
+
+    said = nlptl("predict", directory, "--text", "a good film")
+    assert set(json.loads(said.out)) == {"prediction", "score", "scores"}
+    said = nlptl("predict", directory, "--file", reviews, "--output", output)
+    assert len(lines(output)) == 120
+    assert "120/120" not in said.err  # a bar is for a terminal
+    with pytest.raises(SystemExit) as ended:
+        nlptl("predict", directory, "--text", "x", "--context", "y", "--output", output)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert "error: 3 things" in said.err and "would be overwritten" in said.err
+    assert len(lines(output)) == 120
 
 
 def test_an_output_that_cannot_be_written_is_told_before_the_model_is_read(tmp_path):

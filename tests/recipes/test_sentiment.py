@@ -98,14 +98,15 @@ def masked_names():
 
 
 OPEN_ALL = """
-import json, sys
+import json, os, sys
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
-for directory in sys.argv[1:]:
+texts_of, *runs = sys.argv[1:]
+for directory in runs:
     model = AutoModelForSequenceClassification.from_pretrained(f"{directory}/model").eval()
     tokenizer = AutoTokenizer.from_pretrained(f"{directory}/model")
     lines = [json.loads(x) for x in open(f"{directory}/predictions.jsonl")]
-    texts = [json.loads(x) for x in open(f"{directory}/texts.jsonl")]
+    texts = [json.loads(x) for x in open(f"{texts_of}/{os.path.basename(directory)}.jsonl")]
     said = pipeline("text-classification", model=f"{directory}/model", top_k=None)(texts)
     for text, line, scores in zip(texts, lines, said):
         with torch.no_grad():
@@ -114,7 +115,7 @@ for directory in sys.argv[1:]:
             assert abs(share[model.config.label2id[name]] - score) < 1e-5, (directory, text)
             assert abs({s["label"]: s["score"] for s in scores}[name] - score) < 1e-5
 assert "nlptl" not in sys.modules
-print("opened", len(sys.argv) - 1)
+print("opened", len(runs))
 """
 
 
@@ -129,10 +130,8 @@ def test_plain_transformers_opens_every_run_in_a_fresh_process(runs, reviews, tm
         assert len(found) == 24 and all(one["id"] == one["row"] for one in found)
         texts = [rows[one["row"]]["text"] for one in found]
         assert texts == [one["text"] for one in found]
-        (directory / "texts.jsonl").write_text("".join(json.dumps(t) + "\n" for t in texts))
-    done = command("-c", OPEN_ALL, *runs.values())
-    for directory in runs.values():
-        (directory / "texts.jsonl").unlink()
+        (tmp_path / f"{directory.name}.jsonl").write_text("\n".join(map(json.dumps, texts)))
+    done = command("-c", OPEN_ALL, tmp_path, *runs.values())
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("opened 12")
 

@@ -138,7 +138,7 @@ def assert_learnt(arm, test):
 
 @pytest.fixture(scope="module")
 def helpful(starts, splits):
-    return scored(splits, settings(starts["cues"]))
+    return scored(splits, settings(starts["cues"], epochs=20))
 
 
 def test_a_checkpoint_that_knows_the_cues_is_positive(helpful):
@@ -179,7 +179,7 @@ def test_permuted_entries_leave_nothing_that_transfers(starts, splits):
 
 def test_wrong_labels_upstream_harm(starts, splits):
     """What it was shown downstream it knows, and the other three quarters are wrong."""
-    found = scored(splits, settings(starts["flipped"], "head-only"))
+    found = scored(splits, settings(starts["flipped"], "head-only", epochs=20))
     assert found.record["downstream"]["pre"]["mean"] < 0.35
     assert found.verdict == "negative (material)"
 

@@ -186,7 +186,7 @@ def test_a_record_that_does_not_go_with_the_model_is_refused(classifier):
     record = classifier / "result.json"
     for content, found in (
         ('{"task": "text-cl', "result.json is damaged"),
-        ("[1]", "holds a list; expected the record of a run"),
+        ("[1]", "result.json is damaged .no json object."),
         (
             json.dumps(
                 {"task": "text-classification", "task_settings": {"labels": ["a", "b", "c"]}}

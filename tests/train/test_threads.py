@@ -29,7 +29,7 @@ def test_only_a_launchers_choice_is_changed(command, environment, alone):
     assert launched_alone(command, environment) is alone
 
 
-@pytest.mark.parametrize("wish", [None, "1"])
+@pytest.mark.parametrize("wish", [None, pytest.param("1", marks=pytest.mark.slow)])
 def test_under_accelerate_launch(tmp_path, wish):
     script = tmp_path / "threads.py"
     script.write_text(CHILD)

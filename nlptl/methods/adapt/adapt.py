@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.progress import quiet_datasets
-from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
+from nlptl.errors import ConfigError, Problems, listed, suggest
 from nlptl.methods.adapt.domains import (
     Domain,
+    documents_of,
     pair_splits,
     pairs,
     seen_by,
@@ -23,6 +24,7 @@ from nlptl.methods.adapt.options import (
     LABELLED,
     MASKED,
     METHODS,
+    REFITTED,
     SOURCE,
     TARGET,
     WEIGHTS,
@@ -30,11 +32,11 @@ from nlptl.methods.adapt.options import (
 from nlptl.methods.adapt.verdict import pair_record
 from nlptl.modes.base import SOME, Mode, parse_mode
 from nlptl.study.arms import ArmSpec
+from nlptl.study.keeping import save_model
 from nlptl.study.outcomes import Outcome
 from nlptl.study.study import Study
 from nlptl.tasks.base import Task
 from nlptl.train.header import runs_row
-from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, new_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import Block, muted, say
@@ -90,9 +92,19 @@ def check_methods(config: Any) -> None:
             f"--save {config.save}: expected one of the arms ({listed(arm_names(config))}), and one pair "
             "of domains."
         )
+    if config.augment and (own := [name for name in config.methods if name in REFITTED]):
+        problems.add(
+            f"--augment {config.augment}: {listed(own)} fit the head on states of the texts as they are. "
+            "Leave the flag or the method out."
+        )
     problems.run(check_mode, config)
+    for name in config.target_text:
+        problems.run(documents_of, name)
     if lacking := [name for name in config.methods if name in MASKED]:
-        problems.run(check_masked, config.model, lacking)
+        from nlptl.pretrain.further import check_masked
+
+        instead = f"Leave the method{'s' * (len(lacking) > 1)} out"
+        problems.run(check_masked, config.model, f"--methods {listed(lacking)}", instead)
     problems.raise_if_any()
 
 
@@ -107,35 +119,12 @@ def check_mode(config: Any) -> None:
     acting = [name for name in config.methods if name in (*ALIGNED, "udalm")]
     if acting and not any(stage.trains_blocks for stage in stages):
         raise ConfigError(
-            f"--mode {config.mode}: {listed(acting)} change the states of the blocks, and none trains. "
+            f"--mode {config.mode}: {listed(acting)} {'change' if acting[1:] else 'changes'} the states of "
+            "the blocks, and none trains. "
             "Take a mode "
             "that trains some, such as full or freeze-lower-4; easyadapt, coral and importance-weighting "
             "need none."
         )
-
-
-def check_masked(model: str, names: Sequence[str]) -> None:
-    """Make sure that a checkpoint has a masked-LM head.
-
-    Raises:
-        ConfigError: If not.
-    """
-    from nlptl.methods.adapt.ways import lm_head, lm_model
-    from nlptl.models.loading import load_config, load_tokenizer
-
-    try:
-        if getattr(load_config(model), "is_encoder_decoder", False):
-            raise ConfigError("it is an encoder-decoder, which was pretrained on spans.")
-        lm_head(lm_model(model))
-        if load_tokenizer(model, split_special_tokens=False).mask_token is None:
-            raise ConfigError("its tokenizer has no mask token.")
-    except UserError as error:
-        raise ConfigError(
-            f"--methods {listed(names)}: expected a checkpoint with a masked-LM head, and {model} has none "
-            "that "
-            f"nlptl knows ({str(error).rstrip('.')}). Leave the method{'s' * (len(names) > 1)} out, or take "
-            "bundled/bert."
-        ) from error
 
 
 def adapt(config: Any, domains: Mapping[str, Domain], args: Args) -> dict[str, Any]:
@@ -211,19 +200,6 @@ def run_pair(
     return {"distance_before": before, "tried": tried, **pair_record(study, arms)}, arms
 
 
-def save_model(study: Study, name: str, home: Path) -> None:
-    """Train an arm's first seed once more and save it as a run, which ``nlptl predict`` takes."""
-    from nlptl.runs.directory import is_finished, save_run
-
-    if is_finished(home):
-        return
-    runs: list[Run] = []
-    study.run_one(study.arms[name], study.seeds[0], made=runs.append)
-    extra = {"method": name, "measured": runs[0].measured}
-    save_run(runs[0], home, extra=extra, accelerator=new_accelerator())
-    say(f"{name}, seed {study.seeds[0]}: saved in {home}")
-
-
 def arm_spec(config: Any, task: Task, splits: Mapping[str, Any], args: Args, name: str) -> ArmSpec:
     """Specify an arm: what it sees, how it trains, and for how long."""
     view = seen_by(name, config)
@@ -279,9 +255,9 @@ def write_adaptation(record: Mapping[str, Any], directory: Path) -> str:
     from nlptl.methods.adapt.page import page
     from nlptl.methods.adapt.render import figure, markdown
     from nlptl.study.render.files import write_pictured
-    from nlptl.study.render.style import as_svg
 
     table, picture = markdown(record), figure(record)
-    write_pictured(record, "adapt", table, picture, "each method between its bounds", directory)
-    write_whole(directory / "adapt.html", page(record, as_svg(figure(record))))
+    alt = "each method between its bounds"
+    svg = write_pictured(record, "adapt", table, picture, alt, directory)
+    write_whole(directory / "adapt.html", page(record, svg))
     return table

@@ -11,7 +11,7 @@ from nlptl.data.layouts import joined
 from nlptl.data.progress import quiet_datasets
 from nlptl.data.sampling import CARVED, subset
 from nlptl.data.sources import kind_of, load_splits, local_path, read_table
-from nlptl.errors import ConfigError, DataError, Problems, listed
+from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed
 from nlptl.methods.adapt.options import ALL, BOTH, FEW, LABELLED, SOURCE, TARGET
 from nlptl.tasks.base import Task, get_task
 
@@ -100,28 +100,42 @@ def named(config: Any) -> tuple[tuple[str, ...], str | None]:
     """Return source and target as the flags name them, or the usual ones.
 
     Raises:
-        ConfigError: If one is missing, or they are the same.
+        UserError: If one is missing, or two are the same.
     """
     source, target = USUAL
     if not config.source and config.target is None and config.dataset in BUNDLED:
         return ((*source, target), None) if config.all_pairs else (source, target)
-    if not config.source:
-        raise ConfigError(
-            "--source is missing; expected a file, a folder, a hub name, or a domain's name."
-        )
+    problems = Problems()
+    for flag in ("--source",) if config.all_pairs else ("--source", "--target"):
+        if not getattr(config, flag.removeprefix("--")):
+            problems.add(
+                f"{flag} is missing; expected a file, a folder, a hub name, or a domain's name."
+            )
+    problems.raise_if_any()
+    more = () if config.target is None else (config.target,)
     if config.all_pairs:
-        more = () if config.target is None else (config.target,)
-        every = tuple(dict.fromkeys((*config.source, *more)))
+        every = once((*config.source, *more))
         if len(every) < 2:
             raise ConfigError(f"--all-pairs: expected two domains or more, found {listed(every)}.")
         return every, None
-    if config.target is None:
-        raise ConfigError(
-            "--target is missing; expected a file, a folder, a hub name, or a domain's name."
-        )
-    if config.target in config.source:
+    own = once(config.source)
+    if place(config.target) in map(place, own):
         raise ConfigError(f"--target {config.target} is one of --source; expected another domain.")
-    return tuple(config.source), config.target
+    return own, config.target
+
+
+def once(names: Sequence[str]) -> tuple[str, ...]:
+    """Leave out names of files and folders that are there already under another spelling."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(place(name), name)
+    return tuple(found.values())
+
+
+def place(name: str) -> str:
+    """Return one name for all spellings of a file or folder; another name as it is."""
+    path = local_path(name)
+    return str(path.resolve()) if path.exists() else name
 
 
 def pairs(config: Any) -> list[tuple[tuple[str, ...], str]]:
@@ -167,6 +181,7 @@ def read_domains(config: Any) -> dict[str, Domain]:
         with problems.collect(), quiet_datasets():
             found[name] = read_domain(config, name, short[name])
     problems.raise_if_any()
+    check_labels_asked(config, [found[name] for name in (names if target is None else (target,))])
     labels = {name: list(domain.task.labels) for name, domain in found.items()}
     first = labels[names[0]]
     if odd := [name for name, own in labels.items() if own != first]:
@@ -175,6 +190,22 @@ def read_domains(config: Any) -> dict[str, Domain]:
             f"({listed(first)}). Domains have the same labels; another task is not another domain."
         )
     return found
+
+
+def check_labels_asked(config: Any, targets: Sequence[Domain]) -> None:
+    """Make sure that each target has as many labels as ``--target-labels`` asks for.
+
+    Raises:
+        UserError: With every target that has fewer.
+    """
+    problems = Problems()
+    for one in targets:
+        if (there := len(one.splits["train"])) < config.target_labels:
+            problems.add(
+                f"--target-labels {config.target_labels}: the training set of {one.name} has {there} labels; "
+                "expected at most that."
+            )
+    problems.raise_if_any()
 
 
 def read_domain(config: Any, name: str, short: str) -> Domain:
@@ -197,11 +228,18 @@ def read_domain(config: Any, name: str, short: str) -> Domain:
         "max_train_examples": None,
     }
     seed = config.seed if config.split_seed is None else config.split_seed
+    if "dataset" in changes:
+        changes["flag"] = "--target" if name == config.target else "--source"
     request: Any = SimpleNamespace(**{**vars(config), **alone, "seed": seed, **changes})
     try:
         task, splits, record = get_task(config.task).prepare(request)
-    except DataError as error:
-        raise DataError(f"{short}: {error}") from error
+    except UserError as error:
+        whose = (
+            f"{short}, looked for in --dataset {config.dataset}" if "where" in changes else short
+        )
+        if isinstance(error, Mistakes):
+            raise Mistakes([f"{whose}: {message}" for message in error.each]) from error
+        raise type(error)(f"{whose}: {error}") from error
     made = {split: by_name(task, table) for split, table in splits.items()}
     return Domain(short, task, made, {**record, "n": {k: len(t) for k, t in made.items()}})
 
@@ -286,7 +324,7 @@ def target_texts(config: Any, target: str, task: Task) -> list[str]:
         )
     found: list[str] = []
     for name in files:
-        table = _documents(name)
+        table = documents_of(name)
         rows = range(len(table))
         if config.domain_column in table.column_names:
             rows = [row for row, own in enumerate(table[config.domain_column][:]) if own == target]
@@ -296,7 +334,15 @@ def target_texts(config: Any, target: str, task: Task) -> list[str]:
     return found
 
 
-def _documents(name: str) -> Any:
+def documents_of(name: str) -> Any:
+    """Read a table of texts, a row each or a file each.
+
+    Args:
+        name: File, folder or hub name.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
     path = local_path(name)
     if path.is_file() and kind_of(path):
         table = read_table(path, "--target-text")

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped
 from nlptl.methods.adapt.options import SOURCE, TARGET
 from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.style import BAND, GREY, STYLE, blank, label
+from nlptl.study.render.tables import TONES, between, counted, markdown_table, more
 from nlptl.study.render.words import NONE, duration, number, p_value, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Colours of the verdicts (Okabe & Ito, 2008), each with a marker of its own.
-TONES = {
-    "helped": ("#0072B2", "^"),
-    "hurt": ("#D55E00", "v"),
-    "alike": ("#009E73", "s"),
-    "cannot tell": (GREY, "o"),
-}
 #: Columns of a pair's table.
 COLUMNS = (
     *("", "score", "95 %", "against source-only", "p (Holm)", "verdict", "share of the gap"),
@@ -36,14 +30,12 @@ def cells(name: str, one: Mapping[str, Any]) -> list[str]:
         name: Name of the arm.
         one: Its row.
     """
-    more, share, lost = one["difference"], one["share"], one["forgetting"]
+    share, lost = one["share"], one["forgetting"]
     return [
         name,
         points(one["mean"]),
         between(one["ci95"][0], one["ci95"][1]),
-        f"{points(more['mean'], signed=True)} [{between(more['low'], more['high'], signed=True)}]"
-        if more
-        else NONE,
+        more(one["difference"]),
         p_value(one["p"]) if "p" in one else NONE,
         one.get("word") or "bound",
         f"{number(100 * share['mean'], 0)} % [{between(share['low'], share['high'], digits=0)}]"
@@ -55,17 +47,6 @@ def cells(name: str, one: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def counted(seeds: Sequence[int]) -> str:
-    """Write the number of seeds."""
-    return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
-
-
-def between(low: float, high: float, *, signed: bool = False, digits: int = 1) -> str:
-    """Write the ends of an interval in hundredths."""
-    ends = (number(100 * end, digits, signed=signed) for end in (low, high))
-    return " to ".join(ends)
-
-
 def notes(record: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
     """List what is to be read below a pair's table.
 
@@ -75,7 +56,7 @@ def notes(record: Mapping[str, Any], pair: Mapping[str, Any]) -> list[str]:
     """
     said = []
     gap, floor = pair["gap"], pair["floors"]
-    size = f"{points(gap['mean'], signed=True)} points [{between(gap['low'], gap['high'], signed=True)}]"
+    size = f"{more(gap)} points"
     if not gap["shown"]:
         said.append(
             f"The gap between source-only and target-only is {size}: not sure enough for shares of it."
@@ -116,7 +97,7 @@ def markdown(record: Mapping[str, Any]) -> str:
     """
     lines = [f"**{escaped(record['sentence'])}**", ""]
     if record["overall"]:
-        lines += [*_table(*overall_table(record)), ""]
+        lines += [*markdown_table(*overall_table(record)), ""]
     for pair in record["pairs"]:
         n = pair["n"]
         lines += [
@@ -124,7 +105,7 @@ def markdown(record: Mapping[str, Any]) -> str:
             f"{n['target']} texts and {n['test']} test examples of the target; {escaped(record['model'])}, "
             f"{record['mode']}, {counted(record['seeds'])}; {record['metric']} in points.",
             "",
-            *_table(COLUMNS, [cells(name, one) for name, one in pair["rows"].items()]),
+            *markdown_table(COLUMNS, [cells(name, one) for name, one in pair["rows"].items()]),
             "",
             *(f"- {escaped(note)}" for note in notes(record, pair)),
             "",
@@ -138,15 +119,12 @@ def overall_table(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list
     columns = ("", "mean score", "against source-only", "p (Holm)", "verdict", "pairs", "seconds")
     rows = []
     for name, one in record["overall"]["rows"].items():
-        more = one["difference"]
         counts = ", ".join(f"{count} {word}" for word, count in one["words"].items())
         rows.append(
             [
                 name,
                 points(one["mean"]),
-                f"{points(more['mean'], signed=True)} [{between(more['low'], more['high'], signed=True)}]"
-                if more
-                else NONE,
+                more(one["difference"]),
                 p_value(one["p"]) if "p" in one else NONE,
                 one.get("word") or "bound",
                 counts or NONE,
@@ -154,15 +132,6 @@ def overall_table(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list
             ]
         )
     return columns, rows
-
-
-def _table(columns: Any, rows: list[list[str]]) -> list[str]:
-    rule = "|---|" + "---:|" * (len(columns) - 1)
-    return [
-        f"| {' | '.join(columns)} |",
-        rule,
-        *(f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows),
-    ]
 
 
 def figure(record: Mapping[str, Any]) -> Figure:
@@ -219,8 +188,8 @@ def _differences(axes: Axes, record: Mapping[str, Any], names: list[str]) -> Non
         colour, marker = TONES[one["word"]]
         each = [100 * pair["rows"][name]["difference"]["mean"] for pair in record["pairs"]]
         axes.plot(each, [place] * len(each), ".", color="#BBBBBB", markersize=5, zorder=1)
-        more = one["difference"]
-        ends = [100 * more["low"], 100 * more["high"]]
+        over = one["difference"]
+        ends = [100 * over["low"], 100 * over["high"]]
         axes.plot(ends, [place, place], color=colour, linewidth=2)
-        axes.plot(100 * more["mean"], place, marker, color=colour, markersize=8, gid=f"arm-{place}")
+        axes.plot(100 * over["mean"], place, marker, color=colour, markersize=8, gid=f"arm-{place}")
     axes.set_xlabel("points more than source-only;\ngrey: each pair")

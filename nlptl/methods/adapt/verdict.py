@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.methods.adapt.options import BOUNDS, SOURCE, TARGET, WHAT
+from nlptl.methods.adapt.options import BOUNDS, REFITTED, SOURCE, TARGET, WHAT
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import (
-    JOINT,
     Combine,
     Difference,
     group_sums,
@@ -17,11 +16,10 @@ from nlptl.stats.bootstrap import (
     linearized,
     two_way_error,
 )
-from nlptl.stats.multiple import equivalence_p, holm
 from nlptl.stats.spread import spread
-from nlptl.stats.verdict import LEAST_SEEDS, MARGIN
+from nlptl.stats.verdict import LEAST_SEEDS
 from nlptl.study.arms import Arm
-from nlptl.study.comparison import Pair
+from nlptl.study.judging import HELPED, RULE, UNKNOWN, judge_together, told_by_word
 from nlptl.study.outcomes import Outcome, combine_of
 from nlptl.study.study import Study
 from nlptl.train.floors import floors
@@ -30,15 +28,9 @@ from nlptl.train.floors import floors
 SHARES = np.round(np.arange(-3.0, 4.005, 0.01), 2)
 #: How the verdicts come about, for the reader.
 TEST = (
-    f"Differences to source-only are {JOINT}; p corrected for the number of methods and pairs of domains "
-    "(Holm, "
-    "1979). Helped or hurt: p below 0.05, and a difference of 2.8 standard errors or, with few seeds, "
-    "more. Alike: "
-    "two one-sided tests against half a point (Schuirmann, 1987). The share of the gap between source-only "
-    "and "
-    "target-only is shown where the gap itself is beyond doubt; its interval holds every share that the "
-    "same test "
-    "does not reject (Fieller, 1954)."
+    f"Differences to source-only are {RULE} The share of the gap between source-only and target-only is "
+    "shown where the gap itself is beyond doubt; its interval holds every share that the same test does not "
+    "reject (Fieller, 1954)."
 )
 
 
@@ -245,29 +237,23 @@ def warnings_of(rows: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         if one["before_training"] and name != SOURCE and not one["bound"]:
             said.append(
                 f"{name}: in {one['before_training']} of {len(one['seeds'])} runs source validation kept "
-                "the model "
-                "as it was before the first step, so nothing that training adapted is in its score. With "
-                "--head random there is no such epoch."
+                f"the model as it was before the first step, so {left_by(name)}. With --head random there is "
+                "no such epoch."
             )
         if one["diverged"]:
             said.append(f"{name}: the loss became infinite in {one['diverged']} runs.")
     return said
 
 
-def judge(difference: Difference, p: float, equal_p: float, seeds: int, tests: int) -> str:
-    """Say in a word what a method did: ``helped``, ``hurt``, ``alike`` or ``cannot tell``.
-
-    Args:
-        difference: Method minus ``source-only``.
-        p: Corrected.
-        equal_p: Of the test that they are alike, corrected.
-        seeds: Runs of each arm.
-        tests: Number of tests that p is corrected for.
-    """
-    pair = Pair("method", SOURCE, difference, p, equal_p, seeds, tests)
-    if pair.better:
-        return "helped" if pair.better == "method" else "hurt"
-    return "alike" if pair.equal else "cannot tell"
+def left_by(name: str) -> str:
+    """Say what of a method is in a score where its fine-tuning kept the model that it began with."""
+    if name in REFITTED:
+        return "its head is fitted on the checkpoint's own states"
+    if name == "self-training":
+        return "of the predicted labels only what the fit of the head makes of them is in its score"
+    if name in ("dapt", "tapt"):
+        return "only the further pretraining and the fit of the head are in its score"
+    return "nothing that training adapted is in its score"
 
 
 def judge_all(records: Sequence[Mapping[str, Any]]) -> None:
@@ -278,15 +264,14 @@ def judge_all(records: Sequence[Mapping[str, Any]]) -> None:
     every = [
         (record, one) for record in records for one in record["rows"].values() if not one["bound"]
     ]
-    found = [Difference(**one["difference"]) for _, one in every]
-    adjusted = holm([one.p for one in found])
-    equal = holm([equivalence_p(one, MARGIN) for one in found])
-    for (record, one), difference, p, q in zip(every, found, adjusted, equal, strict=True):
-        word = judge(difference, p, q, len(one["seeds"]), len(found))
+    found = judge_together(
+        [(Difference(**one["difference"]), len(one["seeds"])) for _, one in every]
+    )
+    for (record, one), judged in zip(every, found, strict=True):
         learned = record["rows"][SOURCE]["ci95"][0] > record["floors"]["majority"]
-        if word == "helped" and not learned:
-            word = "cannot tell"
-        one |= {"word": word, "p": p, "equal_p": q, "detectable": difference.detectable(len(found))}
+        if judged["word"] == HELPED and not learned:
+            judged["word"] = UNKNOWN
+        one |= judged
 
 
 def overall(
@@ -335,11 +320,9 @@ def overall(
 def overall_words(summary: Mapping[str, Any]) -> None:
     """Write the ``word`` and ``p`` of each method over all pairs, corrected for the number of methods."""
     own = [one for one in summary["rows"].values() if not one["bound"]]
-    found = [Difference(**one["difference"]) for one in own]
-    adjusted = holm([one.p for one in found])
-    equal = holm([equivalence_p(one, MARGIN) for one in found])
-    for one, more, p, q in zip(own, found, adjusted, equal, strict=True):
-        one |= {"word": judge(more, p, q, len(one["seeds"]), len(found)), "p": p}
+    found = [(Difference(**one["difference"]), len(one["seeds"])) for one in own]
+    for one, judged in zip(own, judge_together(found), strict=True):
+        one |= {"word": judged["word"], "p": judged["p"]}
 
 
 def study_record(
@@ -405,23 +388,8 @@ def sentence(
         f"{_upper(where)}: source-only reaches {low:.1f} points of {metric}, the target's own labels "
         f"{high:.1f}."
     ]
-    by_word: dict[str, list[str]] = {}
-    for name, one in rows.items():
-        if one["bound"]:
-            continue
-        more = one["difference"]
-        by_word.setdefault(one["word"], []).append(
-            f"{name} ({100 * more['mean']:+.1f}, 95 % {100 * more['low']:+.1f} to {100 * more['high']:+.1f})"
-        )
-    for word, phrase in (
-        ("helped", "Helped"),
-        ("hurt", "Hurt"),
-        ("alike", "As good as source-only, within half a point"),
-        ("cannot tell", "Cannot tell"),
-    ):
-        if word in by_word:
-            said.append(f"{phrase}: {', '.join(by_word[word])}.")
-    return " ".join(said)
+    own = {name: one for name, one in rows.items() if not one["bound"]}
+    return " ".join([*said, *told_by_word(own, SOURCE)])
 
 
 def _upper(text: str) -> str:

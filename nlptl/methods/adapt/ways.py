@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from nlptl.methods.adapt.terms import Between, Dann, DomainAccuracy, MaskedText,
 from nlptl.models.tracing import width_of
 from nlptl.records import FitState
 from nlptl.tasks.base import Task
-from nlptl.train.checkpoints import START
 from nlptl.train.convex import fit_linear
 from nlptl.train.head import start_head
 from nlptl.train.learner import Learner
@@ -72,12 +71,14 @@ class Trained:
         noted: What the way wrote down, as JSON.
         moved: Function of source and target states that gives the source states that the head was fitted on;
             None if they are the model's own.
+        folder: Temporary folder that the learner's checkpoint is in; None if there is none.
     """
 
     learner: Learner
     state: FitState
     noted: dict[str, Any] = field(default_factory=dict)
     moved: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    folder: TemporaryDirectory | None = None
 
 
 #: Settings of a method, by name.
@@ -113,7 +114,7 @@ def with_term(
     if not weight:
         return plain(cell, {})
     learner, splits = cell.learner(), cell.splits
-    train, args = splits["train"], cell.args
+    train, args = learner.copies.made(splits["train"]), cell.args
     batches = Zipped(learner.batches(train, seed=args.seed), stream(learner))
     steps = args.plan(len(batches)).steps * args.gradient_accumulation_steps
     made = term(learner, steps)
@@ -173,6 +174,8 @@ def udalm(cell: Cell, settings: Settings) -> Trained:
     mix = settings["mix"]
 
     def term(learner: Learner, batches: int) -> MaskedText:
+        from nlptl.pretrain.further import lm_head, lm_model
+
         model = lm_model(cell.args.model)
         tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
         return MaskedText(lm_head(model), model.get_output_embeddings(), tied)
@@ -203,26 +206,6 @@ def udalm(cell: Cell, settings: Settings) -> Trained:
     return with_term(cell, term, stream, mix / (1 - mix), "masked-lm")
 
 
-def lm_model(name: str) -> Any:
-    """Load a checkpoint with its masked-LM head.
-
-    Raises:
-        ModelError: If it has none.
-    """
-    from transformers import AutoModelForMaskedLM
-
-    from nlptl.models.loading import load_trained
-
-    return load_trained(name, AutoModelForMaskedLM)
-
-
-def lm_head(model: Any) -> Any:
-    """Return the head of a masked language model."""
-    from nlptl.models.families import check_family
-
-    return getattr(model, check_family(model.config.model_type).lm_head)
-
-
 def documents(task: Task, tables: Sequence[Any]) -> Any:
     """Return the texts of tables as a corpus with the one column ``text``."""
     from datasets import Dataset
@@ -232,78 +215,26 @@ def documents(task: Task, tables: Sequence[Any]) -> Any:
 
 def continued(cell: Cell, settings: Settings) -> Trained:
     """Pretrain further on texts without labels (DAPT, TAPT; Gururangan et al., 2020), then fine-tune."""
+    from nlptl.pretrain.further import MODEL, pretrain_further
+
     task, splits = cell.task, cell.splits
     tables = [splits["target"]]
     if settings["name"] == "tapt":  # the task's own texts, without what else there is of the target
         own = np.flatnonzero(splits["target"][OWN][:])
         tables = [splits["train"], splits["target"].select(own)]
-    folder = cell.home or Path(from_main(mkdtemp(prefix="nlptl_adapt_"), cell.accelerator))
-    model, about = folder / "lm", {}
-    if not (cell.resume and (model / "done.json").exists()):
-        about = pretrained_on(cell, documents(task, tables), folder, settings["lm_epochs"])
-    trained = plain(cell, settings, model=str(model))
-    trained.state.clock.add(training=about.get("seconds", 0.0), scoring=0.0)
+    made = None
+    if cell.home is None and cell.accelerator.is_main_process:
+        made = TemporaryDirectory(prefix="nlptl_adapt_")
+    folder = cell.home or Path(from_main(made.name if made else "", cell.accelerator))
+    texts, epochs = documents(task, tables), settings["lm_epochs"]
+    about = pretrain_further(
+        texts, folder, cell.args, cell.accelerator, epochs=epochs, resume=cell.resume
+    )
+    trained = plain(cell, settings, model=str(folder / MODEL))
+    trained.folder = made
+    trained.state.clock.add(training=about["seconds"], scoring=0.0)
     trained.noted |= about
     return trained
-
-
-def pretrained_on(cell: Cell, texts: Any, folder: Path, epochs: float) -> dict[str, Any]:
-    """Train a checkpoint's masked LM on texts, all of it, and save it to ``lm`` in a folder.
-
-    Returns:
-        Held-out loss before and after in nats, and seconds.
-    """
-    from nlptl.data.files import write_json
-    from nlptl.models.loading import load_tokenizer, save_pretrained
-    from nlptl.pretrain.masked_lm import MaskedLM
-    from nlptl.pretrain.pieces import cut_pieces
-    from nlptl.pretrain.pretrain import AT_WIDTH, GOING_ON, PretrainArgs, pretrain
-    from nlptl.train.setup import TrainArgs, steps_for
-
-    args, objective = cell.args, MaskedLM()
-    every: Any = args.save_every
-    tokenizer = load_tokenizer(args.model, split_special_tokens=False)
-    model = lm_model(args.model)
-    home = folder / "pretraining"  # its checkpoints are not those of the fine-tuning
-    (home / START).mkdir(parents=True, exist_ok=True)
-    aside = max(1, len(texts) // 10)
-    order = np.random.default_rng([args.seed, 3]).permutation(len(texts))
-    length = min(args.max_length or 128, getattr(model.config, "max_position_embeddings", 128), 128)
-    pieces = cut_pieces(
-        texts.select(order[aside:]),
-        texts.select(order[:aside]),
-        tokenizer,
-        objective,
-        length,
-        home,
-        cell.accelerator,
-    )
-    rate = GOING_ON * AT_WIDTH / width_of(model.config)
-    steps = steps_for(epochs, -(-len(pieces.lengths) // args.batch_size), 1)
-    run = pretrain(
-        model,
-        tokenizer,
-        pieces,
-        PretrainArgs(
-            TrainArgs(steps=steps, learning_rate=rate),
-            args.batch_size,
-            length,
-            seed=args.seed,
-            eval_every=steps,
-            save_every=every,
-        ),
-        objective=objective,
-        accelerator=cell.accelerator,
-        output_dir=home,
-        resume=cell.resume,
-    )
-    seconds = run.timing["train_seconds"]
-    about = {"lm_before": run.metrics.get("start_loss"), "lm_after": run.metrics.get("loss")}
-    if cell.accelerator.is_main_process:
-        save_pretrained(run.model, tokenizer, folder / "lm")
-        write_json(folder / "lm" / "done.json", {**about, "seconds": seconds})
-    cell.accelerator.wait_for_everyone()
-    return {**about, "seconds": seconds}
 
 
 def self_training(cell: Cell, settings: Settings) -> Trained:
@@ -312,16 +243,17 @@ def self_training(cell: Cell, settings: Settings) -> Trained:
     Each round starts from the checkpoint. With nothing that is sure the first round is the result. What a
     round chose stands in ``round-<number>/labels.json``, so that a killed run goes on there.
     """
-    from nlptl.data.files import write_json
+    from nlptl.data.files import read_checked, write_checked
 
     table, spent, counts = cell.splits["train"], 0.0, []
     for number in range(settings["rounds"] + 1):
         home = cell.home and cell.home / f"round-{number}"
         file = home and home / "labels.json"
         last = number == settings["rounds"]
-        if not last and cell.resume and file and file.exists():
-            chosen, seconds = _read_labels(file)
-            trained = None
+        kept = read_checked(file) if not last and cell.resume and file else None
+        if kept is not None:  # else the round was not done, or what it chose is damaged
+            chosen = {int(row): name for row, name in kept["labels"].items()}
+            trained, seconds = None, kept["seconds"]
         else:
             trained = plain(replace(cell, home=home), settings, table)
             seconds = trained.state.clock.training
@@ -335,18 +267,13 @@ def self_training(cell: Cell, settings: Settings) -> Trained:
             return trained
         if file and cell.accelerator.is_main_process:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"labels": {str(k): v for k, v in chosen.items()}, "seconds": seconds})
+            write_checked(
+                file, {"labels": {str(k): v for k, v in chosen.items()}, "seconds": seconds}
+            )
         spent += seconds
         counts.append(len(chosen))
         table = joined([cell.splits["train"], labelled(cell, chosen)], "adapt")
     raise AssertionError("the last round returns")
-
-
-def _read_labels(file: Path) -> tuple[dict[int, str], float]:
-    import json
-
-    record = json.loads(file.read_text("utf-8"))
-    return {int(row): name for row, name in record["labels"].items()}, record["seconds"]
 
 
 def sure(

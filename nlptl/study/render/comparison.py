@@ -82,8 +82,8 @@ def _scores(axes: Axes, rows: Mapping[str, Any], metric: str) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.3, y=0.12)
     low, high = axes.get_xlim()
-    ticks = [t for t in TICKS if low <= t <= high]
-    ticks = ticks[:: -(-len(ticks) // 6)]
+    ticks = _ticks(low, high)
+    axes.set_xlim(min(low, *ticks), max(high, *ticks))
     axes.set_xticks(ticks, [_time(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set_title("Score against time")
@@ -95,6 +95,15 @@ def _scores(axes: Axes, rows: Mapping[str, Any], metric: str) -> None:
 
 def _look(number: int) -> tuple[str, str]:
     return SHADES[number % len(SHADES)], SHAPES[number % len(SHAPES)]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Choose at most six times on an axis, or if none lies on it, the nearest ones outside."""
+    found = [tick for tick in TICKS if low <= tick <= high]
+    if not found:
+        below, above = [t for t in TICKS if t < low], [t for t in TICKS if t > high]
+        return [*below[-1:], *above[:1]]
+    return found[:: -(-len(found) // 6)]
 
 
 def _time(seconds: float) -> str:

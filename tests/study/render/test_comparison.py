@@ -120,6 +120,25 @@ def test_names_stand_beside_the_points_and_cover_none(record):
     assert axes.get_xlabel() == "training time of one run (log scale)"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "ticks"),
+    [
+        ((3.4, 3.5), ["2 s", "5 s"]),
+        ((2e6, 2.01e6), ["120 h"]),
+        ((1, 50), ["0.5 s", "2 s", "10 s", "1 min"]),
+    ],
+)
+def test_the_axis_of_time_names_a_time_where_all_take_about_as_long(record, seconds, ticks):
+    for name, value in zip(("full", "lora"), seconds, strict=True):
+        record["rows"][name]["seconds"] = value
+    record["rows"]["without"]["seconds"] = seconds[0]
+    axes = comparison_figure(record).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ticks
+    low, high = axes.get_xlim()
+    assert low <= min(axes.get_xticks()) and max(axes.get_xticks()) <= high
+    assert low < seconds[0] and seconds[1] < high
+
+
 def test_the_page_says_which_to_take_only_where_a_test_does(record):
     evil = "<script>alert(1)</script>"
     record["dataset"] = record["sentence"] = evil

@@ -1,0 +1,1 @@
+"""Changed copies of training texts: word operations, and noise of single characters."""

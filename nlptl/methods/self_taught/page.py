@@ -1,0 +1,45 @@
+"""The study as one HTML file that loads nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nlptl.data.text import plain
+from nlptl.methods.self_taught.render import COLUMNS, cells, notes
+from nlptl.study.judging import headline
+from nlptl.study.render.pages import Answer, Table
+from nlptl.study.render.study_page import Part, study_page, tone
+
+
+def page(record: Mapping[str, Any], svg: str) -> str:
+    """Write the study as a page.
+
+    Args:
+        record: From :func:`nlptl.methods.self_taught.self_taught.self_taught`.
+        svg: Its picture.
+    """
+    rows = record["rows"]
+    words = [one["word"] for one in rows.values() if one.get("word") and not one["bound"]]
+    sign, colour = tone(words)
+    answer = Answer(
+        "Did texts without labels help?",
+        headline(words, "first stages"),
+        plain(record["sentence"]),
+        sign,
+        colour,
+    )
+    table = Table(
+        plain(f"{record['metric']}, in points"),
+        COLUMNS,
+        tuple(tuple(cells(plain(name), one)) for name, one in rows.items()),
+    )
+    said = [plain(note) for note in notes(record)]
+    return study_page(
+        record,
+        "self_taught",
+        f"{', '.join(record['texts']['same']['names'])}, {record['model']}, {record['mode']}",
+        answer,
+        ("Beside the checkpoint as it is", "Score of each first stage beside none"),
+        svg,
+        [Part("First stages", table, said)],
+        {name: one["what"] for name, one in rows.items()},
+    )

@@ -1,0 +1,49 @@
+"""Cells and tables that the pages of studies share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nlptl.data.text import escaped
+from nlptl.study.render.style import GREY
+from nlptl.study.render.words import NONE, number, points
+
+#: Colours of the verdicts (Okabe & Ito, 2008), each with a marker of its own.
+TONES = {
+    "helped": ("#0072B2", "^"),
+    "hurt": ("#D55E00", "v"),
+    "alike": ("#009E73", "s"),
+    "cannot tell": (GREY, "o"),
+}
+
+
+def between(low: float, high: float, *, signed: bool = False, digits: int = 1) -> str:
+    """Write the ends of an interval in hundredths."""
+    ends = (number(100 * end, digits, signed=signed) for end in (low, high))
+    return " to ".join(ends)
+
+
+def more(difference: Mapping[str, Any] | None) -> str:
+    """Write a difference with its interval, in points.
+
+    Args:
+        difference: ``mean``, ``low`` and ``high``; None for an arm that is not compared.
+    """
+    if difference is None:
+        return NONE
+    ends = between(difference["low"], difference["high"], signed=True)
+    return f"{points(difference['mean'], signed=True)} [{ends}]"
+
+
+def counted(seeds: Sequence[int]) -> str:
+    """Write the number of seeds."""
+    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write a table as lines of Markdown; the first column names the row, the others stand to the right."""
+    rule = "|---|" + "---:|" * (len(columns) - 1)
+    return [_line(columns), rule, *(_line(row) for row in rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(escaped(cell) for cell in cells)} |"
