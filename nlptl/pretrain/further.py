@@ -144,7 +144,7 @@ def pretrain_further(
         "steps": steps,
     }
     if accelerator.is_main_process:
-        save_pretrained(run.model, tokenizer, folder / MODEL)
+        save_pretrained(run.model, tokenizer, folder / MODEL, like=args.model)
         write_json(done, about)
         seal_folder(done.parent)
     accelerator.wait_for_everyone()

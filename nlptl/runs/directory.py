@@ -267,7 +267,7 @@ def _save_model(run: Run, directory: Path) -> float:
                 after, what = _outputs(model, run), "Merging the adapter into the weights"
                 _compare(before, after, MERGED, what, run.compared)
                 before = after
-        save_pretrained(model, run.tokenizer, directory / "model")
+        save_pretrained(model, run.tokenizer, directory / "model", like=run.like)
         again = open_saved(directory / "model", run.task.auto_class)
         if not merges:
             again = open_adapter(again, directory / "adapter").eval()

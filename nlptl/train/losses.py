@@ -100,6 +100,10 @@ class Loss(nn.Module):
         """The loss that terms were added to."""
         return self
 
+    def models(self) -> Sequence[nn.Module]:
+        """Return the models that are called in training: one, unless the loss is of several tasks."""
+        return [self.model]
+
     def turns(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Return the parameters with their own optimizers, by the turn of the batches after which these step.
 
@@ -261,6 +265,10 @@ class Plus(Loss):
     def watch(self) -> None:
         """Keep the last block's states from now on."""
         self.base.watch()
+
+    def models(self) -> Sequence[nn.Module]:
+        """Return the base's models."""
+        return self.base.models()
 
     def turns(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Return the base's turns and the term's, if it has any."""

@@ -397,6 +397,7 @@ def test_killed_and_resumed_is_unbroken(splits, masked_lm_checkpoint, stage, tmp
 
 
 TWO = """
+import sys
 sys.path[:0] = sys.argv[3:5]
 import torch
 import torch.distributed as dist

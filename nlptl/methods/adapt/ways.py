@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -71,12 +71,14 @@ class Trained:
         noted: What the way wrote down, as JSON.
         moved: Function of source and target states that gives the source states that the head was fitted on;
             None if they are the model's own.
+        folder: Temporary folder that the learner's checkpoint is in; None if there is none.
     """
 
     learner: Learner
     state: FitState
     noted: dict[str, Any] = field(default_factory=dict)
     moved: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    folder: TemporaryDirectory | None = None
 
 
 #: Settings of a method, by name.
@@ -220,12 +222,16 @@ def continued(cell: Cell, settings: Settings) -> Trained:
     if settings["name"] == "tapt":  # the task's own texts, without what else there is of the target
         own = np.flatnonzero(splits["target"][OWN][:])
         tables = [splits["train"], splits["target"].select(own)]
-    folder = cell.home or Path(from_main(mkdtemp(prefix="nlptl_adapt_"), cell.accelerator))
+    made = None
+    if cell.home is None and cell.accelerator.is_main_process:
+        made = TemporaryDirectory(prefix="nlptl_adapt_")
+    folder = cell.home or Path(from_main(made.name if made else "", cell.accelerator))
     texts, epochs = documents(task, tables), settings["lm_epochs"]
     about = pretrain_further(
         texts, folder, cell.args, cell.accelerator, epochs=epochs, resume=cell.resume
     )
     trained = plain(cell, settings, model=str(folder / MODEL))
+    trained.folder = made
     trained.state.clock.add(training=about["seconds"], scoring=0.0)
     trained.noted |= about
     return trained
