@@ -130,7 +130,8 @@ def read_texts(name: str, column: str, flag: str) -> list[str]:
         return list(dict.fromkeys(row["context"] for row in rows))
     from nlptl.pretrain.corpus import read_documents
 
-    return [text for text in read_documents(name, column, flag)["text"][:] if text]
+    table = read_documents(name, column, flag, column_flag="--unlabelled-column")
+    return [text for text in table["text"][:] if text]
 
 
 def named(config: Any) -> dict[str, tuple[str, ...]]:
