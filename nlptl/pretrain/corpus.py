@@ -165,14 +165,8 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> t
     for spec in specs:
         with problems.collect():
             source = parse_corpus(spec)
-            parts.append(
-                (
-                    read_documents(source.name, column, column_flag="--text-column").shuffle(
-                        seed=0
-                    ),
-                    source.weight,
-                )
-            )
+            table = read_documents(source.name, column, column_flag="--text-column")
+            parts.append((table.shuffle(seed=0), source.weight))
     problems.raise_if_any()
     total = sum(len(documents) for documents, _ in parts)
     held_out = min(2000, total // 10) if held_out is None else held_out

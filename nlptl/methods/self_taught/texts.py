@@ -99,7 +99,7 @@ def cut_to(texts: Sequence[str], words: int, seed: int) -> list[str]:
         words: Most words, separated by spaces.
         seed: Seed of the choice.
     """
-    order = np.random.default_rng([seed, 12]).permutation(len(texts))
+    order: list[int] = np.random.default_rng([seed, 12]).permutation(len(texts)).tolist()
     counts = np.cumsum([len(texts[place].split()) for place in order])
     most = max(1, int(np.searchsorted(counts, words, side="right")))
     return [texts[place] for place in sorted(order[:most])]
