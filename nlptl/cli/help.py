@@ -97,18 +97,24 @@ def print_help(groups: Mapping[str, Sequence[Flag]], usage: str, description: st
     print("\n".join(help_lines(groups, usage, description)))  # noqa: T201
 
 
+def spoken(name: str) -> str:
+    """Return a recipe's name as it is typed: with hyphens."""
+    return name.replace("_", "-")
+
+
 def as_typed(text: str, usage: str) -> str:
     """Write the commands of a recipe's docstring as its reader types them: a wheel has no ``recipes/``.
 
     Example:
-        >>> as_typed("accelerate launch recipes/qa.py --mode full", "nlptl run qa [flags]")
-        'nlptl run qa --mode full'
+        >>> as_typed("python recipes/few_shot.py --shots 8", "nlptl run few-shot [flags]")
+        'nlptl run few-shot --shots 8'
     """
-    own = usage.startswith("nlptl run")
-    return (
-        re.sub(r"(?:accelerate launch|python) recipes/(\w+)\.py", r"nlptl run \1", text)
-        if own
-        else text
+    if not usage.startswith("nlptl run"):
+        return text
+    return re.sub(
+        r"(?:accelerate launch|python) recipes/(\w+)\.py",
+        lambda found: f"nlptl run {spoken(found[1])}",
+        text,
     )
 
 

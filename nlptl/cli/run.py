@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nlptl.cli.help import spoken
 from nlptl.errors import ConfigError, suggest
 from nlptl.train.stopping import TYPED
 
@@ -57,11 +58,6 @@ def run(words: Sequence[str]) -> None:
         runpy.run_path(str(known[name]), run_name="__main__")
     finally:
         os.environ.pop(TYPED, None)
-
-
-def spoken(name: str) -> str:
-    """Return a recipe's name as it is typed: with hyphens."""
-    return name.replace("_", "-")
 
 
 def overview() -> str:

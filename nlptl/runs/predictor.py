@@ -202,7 +202,7 @@ def load_predictor(
             that answers without a record.
     """
     path = Path(directory)
-    _check_there(path)
+    check_there(path)
     name = str(path / "model") if (path / "model" / "config.json").is_file() else str(directory)
     home = path.resolve().parent if path.resolve().name == "model" else path
     file = home / "result.json"
@@ -241,7 +241,7 @@ def load_predictor(
     )
 
 
-def _check_there(path: Path) -> None:
+def check_there(path: Path) -> None:
     """Refuse a path whose folder is there and which is not: it is a run's name with a slip, and no hub name.
 
     Raises:

@@ -126,6 +126,6 @@ def test_the_name_of_the_recipe_comes_first():
 
 def test_help_shows_the_commands_that_its_reader_can_type():
     text = "accelerate launch recipes/qa.py --mode full\npython recipes/upstream_curve.py"
-    typed = "nlptl run qa --mode full\nnlptl run upstream_curve"
+    typed = "nlptl run qa --mode full\nnlptl run upstream-curve"
     assert as_typed(text, "nlptl run qa [flags]") == typed
     assert as_typed(text, "python recipes/qa.py [flags]") == text

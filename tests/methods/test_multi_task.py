@@ -17,7 +17,7 @@ from nlptl.data.batching import LengthBatches, without_end
 from nlptl.errors import ConfigError, ModelError, UserError
 from nlptl.methods.multi_task.batches import WHICH, Mixed, mix_steps, shares
 from nlptl.methods.multi_task.method import Chain, InMix, Partner
-from nlptl.methods.multi_task.mixed import Share, start_learners, train_mixed
+from nlptl.methods.multi_task.mixed import Share, plan_of, start_learners, train_mixed
 from nlptl.methods.multi_task.multi_task import check_methods
 from nlptl.methods.multi_task.options import ALONE, CHAIN, MIXED, MultiTaskOptions
 from nlptl.methods.multi_task.sharing import body_of, own_body, share_body
@@ -185,15 +185,24 @@ def batch_of(learners, shares_, number):
 
 
 @pytest.mark.parametrize(
-    "mode",
+    ("family", "mode"),
     [
-        "full",
-        "lora",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("freeze-lower-1", "bitfit")),
+        ("bert", "full"),
+        ("bert", "lora"),
+        *(
+            pytest.param(*both, marks=pytest.mark.slow)
+            for both in (
+                ("bert", "freeze-lower-1"),
+                ("bert", "bitfit"),
+                ("roberta", "full"),
+                ("t5", "full"),
+                ("t5", "lora"),
+            )
+        ),
     ],
 )
-def test_a_head_has_no_gradient_on_the_other_tasks_batch(checkpoints, mode):
-    shares_, learners, loss = pair(checkpoints, mode)
+def test_a_head_has_no_gradient_on_the_other_tasks_batch(checkpoints, family, mode):
+    shares_, learners, loss = pair(checkpoints, mode, family=family)
     loss.train()(**batch_of(learners, shares_, 1))["loss"].backward()
     body = {id(p) for part in body_of(learners[0].model).values() for _, p in part}
     assert body == {id(p) for part in body_of(learners[1].model).values() for _, p in part}
@@ -287,6 +296,28 @@ def test_each_tasks_model_is_an_ordinary_directory(checkpoints, tmp_path):
             torch.testing.assert_close(
                 model(**inputs).logits, run.outputs(run.model)["logits"], atol=1e-4, rtol=0
             )
+
+
+@pytest.mark.slow
+def test_flags_about_how_to_train_reach_every_model(checkpoints):
+    """Rates by block, a penalty, two batches a step, activations computed again, patience."""
+    given = {"layer_decay": 0.8, "l2_sp": 0.01, "gradient_accumulation_steps": 2, "patience": 1}
+    found = mixed_run(checkpoints["bert"], gradient_checkpointing=True, epochs=3.0, **given)
+    assert all(run.measured["batches"][0] % 2 == 0 for run in found)
+    assert (
+        found[0].args.layer_decay == 0.8 and np.isfinite([r.metrics["loss"] for r in found]).all()
+    )
+    _, learners, _ = pair(checkpoints)
+    learners = [learner for learner in learners]
+    for learner in learners:
+        learner.args = replace(learner.args, layer_decay=0.5)
+    mix = Mixed([stream(12, "a"), stream(12, "b")], [3, 3], seed=0)
+    groups = plan_of(learners, mix).groups
+    ids = [id(p) for group in groups for p in group["params"]]
+    assert len(ids) == len(set(ids))
+    blocks = {id(p): n for n, p in learners[1].model.named_parameters() if ".layer." in n}
+    rates = {round(g["rate"], 3) for g in groups for p in g["params"] if id(p) in blocks}
+    assert rates == {0.5, 0.25, 0.125}
 
 
 @pytest.mark.slow
