@@ -51,6 +51,8 @@ class Options:
     """Runs of each mode in each precision."""
     labels: int = 500
     """Labels of TREC, those for validation included."""
+    measure: bool = True
+    """Whether to make runs that are not there yet; else the table has those seeds that are complete."""
     head: Literal["fit", "random"] = "fit"
     """How the head starts; from random weights no epoch 0 can be kept."""
 
@@ -64,7 +66,7 @@ def flags_of(options: Options, name: str) -> dict[str, Any]:
     return {**files, "label_column": ("coarse",), "max_train_examples": options.labels}
 
 
-def measure(options: Options, name: str, mode: str, precision: str, seed: int) -> dict[str, Any]:
+def measure(options: Options, name: str, mode: str, precision: Any, seed: int) -> dict[str, Any]:
     """Make one run; return which test texts were answered rightly."""
     use_precision(precision)
     with TemporaryDirectory() as home:
@@ -105,6 +107,7 @@ def row_of(name: str, mode: str, cells: dict[str, list[dict[str, Any]]]) -> dict
     return {
         "set": name,
         "mode": mode,
+        "seeds": len(right["bf16"]),
         **numbers,
         "difference": apart.mean,
         "low": apart.low,
@@ -120,23 +123,27 @@ def main(options: Options) -> None:
     lines = CELLS.read_text("utf-8").splitlines() if CELLS.is_file() else []
     done = {json.dumps(cell["key"]): cell for cell in map(json.loads, lines)}
     groups: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
-    for name, mode, seed, precision in product(
-        options.sets, options.modes, range(options.seeds), ("bf16", "fp32")
-    ):
-        key = [name, mode, precision, seed, options.labels, options.head]
-        if json.dumps(key) not in done:
-            cell = {**measure(options, name, mode, precision, seed), "key": key}
-            with CELLS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(cell) + "\n")
-            done[json.dumps(key)] = cell
-        groups.setdefault((name, mode), {}).setdefault(precision, []).append(done[json.dumps(key)])
+    for name, mode, seed in product(options.sets, options.modes, range(options.seeds)):
+        pair = {}
+        for precision in ("bf16", "fp32"):
+            key = [name, mode, precision, seed, options.labels, options.head]
+            if json.dumps(key) not in done and options.measure:
+                cell = {**measure(options, name, mode, precision, seed), "key": key}
+                with CELLS.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(cell) + "\n")
+                done[json.dumps(key)] = cell
+            pair[precision] = done.get(json.dumps(key))
+        for precision, cell in pair.items() if all(pair.values()) else ():
+            groups.setdefault((name, mode), {}).setdefault(precision, []).append(cell)
     rows = [row_of(*which, cells) for which, cells in groups.items()]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print("| data | mode | bf16 | float32 | difference (95 %) | p of less than a point | same |")
-    print("|---|---|--:|--:|--:|--:|--:|")
+    print(
+        "| data | mode | runs | bf16 | float32 | difference (95 %) | equal within a point, p | same answers |"
+    )
+    print("|---|---|--:|--:|--:|--:|--:|--:|")
     for row in rows:
         print(
-            f"| {row['set']} | {row['mode']} | {row['bf16']['accuracy']:.1f} | "
+            f"| {row['set']} | {row['mode']} | {row['seeds']} | {row['bf16']['accuracy']:.1f} | "
             f"{row['fp32']['accuracy']:.1f} | {row['difference']:+.2f} [{row['low']:+.2f}, "
             f"{row['high']:+.2f}] | {row['alike_p']:.3f} | {row['same_answers']:.1f} % |"
         )

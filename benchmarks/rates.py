@@ -55,7 +55,7 @@ class Options:
 def data_of(options: Options, name: str, seed: int) -> dict[str, Any]:
     """Return a data set's splits."""
     if name == "remarks":
-        config = SentimentConfig(dataset="bundled/remarks")
+        config: Any = SentimentConfig(dataset="bundled/remarks")
         return TextClassification.prepare(config)[1]
     splits = splits_of(options, name, options.labels, seed)  # type: ignore[arg-type]
     return {**splits, "test": splits["test"].select(range(TEST))}

@@ -33,7 +33,7 @@ def main(config: Any) -> None:
     mode, model, (data, _) = check_study(config, read_data, check_stages)
     reserve_study_dir(config)
     with going_on(study_kept):
-        record = self_taught(config, *data, partial(study_args, config, mode, model))
+        record = self_taught(config, data, partial(study_args, config, mode, model))
         table = write_study(record, config.output_dir)
     unlock(config.output_dir)
     say(f"\n{table}\n{record['sentence']}\n{config.output_dir}: self_taught.html, .json, .md, .png")

@@ -94,13 +94,16 @@ def files_of(name: str, flag: str = "--corpus") -> list[Path]:
     return []
 
 
-def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
+def read_documents(
+    name: str, column: str, flag: str = "--corpus", *, column_flag: str | None = None
+) -> Any:
     """Read all documents of a file, folder or hub data set (its training split).
 
     Args:
         name: Name as for :func:`parse_corpus`, without the weight.
         column: Column of the texts; a ``.txt`` has no columns, and its lines are taken whatever this is.
         flag: The flag that named it, for messages.
+        column_flag: The flag that names the column; None if there is none.
 
     Returns:
         A :class:`datasets.Dataset` with the one column ``text``, memory-mapped: it stays on disk, however
@@ -119,10 +122,10 @@ def read_documents(name: str, column: str, flag: str = "--corpus") -> Any:
         tables = [splits["train"]]
     for number, (table, column) in enumerate(zip(tables, columns, strict=True)):
         if column not in table.column_names:
-            named = "Name the text's column with --text-column."
+            named = f"Name the text's column with {column_flag}."
             raise DataError(
                 f"{flag} {name}: there is no column '{column}'; there are {listed(table.column_names)}. "
-                + (named if flag == "--corpus" else f"Rename the text's column to '{column}'.")
+                + (named if column_flag else f"Rename the text's column to '{column}'.")
             )
         if getattr(table.features[column], "dtype", None) not in STRINGS or only_numbers(
             table, column
@@ -162,7 +165,8 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> t
     for spec in specs:
         with problems.collect():
             source = parse_corpus(spec)
-            parts.append((read_documents(source.name, column).shuffle(seed=0), source.weight))
+            table = read_documents(source.name, column, column_flag="--text-column")
+            parts.append((table.shuffle(seed=0), source.weight))
     problems.raise_if_any()
     total = sum(len(documents) for documents, _ in parts)
     held_out = min(2000, total // 10) if held_out is None else held_out

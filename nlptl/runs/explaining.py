@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.encoding import quiet_datasets
-from nlptl.data.files import write_whole
+from nlptl.data.files import read_lines, read_result, write_whole
 from nlptl.data.progress import counted
 from nlptl.errors import ConfigError, ModelError
 from nlptl.runs.errors import most_confident_mistakes
@@ -115,9 +115,8 @@ def explain_mistakes(directory: Path) -> str:
     Raises:
         ModelError: See :func:`explain`.
     """
-    record = json.loads((directory / "result.json").read_text("utf-8"))
-    lines = (directory / "predictions.jsonl").read_text("utf-8").splitlines()
-    predictions = [json.loads(line) for line in lines]
+    record = read_result(directory / "result.json")
+    predictions = read_lines(directory / "predictions.jsonl")
     worst = most_confident_mistakes(predictions, MISTAKES)
     predictor, found = load_predictor(directory), []
     for one in counted(worst, "explaining", len(worst), "mistakes"):

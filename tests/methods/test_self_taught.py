@@ -94,6 +94,8 @@ def test_passages_of_questions_are_texts(tmp_path):
     assert read_texts(str(tmp_path / "some.txt"), "text", "--other") == ["one text", "another"]
     with pytest.raises(DataError, match="--other nowhere.txt: there is no file"):
         read_texts("nowhere.txt", "text", "--other")
+    with pytest.raises(DataError, match="Name the text's column with --unlabelled-column"):
+        read_texts("bundled/reviews/unlabelled.jsonl", "body", "--unlabelled")
 
 
 def test_the_usual_texts_are_those_of_bundled_sets_alone(tmp_path):

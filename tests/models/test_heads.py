@@ -10,7 +10,7 @@ from nlptl.tasks.regression import Regression
 from nlptl.train.losses import Outputs, TaskLoss
 
 IDS = torch.arange(5, 29).view(4, 6).index_fill(1, torch.tensor(5), 1)  # 1 ends a text of T5
-TEXTS = {"input_ids": IDS, "attention_mask": torch.ones(4, 6, dtype=int)}
+TEXTS = {"input_ids": IDS, "attention_mask": torch.ones(4, 6, dtype=torch.long)}
 
 
 def model_of(path, labels=1, pooled=False):
@@ -41,7 +41,7 @@ def are_coarse(numbers):
 def test_numbers_are_not_rounded_to_eight_digits(checkpoints, family, pooled):
     model = model_of(checkpoints[family], pooled=pooled)
     with torch.no_grad():
-        last(model).bias += 1000  # prices: bfloat16 has steps of 4 there
+        last(model).bias.add_(1000)  # prices: bfloat16 has steps of 4 there
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert are_coarse(model(**TEXTS).logits.float())  # what it would be
     plain = logits(model, Regression(), autocast=False)
@@ -61,7 +61,9 @@ def test_the_layer_trains_under_autocast_and_is_changed_once(checkpoints):
         found = loss(**TEXTS, labels=torch.zeros(4), size=torch.tensor(4))
     found["loss"].backward()
     expected = 2 * found["outputs"]["logits"].mean()  # of the mean squared error by the bias
-    assert layer.bias.grad.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert layer.bias.grad is not None and layer.bias.grad.item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_heads_for_classes_stay_as_they_are(checkpoints):

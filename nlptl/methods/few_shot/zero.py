@@ -145,7 +145,7 @@ def zero_methods(config: Any, task: Task) -> tuple[list[str], list[str]]:
     left_out: list[str] = []
     for name in asked or ([] if config.methods or "0" not in config.shots else ZERO):
         try:
-            check_zero(name, config.zero_model or config.model, task, words)
+            check_zero(name, config, task, words)
             found.append(name)
         except UserError as error:
             why = str(error).rstrip(".")
@@ -160,8 +160,8 @@ def _other(name: str) -> str:
     return "" if name == NAMES else ", or give --zero-model a checkpoint that can"
 
 
-def check_zero(name: str, model: str, task: Task, words: Mapping[str, str]) -> None:
-    """Make sure that a method without labels can be had of a checkpoint.
+def check_zero(name: str, config: Any, task: Task, words: Mapping[str, str]) -> None:
+    """Make sure that a method without labels can be had of the checkpoint that it asks.
 
     Raises:
         UserError: If not, with the reason.
@@ -171,10 +171,12 @@ def check_zero(name: str, model: str, task: Task, words: Mapping[str, str]) -> N
     spoken = [words.get(label, label).lower() for label in task.labels]
     if len(set(spoken)) < len(spoken):
         raise ConfigError(f"several classes have the same words ({listed(spoken)})")
+    flag = "--zero-model" if config.zero_model else "--model"
+    model = config.zero_model or config.model
     if name == ENTAILMENT:
-        entailment_index(load_config(model))
+        entailment_index(load_config(model, flag=flag))
     if name == PROMPT:
-        tokenizer = load_tokenizer(model, split_special_tokens=False)
+        tokenizer = load_tokenizer(model, split_special_tokens=False, flag=flag)
         if tokenizer.mask_token_id is None:
             raise ModelError(f"{model} has no mask that it fills in")
         prompt_words(task.labels, tokenizer, words)

@@ -26,6 +26,16 @@ COLUMNS = (
 THAN = {HELPED: "more", HURT: "less"}
 
 
+def than(pair: Mapping[str, Any]) -> str:
+    """Say in a word what an arm is beside another: more, less, alike or cannot tell.
+
+    Args:
+        pair: A record of the second comparison.
+    """
+    word: str = pair["word"]
+    return THAN.get(word) or word
+
+
 def cells(name: str, one: Mapping[str, Any]) -> list[str]:
     """Write the cells of an arm's row.
 
@@ -43,7 +53,7 @@ def cells(name: str, one: Mapping[str, Any]) -> list[str]:
         p_value(one["p"]) if "p" in one else NOTHING,
         one.get("word") or "bound",
         more(reading["difference"]) if reading else NOTHING,
-        THAN.get(reading["word"], reading["word"]) if reading else NOTHING,
+        than(reading) if reading else NOTHING,
         NOTHING if before is None else f"{number(before, 3)} to {number(after, 3)}",
         duration(one["seconds"]),
     ]
@@ -70,7 +80,7 @@ def notes(record: Mapping[str, Any]) -> list[str]:
         if pair["against"].endswith("other"):
             said.append(
                 f"{pair['arm']} against {pair['against']}: {more(pair['difference'])}, "
-                f"{THAN.get(pair['word'], pair['word'])}."
+                f"{than(pair)}."
             )
     said.append(
         "Loss of the first stage: on a tenth of its texts, before and after; nats a hidden token or a text. "

@@ -73,7 +73,7 @@ def check_stages(config: Any) -> None:
             f"--first-stage {CONTRASTIVE}: the head of the task {kind.name} reads the state of every token, "
             f"and this stage teaches the state of a whole text. Take --first-stage {MASKED}."
         )
-    kinds = dict.fromkeys((SAME, OTHER), True)
+    kinds: Mapping[str, Any] = {SAME: True, OTHER: True}
     with suppress(ConfigError):  # read_data says it
         kinds = named(config)
     if config.save is not None and config.save not in (known := arm_names(config, kinds)):
@@ -108,23 +108,20 @@ def read_data(config: Any) -> tuple[Task, dict[str, Any], dict[str, Any]]:
 
 def self_taught(
     config: Any,
-    task: Task,
-    splits: Mapping[str, Any],
-    origin: Mapping[str, Any],
+    data: tuple[Task, Mapping[str, Any], Mapping[str, Any]],
     args: Args,
 ) -> dict[str, Any]:
     """Run every arm, and compare each with ``none``.
 
     Args:
         config: Flags of the study.
-        task: Task of the labelled examples.
-        splits: From :func:`read_data`.
-        origin: Its record.
+        data: Task, splits and record, from :func:`read_data`.
         args: Arguments by number of training examples.
 
     Returns:
         What ``self_taught.json`` holds.
     """
+    task, splits, origin = data
     seeds = range(config.seed, config.seed + config.seeds)
     study = Study(task, splits, {}, seeds)
     for name in arm_names(config, splits):

@@ -18,7 +18,7 @@ def info_nce(one: Tensor, other: Tensor, temperature: float = 0.05) -> Tensor:
         temperature: Temperature t.
 
     Returns:
-        A scalar; 0 for a single text, which is told from nothing.
+        A scalar; 0 for a single text, which has no other.
     """
     one, other = (F.normalize(states.float(), dim=-1) for states in (one, other))
     similar = one @ other.T / temperature

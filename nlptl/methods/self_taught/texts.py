@@ -98,7 +98,7 @@ def cut_to(texts: Sequence[str], words: int, seed: int) -> list[str]:
         words: Most words, separated by spaces.
         seed: Seed of the choice.
     """
-    order = np.random.default_rng([seed, 12]).permutation(len(texts))
+    order: list[int] = np.random.default_rng([seed, 12]).permutation(len(texts)).tolist()
     counts = np.cumsum([len(texts[place].split()) for place in order])
     most = max(1, int(np.searchsorted(counts, words, side="right")))
     return [texts[place] for place in sorted(order[:most])]
@@ -129,7 +129,8 @@ def read_texts(name: str, column: str, flag: str) -> list[str]:
         return list(dict.fromkeys(row["context"] for row in rows))
     from nlptl.pretrain.corpus import read_documents
 
-    return [text for text in read_documents(name, column, flag)["text"][:] if text]
+    table = read_documents(name, column, flag, column_flag="--unlabelled-column")
+    return [text for text in table["text"][:] if text]
 
 
 def named(config: Any) -> dict[str, tuple[str, ...]]:

@@ -219,7 +219,7 @@ def study_record(
                 arms[one].statistics, arms[other].statistics, combine=combine, groups=groups
             ),
         )
-        for one, other in contrasts(dict.fromkeys(config.first_stage), list(rows))
+        for one, other in contrasts(list(dict.fromkeys(config.first_stage)), list(rows))
     ]
     compared = judge_all(rows, pairs, found["majority"] or 0.0)
     record = {
