@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from nlptl.data.files import read_checked, write_checked
 from nlptl.stats.bootstrap import Combine, scores_of
-from nlptl.study.methods import FINETUNE, Method, identity_of
+from nlptl.study.methods import FINETUNE, identity_of
 from nlptl.tasks.base import Task
 from nlptl.train.hooks import known_error
 from nlptl.train.run import Run
@@ -220,13 +220,21 @@ def keep(key: str, outcome: Outcome) -> None:
     write_checked(folder() / f"{key}.json", dataclasses.asdict(outcome))
 
 
+class Identified(Protocol):
+    """What says what it computes: a method, or a task's place in a run of several."""
+
+    def identity(self) -> str:
+        """Say what its numbers depend on besides task, data and arguments."""
+        ...
+
+
 def outcome_key(
     start: str,
     task: Task,
     data: str,
     args: FinetuneArgs,
     *,
-    method: Method = FINETUNE,
+    method: Identified = FINETUNE,
     processes: int,
     device: str,
 ) -> str:
