@@ -5,9 +5,11 @@
 
 The first computes the states of a checkpoint once a domain, and fits heads on them: 12 pairs of books, dvd,
 electronics and kitchen, six draws of 700 labels of the source (50 of the target where a method takes some),
-1,000 test reviews a target. The second runs recipes/adapt.py on four pairs. What is finished below
-runs/benchmarks/adapt is not computed again. Results: benchmarks/results/adapt_features.json (.md, .png) and
-adapt_training.json.
+1,000 test reviews a target. The second runs recipes/adapt.py on four pairs: three draws of 300 labels of the
+source out of 450, 500 test reviews, 64 tokens, three epochs of the two highest blocks; further flags go to the
+recipe (--model bundled/bert --mode freeze-lower-8 --methods udalm dapt tapt, say). What is finished below
+runs/benchmarks/adapt is not computed again. Results, written after each pair, in benchmarks/results:
+adapt_features.json (.md, .png), adapt_training_<model>.json and .md.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import json
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -249,8 +252,10 @@ def training(model: str, data: Path, more: list[str]) -> dict[str, Any]:
         more: Further flags of the recipe; they win over those of the benchmark.
     """
     found = {}
+    # A study's folder takes the flags that it began with; runs are kept elsewhere, whatever the folder.
+    flagged = sha256(json.dumps([model, TRAINING, more]).encode()).hexdigest()[:8]
     for source, target in FOUR:
-        home = HOME / "training" / f"{source}-{target}"
+        home = HOME / "training" / flagged / f"{source}-{target}"
         flags = {
             "model": model,
             "source": cut(data, source),
@@ -267,8 +272,31 @@ def training(model: str, data: Path, more: list[str]) -> dict[str, Any]:
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         words += ["--methods", *TRAINING]
         subprocess.run([sys.executable, "recipes/adapt.py", *words, *more], cwd=ROOT, check=True)
-        found[f"{source} to {target}"] = json.loads((home / "adapt.json").read_text("utf-8"))
+        record = json.loads((home / "adapt.json").read_text("utf-8"))
+        record["model"] = Path(model).name
+        found[record["pairs"][0]["pair"]] = record
+        name = f"adapt_training_{Path(model).name}"
+        write_json(RESULTS / f"{name}.json", found)
+        pages = [markdown(one) for one in found.values()]
+        (RESULTS / f"{name}.md").write_text("\n".join([compact(found), *pages]), "utf-8")
     return found
+
+
+def compact(found: dict[str, Any]) -> str:
+    """Write one table over the pairs: scores of the bounds, differences of the methods and their verdicts."""
+    rows = {pair: record["pairs"][0]["rows"] for pair, record in found.items()}
+    lines = [f"| | {' | '.join(rows)} |", "|---|" + "---:|" * len(rows)]
+    for name in next(iter(rows.values())):
+        cells = []
+        for each in rows.values():
+            one, more = each[name], each[name]["difference"]
+            cell = f"{100 * one['mean']:.1f}"
+            if more:
+                low, high = 100 * more["low"], 100 * more["high"]
+                cell += f", {100 * more['mean']:+.1f} [{low:+.1f}, {high:+.1f}]"
+            cells.append(cell + (f", {one['word']}" if one.get("word") else ""))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -279,10 +307,7 @@ def main() -> None:
     parser.add_argument("--training", action="store_true")
     given, more = parser.parse_known_args()
     if given.training:
-        found = training(given.model, given.data.resolve(), more)
-        write_json(RESULTS / "adapt_training.json", found)
-        for name, record in found.items():
-            print(f"{name}: {record['sentence']}")
+        print(compact(training(given.model, given.data.resolve(), more)))
         return
     record = features(given.model, given.data)
     write_pictured(

@@ -7,6 +7,11 @@ Each way is a function of this file, written as its own documentation writes it,
 statements are counted in its code, imports left out. All get the same training table of ``--labels`` rows and
 the same 1,000 test texts, and each runs in a process of its own. setfit would train on every pair of rows,
 so its steps are bounded by ``--setfit-steps``. Results: ``benchmarks/results/peers.json`` and a table.
+
+    python benchmarks/peers.py --data DATA --model $MINILM --count
+
+counts statements and names alone, also of libraries that were not run (:data:`READ`): their code here is what
+their documentation shows. A name is one that is imported, or a method that is called.
 """
 
 import ast
@@ -46,6 +51,8 @@ class Options:
     """Training rows; where a way needs validation rows it takes them out of these."""
     setfit_steps: int = 300
     """Steps of setfit's contrastive training."""
+    count: bool = False
+    """Whether only to count statements and names."""
     worker: str = ""
     """Way and data set of one measurement; used by the script itself."""
 
@@ -100,6 +107,25 @@ def tfidf(train: pd.DataFrame, test: pd.DataFrame, model: str, steps: int) -> An
     return words.predict(test["text"])
 
 
+def autogluon(train: pd.DataFrame, test: pd.DataFrame, model: str, steps: int) -> Any:
+    """Do as auto.gluon.ai/stable/tutorials/multimodal/text_prediction/beginner_text.html does; not run."""
+    from autogluon.multimodal import MultiModalPredictor
+
+    predictor = MultiModalPredictor(label="label")
+    predictor.fit(train)
+    return predictor.predict(test)
+
+
+def fastai(train: pd.DataFrame, test: pd.DataFrame, model: str, steps: int) -> Any:
+    """Do as docs.fast.ai/quick_start.html and docs.fast.ai/tutorial.text.html do; not run."""
+    from fastai.text.all import AWD_LSTM, TextDataLoaders, accuracy, text_classifier_learner
+
+    dls = TextDataLoaders.from_df(train, text_col="text", label_col="label")
+    learn = text_classifier_learner(dls, AWD_LSTM, drop_mult=0.5, metrics=accuracy)
+    learn.fine_tune(4, 1e-2)
+    return [learn.predict(text)[0] for text in test["text"]]
+
+
 WAYS: dict[str, Callable[..., Any]] = {
     "bag of words, logistic regression": tfidf,
     "sentence-transformers, logistic regression": encode_and_regress,
@@ -109,12 +135,41 @@ WAYS: dict[str, Callable[..., Any]] = {
 }
 
 
+#: Ways that were read about and not run.
+READ: dict[str, Callable[..., Any]] = {
+    "AutoGluon (from its documentation)": autogluon,
+    "fastai (from its documentation)": fastai,
+}
+
+
 def statements(way: Callable[..., Any]) -> int:
     """Count the statements of a way; imports and docstring are left out."""
     (function,) = ast.parse(inspect.getsource(way)).body
     assert isinstance(function, ast.FunctionDef)
     kinds = (ast.Import, ast.ImportFrom)
     return sum(not isinstance(line, kinds) for line in function.body[1:])
+
+
+def names(way: Callable[..., Any]) -> list[str]:
+    """List the names that a way needs: what it imports by name, and the methods that it calls."""
+    tree = ast.parse(inspect.getsource(way))
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return sorted(imported | {call.attr for call in calls if isinstance(call, ast.Attribute)})
+
+
+def print_counts() -> None:
+    """Print how many statements and names each way takes from tables in memory to predictions."""
+    print("| way | statements | names | which |\n|---|--:|--:|---|")
+    for way, function in {**WAYS, **READ}.items():
+        known = names(function)
+        which = ", ".join(f"`{name}`" for name in known)
+        print(f"| {way} | {statements(function)} | {len(known)} | {which} |")
 
 
 def tables(options: Options, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -144,6 +199,8 @@ def work(options: Options) -> None:
 
 def main(options: Options) -> None:
     """Run every way on every data set, write the JSON, print the table."""
+    if options.count:
+        return print_counts()
     if options.worker:
         return work(options)
     rows = []

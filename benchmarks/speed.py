@@ -11,6 +11,10 @@ decoded and scored by the same code. Operations are counted by formula, for real
 peak is of large matrix products, measured beside it. Medians go to ``benchmarks/results/speed.json`` (on a GPU
 ``speed_cuda.json``); finished measurements of the same options, code, device and precision are not repeated
 (``runs/benchmarks/speed``).
+
+The case ``pass:1`` is another one: nlptl's whole ``head-only`` with its default convex fit, from tokens to
+test scores, against one bare forward pass of the checkpoint over the same texts of all three splits, sorted by
+length, in the same batches and precision. Its ratio, pass / nlptl, is to be 0.83 or more: 1.2 passes.
 """
 
 import json
@@ -32,6 +36,7 @@ from nlptl.data.files import write_json
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "runs" / "benchmarks" / "speed"
 RUNNERS = ("nlptl", "trainer", "trainer-grouped")
+PARTS = ("train", "validation", "test")
 RATES = {"head-only": 5e-3, "freeze-lower-4": 1e-4, "full": 5e-5, "lora": 1e-3}
 
 
@@ -51,7 +56,7 @@ class Options:
     """Labelled texts of mixed lengths to predict on."""
     cases: tuple[str, ...] = (
         "head-only:3", "freeze-lower-4:3", "lora:3", "full:3", "predict:1", "head-only:10",
-        "freeze-lower-4:10", "qa-head-only:3", "full:10",
+        "freeze-lower-4:10", "qa-head-only:3", "full:10", "pass:1",
     )  # fmt: skip
     """Mode and epochs."""
     examples: int = 1500
@@ -145,6 +150,7 @@ def run_nlptl(task: Any, splits: Any, settings: Any) -> dict[str, float]:
     return {
         "train_seconds": run.timing["train_seconds"],
         "evaluate_seconds": run.timing["test_seconds"],
+        "whole_seconds": sum(run.timing[f"{part}_seconds"] for part in PARTS),
         **_shown(task, run.metrics),
         "padding": run.padding,
         "gflops": run.flops / run.timing["train_seconds"] / 1e9,
@@ -275,13 +281,46 @@ def run_predict(runner: str, options: Options) -> dict[str, float]:
     return {"evaluate_seconds": seconds, "examples_per_second": len(texts) / seconds}
 
 
+def run_pass(options: Options) -> dict[str, float]:
+    """Run the body once over the texts of all splits, and do nothing with its states."""
+    import torch
+    from transformers import AutoModel
+
+    from nlptl.models.loading import load_tokenizer
+
+    task, splits, settings = prepare(options, "head-only", 1.0, options.seed)
+    tokenizer = load_tokenizer(options.model)
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    body = AutoModel.from_pretrained(options.model, dtype=torch.float32).eval().to(device)
+    texts = [text for name in PARTS for text in splits[name][task.fields[0]][:]]
+    ids = sorted(tokenizer(texts, truncation=True, max_length=512)["input_ids"], key=len)
+    batches = [
+        tokenizer.pad(
+            {"input_ids": ids[start : start + 2 * settings.batch_size]}, return_tensors="pt"
+        )
+        for start in range(0, len(ids), 2 * settings.batch_size)
+    ]
+    half = os.environ.get("ACCELERATE_MIXED_PRECISION") == "bf16"
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        body(**batches[0].to(device))
+        began = time.perf_counter()
+        for batch in batches:
+            states = body(**batch.to(device)).last_hidden_state
+        states[0, 0, 0].item()  # waits for a GPU
+    seconds = time.perf_counter() - began
+    return {"whole_seconds": seconds, "examples_per_second": len(texts) / seconds}
+
+
 def work(options: Options) -> None:
     """One measurement; its figures are the last line of the output."""
     runner, case = options.worker.split("/")
     mode, epochs = case.split(":")
     if mode == "predict":
         found = run_predict(runner, options)
+    elif mode == "pass" and runner != "nlptl":
+        found = run_pass(options)
     else:
+        mode = "head-only" if mode == "pass" else mode
         task, splits, settings = prepare(options, mode, float(epochs), options.seed)
         before = peak_memory()
         if runner == "nlptl":
@@ -323,6 +362,8 @@ def measure(options: Options, runner: str, case: str, turn: int) -> dict[str, fl
 def turns(options: Options, runner: str, case: str) -> int:
     """Number of times that something is measured: minutes of a quiet machine are expensive."""
     mode, epochs = case.split(":")
+    if mode == "pass":
+        return options.rounds * (runner != "trainer-grouped")
     if mode.startswith("qa-") or epochs == "10":  # windows are about equally long: nothing to group
         return int(runner != "trainer-grouped")
     return 1 if runner == "trainer-grouped" or mode == "predict" else options.rounds
@@ -399,7 +440,7 @@ def print_table(table: dict[str, Any]) -> None:
     head = ["case", "nlptl s", "Trainer s", "grouped s", "ratio", "ratio, grouped", *pairs]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for case, row in table.items():
-        key = "evaluate_seconds" if case.startswith("predict") else "train_seconds"
+        key = {"predict": "evaluate", "pass": "whole"}.get(case.split(":")[0], "train") + "_seconds"
         both = [row[runner] for runner in RUNNERS[:2]]
         own, plain = (figures[key] for figures in both)
         cells = [f"{own:.1f}", f"{plain:.1f}", "", f"{plain / own:.1f}", ""]

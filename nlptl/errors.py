@@ -31,6 +31,10 @@ class UserError(NlptlError):
     def __init__(self, message: object = "") -> None:
         super().__init__(shortened(str(message), LONGEST))
 
+    def _render_traceback_(self) -> list[str]:
+        """Show the message alone in a notebook, as IPython asks: the lines above are not the user's."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(UserError):
     """A flag or a configuration file asks for something impossible."""

@@ -28,7 +28,8 @@ def main(config: PretrainConfig) -> None:
         return
     with release_on_failure(home):
         accelerator = start_accelerator(tracker=config.tracker, output_dir=home, seed=config.seed)
-        model, tokenizer, new = start_model(home, ready.build, objective, accelerator, config.seed)
+        own = (ready.build, objective, accelerator, config.seed, config.model)
+        model, tokenizer, new = start_model(home, *own)
         model, manifest = apply_mode(model, ready.mode, newly_initialized=new)
         say(manifest)
         args = pretraining_args(ready, model, tokenizer, accelerator)

@@ -11,6 +11,7 @@ from nlptl.errors import (
     DataError,
     Mistakes,
     Problems,
+    RunError,
     UserError,
     listed,
     shortened,
@@ -65,3 +66,10 @@ def test_a_mode_and_a_file_of_flags_are_echoed_shortened(tmp_path):
     with pytest.raises(UserError) as caught:
         load_yaml(SentimentConfig, path)
     assert len(str(caught.value)) < 3000
+
+
+def test_a_notebook_shows_the_message_and_no_lines_of_nlptl():
+    """IPython calls this method of an exception, and prints the lines that it returns in place of its own."""
+    found = Mistakes(["--epochs is 0.", "--mode heads: there is no such mode."])
+    assert found._render_traceback_() == [f"Mistakes: {found}"]
+    assert not hasattr(RunError("ours"), "_render_traceback_")

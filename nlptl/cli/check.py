@@ -399,6 +399,20 @@ def drawn_by_split_seed(prepare_data: PrepareData) -> PrepareData:
     return prepare
 
 
+def check_explain(kind: type[Task]) -> None:
+    """Make sure that ``--explain`` can mark words: captum is there, and a text has one answer.
+
+    Raises:
+        UserError: If not.
+    """
+    from nlptl.runs.explaining import check_explained, check_installed
+
+    problems = Problems()
+    problems.run(check_installed)
+    problems.run(check_explained, kind)
+    problems.raise_if_any()
+
+
 def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     """Check flags, checkpoint, data and output directory, and reserve the directory.
 
@@ -418,6 +432,8 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     with waiting("reading the data"):
         data = problems.run(drawn_by_split_seed(kind.prepare), with_sound_numbers(config))
     problems.run(upstream_texts, config.upstream_text)
+    if config.explain:
+        problems.run(check_explain, kind)
     if data:
         problems.run(check_head, config, data[0])
     if is_main_process():  # the others would find its directory

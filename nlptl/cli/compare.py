@@ -1,7 +1,7 @@
 """``compare``: checkpoints, modes and methods side by side; and the parts that all studies share."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -119,6 +119,32 @@ def study_args(config: Any, mode: Mode, model: Any, examples: int, task: Task) -
     own = alone(config)
     check_head(own, task)
     return finetune_args(resolve_defaults(own, mode, model, examples, task), mode, own.seed)
+
+
+def check_modes(config: Any, names: Sequence[str]) -> dict[str, Mode]:
+    """Check that the checkpoint can be trained under each of several modes.
+
+    Args:
+        config: A :class:`nlptl.cli.config.GridConfig`.
+        names: Names of the modes.
+
+    Returns:
+        Name to mode.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    problems = Problems()
+    found = {name: problems.run(check_training, alone(config, mode=name)) for name in names}
+    problems.raise_if_any()
+    return {name: trained[0] for name, trained in found.items() if trained}
+
+
+def mode_args(
+    config: Any, modes: Mapping[str, Mode], model: Any, name: str, examples: int, task: Task
+) -> FinetuneArgs:
+    """Return the arguments of an arm under one of several modes, by name (:func:`study_args`)."""
+    return study_args(config, modes[name], model, examples, task)
 
 
 def alone(config: Any, **own: Any) -> Any:

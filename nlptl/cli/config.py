@@ -149,6 +149,8 @@ class ReportedConfig(SupervisedConfig, TrackedConfig):
     value) or full (10 seeds)."""
     curve: bool = False
     """Also train on smaller sets for the report, which show how many labels the pretraining is worth."""
+    explain: bool = False
+    """Also mark in errors.html the words that speak for and against each of the most confident mistakes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
 from nlptl.runs.directory import DATA, check_free
 from nlptl.runs.errors import most_confident_mistakes
 from nlptl.runs.last_block import floors_line, metric, weakest_line
-from nlptl.runs.predictor import Predictor, load_predictor
+from nlptl.runs.predictor import Predictor, check_there, load_predictor
 from nlptl.train.terminal import Block
 
 #: Files of a run that name its directory, and are written again for a copy.
@@ -225,6 +225,7 @@ def load_run(directory: str | Path) -> FittedRun:
     Raises:
         ModelError: If there is no finished run.
     """
+    check_there(Path(directory))
     return FittedRun(Path(directory))
 
 

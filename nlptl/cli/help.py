@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 import shutil
 import sys
 import textwrap
@@ -96,6 +97,27 @@ def print_help(groups: Mapping[str, Sequence[Flag]], usage: str, description: st
     print("\n".join(help_lines(groups, usage, description)))  # noqa: T201
 
 
+def spoken(name: str) -> str:
+    """Return a recipe's name as it is typed: with hyphens."""
+    return name.replace("_", "-")
+
+
+def as_typed(text: str, usage: str) -> str:
+    """Write the commands of a recipe's docstring as its reader types them: a wheel has no ``recipes/``.
+
+    Example:
+        >>> as_typed("python recipes/few_shot.py --shots 8", "nlptl run few-shot [flags]")
+        'nlptl run few-shot --shots 8'
+    """
+    if not usage.startswith("nlptl run"):
+        return text
+    return re.sub(
+        r"(?:accelerate launch|python) recipes/(\w+)\.py",
+        lambda found: f"nlptl run {spoken(found[1])}",
+        text,
+    )
+
+
 def help_lines(groups: Mapping[str, Sequence[Flag]], usage: str, description: str) -> Iterator[str]:
     """Yield the lines of a command's help.
 
@@ -106,7 +128,7 @@ def help_lines(groups: Mapping[str, Sequence[Flag]], usage: str, description: st
     """
     yield painted("usage:", NAMES) + f" {usage}"
     yield ""
-    yield description.strip()
+    yield as_typed(description.strip(), usage)
     for title, members in groups.items():
         yield ""
         yield painted(title, NAMES)

@@ -99,7 +99,7 @@ def predict(
     if explain:
         from nlptl.runs.explaining import check_explained
 
-        check_explained(predictor)
+        check_explained(predictor.task)
     if rows.count is not None:
         predictor.check(rows.examples)
     found: Iterator[dict[str, Any]] = predictor.stream(rows.examples)

@@ -27,6 +27,7 @@ from nlptl.modes.base import parse_mode
 from nlptl.report.report import SEEDS, Finished, Tier, TransferReport, score_transfer
 from nlptl.runs.directory import DATA
 from nlptl.runs.locking import locked
+from nlptl.runs.predictor import check_there
 from nlptl.study.outcomes import Outcome, scored, validation_scores
 from nlptl.tasks import recorded_task
 from nlptl.tasks.base import Task
@@ -162,6 +163,7 @@ def config_of(directory: Path) -> tuple[type[Task], Any]:
         UserError: If it is not such a run, or its task cannot be imported.
     """
     record_path = directory / "result.json"
+    check_there(directory)
     if not record_path.is_file() or not (directory / "config.yaml").is_file():
         holds = sorted(p.name for p in directory.glob("*")) if directory.is_dir() else []
         raise ConfigError(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nlptl.cli.help import spoken
 from nlptl.errors import ConfigError, suggest
 from nlptl.train.stopping import TYPED
 
@@ -25,7 +26,8 @@ def run(words: Sequence[str]) -> None:
     """Run a recipe as its own command line does.
 
     Args:
-        words: Name of the recipe and its flags. ``--processes N`` starts N processes on this machine.
+        words: Name of the recipe, with hyphens or underscores, and its flags. ``--processes N`` starts N
+            processes on this machine.
 
     Raises:
         ConfigError: If there is no such recipe, or the number of processes is none.
@@ -34,16 +36,22 @@ def run(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(overview())  # noqa: T201
         return
-    name, known = words[0], recipes()
-    if name not in known:
-        near = suggest(name, list(known))
+    name, known = words[0].replace("-", "_"), recipes()
+    names = [spoken(one) for one in known]
+    if words[0].startswith("-"):
         raise ConfigError(
-            f"nlptl run {name}: there is no such recipe.{near} There are: {', '.join(known)}."
+            f"nlptl run {words[0]}: expected the name of a recipe first, as in nlptl run sentiment "
+            f"{words[0]}. There are: {', '.join(names)}."
+        )
+    if name not in known:
+        near = suggest(spoken(name), names)
+        raise ConfigError(
+            f"nlptl run {words[0]}: there is no such recipe.{near} There are: {', '.join(names)}."
         )
     flags, processes = split_processes(words[1:])
     if processes > 1 and not {"-h", "--help"} & set(flags):
         raise SystemExit(launch(known[name], flags, processes))
-    sys.argv = [f"nlptl run {name}", *flags]
+    sys.argv = [f"nlptl run {spoken(name)}", *flags]
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # else its own words are needed too
         os.environ[TYPED] = sys.argv[0]  # runpy puts the recipe's path there
     try:
@@ -65,7 +73,7 @@ def overview() -> str:
     width = max(map(len, known), default=0)
     for name, path in known.items():
         about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines.append(f"  {name:<{width}}  {about.splitlines()[0] if about else ''}")
+        lines.append(f"  {spoken(name):<{width}}  {about.splitlines()[0] if about else ''}")
     return "\n".join(lines)
 
 
@@ -128,7 +136,7 @@ def launch(recipe: Path, flags: Sequence[str], processes: int) -> int:
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
     )
-    os.environ[TYPED] = f"nlptl run {recipe.stem} --processes {processes}"
+    os.environ[TYPED] = f"nlptl run {spoken(recipe.stem)} --processes {processes}"
     try:
         elastic_launch(plan, sys.executable)("-u", str(recipe), *flags)
     except ChildFailedError as error:

@@ -56,6 +56,10 @@ def each_seed(
                 say(f"\n{where}: seed {seed}", "bold")
             with doing(where) if schedule.total > 1 else nullcontext():
                 train(ready, seed, directory)
+                if config.explain and is_main_process():
+                    from nlptl.runs.explaining import explain_mistakes
+
+                    say(explain_mistakes(directory))
             schedule.end("seed")
     free_states()
     if config.seeds > 1 and is_main_process():

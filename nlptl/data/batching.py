@@ -124,13 +124,20 @@ class Zipped:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the pairs of one epoch of the first stream, from position ``start`` on."""
-        other = self._from(number * len(self.first) + start)
+        other = without_end(self.second, number * len(self.first) + start)
         for batch in self.first.epoch(number, start):
             beside = {f"{ALSO}{key}": value for key, value in next(other).inputs.items()}
             yield replace(batch, inputs={**batch.inputs, **beside})
 
-    def _from(self, position: int) -> Iterator[Batch]:
-        number, start = divmod(position, len(self.second))
-        while True:
-            yield from self.second.epoch(number, start)
-            number, start = number + 1, 0
+
+def without_end(stream: Batches, position: int = 0) -> Iterator[Batch]:
+    """Yield the batches of a stream from a position on, epoch after epoch, each in its own order.
+
+    Args:
+        stream: The stream.
+        position: Number of batches to leave out, over all epochs.
+    """
+    number, start = divmod(position, len(stream))
+    while True:
+        yield from stream.epoch(number, start)
+        number, start = number + 1, 0

@@ -174,6 +174,29 @@ def write_json(path: Path, record: Mapping[str, Any]) -> Path:
     return write_whole(path, text + "\n")
 
 
+def write_checked(path: Path, values: Any) -> Path:
+    """Write json values with their checksum, with :func:`write_whole`.
+
+    Returns:
+        The path.
+    """
+    values = json.loads(json.dumps(values))  # as it is read: tuples are lists, keys are text
+    return write_whole(path, json.dumps({"sha256": _checksum(values), "values": values}))
+
+
+def read_checked(path: Path) -> Any:
+    """Read what :func:`write_checked` wrote; None if it is not there, or damaged."""
+    try:
+        kept = read_object(path, "sha256", "values")
+    except (OSError, ValueError):
+        return None
+    return kept["values"] if kept["sha256"] == _checksum(kept["values"]) else None
+
+
+def _checksum(values: Any) -> str:
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
 def json_line(record: Mapping[str, Any]) -> str:
     """Return a line of a ``.jsonl`` file with its line end; nan, which could not be computed, becomes null."""
     return json.dumps(finite(record), ensure_ascii=False, allow_nan=False) + "\n"

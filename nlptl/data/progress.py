@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -46,9 +47,15 @@ def is_terminal(stream: Literal["stdout", "stderr"]) -> bool:
 def _in_notebook() -> bool:
     if "IPython" not in sys.modules:  # importing tqdm would take a tenth of a second
         return False
-    from tqdm.auto import tqdm
+    return any(kind.__module__ == "tqdm.notebook" for kind in _tqdm().__mro__)
 
-    return any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
+
+def _tqdm() -> Any:
+    """Import the bar that fits the place; a notebook without ipywidgets has one of text, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from tqdm.auto import tqdm
+    return tqdm
 
 
 def bar(total: int | None, what: str, unit: str = "texts", **more: Any) -> Any:
@@ -63,13 +70,11 @@ def bar(total: int | None, what: str, unit: str = "texts", **more: Any) -> Any:
     Returns:
         The bar; ``update(n)`` counts, ``close()`` ends it.
     """
-    from tqdm.auto import tqdm
-
     given = {"delay": DELAY, "mininterval": 0.5, "leave": False, **more}
     if total is not None:
         given.setdefault("bar_format", FORMAT)
     words = " · ".join([*_DOING, what] if what else _DOING) or "scoring"
-    return tqdm(
+    return _tqdm()(
         total=total, desc=words, unit=unit, dynamic_ncols=True, disable=not are_shown(), **given
     )
 

@@ -13,7 +13,7 @@ from nlptl.data.columns import rows_where, values_of
 from nlptl.data.encoding import map_kept
 from nlptl.data.progress import quiet_datasets
 from nlptl.data.sources import read_table
-from nlptl.data.squad_json import flatten, id_of, is_nested, read_json
+from nlptl.data.squad_json import flatten, has_object_lines, id_of, is_nested, read_json
 from nlptl.data.text import is_text
 from nlptl.errors import DataError, Problems, listed, shortened
 
@@ -39,6 +39,8 @@ def read_questions(path: Path, flag: str, *, answers: bool = True) -> Any:
     if path.suffix.lower() != ".json" or not path.is_file():
         return read_table(path, flag)
     where = f"{flag} {path}"
+    if has_object_lines(path):
+        return read_table(path, flag)
     whole = read_json(path, where)
     if not is_nested(whole):
         return read_table(path, flag)

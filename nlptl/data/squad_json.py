@@ -1,6 +1,7 @@
 """SQuAD's nested json, with its usual variations, as one row a question."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,17 @@ def read_json(path: Path, where: str) -> Any:
         raise DataError(f"{where}: could not be read as json: {error}") from error
     except RecursionError as error:
         raise DataError(f"{where}: is json nested too deeply to be questions. {FORM}") from error
+
+
+def has_object_lines(path: Path) -> bool:
+    """Whether a file has a whole object, and none of SQuAD's articles, on each of its first two lines."""
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        first = [line for line in islice(lines, 2) if line.strip()]
+    try:
+        each = [STRICT.decode(line) for line in first]
+    except (ValueError, RecursionError):
+        return False
+    return len(each) == 2 and all(isinstance(one, Mapping) and not is_nested(one) for one in each)
 
 
 def is_nested(whole: Any) -> bool:

@@ -28,12 +28,14 @@ from nlptl.models.pooling import (
 )
 from nlptl.models.sentence_encoder import (
     Declared,
+    declare_like,
     declared,
     find_file,
     make_lower_case,
     read_dense,
 )
 from nlptl.models.tokenizer import compare, give_padding, load_fast, pad_alike
+from nlptl.models.tracing import width_of
 from nlptl.models.weights_check import refuse_left_out, refuse_lost, refuse_other_shape
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
@@ -475,10 +477,22 @@ def open_saved(directory: Path, auto_class: Any) -> Any:
     return load_trained(str(directory), auto_class).eval()
 
 
-def save_pretrained(model: Any, tokenizer: Any, directory: Path) -> None:
-    """Write a model and its tokenizer so that plain transformers or sentence-transformers opens them."""
+def save_pretrained(
+    model: Any, tokenizer: Any, directory: Path, *, like: str | Path | None = None
+) -> None:
+    """Write a model and its tokenizer so that plain transformers or sentence-transformers opens them.
+
+    Args:
+        model: Model to write.
+        tokenizer: Its tokenizer.
+        directory: Directory to write to.
+        like: Checkpoint that the model, one without a head on pooled states, comes from: a pooling that this
+            declares, as a sentence encoder does, the directory declares too. None declares nothing.
+    """
     with quiet_transformers():
         model.save_pretrained(directory)
+    if like is not None:
+        declare_like(resolve(str(like)), directory, width=width_of(model.config))
     if isinstance(model, PooledClassifier):
         tokenizer.padding_side = "right"  # as the batches here are padded
     tokenizer.save_pretrained(directory)

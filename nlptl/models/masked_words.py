@@ -58,10 +58,13 @@ class MaskedWords:
         self.frame: Frame = frame_of(self.tokenizer)
         self.mask = _mask_token(name, self.tokenizer)
         self.longest = longest_input(self.model.config, self.tokenizer, None)
-        self.words = word_tokens(self.tokenizer)
-        vocabulary = self.model.get_output_embeddings().weight.shape[0]
-        self.barred = torch.ones(vocabulary, dtype=torch.bool, device=device)
-        self.barred[[number for number in self.words if number < vocabulary]] = False
+        outputs = self.model.get_output_embeddings().weight.shape[0]
+        known = word_tokens(self.tokenizer)
+        self.words = {number: word for number, word in known.items() if number < outputs}
+        if len(self.words) <= CANDIDATES:
+            raise ModelError(f"The vocabulary of {name} has {len(self.words)} whole words.")
+        self.barred = torch.ones(outputs, dtype=torch.bool, device=device)
+        self.barred[list(self.words)] = False
 
     def __call__(
         self, texts: Sequence[Sequence[Word]], alpha: float, rngs: Sequence[np.random.Generator]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -201,6 +201,19 @@ def write_modules(directory: Path, about: Declared, *, width: int) -> list[str]:
             directory / folders[-1] / "config.json", {**dense, "activation_function": IDENTITY}
         )
     return folders
+
+
+def declare_like(path: str, directory: Path, *, width: int) -> None:
+    """Let a directory declare the pooling that a checkpoint declares; if it declares none, write nothing.
+
+    Args:
+        path: Directory of the checkpoint, or a hub name.
+        directory: Directory of a model of the same architecture, without a head on pooled states.
+        width: Width of the states.
+    """
+    about = declared(path)
+    if about and about.supported:
+        write_modules(directory, replace(about, head=None), width=width)
 
 
 def write_dense(folder: Path, layer: Mapping[str, Tensor]) -> None:

@@ -1,7 +1,6 @@
 """Architectures of new models: a family with depth and width, or a configuration."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from nlptl.models.families import FAMILIES, check_family
 from nlptl.models.layer_map import longest_text
 from nlptl.models.loading import load_config, load_tokenizer, resolve
 from nlptl.models.reuse import untrained_weights
-from nlptl.models.sentence_encoder import declared, write_modules
+from nlptl.models.sentence_encoder import declare_like
 from nlptl.models.tracing import width_of
 
 #: Sizes of a model if only the family is given.
@@ -138,9 +137,7 @@ def save_untrained(name: str, directory: Path, *, seed: int) -> None:
     # Not by save_pretrained: of several processes it writes in the first one only, and here each process
     # has its own folder.
     config.save_pretrained(directory)
-    about = declared(resolve(name))
-    if about and about.supported:
-        write_modules(directory, replace(about, head=None), width=width_of(config))
+    declare_like(resolve(name), directory, width=width_of(config))
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     load_tokenizer(name, split_special_tokens=False).save_pretrained(directory)
 

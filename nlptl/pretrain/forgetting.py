@@ -180,12 +180,12 @@ def similarity_forgetting(before: np.ndarray, after: np.ndarray, *, draws: int =
     if np.array_equal(*pair):  # exactly 1, not 0.9999999
         now, found = 1.0, np.zeros(draws)
     else:
-        groups = [np.unique(values, return_inverse=True)[1] for values in pair]
-        now = _spearman(*groups, np.ones(len(rows)))
+        first, second = (np.unique(values, return_inverse=True)[1] for values in pair)
+        now = _spearman(first, second, np.ones(len(rows)))
         rng, found = np.random.default_rng(0), np.empty(draws)
         for draw in range(draws):
             times = np.bincount(rng.integers(0, texts, texts), minlength=texts)
-            found[draw] = 1 - _spearman(*groups, times[rows] * times[columns])
+            found[draw] = 1 - _spearman(first, second, times[rows] * times[columns])
     low, high = np.quantile(found, [0.025, 0.975])
     return Forgetting(
         objective="sentence-similarity",

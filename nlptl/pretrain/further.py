@@ -1,12 +1,11 @@
 """Masked language modelling of a checkpoint on more texts, as one step of a method."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nlptl.data.files import write_json
+from nlptl.data.files import damage_of, read_object, seal_folder, write_json
 from nlptl.errors import ConfigError, UserError
 from nlptl.models.families import check_family
 from nlptl.models.loading import load_config, load_tokenizer, load_trained, save_pretrained
@@ -16,6 +15,7 @@ from nlptl.pretrain.pieces import Pieces, cut_pieces
 from nlptl.pretrain.pretrain import AT_WIDTH, GOING_ON, PretrainArgs, pretrain
 from nlptl.train.checkpoints import START
 from nlptl.train.setup import FinetuneArgs, TrainArgs, steps_for
+from nlptl.train.terminal import say
 
 #: Most tokens of a piece of text.
 LENGTH = 128
@@ -107,7 +107,9 @@ def pretrain_further(
     """
     done = folder / MODEL / DONE
     if resume and done.exists():
-        return dict(json.loads(done.read_text("utf-8")))
+        if (damage := damage_of(done.parent)) is None:
+            return read_object(done)
+        say(f"note: {done.parent} is damaged ({damage}); it is made again.")
     every: Any = args.save_every
     objective, model = MaskedLM(), lm_model(args.model)
     tokenizer = load_tokenizer(args.model, split_special_tokens=False)
@@ -142,8 +144,9 @@ def pretrain_further(
         "steps": steps,
     }
     if accelerator.is_main_process:
-        save_pretrained(run.model, tokenizer, folder / MODEL)
+        save_pretrained(run.model, tokenizer, folder / MODEL, like=args.model)
         write_json(done, about)
+        seal_folder(done.parent)
     accelerator.wait_for_everyone()
     return about
 

@@ -19,6 +19,7 @@ from nlptl.pretrain.held_out import held_out_loss
 from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.pieces import Pieces
 from nlptl.records import FitState
+from nlptl.train.checkpoints import START
 from nlptl.train.hooks import EvaluateEvery, ProgressBar, SaveModels, Trackers
 from nlptl.train.losses import Loss, Plus
 from nlptl.train.machine import PeakMemory
@@ -135,6 +136,7 @@ def pretrain(
     accelerator.wait_for_everyone()  # for the log's last line
     run = _finished(model, tokenizer, objective, pieces, aside, state, log)
     run.settings |= _settings(args)
+    run.like = start_of(output_dir)
     run.peak_memory, run.identity = round(memory.megabytes(), 1), loss.identity()
     return run
 
@@ -210,7 +212,7 @@ def _watchers(
     def save(path: Path) -> None:
         # A copy, because merging takes the adapters off, and these go on training.
         whole = merge_adapter(deepcopy(model)) if is_lora(model) else model
-        save_pretrained(whole, tokenizer, path)
+        save_pretrained(whole, tokenizer, path, like=start_of(log.parent))
 
     each = float(pieces.lengths.mean())
     return [
@@ -225,6 +227,12 @@ def _watchers(
         ),
         SaveModels(save, log.parent / "models", accelerator, at),
     ]
+
+
+def start_of(directory: Path) -> Path | None:
+    """Return where a run keeps the model that it began with; None if it keeps none."""
+    start = directory / START
+    return start if (start / "config.json").exists() else None
 
 
 def metrics(history: Sequence[Any]) -> dict[str, float]:

@@ -23,6 +23,7 @@ def start_model(
     objective: Objective,
     accelerator: Any,
     seed: int,
+    like: str | None = None,
 ) -> tuple[Any, Any, frozenset[str]]:
     """Build a model and its tokenizer once, keep both, and read them back.
 
@@ -36,6 +37,7 @@ def start_model(
         objective: Objective, which knows the class of the model.
         accelerator: Accelerator whose main process builds.
         seed: Seed of what is drawn next (LoRA's matrices): building a model draws, reading one back does not.
+        like: Checkpoint that is trained further, whose declared pooling all that the run saves declares too.
 
     Returns:
         The model, float32, its tokenizer, and the parameters that no checkpoint had. These are kept in a
@@ -49,7 +51,7 @@ def start_model(
             model, tokenizer, new = build()
             start.mkdir(parents=True, exist_ok=True)
             write_json(start / NEW, {"new": sorted(new)})
-            save_pretrained(model, tokenizer, start)
+            save_pretrained(model, tokenizer, start, like=like)
     tokenizer = load_tokenizer(str(start), split_special_tokens=False)
     model = load_start(directory, objective)
     set_seed(seed)

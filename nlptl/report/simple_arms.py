@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from nlptl.errors import ModelError
+from nlptl.models.loading import resolve
+from nlptl.models.sentence_encoder import declared
 from nlptl.pretrain.architecture import save_untrained
 from nlptl.report import parts
 from nlptl.report.probe import fit_probe
 from nlptl.report.untouched import Untouched
-from nlptl.report.zero_shot import pair_similarities, zero_shot
+from nlptl.report.zero_shot import name_scores, pair_similarities, zero_shot
 from nlptl.stats.bootstrap import scores_of
 from nlptl.study.outcomes import class_statistics, combine_of, constant_statistics
 from nlptl.tasks.base import Task
@@ -69,12 +71,15 @@ def simple_arms(
     random = parts.arm_entry(np.asarray(made), seeds=seeds)
     found["random_probe"] = {"arm": random, "statistics": None}
     found["bow"] = _words(task, splits, fixed)
+    labels = list(task.head["id2label"].values())
+    given = (args.model, untouched.texts["test"], labels)
     try:
-        labels = list(task.head["id2label"].values())
-        given = (args.model, untouched.texts["test"], labels)
         found["zero_shot"] = row(zero_shot(*given, accelerator=accelerator))
     except ModelError as error:
         found["zero_shot"] = _left_out(str(error))
+        if declared(resolve(args.model)):  # a sentence encoder compares names of classes instead
+            alike = name_scores(*given, accelerator=accelerator, max_length=args.max_length)
+            found["zero_shot"] = row(labels[int(i)] for i in alike[0].argmax(1))
     return found
 
 

@@ -1,13 +1,20 @@
-"""Answers without training: a word that stands for a class, filled in; or how alike two texts' states are."""
+"""Answers without training: a word that is filled in, a sentence that follows, or how alike two states are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from nlptl.errors import ModelError, listed
-from nlptl.models.loading import load_tokenizer, load_trained
+from nlptl.errors import ConfigError, ModelError, listed
+from nlptl.models.loading import (
+    load_config,
+    load_tokenizer,
+    load_trained,
+    load_with_head,
+    resolve,
+)
+from nlptl.models.sentence_encoder import declared
 from nlptl.pretrain.corpus import special_frame
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.train.features import body_states
@@ -24,15 +31,39 @@ WORDS = {
 }
 
 
-def prompt_words(labels: Sequence[str], tokenizer: Any) -> list[int]:
+def check_template(template: str) -> None:
+    """Make sure that a template has one place for the name of a class.
+
+    Raises:
+        ConfigError: If not.
+    """
+    try:
+        good = template.count("{}") == 1 and template.format("a") != template.format("b")
+    except (ValueError, IndexError, KeyError):
+        good = False
+    if not good:
+        raise ConfigError(
+            f"--templates '{template}': expected a sentence with exactly one {{}}, where the name of a class "
+            "stands, such as 'It was {}.'."
+        )
+
+
+def prompt_words(
+    labels: Sequence[str], tokenizer: Any, words: Mapping[str, str] | None = None
+) -> list[int]:
     """Return the token id of each class' word.
+
+    Args:
+        labels: Names of the classes.
+        tokenizer: A fast tokenizer.
+        words: Words that stand for classes; by default :data:`WORDS`, or the class' own name.
 
     Raises:
         ModelError: If a class has no word of one token.
     """
     found = []
     for label in labels:
-        word = WORDS.get(label.lower(), label.lower())
+        word = (words or {}).get(label) or WORDS.get(label.lower(), label.lower())
         ids = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
         if len(ids) != 1 or ids[0] == tokenizer.unk_token_id or not word.isalpha():
             raise ModelError(f"the class '{label}' has no word of one token to fill in")
@@ -42,7 +73,6 @@ def prompt_words(labels: Sequence[str], tokenizer: Any) -> list[int]:
     return found
 
 
-@torch.no_grad()
 def zero_shot(
     name: str,
     texts: Sequence[str],
@@ -51,7 +81,23 @@ def zero_shot(
     accelerator: Any,
     batch_size: int = 32,
 ) -> list[str]:
-    """Classify texts by the prompt "TEXT It was [MASK]." (Schick & Schütze, 2021; Gao et al., 2021).
+    """Classify texts by :func:`prompt_scores`; its arguments and errors are the same."""
+    scores = prompt_scores(name, texts, labels, accelerator=accelerator, batch_size=batch_size)
+    return [labels[int(i)] for i in scores[0].argmax(1)]
+
+
+@torch.no_grad()
+def prompt_scores(
+    name: str,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    accelerator: Any,
+    batch_size: int = 32,
+    templates: Sequence[str] = ("It was {}.",),
+    words: Mapping[str, str] | None = None,
+) -> np.ndarray:
+    """Score classes by the prompt "TEXT It was [MASK]." (Schick & Schütze, 2021; Gao et al., 2021).
 
     Each class' log-probability is taken relative to the prompt without a text (Zhao et al., 2021), so that
     a word that is frequent anyway has no advantage.
@@ -62,6 +108,11 @@ def zero_shot(
         labels: Names of the classes.
         accelerator: The device.
         batch_size: Texts a batch.
+        templates: Sentences after the text, each with one {} for the mask.
+        words: See :func:`prompt_words`.
+
+    Returns:
+        Log-probabilities of the classes, shape ``(templates, texts, labels)``.
 
     Raises:
         ModelError: If the checkpoint has no such head, or a class no word.
@@ -69,22 +120,162 @@ def zero_shot(
     tokenizer = load_tokenizer(name, split_special_tokens=False)
     if tokenizer.mask_token_id is None:
         raise ModelError("only masked language models fill in words")
-    words = prompt_words(labels, tokenizer)
+    chosen = prompt_words(labels, tokenizer, words)
     model = load_trained(name, MaskedLM().auto_class).eval().to(accelerator.device)
-    # Joined as tokens: a text that is cut inside a letter of several bytes reads back as other tokens.
-    prompt = tokenizer(f" It was {tokenizer.mask_token}.", add_special_tokens=False)["input_ids"]
     before, after = special_frame(tokenizer)
-    room = min(tokenizer.model_max_length, 256) - len([*before, *prompt, *after])
-    cut = tokenizer(["", *texts], add_special_tokens=False, truncation=True, max_length=room)
-    shown = [{"input_ids": [*before, *ids, *prompt, *after]} for ids in cut["input_ids"]]
-    rows = []
-    for start in range(0, len(shown), batch_size):
-        batch = tokenizer.pad(shown[start : start + batch_size], return_tensors="pt")
-        batch = batch.to(accelerator.device)
-        logits = model(**batch).logits[batch["input_ids"] == tokenizer.mask_token_id]
-        rows.append(logits[:, words].float().log_softmax(-1).cpu().numpy())
-    shares = np.concatenate(rows)
-    return [labels[int(i)] for i in (shares[1:] - shares[0]).argmax(1)]
+    found = []
+    for template in templates:
+        # Joined as tokens: a text that is cut inside a letter of several bytes reads back as other tokens.
+        sentence = " " + template.format(tokenizer.mask_token)
+        prompt = tokenizer(sentence, add_special_tokens=False)["input_ids"]
+        room = min(tokenizer.model_max_length, 256) - len([*before, *prompt, *after])
+        # No mask but the prompt's: "[MASK]" in a text is a word like others.
+        cut = load_tokenizer(name)(
+            ["", *texts], add_special_tokens=False, truncation=True, max_length=room
+        )
+        shown = [{"input_ids": [*before, *ids, *prompt, *after]} for ids in cut["input_ids"]]
+        rows = []
+        for start in range(0, len(shown), batch_size):
+            batch = tokenizer.pad(shown[start : start + batch_size], return_tensors="pt")
+            batch = batch.to(accelerator.device)
+            logits = model(**batch).logits[batch["input_ids"] == tokenizer.mask_token_id]
+            rows.append(logits[:, chosen].float().log_softmax(-1).cpu().numpy())
+        shares = np.concatenate(rows).astype(np.float64)
+        found.append(_log_shares(shares[1:] - shares[0]))
+    return np.stack(found)
+
+
+def _log_shares(scores: np.ndarray) -> np.ndarray:
+    top = scores.max(-1, keepdims=True)
+    return scores - top - np.log(np.exp(scores - top).sum(-1, keepdims=True))
+
+
+def entailment_index(config: Any) -> int:
+    """Find the output that says that a sentence follows from a text, by the names of the outputs.
+
+    Its place differs from checkpoint to checkpoint.
+
+    Raises:
+        ModelError: If no output has such a name.
+    """
+    names = {str(name).lower(): int(place) for name, place in (config.label2id or {}).items()}
+    found = [place for name, place in names.items() if name.startswith("entail")]
+    if len(found) != 1:
+        raise ModelError(
+            f"none of its labels ({listed(list(names))}) says that a sentence follows from a text; expected "
+            "a checkpoint for entailment, with a label such as 'entailment'"
+        )
+    return found[0]
+
+
+def entailment_scores(
+    name: str,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    accelerator: Any,
+    batch_size: int = 32,
+    templates: Sequence[str],
+    words: Mapping[str, str] | None = None,
+) -> np.ndarray:
+    """Score classes by whether a text entails "This text is about CLASS." (Yin et al., 2019).
+
+    transformers' own pipeline computes it: a softmax over the classes' logits of entailment.
+
+    Args:
+        name: A checkpoint for entailment.
+        texts: The texts; long ones lose their end.
+        labels: Names of the classes.
+        accelerator: The device.
+        batch_size: Pairs of a text and a sentence a batch.
+        templates: Sentences, each with one {} for the class.
+        words: Words for classes; by default their names.
+
+    Returns:
+        Log-probabilities of the classes, shape ``(templates, texts, labels)``.
+
+    Raises:
+        ModelError: If the checkpoint has no label of entailment.
+    """
+    from transformers import AutoModelForSequenceClassification, pipeline
+
+    entailment_index(load_config(name))
+    model = load_trained(name, AutoModelForSequenceClassification).eval()
+    judge = pipeline(
+        "zero-shot-classification",
+        model=model,
+        tokenizer=load_tokenizer(name),
+        device=accelerator.device,
+    )
+    spoken = [(words or {}).get(label, label) for label in labels]
+    found = []
+    for template in templates:
+        given = judge(
+            list(texts),
+            candidate_labels=spoken,
+            hypothesis_template=template,
+            batch_size=batch_size,
+        )
+        each = [dict(zip(one["labels"], one["scores"], strict=True)) for one in given]
+        shares = np.asarray([[one[word] for word in spoken] for one in each])
+        found.append(np.log(np.maximum(shares, np.finfo(float).tiny)))
+    return np.stack(found)
+
+
+def name_scores(
+    name: str,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    accelerator: Any,
+    max_length: int | None = None,
+    templates: Sequence[str] = ("{}",),
+    words: Mapping[str, str] | None = None,
+) -> np.ndarray:
+    """Score classes by how alike the states of a text and of a class' name are.
+
+    Args:
+        name: A checkpoint; of sentence encoders it says much, of others little.
+        texts: The texts.
+        labels: Names of the classes.
+        accelerator: The device.
+        max_length: Most tokens per text.
+        templates: Sentences, each with one {} for the class.
+        words: Words for classes; by default their names.
+
+    Returns:
+        Cosines, shape ``(templates, texts, labels)``.
+    """
+    from transformers import AutoModel
+
+    about = declared(resolve(name))
+    given: dict[str, Any] = {"accelerator": accelerator, "max_length": max_length}
+    given["pool"] = "token" if about and about.pooling == "first" else "mean"
+    body = load_with_head(name, auto_class=AutoModel, head={})
+    own = unit_states(body.model, body.tokenizer, texts, **given)
+    spoken = [(words or {}).get(label, label) for label in labels]
+    each = [
+        unit_states(body.model, body.tokenizer, [template.format(word) for word in spoken], **given)
+        for template in templates
+    ]
+    return np.stack([own @ names.T for names in each])
+
+
+def unit_states(model: Any, tokenizer: Any, texts: Sequence[str], **options: Any) -> np.ndarray:
+    """Compute the last states of texts, of length 1, ``(texts, width)``, float64.
+
+    Args:
+        model: The body of a checkpoint.
+        tokenizer: Its tokenizer.
+        texts: The texts.
+        options: As :func:`nlptl.train.features.body_states` takes them.
+    """
+    parts = [
+        body_states(model, tokenizer, texts[start : start + TOGETHER], **options)[:, -1].copy()
+        for start in range(0, len(texts), TOGETHER)
+    ]
+    states = np.concatenate(parts).astype(np.float64)
+    return states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), np.finfo(float).tiny)
 
 
 def pair_similarities(
@@ -112,13 +303,8 @@ def pair_similarities(
         A number from -1 to 1 for each pair.
     """
     texts = list(dict.fromkeys([*first, *second]))
-    parts = []
-    for start in range(0, len(texts), TOGETHER):
-        some = texts[start : start + TOGETHER]
-        given = {"accelerator": accelerator, "max_length": max_length}
-        parts.append(body_states(model, tokenizer, some, **given)[:, -1].copy())
-    states = np.concatenate(parts).astype(np.float64)
-    states /= np.maximum(np.linalg.norm(states, axis=1, keepdims=True), np.finfo(float).tiny)
+    given = {"accelerator": accelerator, "max_length": max_length}
+    states = unit_states(model, tokenizer, texts, **given)
     places = {text: number for number, text in enumerate(texts)}
     left, right = (states[[places[text] for text in side]] for side in (first, second))
     return (left * right).sum(1).tolist()

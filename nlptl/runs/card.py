@@ -48,7 +48,8 @@ The whole record is in `result.json`{config}; one line a {lines}.
 
 
 def _fine_tuned(record: Mapping[str, Any]) -> str:
-    n, selection, settings = record["n"], record["selection"], record["settings"]
+    n, settings = record["n"], record["settings"]
+    held_out = n.get("validation", 0)
     labels = f"\nLabels: {', '.join(map(escaped, record['labels']))}.\n" if record["labels"] else ""
     opens = f"`model/` opens with {_opening(record)}"
     if not record.get("adapter", {}).get("merged", True):
@@ -62,18 +63,28 @@ def _fine_tuned(record: Mapping[str, Any]) -> str:
 {labels}
 ## Scores
 
-On the test split ({n["test"]} examples), on which nothing was chosen; the epoch ({selection["best_epoch"]})
-was chosen by {selection["metric"]} on the validation split ({n["validation"]} examples).
+On the test split ({n["test"]} examples), on which nothing was chosen; {_chosen(record)}
 
 {_table(record["metrics"])}
 {_worth(record)}
 ## Training
 
-- {n["train"] + n["validation"]} labels: {n["train"]} to train on, {n["validation"]} to choose
+- {n["train"] + held_out} labels: {n["train"]} to train on, {held_out} to choose
   by{_copies(record)}
 - {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
   x {settings["gradient_accumulation_steps"]}, peak learning rate {settings["learning_rate"]:g},
   seed {record["seed"]}"""
+
+
+def _chosen(record: Mapping[str, Any]) -> str:
+    """Say which epoch was kept, and by what."""
+    selection, n = record["selection"], record["n"]
+    if "validation" not in n:
+        return "there was no validation split, so\nno epoch was chosen and the last one was kept."
+    return (
+        f"the epoch ({selection['best_epoch']})\n"
+        f"was chosen by {selection['metric']} on the validation split ({n['validation']} examples)."
+    )
 
 
 def _copies(record: Mapping[str, Any]) -> str:

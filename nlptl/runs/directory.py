@@ -37,7 +37,7 @@ RUN_FILES = (
 #: Whatever else a run writes in its directory, as patterns of names.
 WRITTEN = (
     *("README.md", "predictions.jsonl", "log.jsonl", "adapter", "models", "seeds", "teacher"),
-    "errors.html",
+    *("errors.html", "explained.jsonl"),
     *("report.*", "report_*", "compare.*", "upstream_curve.*"),
 )
 #: Files that show that work was done there which must not be lost.
@@ -267,7 +267,7 @@ def _save_model(run: Run, directory: Path) -> float:
                 after, what = _outputs(model, run), "Merging the adapter into the weights"
                 _compare(before, after, MERGED, what, run.compared)
                 before = after
-        save_pretrained(model, run.tokenizer, directory / "model")
+        save_pretrained(model, run.tokenizer, directory / "model", like=run.like)
         again = open_saved(directory / "model", run.task.auto_class)
         if not merges:
             again = open_adapter(again, directory / "adapter").eval()

@@ -24,7 +24,11 @@ WIDTH, HEIGHT, LEFT, BELOW = 460, 260, 46, 30
 
 
 def errors_page(
-    record: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, whole: bool = True
+    record: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+    *,
+    whole: bool = True,
+    marked: Mapping[Any, Sequence[Mapping[str, Any]]] | None = None,
 ) -> str:
     """Write the page.
 
@@ -32,6 +36,7 @@ def errors_page(
         record: The run's ``result.json``.
         predictions: The lines of its ``predictions.jsonl``.
         whole: Whether to write a whole page; else a part of one for a notebook, without single mistakes.
+        marked: Words of some mistakes with their weights (:func:`nlptl.runs.explaining.explain`), by row.
     """
     return _template().render(
         whole=whole,
@@ -49,7 +54,8 @@ def errors_page(
         curves=learning_curves(record),
         calibration=_calibration(record),
         scatter=scatter(predictions),
-        mistakes=mistakes(record, predictions) if whole else None,
+        mistakes=mistakes(record, predictions, marked or {}) if whole else None,
+        marked=bool(marked),
         wrong=sum(map(errors.is_wrong, predictions)),
     )
 
@@ -252,15 +258,24 @@ def scatter(predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def mistakes(
-    record: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
+    record: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+    marked: Mapping[Any, Sequence[Mapping[str, Any]]],
 ) -> list[dict[str, Any]]:
-    """List the most confident mistakes as they stand on the page: row, id, texts, gold, prediction."""
+    """List the most confident mistakes as they stand on the page: row, id, texts, gold, prediction.
+
+    A text is a list of parts, each with its ``shade`` in [-1, 1]: how much it speaks for what was predicted.
+    """
     fields = record.get("fields", ["text"])
     return [
         {
             "row": one.get("row"),
             "id": one.get("id"),
-            "texts": [(name, _text(one[name])) for name in fields if name in one],
+            "texts": [
+                (name, _parts(one[name], name, marked.get(one.get("row"), ())))
+                for name in fields
+                if name in one
+            ],
             **_both(one),
             "confidence": one.get("confidence"),
             "error": one.get("error"),
@@ -286,6 +301,42 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return shortened(str(value), 4 * VALUE) or "nothing"
+
+
+def _parts(
+    value: Any, field: str, words: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, float, str]]:
+    """Cut a text into parts: each its text, its shade and its weight in words, both empty between words.
+
+    Args:
+        value: The text.
+        field: Its field.
+        words: Words of all fields of the example, with ``start``, ``end`` and ``weight``; those without a
+            place are not shown.
+    """
+    own = [word for word in words if "start" in word and word.get("field", field) == field]
+    if not own or not isinstance(value, str):
+        return [(_text(value), 0.0, "")]
+    most = max(abs(word["weight"]) for word in words) or 1.0
+    parts, done = [], 0
+    for word in own:
+        if word["end"] > TEXT:
+            break
+        parts.append((_spaced(value[done : word["start"]]), 0.0, ""))
+        weight, text = word["weight"], _spaced(value[word["start"] : word["end"]])
+        parts.append((text, weight / most, f"{weight:+.2g}"))
+        done = word["end"]
+    rest = value[done:]
+    cut = f"{rest[: max(0, TEXT - done)].rstrip()}…" if len(value) > TEXT else rest
+    return [*parts, (_spaced(cut), 0.0, "")]
+
+
+def _spaced(text: str) -> Any:
+    """Escape a part of a text for the page, with the white space around it."""
+    from markupsafe import escape
+
+    ends = " " * text[:1].isspace(), " " * text[-1:].isspace()
+    return escape(f"{ends[0]}{plain(text)}{ends[1]}" if text.strip() else " " * bool(text))
 
 
 def _text(value: Any) -> str:

@@ -5,8 +5,10 @@ from padding tokens to the text's tokens. The marks of all tokens add up to the 
 between the two (completeness); what is missing, because the integral is a sum of some steps, is reported.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.encoding import quiet_datasets
+from nlptl.data.files import read_lines, read_result, write_whole
+from nlptl.data.progress import counted
 from nlptl.errors import ConfigError, ModelError
-from nlptl.runs.predictor import Predictor
+from nlptl.runs.errors import most_confident_mistakes
+from nlptl.runs.errors_page import MISTAKES, errors_page
+from nlptl.runs.predictor import Predictor, load_predictor
+from nlptl.tasks.base import Task
 
 #: Steps of the integral; more are taken while the completeness error is above TOLERANCE times the change.
 STEPS, TOLERANCE = (32, 128, 512), 0.05
@@ -37,15 +44,15 @@ def check_installed() -> None:
         ) from error
 
 
-def check_explained(predictor: Predictor) -> None:
+def check_explained(task: Task | type[Task]) -> None:
     """Make sure that a task gives one answer a text, which its words can speak for.
 
     Raises:
         ModelError: If not.
     """
-    if predictor.task.split_into_words or not predictor.task.pooled:
+    if task.split_into_words or not task.pooled:
         raise ModelError(
-            f"--explain: the task {predictor.task.name} gives no single answer for a whole text. Leave the "
+            f"--explain: the task {task.name} gives no single answer for a whole text. Leave the "
             "flag out; it is for classes, several labels and numbers."
         )
 
@@ -94,6 +101,39 @@ def explained(
         yield {**record, **explain(predictor, example).record()}
 
 
+def explain_mistakes(directory: Path) -> str:
+    """Explain the most confident mistakes of a finished run, and mark their words in its ``errors.html``.
+
+    ``explained.jsonl`` gets the same, one mistake a line, with its row.
+
+    Args:
+        directory: Directory of the run.
+
+    Returns:
+        A sentence on what was done, for the terminal.
+
+    Raises:
+        ModelError: See :func:`explain`.
+    """
+    record = read_result(directory / "result.json")
+    predictions = read_lines(directory / "predictions.jsonl")
+    worst = most_confident_mistakes(predictions, MISTAKES)
+    predictor, found = load_predictor(directory), []
+    for one in counted(worst, "explaining", len(worst), "mistakes"):
+        example = {name: one[name] for name in predictor.task.fields}
+        about = {name: one.get(name) for name in ("row", "id", "gold", "prediction")}
+        found.append({**about, **explain(predictor, example).record()})
+    text = "".join(json.dumps(each, ensure_ascii=False, default=str) + "\n" for each in found)
+    write_whole(directory / "explained.jsonl", text.encode("utf-8", errors="backslashreplace"))
+    marked = {each["row"]: each["words"] for each in found}
+    write_whole(directory / "errors.html", errors_page(record, predictions, marked=marked))
+    missed = max((each["completeness_error"] for each in found), default=0.0)
+    return (
+        f"explained {len(found)} mistakes in errors.html and explained.jsonl (largest completeness error "
+        f"{missed:.2g})"
+    )
+
+
 def explain(predictor: Predictor, example: Any) -> Explanation:
     """Explain the prediction of one example.
 
@@ -102,7 +142,7 @@ def explain(predictor: Predictor, example: Any) -> Explanation:
     """
     from captum.attr import IntegratedGradients
 
-    check_explained(predictor)
+    check_explained(predictor.task)
     row, inputs = _encoded(predictor, example)
     model, task = predictor.model, predictor.task
     ids = inputs["input_ids"]

@@ -13,7 +13,7 @@ from nlptl.data.columns import is_words
 from nlptl.data.files import read_result
 from nlptl.data.progress import quiet_datasets
 from nlptl.data.text import can_be_written, in_words, is_text
-from nlptl.errors import DataError, ModelError, listed, shortened
+from nlptl.errors import DataError, ModelError, listed, shortened, suggest
 from nlptl.models.adapters import open_adapter
 from nlptl.models.loading import (
     load_config,
@@ -202,6 +202,7 @@ def load_predictor(
             that answers without a record.
     """
     path = Path(directory)
+    check_there(path)
     name = str(path / "model") if (path / "model" / "config.json").is_file() else str(directory)
     home = path.resolve().parent if path.resolve().name == "model" else path
     file = home / "result.json"
@@ -237,6 +238,22 @@ def load_predictor(
         max_length=longest_input(config, tokenizer, asked, usual=own.usual_length),
         batch_size=batch_size,
         accelerator=accelerator,
+    )
+
+
+def check_there(path: Path) -> None:
+    """Refuse a path whose folder is there and which is not: it is a run's name with a slip, and no hub name.
+
+    Raises:
+        ModelError: If it is so; the message lists what the folder holds.
+    """
+    home = path.parent
+    if path.exists() or home == Path() or home == Path("bundled") or not home.is_dir():
+        return
+    known = sorted(each.name for each in home.iterdir() if each.is_dir())
+    raise ModelError(
+        f"{path}: there is no such run or checkpoint.{suggest(path.name, known)} {home} holds: "
+        f"{listed(known, 10) or 'nothing'}."
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.data.files import read_object, write_whole
+from nlptl.data.files import read_checked, write_checked
 from nlptl.stats.bootstrap import Combine, scores_of
 from nlptl.study.methods import FINETUNE, Method, identity_of
 from nlptl.tasks.base import Task
@@ -38,7 +38,8 @@ class Outcome:
         learning_rate: Peak rate.
         score: Test score under the task's metric; 1 where all is right.
         statistics: Statistics of each test example that the score is made from, ``(examples, k)``.
-        validation: Selection metric after each epoch, on the same scale as ``score``.
+        validation: Selection metric after each epoch, on the same scale as ``score``; empty without a
+            validation set.
         best: Index of the epoch that was kept.
         epochs: Passes over the training set until it stopped.
         seconds: Seconds of training.
@@ -75,8 +76,8 @@ class Outcome:
 
     @property
     def chosen(self) -> float:
-        """Validation score of the epoch that was kept."""
-        return self.validation[self.best]
+        """Validation score of the epoch that was kept; 0 of a run that chose nothing."""
+        return self.validation[self.best] if self.validation else 0.0
 
 
 def constant_statistics(task: Task, train: Any, test: Any) -> np.ndarray:
@@ -135,6 +136,8 @@ def outcome_of(run: Run, args: FinetuneArgs) -> Outcome:
             "expected a run with predictions of the test split, found none: a method scores on it"
         )
     name, best = f"validation_{run.task.selection}", run.best or 0
+    last = run.history[-1]["epoch"] if run.history else (args.epochs if run.lr_history else 0.0)
+    error = known_error(run.history[best], name) / run.task.scale if run.history else 0.0
     own = list(run.model.parameters()) if run.manifest is None else []
     return Outcome(
         **scored(run.task, run.task.statistics(run.predictions)),
@@ -142,7 +145,7 @@ def outcome_of(run: Run, args: FinetuneArgs) -> Outcome:
         learning_rate=args.learning_rate,
         validation=validation_scores(run.task, run.history),
         best=best,
-        epochs=run.history[-1]["epoch"],
+        epochs=last,
         seconds=run.timing["train_seconds"],
         flops=run.flops,
         peak_memory=run.peak_memory,
@@ -151,7 +154,7 @@ def outcome_of(run: Run, args: FinetuneArgs) -> Outcome:
         else sum(p.numel() for p in own if p.requires_grad),
         total=run.manifest.total if run.manifest else sum(p.numel() for p in own),
         cache_bytes=int((run.cache or {}).get("bytes", 0)),
-        error=known_error(run.history[best], name) / run.task.scale,
+        error=error,
         measured=run.measured,
     )
 
@@ -197,28 +200,18 @@ def folder() -> Path:
 def load(key: str) -> Outcome | None:
     """Read the outcome of a key, if it is there and whole."""
     try:
-        kept = read_object(folder() / f"{key}.json", "outcome", "sha256")
-        if kept["sha256"] != _checksum(kept["outcome"]):
-            return None
-        values: dict[str, Any] = kept["outcome"]
+        values: dict[str, Any] = read_checked(folder() / f"{key}.json")
         values["statistics"] = tuple(map(tuple, values["statistics"]))
         values["validation"] = tuple(values["validation"])
         return Outcome(**values)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (TypeError, KeyError):
         return None
 
 
 def keep(key: str, outcome: Outcome) -> None:
     """Write an outcome so that it is never seen half-written."""
     folder().mkdir(mode=0o700, parents=True, exist_ok=True)
-    values = json.loads(json.dumps(dataclasses.asdict(outcome)))
-    record = {"sha256": _checksum(values), "outcome": values}
-    write_whole(folder() / f"{key}.json", json.dumps(record))
-
-
-def _checksum(values: Any) -> str:
-    """Hash json values, in which a digit may have changed on the disk."""
-    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    write_checked(folder() / f"{key}.json", dataclasses.asdict(outcome))
 
 
 def outcome_key(

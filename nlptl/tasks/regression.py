@@ -36,6 +36,7 @@ class Regression(Task):
 
     name: ClassVar[str] = "regression"
     selection: ClassVar[str] = "spearman"
+    version: ClassVar[int] = 2  # the last layer computes in float32 under autocast
     label_dtype: ClassVar[torch.dtype] = torch.float
     options: ClassVar[type] = RegressionOptions
 

@@ -72,7 +72,9 @@ def enlarged(table: Any, task: Task, args: "FinetuneArgs", accelerator: Any) -> 
     if accelerator.is_main_process:
         change, by = change_of(table, task, args, accelerator.device)
         found = (*copies_of(table, task, change, args), by)
-    sources, columns, by = from_main(found, accelerator)
+    given = from_main(found, accelerator)
+    assert given is not None  # the main process made it
+    sources, columns, by = given
     record = {
         "way": args.augment,
         "by": by,

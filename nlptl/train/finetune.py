@@ -33,6 +33,8 @@ def finetune(
 ) -> Run:
     """Fine-tune a checkpoint on ``train``, choose the epoch on ``validation``, score on ``test``.
 
+    Without ``validation`` the last epoch is taken, and nothing is chosen.
+
     Args:
         task: Task of the examples.
         splits: ``train``, ``validation`` and ``test``, as :class:`datasets.Dataset`.
@@ -52,7 +54,7 @@ def finetune(
     state = learner.fit(
         splits["train"],
         loss=loss if args.mode.staged else made,  # a stage may wrap the model
-        validation=splits["validation"],
+        validation=splits.get("validation"),
         home=checkpoint_dir,
         resume=resume,
     )
@@ -74,15 +76,16 @@ def finished(
     Args:
         learner: Learner after :meth:`~nlptl.train.learner.Learner.fit`; ``test`` need not be prepared.
         state: State that the fit returned.
-        splits: ``train``, ``validation`` and ``test``.
+        splits: ``train``, ``validation`` (if there is one) and ``test``.
         measured: What the method measured besides, as JSON.
     """
     if "test" not in learner.encoded:  # the labels are read now, and not before
         learner.encoded["test"] = learner.encode(splits["test"])
     seconds, began = state.clock.training, time.perf_counter()
-    tempered = temper(learner, splits["validation"]) if learner.tempers else None
-    if learner.task.calibrates:
-        learner.task = learner.task.calibrate(learner.judge(splits["validation"])[0])
+    held_out = splits.get("validation")
+    tempered = temper(learner, held_out) if held_out is not None and learner.tempers else None
+    if held_out is not None and learner.task.calibrates:
+        learner.task = learner.task.calibrate(learner.judge(held_out)[0])
     with doing("test"):
         predictions, loss = learner.judge(splits["test"])
     timing = _timing(learner, state, seconds, time.perf_counter() - began)

@@ -139,6 +139,7 @@ class KeepBest(Quiet):
         patience: Number of epochs without a better score after which to stop; None never stops.
         from_start: Whether the model before the first step is scored too, as epoch 0, and may be kept.
         table: Table that prints each epoch's line and which one was kept; None prints nothing.
+        model: Part of the model whose weights are kept; None for all that the loop trains.
     """
 
     def __init__(
@@ -150,8 +151,10 @@ class KeepBest(Quiet):
         patience: int | None = None,
         from_start: bool = False,
         table: "EpochTable | None" = None,
+        model: Any = None,
     ) -> None:
         self.score, self.metric, self.accelerator = score, metric, accelerator
+        self.model = model
         self.from_start = from_start
         self.patience, self.table = patience, table
         self.history: list[dict[str, Any]] = []
@@ -192,8 +195,7 @@ class KeepBest(Quiet):
         kept = self.best is None or preferred(line, self.history[self.best], name, margin)
         if kept:
             self.best = len(self.history) - 1
-            model = self.accelerator.unwrap_model(state.model)
-            self.weights = checkpoints.trainable_state(model)
+            self.weights = checkpoints.trainable_state(self._whose(state))
         if self.table:
             self.table.report(self.history, state.clock.training + state.clock.scoring)
         return peak
@@ -203,8 +205,10 @@ class KeepBest(Quiet):
         if self.table and self.best is not None:
             self.table.report_kept(self.history, self.best)
         if self.weights:
-            model = self.accelerator.unwrap_model(state.model)
-            checkpoints.load_trainable_state(model, self.weights)
+            checkpoints.load_trainable_state(self._whose(state), self.weights)
+
+    def _whose(self, state: FitState) -> Any:
+        return self.model or self.accelerator.unwrap_model(state.model)
 
     def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the scores so far and the weights that were kept, for a checkpoint."""

@@ -22,8 +22,14 @@ def log_losses(predictions: Sequence[Mapping[str, Any]]) -> list[float]:
     return [-math.log(max(share, sys.float_info.min)) for share in shares]
 
 
-def keep_best(learner: "Learner", validation: Any) -> KeepBest:
-    """Make the hook that scores a learner on validation data after each epoch, and chooses one of them."""
+def keep_best(learner: "Learner", validation: Any, *, alone: bool = True) -> KeepBest:
+    """Make the hook that scores a learner on validation data after each epoch, and chooses one of them.
+
+    Args:
+        learner: The learner.
+        validation: Labelled table.
+        alone: Whether its model is all that trains; if not, the weights of its own model are kept.
+    """
 
     def score(model: Any) -> dict[str, Any]:
         with doing("validation"):
@@ -38,7 +44,8 @@ def keep_best(learner: "Learner", validation: Any) -> KeepBest:
         learner.accelerator,
         from_start=learner.head_fitted,
         patience=learner.args.patience,
-        table=EpochTable(learner.task.selection, learner.task.scale, say),
+        table=EpochTable(learner.task.selection, learner.task.scale, say) if alone else None,
+        model=None if alone else learner.model,
     )
 
 

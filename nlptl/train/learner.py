@@ -182,7 +182,7 @@ class Learner:
     def _open(self, loss: Loss | None) -> None:
         """Decide once under each mode whether states are kept."""
         self._opened = True
-        with self._one_token():
+        with self.one_token():
             self.cache = open_cache(self, loss)
 
     @property
@@ -468,7 +468,7 @@ class Learner:
             cached: Whether cached states are fed.
             checked: Whether to make sure afterwards that the frozen weights have not changed.
         """
-        with self._one_token():
+        with self.one_token():
             if self.cache is None or cached == self._left_out:
                 yield
                 return
@@ -483,8 +483,8 @@ class Learner:
                 self._left_out = not cached
 
     @contextmanager
-    def _one_token(self) -> Iterator[None]:
-        """Compute one token per text within, once however deep the nesting; blocks are left out inside it."""
+    def one_token(self) -> Iterator[None]:
+        """Compute one token per text within, where the head reads one; blocks are left out inside it."""
         if self._one or not self.task.pooled:
             yield
             return

@@ -11,6 +11,7 @@ from nlptl.data.batching import ALSO
 from nlptl.data.code_hash import code_hash
 from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
+from nlptl.models.heads import give_exact_numbers
 from nlptl.models.layer_map import layer_map
 from nlptl.models.pooling import PooledClassifier, pool, pooling_of
 from nlptl.models.tracing import hidden
@@ -38,6 +39,7 @@ class Loss(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
+        give_exact_numbers(model)
         self.model = model
         self.seen: dict[str, Tensor] = {}
 
@@ -97,6 +99,10 @@ class Loss(nn.Module):
     def first(self) -> "Loss":
         """The loss that terms were added to."""
         return self
+
+    def models(self) -> Sequence[nn.Module]:
+        """Return the models that are called in training: one, unless the loss is of several tasks."""
+        return [self.model]
 
     def turns(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Return the parameters with their own optimizers, by the turn of the batches after which these step.
@@ -259,6 +265,10 @@ class Plus(Loss):
     def watch(self) -> None:
         """Keep the last block's states from now on."""
         self.base.watch()
+
+    def models(self) -> Sequence[nn.Module]:
+        """Return the base's models."""
+        return self.base.models()
 
     def turns(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Return the base's turns and the term's, if it has any."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from nlptl.metrics.by_class import scores_by_class, weakest_class
@@ -45,6 +46,8 @@ class Run:
         temperature: Number that the outputs were divided by after training; None if they were left alone.
         identity: Identity of the training loss (:meth:`nlptl.train.losses.Loss.identity`).
         measured: What the method measured besides, as JSON.
+        like: Checkpoint whose declared pooling the saved model declares too, as after a pretraining; None
+            where the model's own head says how it pools.
         copies: Record of the changed copies of training texts; None if there were none.
     """
 
@@ -77,6 +80,7 @@ class Run:
     temperature: float | None = None
     identity: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
+    like: Path | None = None
     copies: dict[str, Any] | None = None
 
     def __repr__(self) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from nlptl.data.augment.options import ALPHA, COPIES, Way
 from nlptl.errors import ModelError, RunError
@@ -215,10 +214,11 @@ class FinetuneArgs:
         return TrainArgs(steps=steps, **same)
 
 
-def _checkpoint_activations(model: nn.Module) -> None:
+def _checkpoint_activations(loss: Loss) -> None:
     # Not re-entrant: that kind finds no gradient behind frozen blocks and trains nothing.
-    found: Any = next(m for m in model.modules() if hasattr(m, "gradient_checkpointing_enable"))
-    found.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for model in loss.models():
+        found: Any = next(m for m in model.modules() if hasattr(m, "gradient_checkpointing_enable"))
+        found.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def train(

@@ -140,8 +140,11 @@ def test_a_saved_run_overwrites_nothing(fitted, tmp_path):
     with pytest.raises(ConfigError, match="holds another run"):
         run.save(tmp_path)
     assert run.save(run.directory) == run.directory
-    with pytest.raises(ModelError, match="not a finished run"):
+    with pytest.raises(ModelError, match="nothing: there is no such run or checkpoint"):
         nlptl.load_run(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="not a finished run"):
+        nlptl.load_run(tmp_path / "empty")
 
 
 def test_all_mistakes_are_named_in_the_words_of_the_call(frame, tmp_path):

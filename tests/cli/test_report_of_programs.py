@@ -8,7 +8,7 @@ from tiny import sentences
 
 import nlptl
 from nlptl.cli.report import outcome_of_run, recorded_run, report_directory
-from nlptl.errors import ConfigError
+from nlptl.errors import ConfigError, ModelError
 
 
 def rows(count, seed):
@@ -60,7 +60,7 @@ def test_a_run_without_its_data_is_refused(tmp_path):
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"save_run\(run, directory, splits=splits, …\)"):
         report_directory(tmp_path, tier="quick")
-    with pytest.raises(ConfigError, match="found nothing"):
+    with pytest.raises(ModelError, match="there is no such run"):
         report_directory(tmp_path / "none", tier="quick")
 
 

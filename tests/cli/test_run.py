@@ -4,11 +4,13 @@ import json
 import os
 import re
 import shutil
+import sys
 
 import pytest
 from launching import ROOT, command
 
 from nlptl.cli import doctor, listing
+from nlptl.cli.help import as_typed
 from nlptl.cli.run import launch, overview, recipes, run, split_processes
 from nlptl.errors import ConfigError
 
@@ -22,7 +24,17 @@ def alone(monkeypatch):
 def test_every_recipe_of_the_checkout_has_a_name():
     assert set(recipes()) == {path.stem for path in (ROOT / "recipes").glob("*.py")}
     for name in recipes():
-        assert re.search(rf"^  {name} +\w+", overview(), re.M)
+        assert re.search(rf"^  {name.replace('_', '-')} +\w+", overview(), re.M)
+
+
+@pytest.mark.parametrize("typed", ["few-shot", "few_shot"])
+def test_a_recipe_is_found_with_hyphens_and_underscores(typed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["nlptl"])
+    with pytest.raises(SystemExit):
+        run([typed, "--help"])
+    assert "usage: nlptl run few-shot [flags]" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"Did you mean 'few-shot'\?"):
+        run(["few-shots"])
 
 
 def test_the_recipes_of_the_wheel_are_found_without_a_checkout(tmp_path, monkeypatch):
@@ -103,3 +115,17 @@ def test_the_doctor_names_what_cannot_be_written(monkeypatch):
 
 def test_the_folder_above_a_missing_one_is_found(tmp_path):
     assert doctor.existing(tmp_path / "no" / "such") == tmp_path
+
+
+def test_the_name_of_the_recipe_comes_first():
+    with pytest.raises(
+        ConfigError, match="expected the name of a recipe first, as in nlptl run sen"
+    ):
+        run(["--processes", "2"])
+
+
+def test_help_shows_the_commands_that_its_reader_can_type():
+    text = "accelerate launch recipes/qa.py --mode full\npython recipes/upstream_curve.py"
+    typed = "nlptl run qa --mode full\nnlptl run upstream-curve"
+    assert as_typed(text, "nlptl run qa [flags]") == typed
+    assert as_typed(text, "python recipes/qa.py [flags]") == text

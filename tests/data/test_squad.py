@@ -336,3 +336,19 @@ def test_answers_in_a_table_that_cannot_be_read_are_shown(tmp_path):
         UserError, match="column 'is_impossible' cannot be read: 1 of 1 .row 0.; the first is 'so'"
     ):
         formed(tmp_path, rows)
+
+
+def test_questions_are_read_without_the_chatter_of_other_libraries(tmp_path, capfd):
+    """``.json`` may be SQuAD's articles, or an object a line; of neither is a bar left on the screen."""
+    answers = {"text": ["Ada"], "answer_start": [0]}
+    rows = [{"id": str(n), "question": f"who {n}?", "context": f"Ada {n} sings."} for n in range(3)]
+    lines = tmp_path / "lines.json"
+    lines.write_text("".join(json.dumps({**row, "answers": answers}) + "\n" for row in rows))
+    assert read_questions(lines, "--train-file")["question"][:] == [r["question"] for r in rows]
+    asked = [{"id": row["id"], "question": row["question"], "answers": []} for row in rows]
+    nested = tmp_path / f"{tmp_path.name}.json"
+    nested.write_text(
+        json.dumps({"data": [{"paragraphs": [{"context": str(tmp_path), "qas": asked}]}]})
+    )
+    assert len(read_questions(nested, "--train-file")) == 3
+    assert capfd.readouterr().err == ""

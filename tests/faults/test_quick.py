@@ -15,8 +15,9 @@ from launching import run_in_process
 from torch import nn
 
 from nlptl.cli.report import config_of, launched_otherwise, outcome_of_run
-from nlptl.data.files import read_lines, read_result
+from nlptl.data.files import read_lines, read_result, seal_folder, write_json
 from nlptl.errors import ModelError
+from nlptl.pretrain import further
 from nlptl.runs.directory import is_finished
 from nlptl.study import outcomes
 from nlptl.tasks.classification import TextClassification
@@ -64,6 +65,31 @@ def test_a_stage_that_is_damaged_is_trained_again(tmp_path, how):
         assert kept == record and learner.head_fitted
         harm(tmp_path / name / name, how, random.Random(1))
         assert not finished(tmp_path / name)
+
+
+class Again(Exception):
+    """The training begins."""
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_checkpoint_that_a_method_trained_further_is_whole_or_made_again(
+    tmp_path, monkeypatch, how
+):
+    def begun(name):
+        raise Again
+
+    monkeypatch.setattr(further, "lm_model", begun)
+    args, about = SimpleNamespace(model="", save_every=None), {"seconds": 2.5}
+    for name in ("model.safetensors", further.DONE, "files.json"):
+        home = tmp_path / name / further.MODEL
+        home.mkdir(parents=True)
+        (home / "model.safetensors").write_bytes(bytes(range(200)))
+        write_json(home / further.DONE, about)
+        seal_folder(home)
+        assert further.pretrain_further([], home.parent, args, None, resume=True) == about
+        harm(home / name, how, random.Random(2))
+        with pytest.raises(Again):
+            further.pretrain_further([], home.parent, args, None, resume=True)
 
 
 RECORD = {

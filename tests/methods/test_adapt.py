@@ -27,7 +27,7 @@ from nlptl.methods.adapt.features import (
 from nlptl.methods.adapt.method import Adapt
 from nlptl.methods.adapt.options import ALL, FEW, SOURCE, TARGET, AdaptOptions
 from nlptl.methods.adapt.terms import Dann, DomainAccuracy, deep_coral, mmd, schedule
-from nlptl.methods.adapt.verdict import closed_share, judge_all, sentence, warnings_of
+from nlptl.methods.adapt.verdict import closed_share, judge_all, left_by, sentence, warnings_of
 from nlptl.methods.adapt.ways import sure
 from nlptl.modes.base import parse_mode
 from nlptl.records import FitState
@@ -342,7 +342,13 @@ def test_a_discriminator_at_chance_is_told():
     record["rows"]["coral"] |= {"domain_accuracy": [0.9, 0.6], "before_training": 2}
     (said,) = warnings_of(record["rows"], record["floors"])
     assert "coral: in 2 of 3 runs source validation kept the model as it was before" in said
-    record["rows"]["coral"]["before_training"] = 0
+    assert "so its head is fitted on the checkpoint's own states. With --head random" in said
+    record["rows"]["dann"] = record["rows"].pop("coral")
+    (said,) = warnings_of(record["rows"], record["floors"])
+    assert "dann: in 2 of 3 runs" in said and "so nothing that training adapted is in" in said
+    assert "of the predicted labels only" in left_by("self-training")
+    assert left_by("dapt") == left_by("tapt") and "further pretraining" in left_by("tapt")
+    record["rows"]["dann"]["before_training"] = 0
     assert not warnings_of(record["rows"], record["floors"])
 
 
@@ -584,9 +590,11 @@ class Closed:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dapt", "tapt"])
 def test_pretraining_goes_on_before_the_fine_tuning(
-    splits, masked_lm_checkpoint, source_only, name, tmp_path
+    splits, masked_lm_checkpoint, source_only, name, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0)
+    assert not list(tmp_path.glob("nlptl_adapt_*"))
     assert not same(weights(found), weights(source_only))
     assert found.measured["lm_before"] > 0 and found.measured["lm_after"] > 0
     home = run(name, splits, masked_lm_checkpoint, lm_epochs=2.0, home=tmp_path)

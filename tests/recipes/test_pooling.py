@@ -15,6 +15,7 @@ from tiny import DEPTH, sentences
 from nlptl.cli.config import TaskConfig, parse_args
 from nlptl.cli.train import prepare
 from nlptl.errors import ConfigError, UserError
+from nlptl.models.sentence_encoder import declared
 from nlptl.runs.predictor import load_predictor
 from nlptl.train import setup
 
@@ -46,6 +47,43 @@ def pooled(tmp_path_factory, encoder, reviews):
     """One finished run for each mode."""
     base = tmp_path_factory.mktemp("pooled")
     return {mode: train(encoder, reviews, base / mode, "--mode", mode) for mode in MODES}
+
+
+def test_a_pretrained_further_encoder_is_one_still(encoder, reviews, tmp_path):
+    """Masked words change the body; how it pools stays declared, also in what is kept on the way."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(sentences(60, seed=4)))
+    home = tmp_path / "further"
+    run_in_process(
+        "pretrain",
+        *(
+            "--model",
+            encoder,
+            "--corpus",
+            texts,
+            "--steps",
+            2,
+            "--max-length",
+            12,
+            "--batch-size",
+            8,
+        ),
+        *("--keep", 2, "--output-dir", home),
+    )
+    about = declared(str(encoder))
+    kept = sorted(path.name for path in (home / "models").iterdir())
+    assert len(kept) == 3  # the start, and after one and two steps
+    for path in (home / "model", *(home / "models" / name for name in kept)):
+        assert declared(str(path)) == about
+    texts = sentences(3, seed=5)
+    before, after = (
+        SentenceTransformer(str(path), device="cpu").encode(texts)
+        for path in (encoder, home / "model")
+    )
+    assert before.shape == after.shape and not np.allclose(before, after, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1, atol=1e-5)
+    record = result(train(home / "model", reviews, tmp_path / "run", "--mode", "head-only"))
+    assert record["settings"]["pooling"] == "mean"
 
 
 def lines(directory):

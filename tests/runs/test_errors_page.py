@@ -274,3 +274,25 @@ def test_the_card_says_it_in_four_lines():
     )
     assert "expected calibration error" in card and "`errors.html`" in card
     assert json.dumps(record(**more))
+
+
+def test_words_are_marked_by_their_weight_and_their_text_stays(monkeypatch):
+    text = f"a very\tpoor <b>film</b>, {NASTY}"
+    words = [
+        {"word": "very", "start": 2, "end": 6, "weight": -0.5},
+        {"word": "poor", "start": 7, "end": 11, "weight": 2.0},
+        {"word": "film", "start": 15, "end": 19, "weight": 0.0},
+    ]
+    each = [said("a", "b", 0.9, row=7, text=text), said("a", "b", 0.8, row=3, text="unmarked")]
+    page = errors_page(record(), each, marked={7: words})
+    assert (
+        'a <span class="word" title="-0.5" style="background: rgba(var(--wrong), 0.15)">very</span> '
+        '<span class="word" title="+2" style="background: rgba(var(--shade), 0.60)">poor</span> &lt;b&gt;'
+    ) in page
+    found = Page(page)
+    assert "a very poor <b>film</b>, </td><script src=" in found.text and "unmarked" in found.text
+    assert not {"script", "img", "b"} & set(found.tags)
+    assert "explained.jsonl" in page and "explained.jsonl" not in errors_page(record(), each)
+    long = [said("a", "b", 0.9, row=7, text="very poor " * 100)]
+    shown = Page(errors_page(record(), long, marked={7: [{**words[0], "start": 0, "end": 4}]})).text
+    assert "very poor very" in shown and shown.count("poor") < 62 and "poor…" in shown

@@ -1,5 +1,6 @@
 """Marks of words add up to what the text changes, for every family; whatever cannot be marked is refused."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -7,9 +8,17 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from nlptl.errors import ConfigError, ModelError
-from nlptl.runs.explaining import check_explained, check_installed, explain, explained
+from nlptl.cli.check import check_explain
+from nlptl.errors import ConfigError, ModelError, UserError
+from nlptl.runs.explaining import (
+    check_explained,
+    check_installed,
+    explain,
+    explain_mistakes,
+    explained,
+)
 from nlptl.runs.predictor import load_predictor
+from nlptl.tasks import get_task
 
 NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 
@@ -83,10 +92,54 @@ def test_tasks_without_one_answer_are_refused():
     ):
         task = SimpleNamespace(name="tags", **about)
         with pytest.raises(ModelError, match="--explain: the task tags gives no single answer"):
-            check_explained(SimpleNamespace(task=task))
+            check_explained(task)
 
 
 def test_without_captum_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "captum", None)
     with pytest.raises(ConfigError, match=r"pip install 'nlptl\[explain\]'"):
         check_installed()
+
+
+def test_a_run_that_cannot_be_explained_is_refused_before_it_starts(monkeypatch):
+    check_explain(get_task("regression"))
+    with pytest.raises(UserError, match="the task question-answering gives no single answer"):
+        check_explain(get_task("question-answering"))
+    monkeypatch.setitem(sys.modules, "captum", None)
+    with pytest.raises(UserError, match=r"nlptl\[explain\](.|\n)*token-classification gives no"):
+        check_explain(get_task("token-classification"))
+
+
+def test_the_mistakes_of_a_run_are_explained_with_their_rows(predictors, family, tmp_path):
+    if family != "bert":
+        pytest.skip("one family shows it")
+    said = [("good film", "good"), ("bad film", "good"), ("a film", "good")]
+    predictor = predictors[family]
+    lines, answers = [], [predictor(text)["prediction"] for text, _ in said]
+    for row, ((text, _), answer) in enumerate(zip(said, answers, strict=True)):
+        gold = answer if row == 1 else {"good": "bad", "bad": "good"}[answer]
+        scores = {answer: 0.6 + row / 10}
+        lines.append(
+            {"row": row + 40, "id": row, "text": text}
+            | {"prediction": answer, "gold": gold, "scores": scores}
+        )
+    home = tmp_path / "run"
+    predictor.model.save_pretrained(home / "model")
+    predictor.tokenizer.save_pretrained(home / "model")
+    record = {
+        "task": "text-classification",
+        "task_settings": {"labels": ["bad", "good"]},
+        "model": "tiny",
+        "mode": "full",
+        "seed": 0,
+        "fields": ["text"],
+        "n": {"test": 3},
+        "metrics": {"accuracy": 1 / 3},
+    }
+    (home / "result.json").write_text(json.dumps(record))
+    (home / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert explain_mistakes(home).startswith("explained 2 mistakes in errors.html")
+    found = [json.loads(line) for line in (home / "explained.jsonl").open()]
+    assert [one["row"] for one in found] == [42, 40]  # the surest first; row 41 is right
+    assert found[0]["words"] == explain(predictor, "a film").record()["words"]
+    assert (home / "errors.html").read_text().count('<span class="word" title=') == 4

@@ -204,3 +204,12 @@ def test_a_record_that_does_not_go_with_the_model_is_refused(classifier):
                 load_predictor(classifier)
         finally:
             record.unlink()
+
+
+def test_a_run_that_is_not_there_is_looked_for_among_its_neighbours(tmp_path):
+    (tmp_path / "tickets").mkdir()
+    with pytest.raises(
+        ModelError, match=r"no such run or checkpoint. Did you mean 'tickets'\?"
+    ) as caught:
+        load_predictor(tmp_path / "tickest")
+    assert str(caught.value).endswith(f"{tmp_path} holds: tickets.")

@@ -119,7 +119,7 @@ def named(config: Any) -> tuple[tuple[str, ...], str | None]:
             raise ConfigError(f"--all-pairs: expected two domains or more, found {listed(every)}.")
         return every, None
     own = once(config.source)
-    if place(config.target) in map(place, own):
+    if {place(name) for name in more} & {place(name) for name in own}:
         raise ConfigError(f"--target {config.target} is one of --source; expected another domain.")
     return own, config.target
 

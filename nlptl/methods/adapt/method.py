@@ -80,7 +80,10 @@ class Adapt:
         cell = Cell(task, seen, args, accelerator, home)
         trained = WAYS.get(self.name, plain)(cell, self.settings)
         measured = {**trained.noted, **measure(trained, seen, args.seed)}
-        return finished(trained.learner, trained.state, splits, measured=measured)
+        run = finished(trained.learner, trained.state, splits, measured=measured)
+        if trained.folder is not None:
+            trained.folder.cleanup()
+        return run
 
     def identity(self) -> str:
         """Name the method, its version and its settings."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.methods.adapt.options import BOUNDS, SOURCE, TARGET, WHAT
+from nlptl.methods.adapt.options import BOUNDS, REFITTED, SOURCE, TARGET, WHAT
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import (
     Combine,
@@ -237,13 +237,23 @@ def warnings_of(rows: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         if one["before_training"] and name != SOURCE and not one["bound"]:
             said.append(
                 f"{name}: in {one['before_training']} of {len(one['seeds'])} runs source validation kept "
-                "the model "
-                "as it was before the first step, so nothing that training adapted is in its score. With "
-                "--head random there is no such epoch."
+                f"the model as it was before the first step, so {left_by(name)}. With --head random there is "
+                "no such epoch."
             )
         if one["diverged"]:
             said.append(f"{name}: the loss became infinite in {one['diverged']} runs.")
     return said
+
+
+def left_by(name: str) -> str:
+    """Say what of a method is in a score where its fine-tuning kept the model that it began with."""
+    if name in REFITTED:
+        return "its head is fitted on the checkpoint's own states"
+    if name == "self-training":
+        return "of the predicted labels only what the fit of the head makes of them is in its score"
+    if name in ("dapt", "tapt"):
+        return "only the further pretraining and the fit of the head are in its score"
+    return "nothing that training adapted is in its score"
 
 
 def judge_all(records: Sequence[Mapping[str, Any]]) -> None:

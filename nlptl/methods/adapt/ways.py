@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -71,12 +71,14 @@ class Trained:
         noted: What the way wrote down, as JSON.
         moved: Function of source and target states that gives the source states that the head was fitted on;
             None if they are the model's own.
+        folder: Temporary folder that the learner's checkpoint is in; None if there is none.
     """
 
     learner: Learner
     state: FitState
     noted: dict[str, Any] = field(default_factory=dict)
     moved: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    folder: TemporaryDirectory | None = None
 
 
 #: Settings of a method, by name.
@@ -220,12 +222,16 @@ def continued(cell: Cell, settings: Settings) -> Trained:
     if settings["name"] == "tapt":  # the task's own texts, without what else there is of the target
         own = np.flatnonzero(splits["target"][OWN][:])
         tables = [splits["train"], splits["target"].select(own)]
-    folder = cell.home or Path(from_main(mkdtemp(prefix="nlptl_adapt_"), cell.accelerator))
+    made = None
+    if cell.home is None and cell.accelerator.is_main_process:
+        made = TemporaryDirectory(prefix="nlptl_adapt_")
+    folder = cell.home or Path(from_main(made.name if made else "", cell.accelerator))
     texts, epochs = documents(task, tables), settings["lm_epochs"]
     about = pretrain_further(
         texts, folder, cell.args, cell.accelerator, epochs=epochs, resume=cell.resume
     )
     trained = plain(cell, settings, model=str(folder / MODEL))
+    trained.folder = made
     trained.state.clock.add(training=about["seconds"], scoring=0.0)
     trained.noted |= about
     return trained
@@ -237,16 +243,17 @@ def self_training(cell: Cell, settings: Settings) -> Trained:
     Each round starts from the checkpoint. With nothing that is sure the first round is the result. What a
     round chose stands in ``round-<number>/labels.json``, so that a killed run goes on there.
     """
-    from nlptl.data.files import write_json
+    from nlptl.data.files import read_checked, write_checked
 
     table, spent, counts = cell.splits["train"], 0.0, []
     for number in range(settings["rounds"] + 1):
         home = cell.home and cell.home / f"round-{number}"
         file = home and home / "labels.json"
         last = number == settings["rounds"]
-        if not last and cell.resume and file and file.exists():
-            chosen, seconds = _read_labels(file)
-            trained = None
+        kept = read_checked(file) if not last and cell.resume and file else None
+        if kept is not None:  # else the round was not done, or what it chose is damaged
+            chosen = {int(row): name for row, name in kept["labels"].items()}
+            trained, seconds = None, kept["seconds"]
         else:
             trained = plain(replace(cell, home=home), settings, table)
             seconds = trained.state.clock.training
@@ -260,18 +267,13 @@ def self_training(cell: Cell, settings: Settings) -> Trained:
             return trained
         if file and cell.accelerator.is_main_process:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"labels": {str(k): v for k, v in chosen.items()}, "seconds": seconds})
+            write_checked(
+                file, {"labels": {str(k): v for k, v in chosen.items()}, "seconds": seconds}
+            )
         spent += seconds
         counts.append(len(chosen))
         table = joined([cell.splits["train"], labelled(cell, chosen)], "adapt")
     raise AssertionError("the last round returns")
-
-
-def _read_labels(file: Path) -> tuple[dict[int, str], float]:
-    import json
-
-    record = json.loads(file.read_text("utf-8"))
-    return {int(row): name for row, name in record["labels"].items()}, record["seconds"]
 
 
 def sure(

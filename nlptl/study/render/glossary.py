@@ -58,7 +58,7 @@ TERMS = (
         "zero-shot",
         "zero-shot",
         "The checkpoint without any training: it fills in the name of a class after the text, or compares two "
-        "texts by the cosine of their states.",
+        "texts, or a text and the names of the classes, by the cosine of their states.",
     ),
     Term(
         "from scratch",

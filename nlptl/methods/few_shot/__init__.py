@@ -1,0 +1,1 @@
+"""Few labels: with none, one, eight or sixty-four labels a class, which method leads?"""

@@ -1,0 +1,45 @@
+"""The study as one HTML file that loads nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nlptl.data.text import plain
+from nlptl.methods.multi_task.options import WHAT
+from nlptl.methods.multi_task.render import COLUMNS, notes, rows_of
+from nlptl.methods.multi_task.verdict import compared
+from nlptl.study.judging import headline
+from nlptl.study.render.pages import Answer, Table
+from nlptl.study.render.study_page import Part, study_page, tone
+
+
+def page(record: Mapping[str, Any], svg: str) -> str:
+    """Write the study as a page.
+
+    Args:
+        record: From :func:`nlptl.methods.multi_task.multi_task.multi_task`.
+        svg: Its picture.
+    """
+    rows = tuple(tuple(map(plain, row)) for row in rows_of(record))
+    table = Table(
+        "Each task alone, with the others and after another one, in points", COLUMNS, rows
+    )
+    words = [one["word"] for one in compared(record["tasks"]).values()]
+    sign, colour = tone(words)
+    answer = Answer(
+        "Did a task win by the others?",
+        headline(words, "comparisons"),
+        plain(record["sentence"]),
+        sign,
+        colour,
+    )
+    arms = {arm for task in record["tasks"].values() for arm in task["rows"]}
+    return study_page(
+        record,
+        "multi_task",
+        f"{', '.join(record['tasks'])}, {record['model']}, {record['mode']}",
+        answer,
+        ("Against the task alone", "Difference of each arm to the same task alone"),
+        svg,
+        [Part("Each task", table, [plain(note) for note in notes(record)])],
+        {name: what for name, what in WHAT.items() if name in arms},
+    )
