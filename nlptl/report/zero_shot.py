@@ -201,7 +201,7 @@ def entailment_scores(
 
     entailment_index(load_config(name))
     model = load_trained(name, AutoModelForSequenceClassification).eval()
-    judge = pipeline(
+    judge: Any = pipeline(
         "zero-shot-classification",
         model=model,
         tokenizer=load_tokenizer(name),
