@@ -13,7 +13,6 @@ benchmarks/results/few_shot_ag.json (.md, .png, .svg) and few_shot_setfit.json.
 import argparse
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -29,11 +28,13 @@ from nlptl.data.files import write_json
 from nlptl.methods.few_shot.draws import Shots, draw
 from nlptl.methods.few_shot.few_shot import arm_spec, modes_of, read_data
 from nlptl.methods.few_shot.options import CONTRASTIVE, FewShotOptions
+from nlptl.methods.few_shot.render import figure, markdown
 from nlptl.methods.few_shot.terms import pairs_drawn
 from nlptl.models.loading import trained_config
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.stats.multiple import equivalence_p
+from nlptl.study.render.files import write_pictured
 from nlptl.study.study import Study
 
 ROOT = Path(__file__).parent.parent
@@ -81,9 +82,9 @@ def study(model: str, data: Path, draws: int, more: list[str]) -> None:
     subprocess.run([sys.executable, "recipes/few_shot.py", *words], cwd=ROOT, check=True)
     record = json.loads((HOME / "ag/few-shot.json").read_text("utf-8"))
     record["model"], record["dataset"] = Path(model).name, "AG News"
-    write_json(RESULTS / "few_shot_ag.json", record)
-    for ending in ("png", "svg", "md"):
-        shutil.copy(HOME / f"ag/few-shot.{ending}", RESULTS / f"few_shot_ag.{ending}")
+    del record["data"]  # folders of this machine
+    shown = (markdown(record), figure(record), "score of each method by labels a class")
+    write_pictured(record, "few_shot_ag", *shown, RESULTS)
 
 
 def beside_setfit(
