@@ -80,7 +80,7 @@ def study(model: str, data: Path, draws: int, more: list[str]) -> None:
     """Run the recipe, and keep what it wrote."""
     words = [*flags(model, data, draws), "--output-dir", str(HOME / "ag"), *more]
     subprocess.run([sys.executable, "recipes/few_shot.py", *words], cwd=ROOT, check=True)
-    record = json.loads((HOME / "ag/few-shot.json").read_text("utf-8"))
+    record = json.loads((HOME / "ag/few_shot.json").read_text("utf-8"))
     record["model"], record["dataset"] = Path(model).name, "AG News"
     del record["data"]  # folders of this machine
     shown = (markdown(record), figure(record), "score of each method by labels a class")

@@ -5,7 +5,7 @@
 
 Compares methods without labels (names of the classes, entailment, prompts) with centroid, probe, fine-tuning
 and contrastive training, over draws, and says from how many labels on which leads, or that nobody can tell.
-Writes few-shot.json, few-shot.md, few-shot.html and a picture under --output-dir. Finished runs are never
+Writes few_shot.json, few_shot.md, few_shot.html and a picture under --output-dir. Finished runs are never
 repeated.
 """
 
@@ -40,7 +40,7 @@ def main(config: Any) -> None:
         table = write_few_shot(record, config.output_dir)
     unlock(config.output_dir)
     say(
-        f"\n{table}\n{record['sentence']}\n{config.output_dir}: few-shot.html, .json, .md, .png, .svg"
+        f"\n{table}\n{record['sentence']}\n{config.output_dir}: few_shot.html, .json, .md, .png, .svg"
     )
 
 

@@ -581,7 +581,7 @@ def test_the_recipe_writes_table_picture_and_page(
         *("--output-dir", tmp_path / "out"),
     ]
     recipe.main(config_of(*words))
-    record = json.loads((tmp_path / "out/few-shot.json").read_text())
+    record = json.loads((tmp_path / "out/few_shot.json").read_text())
     assert [level["shots"] for level in record["levels"]] == [0, 1, 6]
     assert list(record["levels"][1]["rows"]) == [
         "label-names",
@@ -593,7 +593,7 @@ def test_the_recipe_writes_table_picture_and_page(
     spread = record["levels"][0]["rows"]["prompt"]["measured"]["templates"]
     assert len(spread) == 3 and all(0 <= score <= 1 for score in spread.values())
     assert record["sentence"] in capsys.readouterr().out and markdown(record)
-    text = (tmp_path / "out/few-shot.html").read_text()
+    text = (tmp_path / "out/few_shot.html").read_text()
     assert "Which method leads" in text and "http://" not in text.replace("http://www.w3.org", "")
     assert {p.suffix for p in (tmp_path / "out").iterdir()} >= {".md", ".png", ".svg", ".html"}
     saved = json.loads((tmp_path / "out/run/result.json").read_text())
@@ -603,5 +603,5 @@ def test_the_recipe_writes_table_picture_and_page(
     monkeypatch.setattr(FewShot, "__call__", None)  # a finished run is never made again
     monkeypatch.setattr(ZeroShot, "__call__", None)
     recipe.main(config_of(*words))
-    again = json.loads((tmp_path / "out/few-shot.json").read_text())
+    again = json.loads((tmp_path / "out/few_shot.json").read_text())
     assert again["sentence"] == record["sentence"]

@@ -151,7 +151,7 @@ def few_shot(config: Any, data: Any, args: Args) -> dict[str, Any]:
         args: Arguments by mode, number of training examples and task.
 
     Returns:
-        What ``few-shot.json`` holds.
+        What ``few_shot.json`` holds.
     """
     from nlptl.methods.few_shot.verdict import study_record
 
@@ -276,7 +276,7 @@ def save_model(study: Study, config: Any, shots: int) -> None:
 
 
 def write_few_shot(record: Mapping[str, Any], directory: Any) -> str:
-    """Write ``few-shot.json``, ``.md``, ``.html`` and the picture.
+    """Write ``few_shot.json``, ``.md``, ``.html`` and the picture.
 
     Args:
         record: From :func:`few_shot`.
@@ -292,6 +292,6 @@ def write_few_shot(record: Mapping[str, Any], directory: Any) -> str:
 
     table, picture = markdown(record), figure(record)
     alt = "score of each method by labels a class"
-    svg = write_pictured(record, "few-shot", table, picture, alt, directory)
-    write_whole(directory / "few-shot.html", page(record, svg))
+    svg = write_pictured(record, "few_shot", table, picture, alt, directory)
+    write_whole(directory / "few_shot.html", page(record, svg))
     return table

@@ -61,7 +61,7 @@ class FewShotOptions:
     save: str | None = None
     """Method with labels whose model of the first draw, with the most labels, is saved too, as a run below
     --output-dir that nlptl predict takes."""
-    output_dir: Path = Path("runs/few-shot")
+    output_dir: Path = Path("runs/few_shot")
     """Directory of the study."""
 
     ranges: ClassVar[dict[str, Any]] = {

@@ -33,7 +33,7 @@ def page(record: Mapping[str, Any], svg: str) -> str:
     what = {name: one["what"] for level in record["levels"] for name, one in level["rows"].items()}
     return study_page(
         record,
-        "few-shot",
+        "few_shot",
         plain(about(record)),
         answer,
         ("Score by number of labels", "Score of each method by labels a class"),

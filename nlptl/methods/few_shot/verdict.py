@@ -37,7 +37,7 @@ def study_record(
     without: Mapping[str, Arm],
     by_level: Mapping[int, Mapping[str, Arm]],
 ) -> dict[str, Any]:
-    """Make what ``few-shot.json`` holds.
+    """Make what ``few_shot.json`` holds.
 
     Args:
         config: Flags of the study.
