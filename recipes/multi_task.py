@@ -19,7 +19,7 @@ def main(config: Any) -> None:
     """Check everything, read the tasks, run what is missing, compare, draw, and say what helped."""
     from nlptl.cli.compare import check_study, reserve_study_dir, study_args
     from nlptl.cli.precision import with_precision
-    from nlptl.methods.multi_task.multi_task import check_methods, multi_task, write_study
+    from nlptl.methods.multi_task.multi_task import check_methods, multi_task, write_multi_task
     from nlptl.methods.multi_task.tasks import check_tasks, read_tasks
     from nlptl.runs.locking import unlock
     from nlptl.train.stopping import going_on, study_kept
@@ -31,7 +31,7 @@ def main(config: Any) -> None:
     reserve_study_dir(config)
     with going_on(study_kept):
         record = multi_task(config, members, partial(study_args, config, mode, model))
-        table = write_study(record, config.output_dir)
+        table = write_multi_task(record, config.output_dir)
     unlock(config.output_dir)
     say(
         f"\n{table}\n{record['sentence']}\n{config.output_dir}: multi_task.html, .json, .md, .png, .svg"

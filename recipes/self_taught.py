@@ -23,7 +23,7 @@ def main(config: Any) -> None:
         check_stages,
         read_data,
         self_taught,
-        write_study,
+        write_self_taught,
     )
     from nlptl.runs.locking import unlock
     from nlptl.train.stopping import going_on, study_kept
@@ -34,7 +34,7 @@ def main(config: Any) -> None:
     reserve_study_dir(config)
     with going_on(study_kept):
         record = self_taught(config, data, partial(study_args, config, mode, model))
-        table = write_study(record, config.output_dir)
+        table = write_self_taught(record, config.output_dir)
     unlock(config.output_dir)
     say(f"\n{table}\n{record['sentence']}\n{config.output_dir}: self_taught.html, .json, .md, .png")
 

@@ -251,13 +251,11 @@ def write_adaptation(record: Mapping[str, Any], directory: Path) -> str:
     Returns:
         The table, as Markdown.
     """
-    from nlptl.data.files import write_whole
     from nlptl.methods.adapt.page import page
     from nlptl.methods.adapt.render import figure, markdown
-    from nlptl.study.render.files import write_pictured
+    from nlptl.study.render.study_page import write_study
 
-    table, picture = markdown(record), figure(record)
+    table = markdown(record)
     alt = "each method between its bounds"
-    svg = write_pictured(record, "adapt", table, picture, alt, directory)
-    write_whole(directory / "adapt.html", page(record, svg))
+    write_study(record, "adapt", (table, figure(record), alt), page, directory)
     return table

@@ -285,13 +285,11 @@ def write_few_shot(record: Mapping[str, Any], directory: Any) -> str:
     Returns:
         The table, as Markdown.
     """
-    from nlptl.data.files import write_whole
     from nlptl.methods.few_shot.page import page
     from nlptl.methods.few_shot.render import figure, markdown
-    from nlptl.study.render.files import write_pictured
+    from nlptl.study.render.study_page import write_study
 
-    table, picture = markdown(record), figure(record)
+    table = markdown(record)
     alt = "score of each method by labels a class"
-    svg = write_pictured(record, "few_shot", table, picture, alt, directory)
-    write_whole(directory / "few_shot.html", page(record, svg))
+    write_study(record, "few_shot", (table, figure(record), alt), page, directory)
     return table

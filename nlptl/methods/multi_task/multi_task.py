@@ -325,7 +325,7 @@ def told(entries: Sequence[Entry], seed: int, found: Sequence[Outcome], how: str
     say(f"mixed, seed {seed}: {scores} ({how})")
 
 
-def write_study(record: Mapping[str, Any], directory: Path) -> str:
+def write_multi_task(record: Mapping[str, Any], directory: Path) -> str:
     """Write ``multi_task.json``, ``.md``, ``.html`` and the picture.
 
     Args:
@@ -335,13 +335,11 @@ def write_study(record: Mapping[str, Any], directory: Path) -> str:
     Returns:
         The table, as Markdown.
     """
-    from nlptl.data.files import write_whole
     from nlptl.methods.multi_task.page import page
     from nlptl.methods.multi_task.render import figure, markdown
-    from nlptl.study.render.files import write_pictured
+    from nlptl.study.render.study_page import write_study
 
     table = markdown(record)
     alt = "each task with the others, against the task alone"
-    svg = write_pictured(record, "multi_task", table, figure(record), alt, directory)
-    write_whole(directory / "multi_task.html", page(record, svg))
+    write_study(record, "multi_task", (table, figure(record), alt), page, directory)
     return table

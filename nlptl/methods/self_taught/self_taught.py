@@ -170,7 +170,7 @@ def text_rows(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def write_study(record: Mapping[str, Any], directory: Path) -> str:
+def write_self_taught(record: Mapping[str, Any], directory: Path) -> str:
     """Write ``self_taught.json``, ``.md``, ``.html`` and the picture.
 
     Args:
@@ -180,13 +180,11 @@ def write_study(record: Mapping[str, Any], directory: Path) -> str:
     Returns:
         The table, as Markdown.
     """
-    from nlptl.data.files import write_whole
     from nlptl.methods.self_taught.page import page
     from nlptl.methods.self_taught.render import figure, markdown
-    from nlptl.study.render.files import write_pictured
+    from nlptl.study.render.study_page import write_study
 
-    table, picture = markdown(record), figure(record)
+    table = markdown(record)
     alt = "each first stage beside the checkpoint as it is"
-    svg = write_pictured(record, "self_taught", table, picture, alt, directory)
-    write_whole(directory / "self_taught.html", page(record, svg))
+    write_study(record, "self_taught", (table, figure(record), alt), page, directory)
     return table

@@ -1,12 +1,14 @@
 """A study of methods as one HTML file that loads nothing: headline, picture, tables, what the arms are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nlptl.data.files import write_whole
 from nlptl.data.text import plain
 from nlptl.study.render.comparison_text import versions_line
+from nlptl.study.render.files import write_pictured
 from nlptl.study.render.pages import Answer, Table, inline, write_page
 
 
@@ -64,6 +66,26 @@ def study_page(
         seeds=", ".join(str(seed) for seed in record["seeds"]),
         versions=versions_line(record),
     )
+
+
+def write_study(
+    record: Mapping[str, Any],
+    name: str,
+    drawn: tuple[str, Any, str],
+    page: Callable[[Mapping[str, Any], str], str],
+    directory: Path,
+) -> None:
+    """Write a study: ``NAME.json``, ``.md``, ``.html`` and one picture.
+
+    Args:
+        record: What the JSON holds.
+        name: Name of all files.
+        drawn: The table as Markdown, the matplotlib figure, and what it shows in a few words.
+        page: Function of the record and the picture's SVG that writes the page.
+        directory: Made if it is not there.
+    """
+    svg = write_pictured(record, name, *drawn, directory)
+    write_whole(directory / f"{name}.html", page(record, svg))
 
 
 def tone(words: Sequence[str]) -> tuple[str, str]:
