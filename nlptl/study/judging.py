@@ -88,6 +88,6 @@ def headline(words: Sequence[str], what: str) -> str:
     """
     helped, hurt = words.count(HELPED), words.count(HURT)
     if not helped and not hurt:
-        return f"No difference between {what} is beyond chance"
+        return "No difference is beyond chance"
     parts = [f"{helped} of {len(words)} {what} helped"] * bool(helped)
     return ", ".join([*parts, *[f"{hurt} of {len(words)} hurt"] * bool(hurt)])

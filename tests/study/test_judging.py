@@ -40,7 +40,7 @@ def test_sentences_name_each_arm_once_with_its_interval():
         "Hurt: a (-2.0, 95 % -3.0 to -1.0), c (-4.0, 95 % -5.0 to -3.0).",
     ]
     assert headline(["hurt", "helped", "hurt"], "tasks") == "1 of 3 tasks helped, 2 of 3 hurt"
-    assert headline(["alike"], "tasks") == "No difference between tasks is beyond chance"
+    assert headline(["alike"], "tasks") == "No difference is beyond chance"
     assert (tone(["hurt", "helped"])[1], tone(["hurt"])[1], tone(["alike"])[1]) == (
         *("good", "bad", "open"),
     )
