@@ -132,7 +132,7 @@ def test_killed_while_it_saves_it_trains_nothing_again(corpus, tmp_path, monkeyp
     """Steps 10 and 12 have checkpoints: the last one always has."""
     from nlptl.runs import directory as runs
 
-    def cut(*_):
+    def cut(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "save_pretrained", cut)
@@ -154,9 +154,9 @@ def test_a_model_that_reads_back_otherwise_is_told(corpus, tmp_path, monkeypatch
 
     save = runs.save_pretrained
 
-    def wrong(model, *rest):
+    def wrong(model, *rest, **options):
         model.cls.predictions.bias.data[:20] += 1
-        save(model, *rest)
+        save(model, *rest, **options)
 
     monkeypatch.setattr(runs, "save_pretrained", wrong)
     with pytest.raises(RunError, match="Reloading .* changed the losses by .* please report this"):

@@ -156,7 +156,7 @@ def test_a_run_whose_model_was_not_read_back_is_not_finished(
     flags = ["--model", checkpoints["bert"], "--train-file", reviews, "--epochs", 1]
     flags += ["--output-dir", tmp_path / "run"]
 
-    def cut(*_):
+    def cut(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(saving, "save_pretrained", cut)
