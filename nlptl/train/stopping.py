@@ -3,6 +3,7 @@
 Nothing heavy is imported here: the command line listens from its first line on.
 """
 
+import _thread
 import os
 import shlex
 import signal
@@ -70,9 +71,12 @@ class _Signals:
         if self.held and not self.noted:
             self.noted = signum
             return
+        if _runs(type(self).unraisable, frame):  # what is raised there is let go of as well
+            self.send_again(signum)
+            return
         raise Stopped(self.noted or signum)
 
-    def again(self, unraisable: "sys.UnraisableHookArgs") -> bool:
+    def unraisable(self, unraisable: "sys.UnraisableHookArgs") -> bool:
         """Ask once more, a moment later, for what Python cannot raise where the signal fell; say whether.
 
         A signal that falls into a ``__del__`` or a callback of C code raises there, and Python lets it go.
@@ -83,12 +87,30 @@ class _Signals:
         error = unraisable.exc_value
         if not isinstance(error, Stopped) or os.getpid() != self.process:
             return False
-        self.last = -SAME
-        main = threading.main_thread().ident
-        timer = threading.Timer(LATER, lambda: signal.pthread_kill(main, error.signum))  # type: ignore[arg-type]
-        timer.daemon = True
-        timer.start()
+        self.send_again(error.signum)
         return True
+
+    def send_again(self, signum: int) -> None:
+        """Let another thread send a signal to this one, :data:`LATER` seconds from now.
+
+        Not by ``threading``, whose locks this thread may hold where a signal falls.
+        """
+        self.last = -SAME
+        _thread.start_new_thread(self._send, (signum, threading.get_ident()))
+
+    def _send(self, signum: int, thread: int) -> None:
+        time.sleep(LATER)
+        if self in _LISTENING:
+            signal.pthread_kill(thread, signum)
+
+
+def _runs(function: Callable[..., Any], frame: FrameType | None) -> bool:
+    """Whether a function is among those that a frame stands in."""
+    while frame is not None:
+        if frame.f_code is function.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 _LISTENING: list[_Signals] = []
@@ -112,7 +134,7 @@ def listening(deaf: Callable[[int], None] | None = None) -> Iterator[None]:
         if handler is not signal.SIG_IGN:  # a job in the background goes on
             signal.signal(number, signals)
     hook = sys.unraisablehook
-    sys.unraisablehook = lambda unraisable: signals.again(unraisable) or hook(unraisable)
+    sys.unraisablehook = lambda unraisable: signals.unraisable(unraisable) or hook(unraisable)
     try:
         with _told_at_once(signals, deaf) if deaf else nullcontext():
             yield

@@ -16,7 +16,7 @@ from nlptl.errors import ConfigError
 from nlptl.runs import directory
 from nlptl.runs.directory import check_free
 from nlptl.runs.locking import lock, locked, unlock
-from nlptl.train.stopping import Stopped, command_to_go_on, listening
+from nlptl.train.stopping import Stopped, _Signals, command_to_go_on, listening
 
 
 class SafetensorError(Exception):
@@ -62,6 +62,34 @@ def test_a_signal_that_falls_where_nothing_can_be_raised_is_heard(monkeypatch):
     assert stopped.value.signum == signal.SIGINT
     assert not heard
     assert sys.unraisablehook == heard.append
+
+
+def test_a_signal_that_falls_while_another_is_sent_again_is_heard(monkeypatch):
+    """The second one falls into the hook that looks after the first, where Python raises nothing either."""
+    send, sent = _Signals.send_again, []
+
+    def while_it_sends(self, signum):
+        send(self, signum)
+        sent.append(signum)
+        if len(sent) == 1:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0)
+
+    monkeypatch.setattr(_Signals, "send_again", while_it_sends)
+
+    class Falls:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0)
+
+    def work():
+        Falls()
+        for _ in range(500):
+            time.sleep(0.01)
+
+    with pytest.raises(Stopped), listening():
+        work()
+    assert sent == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_the_command_that_goes_on_has_resume_once():
