@@ -42,6 +42,15 @@ def test_a_stop_has_the_exit_code_of_its_signal(capsys):
     assert "stopped by SIGTERM at step 3" in capsys.readouterr().err
 
 
+@pytest.fixture
+def in_front():
+    """Take Ctrl-C, which a job in the background does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_front")
 def test_a_signal_that_falls_where_nothing_can_be_raised_is_heard(monkeypatch):
     """Python lets go of what is raised in ``__del__``; the run must end all the same."""
     heard = []
@@ -64,6 +73,7 @@ def test_a_signal_that_falls_where_nothing_can_be_raised_is_heard(monkeypatch):
     assert sys.unraisablehook == heard.append
 
 
+@pytest.mark.usefixtures("in_front")
 def test_a_signal_that_falls_while_another_is_sent_again_is_heard(monkeypatch):
     """The second one falls into the hook that looks after the first, where Python raises nothing either."""
     send, sent = _Signals.send_again, []
