@@ -274,6 +274,8 @@ def training(model: str, data: Path, more: list[str]) -> dict[str, Any]:
         subprocess.run([sys.executable, "recipes/adapt.py", *words, *more], cwd=ROOT, check=True)
         record = json.loads((home / "adapt.json").read_text("utf-8"))
         record["model"] = Path(model).name
+        for one in record["domains"].values():  # folders of this machine
+            one["dataset"] = Path(one["dataset"]).name
         found[record["pairs"][0]["pair"]] = record
         name = f"adapt_training_{Path(model).name}"
         write_json(RESULTS / f"{name}.json", found)
