@@ -5,9 +5,8 @@ from typing import Any
 
 from nlptl.data.text import plain
 from nlptl.methods.adapt.render import COLUMNS, cells, notes, overall_table
-from nlptl.study.judging import headline
-from nlptl.study.render.pages import Answer, Table
-from nlptl.study.render.study_page import Part, study_page, tone
+from nlptl.study.render.pages import Table
+from nlptl.study.render.study_page import Part, judged_answer, study_page
 
 
 def page(record: Mapping[str, Any], svg: str) -> str:
@@ -28,14 +27,7 @@ def page(record: Mapping[str, Any], svg: str) -> str:
         parts.append(Part(plain(pair["pair"]), table, said))
     own = (record["overall"] or record["pairs"][0])["rows"]
     words = [one["word"] for one in own.values() if one.get("word")]
-    sign, colour = tone(words)
-    answer = Answer(
-        "Did a method help on the target?",
-        headline(words, "methods"),
-        plain(record["sentence"]),
-        sign,
-        colour,
-    )
+    answer = judged_answer("Did a method help on the target?", words, "methods", record["sentence"])
     return study_page(
         record,
         "adapt",

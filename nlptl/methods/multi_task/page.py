@@ -7,9 +7,8 @@ from nlptl.data.text import plain
 from nlptl.methods.multi_task.options import WHAT
 from nlptl.methods.multi_task.render import COLUMNS, notes, rows_of
 from nlptl.methods.multi_task.verdict import compared
-from nlptl.study.judging import headline
-from nlptl.study.render.pages import Answer, Table
-from nlptl.study.render.study_page import Part, study_page, tone
+from nlptl.study.render.pages import Table
+from nlptl.study.render.study_page import Part, judged_answer, study_page
 
 
 def page(record: Mapping[str, Any], svg: str) -> str:
@@ -24,13 +23,8 @@ def page(record: Mapping[str, Any], svg: str) -> str:
         "Each task alone, with the others and after another one, in points", COLUMNS, rows
     )
     words = [one["word"] for one in compared(record["tasks"]).values()]
-    sign, colour = tone(words)
-    answer = Answer(
-        "Did a task win by the others?",
-        headline(words, "comparisons"),
-        plain(record["sentence"]),
-        sign,
-        colour,
+    answer = judged_answer(
+        "Did a task win by the others?", words, "comparisons", record["sentence"]
     )
     arms = {arm for task in record["tasks"].values() for arm in task["rows"]}
     return study_page(

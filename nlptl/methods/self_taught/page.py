@@ -5,9 +5,8 @@ from typing import Any
 
 from nlptl.data.text import plain
 from nlptl.methods.self_taught.render import COLUMNS, cells, notes
-from nlptl.study.judging import headline
-from nlptl.study.render.pages import Answer, Table
-from nlptl.study.render.study_page import Part, study_page, tone
+from nlptl.study.render.pages import Table
+from nlptl.study.render.study_page import Part, judged_answer, study_page
 
 
 def page(record: Mapping[str, Any], svg: str) -> str:
@@ -19,13 +18,8 @@ def page(record: Mapping[str, Any], svg: str) -> str:
     """
     rows = record["rows"]
     words = [one["word"] for one in rows.values() if one.get("word") and not one["bound"]]
-    sign, colour = tone(words)
-    answer = Answer(
-        "Did texts without labels help?",
-        headline(words, "first stages"),
-        plain(record["sentence"]),
-        sign,
-        colour,
+    answer = judged_answer(
+        "Did texts without labels help?", words, "first stages", record["sentence"]
     )
     table = Table(
         plain(f"{record['metric']}, in points"),

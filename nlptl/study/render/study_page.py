@@ -7,6 +7,7 @@ from typing import Any
 
 from nlptl.data.files import write_whole
 from nlptl.data.text import plain
+from nlptl.study.judging import headline
 from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.files import write_pictured
 from nlptl.study.render.pages import Answer, Table, inline, write_page
@@ -86,6 +87,18 @@ def write_study(
     """
     svg = write_pictured(record, name, *drawn, directory)
     write_whole(directory / f"{name}.html", page(record, svg))
+
+
+def judged_answer(question: str, words: Sequence[str], what: str, sentence: str) -> Answer:
+    """Answer a question by the words of a study's comparisons.
+
+    Args:
+        question: The question.
+        words: Word of each comparison, from :mod:`nlptl.study.judging`.
+        what: Plural of what is compared, such as ``methods``.
+        sentence: The study's sentence.
+    """
+    return Answer(question, headline(words, what), plain(sentence), *tone(words))
 
 
 def tone(words: Sequence[str]) -> tuple[str, str]:
