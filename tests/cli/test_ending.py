@@ -50,24 +50,28 @@ def in_front():
     signal.signal(signal.SIGINT, before)
 
 
+class Falls:
+    """Ctrl-C comes while this is deleted."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)
+
+
+def _work_that_a_signal_falls_into() -> None:
+    Falls()
+    for _ in range(500):
+        time.sleep(0.01)
+
+
 @pytest.mark.usefixtures("in_front")
 def test_a_signal_that_falls_where_nothing_can_be_raised_is_heard(monkeypatch):
     """Python lets go of what is raised in ``__del__``; the run must end all the same."""
     heard = []
     monkeypatch.setattr(sys, "unraisablehook", heard.append)
 
-    class Falls:
-        def __del__(self):
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0)
-
-    def work():
-        Falls()
-        for _ in range(500):
-            time.sleep(0.01)
-
     with pytest.raises(Stopped) as stopped, listening():
-        work()
+        _work_that_a_signal_falls_into()
     assert stopped.value.signum == signal.SIGINT
     assert not heard
     assert sys.unraisablehook == heard.append
@@ -87,18 +91,8 @@ def test_a_signal_that_falls_while_another_is_sent_again_is_heard(monkeypatch):
 
     monkeypatch.setattr(_Signals, "send_again", while_it_sends)
 
-    class Falls:
-        def __del__(self):
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0)
-
-    def work():
-        Falls()
-        for _ in range(500):
-            time.sleep(0.01)
-
     with pytest.raises(Stopped), listening():
-        work()
+        _work_that_a_signal_falls_into()
     assert sent == [signal.SIGINT, signal.SIGTERM]
 
 
