@@ -9,7 +9,7 @@ from nlptl.data.text import escaped
 from nlptl.methods.adapt.options import SOURCE, TARGET
 from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.style import BAND, GREY, STYLE, blank, label
-from nlptl.study.render.tables import TONES, between, counted, markdown_table, more
+from nlptl.study.render.tables import TONES, between, counted, draw_difference, markdown_table, more
 from nlptl.study.render.words import NONE, duration, number, p_value, points
 
 if TYPE_CHECKING:
@@ -185,11 +185,7 @@ def _differences(axes: Axes, record: Mapping[str, Any], names: list[str]) -> Non
     axes.axvline(0, color=GREY, linewidth=1)
     for place, name in enumerate(names):
         one = record["overall"]["rows"][name]
-        colour, marker = TONES[one["word"]]
         each = [100 * pair["rows"][name]["difference"]["mean"] for pair in record["pairs"]]
         axes.plot(each, [place] * len(each), ".", color="#BBBBBB", markersize=5, zorder=1)
-        over = one["difference"]
-        ends = [100 * over["low"], 100 * over["high"]]
-        axes.plot(ends, [place, place], color=colour, linewidth=2)
-        axes.plot(100 * over["mean"], place, marker, color=colour, markersize=8, gid=f"arm-{place}")
+        draw_difference(axes, place, one)
     axes.set_xlabel("points more than source-only;\ngrey: each pair")

@@ -10,7 +10,7 @@ from nlptl.methods.multi_task.options import CHAIN
 from nlptl.methods.multi_task.verdict import called, compared
 from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.style import GREY, STYLE, blank, label
-from nlptl.study.render.tables import TONES, between, counted, markdown_table, more
+from nlptl.study.render.tables import between, counted, draw_difference, markdown_table, more
 from nlptl.study.render.words import NONE, duration, p_value, points
 
 if TYPE_CHECKING:
@@ -124,13 +124,7 @@ def figure(record: Mapping[str, Any]) -> Figure:
         axes = made.subplots()
         axes.axvline(0, color=GREY, linewidth=1)
         for place, one in enumerate(rows.values()):
-            colour, marker = TONES[one["word"]]
-            over = one["difference"]
-            ends = [100 * over["low"], 100 * over["high"]]
-            axes.plot(ends, [place, place], color=colour, linewidth=2)
-            axes.plot(
-                100 * over["mean"], place, marker, color=colour, markersize=8, gid=f"arm-{place}"
-            )
+            draw_difference(axes, place, one)
         names = [f"{label(name, 24)}\n{one['word']}" for name, one in rows.items()]
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(len(rows) - 0.5, -0.5)

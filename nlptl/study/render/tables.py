@@ -34,6 +34,20 @@ def more(difference: Mapping[str, Any] | None) -> str:
     return f"{points(difference['mean'], signed=True)} [{ends}]"
 
 
+def draw_difference(axes: Any, place: int, one: Mapping[str, Any]) -> None:
+    """Draw a judged difference in points with its interval, in the colour and form of its word.
+
+    Args:
+        axes: Where to draw.
+        place: Row of the picture.
+        one: ``word`` and ``difference`` (``mean``, ``low``, ``high``).
+    """
+    colour, marker = TONES[one["word"]]
+    mean, low, high = (100 * one["difference"][key] for key in ("mean", "low", "high"))
+    axes.plot([low, high], [place, place], color=colour, linewidth=2)
+    axes.plot(mean, place, marker, color=colour, markersize=8, gid=f"arm-{place}")
+
+
 def counted(seeds: Sequence[int]) -> str:
     """Write the number of seeds."""
     return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
