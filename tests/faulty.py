@@ -9,6 +9,8 @@ from pathlib import Path
 #: Number of kills of each recipe; each is at another moment each time.
 TRIES = int(os.environ.get("NLPTL_FAULTS", "1"))
 TABLE: dict[str, list[str]] = {}
+#: Recipes of more than one run, which go on without a flag.
+STUDIES = ("compare", "adapt", "few_shot", "multi_task", "self_taught")
 DAMAGES = ("half", "empty", "flipped", "gone")
 
 
@@ -36,12 +38,22 @@ def recipe_of(kind: str) -> str:
     return kind.split()[0]
 
 
+def timeless(found):
+    """A record without its seconds and its folder."""
+    if isinstance(found, dict):
+        kept = found.items()
+        return {k: timeless(v) for k, v in kept if "second" not in k and k != "output_dir"}
+    return [timeless(one) for one in found] if isinstance(found, list) else found
+
+
 def essence(kind: str, home: Path) -> dict:
     """What a run ends with, without its seconds: weights, predictions, scores."""
     if kind == "compare":
         record = json.loads((home / "compare.json").read_text())
         rows = record["rows"].values()
         return {"scores": [row["scores"] for row in rows], "sentence": record["sentence"]}
+    if kind in STUDIES:
+        return timeless(json.loads((home / f"{kind}.json").read_text()))
     found = {}
     for path in sorted([*home.rglob("model/model.safetensors"), *home.rglob("predictions.jsonl")]):
         found[str(path.relative_to(home))] = sha256(path.read_bytes()).hexdigest()

@@ -37,16 +37,27 @@ def corpus(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def flags(checkpoints, reviews, corpus, tmp_path_factory):
+def flags(checkpoints, masked_lm_checkpoint, reviews, corpus, tmp_path_factory):
     """The words of a small run of each recipe, without its directory."""
-    asked = questions(tmp_path_factory.mktemp("questions") / "train.json", 40)
+    home = tmp_path_factory.mktemp("questions")
+    asked = questions(home / "train.json", 40)
+    others = sentences(120, seed=4)
+    rows = [f"{text},{'positive' if 'good' in text else 'negative'}" for text in others]
+    (home / "target.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    (home / "other.txt").write_text("\n".join(others) + "\n")
     bert = ("--model", checkpoints["bert"])
     data = ("--train-file", reviews, "--batch-size", 8)
+    few = ("--batch-size", 8, "--seeds", 2, "--epochs", 2, "--mode", "full")
+    masked = ("--model", masked_lm_checkpoint)
     return {
         "sentiment": (*bert, *data, "--mode", "full", "--epochs", 3, "--save-every", 2),
         "sentiment gradual": (*bert, *data, "--mode", "gradual", "--epochs", 3, "--save-every", 2),
         "sentiment lora, two seeds": (
             *(*bert, *data, "--mode", "lora", "--seeds", 2, "--epochs", 2, "--save-every", 3),
+        ),
+        "sentiment copies": (
+            *(*bert, *data, "--mode", "freeze-lower-1", "--epochs", 3, "--save-every", 2),
+            *("--augment", "typos", "--augment-copies", 1),
         ),
         "qa": (
             *(*bert, "--train-file", asked, "--max-length", 48, "--stride", 8, "--batch-size", 8),
@@ -57,6 +68,21 @@ def flags(checkpoints, reviews, corpus, tmp_path_factory):
             *("--positions", 64, "--vocab-size", 300, "--eval-every", 10, "--save-every", 5),
         ),
         "compare": (*bert, *data, "--mode", "head-only", "full", "--seeds", 2, "--epochs", 2),
+        "adapt": (
+            *(*masked, "--source", reviews, "--target", home / "target.csv", *few),
+            *("--methods", "coral", "dann", "self-training", "tapt", "udalm"),
+        ),
+        "few_shot": (
+            *(*masked, *data, "--shots", 0, 1, 8, "--seeds", 2, "--epochs", 2, "--pairs", 4),
+            *("--label-words", "positive=good", "negative=bad"),
+            *("--methods", "label-names", "prompt", "probe", "full", "contrastive"),
+        ),
+        "multi_task": (*bert, "--tasks", f"a:{reviews}", f"b:{reviews}", *few),
+        "self_taught": (
+            *(*masked, *few, "--train-file", reviews, "--unlabelled", corpus),
+            *("--other", home / "other.txt"),
+            *("--first-steps", 12, "--first-batch-size", 8),
+        ),
     }
 
 

@@ -6,10 +6,13 @@ NLPTL_FAULTS=20 python -m pytest -n 0 -m slow tests/faults/test_kills.py
 import time
 
 import pytest
-from faulty import TRIES, essence, recipe_of, tell
+from faulty import STUDIES, TRIES, essence, recipe_of, tell
 from sessions import Session
 
-KINDS = ("sentiment", "sentiment gradual", "sentiment lora, two seeds", "qa", "pretrain", "compare")
+KINDS = (
+    *("sentiment", "sentiment gradual", "sentiment lora, two seeds", "sentiment copies"),
+    *("qa", "pretrain", *STUDIES),
+)
 
 
 @pytest.mark.slow
@@ -29,9 +32,8 @@ def test_killed_at_any_moment_it_ends_with_the_same(
         words = [*flags[kind], "--output-dir", home / "run"]
         moment, kills = 0.0, 0
         for _ in range(6):
-            go_on = (
-                ["--resume"] if kind != "compare" and (home / "run/config.yaml").exists() else []
-            )
+            begun = (home / "run/config.yaml").exists()
+            go_on = ["--resume"] if begun and kind not in STUDIES else []
             session = Session(
                 *(recipe_of(kind), [*words, *go_on], home / f"log-{kills}"),
                 **{"processes": processes, **given},
