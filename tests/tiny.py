@@ -1,5 +1,8 @@
 """Tiny models with random weights and tiny tokenizers, built here: no test needs the network."""
 
+import json
+import shutil
+
 import torch
 from transformers import AutoConfig
 
@@ -62,3 +65,27 @@ def tiny_config(family: str, vocab_size: int):
         pad_token_id=1 if family == "roberta" else 0,
         type_vocab_size=1 if family == "roberta" else 2,
     )
+
+
+#: Names that early releases of sentence-transformers have for a pooling.
+POOLED = {"mean": "mean_tokens", "first": "cls_token", "last": "lasttoken", "max": "max_tokens"}
+
+
+def sentence_encoder(path, body, pooling="mean", *, normalize=True, subfolder="", limit=24):
+    """Make a directory as early releases of sentence-transformers wrote it."""
+    shutil.copytree(body, path / subfolder, dirs_exist_ok=True)
+    kinds = ["Transformer", "Pooling", *["Normalize"] * normalize]
+    modules = [
+        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else subfolder}
+        | {"type": f"sentence_transformers.models.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    (path / "modules.json").write_text(json.dumps(modules))
+    asked = pooling.split()
+    flags = {f"pooling_mode_{flag}": name in asked for name, flag in POOLED.items()}
+    (path / "1_Pooling").mkdir()
+    about = {"word_embedding_dimension": 32, **flags}
+    (path / "1_Pooling/config.json").write_text(json.dumps(about))
+    limits = {"max_seq_length": limit, "do_lower_case": False}
+    (path / subfolder / "sentence_bert_config.json").write_text(json.dumps(limits))
+    return path

@@ -1,13 +1,12 @@
 """Pooling: by hand, as a checkpoint declares it, refused, and opened by sentence-transformers."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from tiny import DEPTH
+from tiny import DEPTH, sentence_encoder
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, GPT2Config
 
 from nlptl.data.encoding import encode_texts
@@ -48,27 +47,6 @@ TEXTS = [
 ]
 CLASSES = ("poor", "fair", "fine")
 HEAD = TextClassification(CLASSES).head
-LEGACY = {"mean": "mean_tokens", "first": "cls_token", "last": "lasttoken", "max": "max_tokens"}
-
-
-def sentence_encoder(path, body, pooling="mean", *, normalize=True, subfolder="", limit=24):
-    """Make a directory as early releases of sentence-transformers wrote it."""
-    shutil.copytree(body, path / subfolder, dirs_exist_ok=True)
-    kinds = ["Transformer", "Pooling", *["Normalize"] * normalize]
-    modules = [
-        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else subfolder}
-        | {"type": f"sentence_transformers.models.{kind}"}
-        for i, kind in enumerate(kinds)
-    ]
-    (path / "modules.json").write_text(json.dumps(modules))
-    asked = pooling.split()
-    flags = {f"pooling_mode_{flag}": name in asked for name, flag in LEGACY.items()}
-    (path / "1_Pooling").mkdir()
-    about = {"word_embedding_dimension": 32, **flags}
-    (path / "1_Pooling/config.json").write_text(json.dumps(about))
-    limits = {"max_seq_length": limit, "do_lower_case": False}
-    (path / subfolder / "sentence_bert_config.json").write_text(json.dumps(limits))
-    return path
 
 
 def load(name, pooling="auto", head=HEAD):

@@ -4,6 +4,8 @@ import pytest
 import torch
 from datasets import Dataset
 from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer
+from tiny import sentence_encoder
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from nlptl.errors import ModelError
@@ -12,6 +14,7 @@ from nlptl.modes.base import parse_mode
 from nlptl.report.simple_arms import simple_arms
 from nlptl.report.untouched import untouched_states
 from nlptl.report.zero_shot import pair_similarities, prompt_words, zero_shot
+from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.regression import Regression
 from nlptl.train.setup import FinetuneArgs, new_accelerator
 
@@ -86,3 +89,24 @@ def test_a_report_on_pairs_with_a_number_has_a_row_for_their_cosine(checkpoints)
     expected = spearmanr(table["label"], cosines).statistic
     assert found["zero_shot"]["arm"]["mean"] == pytest.approx(expected)
     assert found["majority"]["arm"]["mean"] == 0 and found["probe"]["arm"]["missing"]
+
+
+def test_a_sentence_encoders_report_compares_texts_with_the_names_of_classes(checkpoints, tmp_path):
+    """As ``SentenceTransformer.encode`` does: it has no masked-LM head that a prompt could ask."""
+    encoder = sentence_encoder(tmp_path / "encoder", checkpoints["bert"])
+    labels = ("plot", "was dull", "book")
+    texts = ["the plot was good", "very dull", "a good book", "the book was dull", "a plot"]
+    gold = [labels[number % 3] for number in range(len(texts))]
+    table = Dataset.from_dict({"text": texts, "label": gold})
+    args = FinetuneArgs(str(encoder), parse_mode("head-only"), 1e-3, 1.0)
+    splits, accelerator = dict.fromkeys(("train", "validation", "test"), table), new_accelerator()
+    task = TextClassification(labels)
+    given = (task, splits, args, untouched_states(task, splits, args, accelerator))
+    found = simple_arms(*given, seeds=[0], accelerator=accelerator)["zero_shot"]
+    other = SentenceTransformer(str(encoder), device="cpu")
+    cosines = other.similarity(other.encode(texts), other.encode(list(labels)))
+    expected = [labels[int(best)] for best in cosines.argmax(1)]
+    assert len(set(expected)) > 1 and expected != gold
+    right = [one == two for one, two in zip(expected, gold, strict=True)]
+    assert found["arm"]["mean"] == pytest.approx(sum(right) / len(right))
+    assert found["statistics"][:, 0].tolist() == right
