@@ -105,6 +105,7 @@ def beside_setfit(
     seeds = range(config.seed, config.seed + draws)
     own = Study(task, splits, {CONTRASTIVE: spec}, seeds).run()[CONTRASTIVE]
     texts, gold = splits["test"]["text"][:], task.gold(splits["test"])
+    (HOME / "setfit").mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         seen = Shots(SHOTS)(task, splits, seed)["train"]
         given = {

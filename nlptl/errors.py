@@ -4,6 +4,7 @@ Every :class:`UserError` says what was expected, what was found and what to do. 
 as one paragraph and exit with code 2; anything else keeps its traceback and exits with code 1.
 """
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -101,11 +102,15 @@ class Problems:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Run a check; a :class:`UserError` in it is noted instead of raised."""
+        """Run a check; a :class:`UserError` in it or a name that no file can have is noted, not raised."""
         try:
             yield
         except UserError as error:
             self.errors.append(error)
+        except OSError as error:
+            if (mistake := name_too_long(error)) is None:
+                raise
+            self.errors.append(mistake)
 
     def run(self, check: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
         """Call a check and return its answer; None if it raised a :class:`UserError`."""
@@ -124,6 +129,22 @@ class Problems:
             raise self.errors[0]
         if each:
             raise Mistakes(list(dict.fromkeys(each)))
+
+
+def name_too_long(error: BaseException) -> UserError | None:
+    """Return the mistake behind an error about a file's name that the system does not take; None for others.
+
+    Example:
+        >>> str(name_too_long(OSError(36, "File name too long", "a" * 300)))[-52:]
+        'found one of 300 characters, which no file can have.'
+    """
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    name = str(error.filename)
+    return ConfigError(
+        f"{shortened(name)}: expected the name of a file, a folder or a model, found one of {len(name):,} "
+        "characters, which no file can have."
+    )
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

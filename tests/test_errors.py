@@ -1,5 +1,7 @@
 """Messages stay short, however long the value is that they echo."""
 
+from pathlib import Path
+
 import pytest
 
 from nlptl.cli.config import SentimentConfig, load_yaml
@@ -73,3 +75,15 @@ def test_a_notebook_shows_the_message_and_no_lines_of_nlptl():
     found = Mistakes(["--epochs is 0.", "--mode heads: there is no such mode."])
     assert found._render_traceback_() == [f"Mistakes: {found}"]
     assert not hasattr(RunError("ours"), "_render_traceback_")
+
+
+def test_a_name_that_no_file_can_have_is_a_mistake_and_other_errors_are_none():
+    problems = Problems()
+    with problems.collect():
+        Path(LONG).stat()
+    (message,) = problems.messages
+    assert "found one of 1,000,000 characters, which no file can have" in message
+    assert len(message) < 400 and isinstance(problems.errors[0], ConfigError)
+    with pytest.raises(FileNotFoundError), problems.collect():
+        Path("no/such/file").stat()
+    assert len(problems.errors) == 1

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nlptl.data.text import printable
-from nlptl.errors import UserError
+from nlptl.errors import UserError, name_too_long
 from nlptl.train.launch import processes
 from nlptl.train.stopping import Stopped, listening
 from nlptl.train.terminal import fitted, is_main_process
@@ -54,6 +54,9 @@ def exit_codes() -> Iterator[None]:
         if watch and watch.is_lost_process(error):
             watch.tell_lost_process()
             raise SystemExit(1) from None
+        if mistake := name_too_long(error):
+            _tell(f"error: {mistake}", anyway=_one_of_a_group())
+            raise SystemExit(2) from None
         if (words := disk_error(error)) is None:
             raise
         _tell(" ".join([f"error: {words}.", *_notes(error)]), anyway=True)

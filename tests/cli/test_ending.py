@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+
 
 import pytest
 from launching import ROOT
@@ -33,6 +35,12 @@ def test_a_full_disk_is_told_in_a_line(capsys, monkeypatch):
     assert disk_error(SafetensorError("I/O error: File too large (os error 27)"))
     assert disk_error(FileNotFoundError(errno.ENOENT, "No such file")) is None
     assert disk_error(ValueError("os error 28")) is None
+
+
+def test_a_name_that_no_file_can_have_is_the_users(capsys):
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        Path("x" * 5000).stat()
+    assert ended.value.code == 2 and "found one of 5,000 characters" in capsys.readouterr().err
 
 
 def test_a_stop_has_the_exit_code_of_its_signal(capsys):

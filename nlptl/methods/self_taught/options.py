@@ -37,7 +37,7 @@ class SelfTaughtOptions:
     first_stage: tuple[str, ...] = STAGES
     """What is learned from the texts: masked-lm (words that are hidden), contrastive (which of two states
     under dropout are of one text, SimCSE), or both, one arm each."""
-    first_steps: int = 100
+    first_steps: int = 50
     """Optimizer steps of the first stage, the same for all arms; with 0 every arm is as none."""
     first_batch_size: int = 32
     """Texts per batch of the first stage."""
