@@ -18,6 +18,7 @@ from nlptl.runs.directory import DATA, check_free
 from nlptl.runs.errors import most_confident_mistakes
 from nlptl.runs.last_block import floors_line, metric, weakest_line
 from nlptl.runs.predictor import Predictor, check_there, load_predictor
+from nlptl.tasks.base import Task
 from nlptl.train.terminal import Block
 
 #: Files of a run that name its directory, and are written again for a copy.
@@ -60,6 +61,11 @@ class FittedRun:
     def predictor(self) -> Predictor:
         """The trained model, as it was read back from disk."""
         return load_predictor(self.directory)
+
+    @property
+    def task(self) -> Task:
+        """The task that the run learned, with its classes."""
+        return self.predictor.task
 
     @property
     def model(self) -> Any:

@@ -1,12 +1,14 @@
 """``nlptl.fit``: one call from a table to predictions, the same run as the recipe's."""
 
 import json
+import re
 import shutil
+from collections import Counter
 
 import pandas
 import pytest
 from datasets import Dataset
-from launching import command, result, run_in_process
+from launching import ROOT, command, result, run_in_process
 
 import nlptl
 from nlptl.cli.fit import configuration, in_words_of_a_program
@@ -100,6 +102,18 @@ def test_mistakes_are_the_surest_first(fitted, frame):
     first = found.iloc[0]
     assert frame["body"][first["row"]] == first["body"] and first["ticket"] == f"T{first['row']}"
     assert frame["queue"][first["row"]] == first["gold"]
+
+
+def test_the_page_on_mistakes_shows_lines_that_work(fitted):
+    run, *_ = fitted
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/errors.md").read_text(), re.DOTALL)
+    names = {"run": run}
+    exec(lines, names)
+    counts = names["confusion"](run.predictions, run.task.labels)
+    pairs = Counter((line["gold"], line["prediction"]) for line in run.predictions)
+    labels = run.task.labels
+    assert counts.tolist() == [[pairs[gold, guess] for guess in labels] for gold in labels]
+    assert labels == ("negative", "positive") and counts.sum() == 24
 
 
 def test_a_saved_run_has_its_data_and_can_be_reported_on(fitted, capsys):
