@@ -14,7 +14,7 @@ from nlptl.stats.multiple import equivalence_p, holm
 from nlptl.stats.spread import has_failed, spread
 from nlptl.stats.verdict import MARGIN
 from nlptl.study.arms import Arm
-from nlptl.study.judging import ALIKE, HELPED, RULE, judge
+from nlptl.study.judging import ALIKE, HELPED, HURT, RULE, judge
 from nlptl.study.outcomes import combine_of, constant_statistics
 from nlptl.tasks.base import Task
 
@@ -178,7 +178,7 @@ def compared(level: Mapping[str, Any], one: str, other: str) -> dict[str, Any]:
                 "low": -turned["high"],
                 "high": -turned["low"],
             }
-            word = {HELPED: "hurt", "hurt": HELPED}.get(found["word"], found["word"])
+            word = {HELPED: HURT, HURT: HELPED}.get(found["word"], found["word"])
             return {**found, "difference": turned, "word": word}
     raise KeyError((one, other))
 
