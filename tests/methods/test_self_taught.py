@@ -137,7 +137,7 @@ def test_what_cannot_be_had_is_said_before_the_work(checkpoints, masked_lm_check
         "--first-stage contrastiv: there is no such stage. Did you mean 'contrastive'?",
         "--first-stage masked-lm: expected a checkpoint with a masked-LM head",
         "Take --first-stage contrastive, or take bundled/bert",
-        "--save masked-lm some: expected one of the arms (none, contrastiv same",
+        "--save masked-lm some: expected one of the arms (none, masked-lm same",
     ):
         assert part in str(found.value)
     check_stages(config_of("--model", masked_lm_checkpoint, "--save", "masked-lm shuffled"))
@@ -168,6 +168,9 @@ def test_labels_and_texts_are_read_and_what_is_in_both_is_left_out(tmp_path):
     (tmp_path / "few.txt").write_text("\n".join(f"text {n}" for n in range(10)))
     with pytest.raises(UserError, match=r"--unlabelled .*: expected at least 20 texts, found 10"):
         read_data(config_of(*words, "--unlabelled", tmp_path / "few.txt"))
+    with pytest.raises(UserError) as found:  # mistakes of both, at once
+        read_data(config_of(*words, "--label-column", "mood", "--unlabelled", "no.txt"))
+    assert "--label-column mood" in str(found.value) and "--unlabelled no.txt" in str(found.value)
 
 
 # ---- verdicts on planted scores

@@ -18,7 +18,7 @@ WHAT = {
 class MultiTaskOptions:
     """Flags of several tasks on one body, beside those of every study."""
 
-    tasks: tuple[str, ...] = ("sentiment:bundled/remarks", "domain:bundled/reviews")
+    tasks: tuple[str, ...] = ("sentiment:bundled/remarks", "domain:bundled/remarks")
     """Tasks, two or more, as name:data; the data are a file, a folder, a bundled set or a hub name; the name
     is yours."""
     columns: tuple[str, ...] = ()

@@ -22,7 +22,9 @@ from nlptl.tasks.options import (
 )
 
 #: Tasks that are taken without flags, with the columns that have no usual name.
-USUAL_COLUMNS = {"bundled/reviews": {"domain": (("label", "domain"),)}}
+USUAL_COLUMNS = {
+    data: {"domain": (("label", "domain"),)} for data in ("bundled/remarks", "bundled/reviews")
+}
 CLASSES, QUESTIONS = "text-classification", "question-answering"
 #: Roles that a column may have, with whether several columns may have it.
 ROLES = {"text": True, "label": True, "question": False, "context": False, "answers": False}

@@ -19,7 +19,7 @@ from nlptl.methods.self_taught.options import (
     STAGES,
     arm,
 )
-from nlptl.methods.self_taught.texts import Sees, named, read_unlabelled
+from nlptl.methods.self_taught.texts import Sees, kept_apart, named, read_unlabelled
 from nlptl.methods.self_taught.verdict import study_record
 from nlptl.study.arms import ArmSpec
 from nlptl.study.keeping import save_model
@@ -43,7 +43,7 @@ def arm_names(config: Any, kinds: Mapping[str, Any]) -> list[str]:
         kinds: Texts that there are, by kind.
     """
     each = [kind for kind in (SAME, OTHER) if kinds.get(kind)] + [SHUFFLED]
-    stages = dict.fromkeys(config.first_stage)
+    stages = [name for name in STAGES if name in config.first_stage] or STAGES
     return [NONE, *(arm(stage, kind) for stage in stages for kind in each)]
 
 
@@ -96,13 +96,13 @@ def read_data(config: Any) -> tuple[Task, dict[str, Any], dict[str, Any]]:
     alone = {"max_train_examples": None}
     seed = config.seed if config.split_seed is None else config.split_seed
     request: Any = SimpleNamespace(**{**vars(config), **alone, "seed": seed})
-    problems.run(named, config)
     with quiet_datasets():
         found = problems.run(get_task(config.task).prepare, request)
+        unlabelled = problems.run(read_unlabelled, config)
         problems.raise_if_any()
-        assert found  # raised above otherwise
+        assert found and unlabelled  # raised above otherwise
         task, splits, origin = found
-        texts, about = read_unlabelled(config, task, splits)
+        texts, about = kept_apart(config, unlabelled, task, splits)
     return task, {**splits, **texts}, {"data": origin, "texts": about}
 
 

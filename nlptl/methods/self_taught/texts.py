@@ -10,13 +10,15 @@ from nlptl.data.progress import quiet_datasets
 from nlptl.data.sampling import labels_of, subset
 from nlptl.data.sources import local_path
 from nlptl.data.squad_json import flatten, is_nested, read_json
-from nlptl.errors import ConfigError, DataError, Problems, listed
+from nlptl.errors import ConfigError, Problems, listed
 from nlptl.methods.self_taught.options import OTHER, SAME, SHUFFLED
 from nlptl.tasks.base import Task
 
 #: Data sets that have texts without labels of their own, and these.
 BUNDLED = ("bundled/remarks", "bundled/reviews")
 USUAL = {SAME: ("bundled/reviews/unlabelled.jsonl",), OTHER: ("bundled/passages",)}
+#: The flag that names the texts of a kind.
+FLAGS = {SAME: "--unlabelled", OTHER: "--other"}
 #: Name of the split with the texts of an arm's first stage.
 UNLABELLED = "unlabelled"
 #: Fewest texts of a first stage: a tenth is set aside to score on.
@@ -154,13 +156,30 @@ def named(config: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def read_unlabelled(
-    config: Any, task: Task, splits: Mapping[str, Any]
+def read_unlabelled(config: Any) -> dict[str, list[str]]:
+    """Read the texts of the first stage as they are: of the same kind and, if there are such, of another one.
+
+    Raises:
+        UserError: With everything that is wrong with them.
+    """
+    problems, found = Problems(), {}
+    for kind, names in named(config).items():
+        if names:
+            with problems.collect(), quiet_datasets():
+                given = (config.unlabelled_column, FLAGS[kind])
+                found[kind] = [text for name in names for text in read_texts(name, *given)]
+    problems.raise_if_any()
+    return found
+
+
+def kept_apart(
+    config: Any, found: Mapping[str, Sequence[str]], task: Task, splits: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read the texts of the first stage, without those of the validation and the test set.
+    """Leave out texts of the validation and the test set, and of another kind as many words as are too many.
 
     Args:
         config: Flags of the study.
+        found: From :func:`read_unlabelled`.
         task: Task of the labelled examples.
         splits: Its splits.
 
@@ -169,38 +188,33 @@ def read_unlabelled(
         ``names``, ``texts``, ``words``, ``left_out`` and ``cut``.
 
     Raises:
-        UserError: With everything that is wrong with them.
+        UserError: If too few are left, for each kind.
     """
     problems, tables, about = Problems(), {}, {}
     held = [text for name in ("validation", "test") for text in task.texts(splits[name])]
     seed = config.seed if config.split_seed is None else config.split_seed
-    words = 0
-    for kind, names in named(config).items():
-        flag = "--unlabelled" if kind == SAME else "--other"
-        with problems.collect(), quiet_datasets():
-            if not names:
-                continue
-            texts = [
-                text for name in names for text in read_texts(name, config.unlabelled_column, flag)
-            ]
-            kept = without(texts, held)
-            own = kept if kind == SAME or not words else cut_to(kept, words, seed)
-            if len(own) < LEAST:
-                raise DataError(
-                    f"{flag} {listed(names)}: expected at least {LEAST} texts, found {len(own)}"
-                    f"{f' ({len(texts) - len(kept)} are empty, occur twice or are of the validation or test set)' * (len(kept) < len(texts))}"  # noqa: E501
-                    ". Give more."
-                )
-            tables[kind] = as_table(own)
-            count = sum(len(text.split()) for text in own)
-            words = count if kind == SAME else words
-            about[kind] = {
-                "names": list(names),
-                "texts": len(own),
-                "words": count,
-                "left_out": len(texts) - len(kept),
-                "cut": len(kept) - len(own),
-            }
+    names, words = named(config), 0
+    for kind, texts in found.items():
+        kept = without(texts, held)
+        own = kept if kind == SAME or not words else cut_to(kept, words, seed)
+        if len(own) < LEAST:
+            lost = len(texts) - len(kept)
+            why = f" ({lost} are empty, occur twice or are of the validation or test set)"
+            problems.add(
+                f"{FLAGS[kind]} {listed(names[kind])}: expected at least {LEAST} texts, found {len(own)}"
+                f"{why if lost else ''}. Give more."
+            )
+            continue
+        tables[kind] = as_table(own)
+        count = sum(len(text.split()) for text in own)
+        words = count if kind == SAME else words
+        about[kind] = {
+            "names": list(names[kind]),
+            "texts": len(own),
+            "words": count,
+            "left_out": len(texts) - len(kept),
+            "cut": len(kept) - len(own),
+        }
     problems.raise_if_any()
     return tables, about
 
