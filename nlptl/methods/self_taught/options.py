@@ -39,7 +39,7 @@ class SelfTaughtOptions:
     under dropout are of one text, SimCSE), or both, one arm each."""
     first_steps: int = 50
     """Optimizer steps of the first stage, the same for all arms; with 0 every arm is as none."""
-    first_batch_size: int = 32
+    first_batch_size: int = 16
     """Texts per batch of the first stage."""
     first_rate: float | None = None
     """Peak learning rate of the first stage; by default 5e-4 at a width of 128 for masked-lm, and the rate of
