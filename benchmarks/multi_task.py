@@ -1,4 +1,4 @@
-"""Learn four tasks on one body: sentiment, question types, topics of news entailment.
+"""Learn four tasks on one body: sentiment, question types, topics of news, entailment.
 
     python benchmarks/multi_task.py --data DATA --model bundled/bert $MINILM
 
@@ -13,6 +13,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from nlptl.methods.multi_task.render import figure, markdown
+from nlptl.study.render.files import write_pictured
 
 ROOT = Path(__file__).parent.parent
 HOME, RESULTS = ROOT / "runs/benchmarks/multi_task", ROOT / "benchmarks/results"
@@ -56,14 +59,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", nargs="+", default=["bundled/bert"])
     given, more = parser.parse_known_args()
-    RESULTS.mkdir(exist_ok=True)
     for methods in (["mixed"], ["mixed", "chain"]):
         for model in given.model:
             home = run(model, given.data.resolve(), methods, more)
-            for end in ("json", "md", "png"):
-                target = RESULTS / f"multi_task_{Path(model).name}.{end}"
-                shutil.copyfile(home / f"multi_task.{end}", target)
+            name = f"multi_task_{Path(model).name}"
             record = json.loads((home / "multi_task.json").read_text("utf-8"))
+            record["model"] = Path(model).name
+            for task in record["tasks"].values():
+                del task["data"]  # folders of this machine
+            shown = (
+                markdown(record),
+                figure(record),
+                "each task with the others, against the task alone",
+            )
+            write_pictured(record, name, *shown, RESULTS)
             print(f"{model}: {record['sentence']}", flush=True)
 
 

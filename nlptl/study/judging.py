@@ -56,17 +56,33 @@ def judge_together(found: Sequence[tuple[Difference, int]]) -> list[dict[str, An
     ]
 
 
+def nothing_trained(one: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    """Whether an arm and its base answer alike because validation kept the start in every run of both.
+
+    Then no training was compared, and "alike" would say too much.
+
+    Args:
+        one: ``difference``, ``seeds``, and ``before_training``, the number of runs that kept the start.
+        base: ``seeds`` and ``before_training`` of the arm that it is compared with.
+    """
+    kept = all(row["before_training"] == len(row["seeds"]) for row in (one, base))
+    return kept and not any(one["difference"][key] for key in ("mean", "low", "high"))
+
+
 def told_by_word(rows: Mapping[str, Mapping[str, Any]], base: str) -> list[str]:
     """Write a sentence for each word, with the arms that it is true of and their differences.
 
     Args:
-        rows: Name of an arm to its ``word`` and ``difference`` (``mean``, ``low``, ``high``).
+        rows: Name of an arm to its ``word``, ``difference`` (``mean``, ``low``, ``high``) and, where
+            :func:`nothing_trained`, ``untrained``.
         base: Name of the arm that all are compared with.
     """
     said: dict[str, list[str]] = {}
     for name, one in rows.items():
         mean, low, high = (100 * one["difference"][key] for key in ("mean", "low", "high"))
         text = f"{name} ({mean:+.1f}, 95 % {low:+.1f} to {high:+.1f})"
+        if one.get("untrained"):
+            text = f"{name} (every run kept its fitted head, so no training was compared)"
         said.setdefault(one["word"], []).append(text)
     phrases = {
         HELPED: "Helped",

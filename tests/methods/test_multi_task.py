@@ -475,6 +475,21 @@ def test_a_task_that_loses_is_named_whatever_the_mean():
     assert "As good as the task alone, within half a point: pairs" in said
 
 
+def test_fitted_heads_that_every_run_kept_are_not_called_alike():
+    """Both arms are the same model then, which says nothing of what was learnt together."""
+    found = judged(topic=0.0, mood=0.0)
+    rows_ = found["mood"]["rows"]
+    for one in rows_.values():
+        one["before_training"] = 5
+    judge_all(found)
+    assert rows_[MIXED]["word"] == "cannot tell" and rows_[MIXED]["untrained"]
+    assert found["topic"]["rows"][MIXED]["word"] == "alike"
+    assert "mood (every run kept its fitted head, so no training was compared)" in sentence(found)
+    rows_[ALONE]["before_training"] = 4  # one run trained
+    judge_all(found)
+    assert rows_[MIXED]["word"] == "alike"
+
+
 def test_a_task_that_learned_nothing_is_told():
     rows_ = judged(mood=0.1)["mood"]["rows"]
     said = warnings_of("mood", rows_, {"majority": 0.7, "bag_of_words": 0.9})
