@@ -64,7 +64,7 @@ def main() -> None:
             home = run(model, given.data.resolve(), methods, more)
             name = f"multi_task_{Path(model).name}"
             record = json.loads((home / "multi_task.json").read_text("utf-8"))
-            record["model"] = Path(model).name
+            record["model"] = model if model.startswith("bundled/") else Path(model).name
             for task in record["tasks"].values():
                 del task["data"]  # folders of this machine
             shown = (
