@@ -570,7 +570,7 @@ def test_all_mistakes_of_the_flags_come_at_once(files):
     cases = [
         (("--tasks", "mood", "a.b:x.csv", "mood:a.csv", "mood:b.csv"), read_tasks,
          ("--tasks mood: expected name:data", "--tasks a.b:x.csv: expected",
-          "--tasks mood:b.csv: another task has the name mood")),
+          "--tasks mood:b.csv: another task has the name mood", "mood:a.csv: there is no such file")),
         (("--tasks", f"mood:{files}/mood.csv"), read_tasks, ("expected two tasks or more",)),
         (("--columns", "topic.label=x", "domain.lable=y", "domain",
           "--kinds", "domain=regresion", "domin=regression"), read_tasks,

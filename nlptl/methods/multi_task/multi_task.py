@@ -60,7 +60,7 @@ def check_methods(config: Any) -> None:
             f"--augment {config.augment}: each text has as many copies as it can have, and here tasks are "
             "compared at equal steps. Leave the flag out."
         )
-    names = list(problems.run(named, config.tasks) or ())
+    names = list(named(config.tasks, problems))
     if names and config.first is not None and config.first not in names:
         problems.add(
             f"--first {config.first}: there is no such task.{suggest(config.first, names)} There are: "

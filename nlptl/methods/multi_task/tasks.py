@@ -66,34 +66,37 @@ class Drawn:
         return found
 
 
-def named(words: Sequence[str]) -> dict[str, str]:
+def named(words: Sequence[str], problems: Problems) -> dict[str, str]:
     """Map the names of the tasks to their data.
 
-    Example:
-        >>> named(["topic:news.csv", "mood:reviews:small"])
-        {'topic': 'news.csv', 'mood': 'reviews:small'}
+    Args:
+        words: As the flag gives them.
+        problems: Notes words without a name or data, names that occur twice, and a lack of tasks.
 
-    Raises:
-        UserError: If one has no name or no data, two have one name, or there is only one.
+    Example:
+        >>> named(["topic:news.csv", "mood:reviews:small"], Problems())
+        {'topic': 'news.csv', 'mood': 'reviews:small'}
     """
-    problems, found = Problems(), {}
+    found, wrong = {}, False
     for word in words:
         name, _, data = word.partition(":")
         if not (name and data) or set(name) & set("./\\= "):
             problems.add(
                 f"--tasks {word}: expected name:data, such as topic:news.csv; no . / = or space in a name."
             )
+            wrong = True
         elif name in found:
             problems.add(
                 f"--tasks {word}: another task has the name {name}; expected one of its own."
             )
-        found[name] = data
-    if len(found) < 2 and not problems.messages:
+            wrong = True
+        else:
+            found[name] = data
+    if len(found) < 2 and not wrong:
         problems.add(
             f"--tasks {' '.join(words)}: expected two tasks or more, as name:data. A single one is what nlptl "
             "run classify is for."
         )
-    problems.raise_if_any()
     return found
 
 
@@ -169,11 +172,12 @@ def read_tasks(config: Any) -> list[Member]:
     Raises:
         UserError: With everything that is wrong with them.
     """
-    names = named(config.tasks)
     problems = Problems()
+    names = named(config.tasks, problems)
     columns = problems.run(asked_columns, config.columns, list(names))
     kinds = problems.run(asked_kinds, config.kinds, list(names))
-    problems.raise_if_any()
+    if columns is None or kinds is None:  # what a task's columns are is not known
+        problems.raise_if_any()
     assert columns is not None and kinds is not None  # raised above otherwise
     found = []
     for name, data in names.items():
