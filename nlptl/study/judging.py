@@ -41,13 +41,15 @@ def judge_together(found: Sequence[tuple[Difference, int]]) -> list[dict[str, An
 
     Returns:
         ``word``, ``p``, ``equal_p`` and ``detectable`` (:meth:`nlptl.stats.bootstrap.Difference.detectable`)
-        of each.
+        of each. Of arms with the :func:`same_answers` nothing can be told.
     """
     adjusted = holm([difference.p for difference, _ in found])
     equal = holm([equivalence_p(difference, MARGIN) for difference, _ in found])
     return [
         {
-            "word": judge(difference, p, q, seeds, len(found)),
+            "word": UNKNOWN
+            if same_answers(vars(difference))
+            else judge(difference, p, q, seeds, len(found)),
             "p": p,
             "equal_p": q,
             "detectable": difference.detectable(len(found)),
@@ -56,33 +58,30 @@ def judge_together(found: Sequence[tuple[Difference, int]]) -> list[dict[str, An
     ]
 
 
-def nothing_trained(one: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-    """Whether an arm and its base answer alike because validation kept the start in every run of both.
+def same_answers(difference: Mapping[str, float]) -> bool:
+    """Whether an arm and its base gave the same answers in every run, as where validation kept both starts.
 
-    Then no training was compared, and "alike" would say too much.
+    Then they are one model, no training was compared, and "alike" would say too much.
 
     Args:
-        one: ``difference``, ``seeds``, and ``before_training``, the number of runs that kept the start.
-        base: ``seeds`` and ``before_training`` of the arm that it is compared with.
+        difference: ``mean``, ``low`` and ``high``.
     """
-    kept = all(row["before_training"] == len(row["seeds"]) for row in (one, base))
-    return kept and not any(one["difference"][key] for key in ("mean", "low", "high"))
+    return not any(difference[key] for key in ("mean", "low", "high"))
 
 
 def told_by_word(rows: Mapping[str, Mapping[str, Any]], base: str) -> list[str]:
     """Write a sentence for each word, with the arms that it is true of and their differences.
 
     Args:
-        rows: Name of an arm to its ``word``, ``difference`` (``mean``, ``low``, ``high``) and, where
-            :func:`nothing_trained`, ``untrained``.
+        rows: Name of an arm to its ``word`` and ``difference`` (``mean``, ``low``, ``high``).
         base: Name of the arm that all are compared with.
     """
     said: dict[str, list[str]] = {}
     for name, one in rows.items():
         mean, low, high = (100 * one["difference"][key] for key in ("mean", "low", "high"))
         text = f"{name} ({mean:+.1f}, 95 % {low:+.1f} to {high:+.1f})"
-        if one.get("untrained"):
-            text = f"{name} (every run kept its fitted head, so no training was compared)"
+        if same_answers(one["difference"]):
+            text = f"{name} (the same answers in every run, so no training was compared)"
         said.setdefault(one["word"], []).append(text)
     phrases = {
         HELPED: "Helped",

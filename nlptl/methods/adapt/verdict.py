@@ -19,14 +19,7 @@ from nlptl.stats.bootstrap import (
 from nlptl.stats.spread import spread
 from nlptl.stats.verdict import LEAST_SEEDS
 from nlptl.study.arms import Arm
-from nlptl.study.judging import (
-    HELPED,
-    RULE,
-    UNKNOWN,
-    judge_together,
-    nothing_trained,
-    told_by_word,
-)
+from nlptl.study.judging import HELPED, RULE, UNKNOWN, judge_together, told_by_word
 from nlptl.study.outcomes import combine_of
 from nlptl.study.study import Study
 from nlptl.train.floors import floors
@@ -260,8 +253,7 @@ def left_by(name: str) -> str:
 def judge_all(records: Sequence[Mapping[str, Any]]) -> None:
     """Correct p for all methods and pairs together, and write each row's ``word``, ``p`` and ``equal_p``.
 
-    Where ``source-only`` learned nothing, no method is called helpful; where no training was compared, nothing
-    can be told.
+    Where ``source-only`` learned nothing, no method is called helpful.
     """
     every = [
         (record, one) for record in records for one in record["rows"].values() if not one["bound"]
@@ -274,8 +266,6 @@ def judge_all(records: Sequence[Mapping[str, Any]]) -> None:
         if judged["word"] == HELPED and not learned:
             judged["word"] = UNKNOWN
         one |= judged
-        if nothing_trained(one, record["rows"][SOURCE]):
-            one |= {"word": UNKNOWN, "untrained": True}
 
 
 def overall(

@@ -11,7 +11,7 @@ from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap
 from nlptl.stats.spread import spread
 from nlptl.study.arms import Arm
-from nlptl.study.judging import RULE, UNKNOWN, judge_together, nothing_trained, told_by_word
+from nlptl.study.judging import RULE, judge_together, told_by_word
 from nlptl.study.outcomes import combine_of
 from nlptl.train.floors import floors
 
@@ -113,20 +113,13 @@ def warnings_of(name: str, rows: Mapping[str, Any], floor: Mapping[str, Any]) ->
 
 
 def judge_all(tasks: Mapping[str, Any]) -> None:
-    """Correct p for all tasks and arms together, and write each row's ``word``, ``p`` and ``equal_p``.
-
-    Where no training was compared, nothing can be told.
-    """
+    """Correct p for all tasks and arms together, and write each row's ``word``, ``p`` and ``equal_p``."""
     every = compared(tasks)
     found = judge_together(
         [(Difference(**one["difference"]), len(one["seeds"])) for one in every.values()]
     )
     for one, judged in zip(every.values(), found, strict=True):
         one |= judged
-    for record in tasks.values():
-        for one in record["rows"].values():
-            if not one["bound"] and nothing_trained(one, record["rows"][ALONE]):
-                one |= {"word": UNKNOWN, "untrained": True}
 
 
 def compared(tasks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
