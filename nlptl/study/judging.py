@@ -41,7 +41,7 @@ def judge_together(found: Sequence[tuple[Difference, int]]) -> list[dict[str, An
 
     Returns:
         ``word``, ``p``, ``equal_p`` and ``detectable`` (:meth:`nlptl.stats.bootstrap.Difference.detectable`)
-        of each. Of arms with the :func:`same_answers` nothing can be told.
+        of each. Arms with the :func:`same_answers` as their base are ``cannot tell``.
     """
     adjusted = holm([difference.p for difference, _ in found])
     equal = holm([equivalence_p(difference, MARGIN) for difference, _ in found])
