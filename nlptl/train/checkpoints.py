@@ -113,7 +113,8 @@ def save(
             shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    save_file(_random_state(), partial / f"random-{accelerator.process_index}.safetensors")
+    save_file(_random_state(), _own(partial, "random", "safetensors", accelerator))
+    _own(partial, "sums", "json", accelerator).write_text(json.dumps(_plain(state.sums)))
     if accelerator.is_main_process:
         model = accelerator.unwrap_model(state.model)
         save_file(trainable_state(model), partial / "weights.safetensors")
@@ -123,8 +124,6 @@ def save(
         if tensors:
             save_file(tensors, partial / "hooks.safetensors")
         record: dict[str, Any] = {key: getattr(state, key) for key in POSITION}
-        terms = {name: float(value) for name, value in state.sums.terms.items()}
-        record["sums"] = {**vars(state.sums), "loss": float(state.sums.loss), "terms": terms}
         record["schedules"] = [_jsonable(schedule.state_dict()) for schedule in schedules]
         record["hooks"] = {name: values for name, (values, _) in kept.items()}
         record["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler else None
@@ -190,7 +189,7 @@ def restore(
     for key in POSITION:
         setattr(state, key, record[key])
     state.clock.add(**record["seconds"])
-    state.sums = Sums(**record["sums"])
+    state.sums = Sums(**json.loads(_own(path, "sums", "json", accelerator).read_text()))
     for schedule, kept in zip(schedules, record["schedules"], strict=True):
         _check_rates(path, kept["base_lrs"], schedule.base_lrs)
         schedule.load_state_dict({**schedule.state_dict(), **kept})
@@ -206,12 +205,12 @@ def restore(
             k.removeprefix(f"{name}:"): t for k, t in tensors.items() if k.startswith(f"{name}:")
         }
         hook.remember(record["hooks"][name], own)
-    _load_random_state(load_file(_own_random(path, accelerator)))
+    _load_random_state(load_file(_own(path, "random", "safetensors", accelerator)))
 
 
 def _check_form(path: Path, record: Mapping[str, Any], memories: Mapping[str, Resumable]) -> None:
     """Make sure that a checkpoint is of this version and holds the memory of every present hook."""
-    if not {"schedules", "launch", "about"} <= set(record):
+    if not {"schedules", "launch", "about"} <= set(record) or "sums" in record:
         raise ConfigError(
             f"--resume: {path} was written by an older version of nlptl, which kept other things. Start "
             "again in another --output-dir."
@@ -259,8 +258,15 @@ def _check_rates(path: Path, then: Sequence[float], now: Sequence[float]) -> Non
         )
 
 
-def _own_random(path: Path, accelerator: Any) -> Path:
-    return path / f"random-{accelerator.process_index}.safetensors"
+def _own(path: Path, name: str, ending: str, accelerator: Any) -> Path:
+    """Return the file of what each process has for itself."""
+    return path / f"{name}-{accelerator.process_index}.{ending}"
+
+
+def _plain(sums: Sums) -> dict[str, Any]:
+    """Return the sums of this process, whose losses may be tensors, as numbers."""
+    terms = {name: float(value) for name, value in sums.terms.items()}
+    return {**vars(sums), "loss": float(sums.loss), "terms": terms}
 
 
 def _launch(accelerator: Any) -> dict[str, Any]:

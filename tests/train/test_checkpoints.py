@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 from nlptl.data.batching import LengthBatches
 from nlptl.data.files import seal_folder
 from nlptl.errors import ConfigError, RunError
+from nlptl.records import FitState, Sums
 from nlptl.train import checkpoints, saving
 from nlptl.train.hooks import KeepBest, Quiet
 from nlptl.train.intervals import Interval, interval_of
@@ -74,6 +77,40 @@ def test_resumed_weights_are_bit_equal(tmp_path, killed_at):
     assert state.lr_history == other.lr_history and state.examples == other.examples
 
 
+class Rank:
+    """One of two processes, in a thread."""
+
+    num_processes, mixed_precision, scaler = 2, "no", None
+
+    def __init__(self, number, barrier):
+        self.process_index, self.is_main_process = number, not number
+        self.wait_for_everyone = barrier.wait
+
+    def unwrap_model(self, model):
+        return model
+
+
+def test_each_process_takes_back_its_own_sums(tmp_path):
+    """With the first one's for all, the training loss after a resume was wrong; the weights were right."""
+    barrier, model = Barrier(2, timeout=60), nn.Linear(2, 1)
+    ranks = [Rank(number, barrier) for number in (0, 1)]
+    own = [Sums(loss=3.0, size=2.0, batches=1), Sums(torch.tensor(5.0), 4.0, 0.5, 2, {"a": 1.0})]
+    given = {"schedules": [], "memories": {}}
+
+    def write(number):
+        state = FitState(model, {}, 4, 2)
+        state.step, state.sums = 1, own[number]
+        return checkpoints.save(tmp_path, state=state, accelerator=ranks[number], **given)
+
+    with ThreadPoolExecutor(2) as pool:
+        path, other = pool.map(write, (0, 1))
+    assert path == other == checkpoints.newest(tmp_path)
+    for rank, sums in zip(ranks, own, strict=True):
+        state = FitState(model, {}, 4, 2)
+        checkpoints.restore(path, state=state, accelerator=rank, **given)
+        assert state.step == 1 and state.sums == sums
+
+
 def flip(file):
     """Change one bit in the middle of a file."""
     content = bytearray(file.read_bytes())
@@ -97,7 +134,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, caps
     whole, *_ = run(tmp_path / "whole")
     with pytest.raises(Killed):
         run(tmp_path / "killed", hooks=[KillAt(9)])
-    names = [f"{name}.safetensors" for name in FILES] + ["state.json", "files.json"]
+    names = [f"{name}.safetensors" for name in FILES] + ["sums-0.json", "state.json", "files.json"]
     for name in names:
         home = tmp_path / name
         shutil.copytree(tmp_path / "killed", home)
