@@ -77,22 +77,20 @@ def named(words: Sequence[str], problems: Problems) -> dict[str, str]:
         >>> named(["topic:news.csv", "mood:reviews:small"], Problems())
         {'topic': 'news.csv', 'mood': 'reviews:small'}
     """
-    found, wrong = {}, False
+    found: dict[str, str] = {}
     for word in words:
         name, _, data = word.partition(":")
         if not (name and data) or set(name) & set("./\\= "):
             problems.add(
                 f"--tasks {word}: expected name:data, such as topic:news.csv; no . / = or space in a name."
             )
-            wrong = True
         elif name in found:
             problems.add(
                 f"--tasks {word}: another task has the name {name}; expected one of its own."
             )
-            wrong = True
         else:
             found[name] = data
-    if len(found) < 2 and not wrong:
+    if len(found) == len(words) < 2:  # else one of the words is wrong already
         problems.add(
             f"--tasks {' '.join(words)}: expected two tasks or more, as name:data. A single one is what nlptl "
             "run classify is for."

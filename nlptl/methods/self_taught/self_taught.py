@@ -43,7 +43,7 @@ def arm_names(config: Any, kinds: Mapping[str, Any]) -> list[str]:
         kinds: Texts that there are, by kind.
     """
     each = [kind for kind in (SAME, OTHER) if kinds.get(kind)] + [SHUFFLED]
-    stages = [name for name in STAGES if name in config.first_stage] or STAGES
+    stages = [name for name in dict.fromkeys(config.first_stage) if name in STAGES] or STAGES
     return [NONE, *(arm(stage, kind) for stage in stages for kind in each)]
 
 
