@@ -39,10 +39,9 @@ def recipe_of(kind: str) -> str:
 
 
 def timeless(found):
-    """A record without its seconds and its folder."""
+    """A record without its seconds."""
     if isinstance(found, dict):
-        kept = found.items()
-        return {k: timeless(v) for k, v in kept if "second" not in k and k != "output_dir"}
+        return {k: timeless(v) for k, v in found.items() if "second" not in k}
     return [timeless(one) for one in found] if isinstance(found, list) else found
 
 
