@@ -47,7 +47,10 @@ def run(recipe: str, words: list[str], log: str, environment: dict[str, str]) ->
     sys.argv = [f"recipes/{recipe}.py", *words]
     import torch
 
+    from nlptl.train import watch
+
     torch.set_num_threads(1)
+    watch.BEGIN = 20.0  # torchrun would end the others at once; here nobody does
     runpy.run_path(str(ROOT / f"recipes/{recipe}.py"), run_name="__main__")
 
 

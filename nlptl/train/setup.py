@@ -32,7 +32,7 @@ from nlptl.train.precision import forget_precision
 from nlptl.train.saving import SaveCheckpoints
 from nlptl.train.stem_cache.plan import Kind
 from nlptl.train.stopping import StopAtSignal, held
-from nlptl.train.watch import watch_over
+from nlptl.train.watch import begun_together, watch_over
 
 #: Time that a process waits for another one before it gives up.
 LONGEST_WAIT = timedelta(hours=12)
@@ -59,9 +59,10 @@ def new_accelerator(*, kwargs_handlers: Sequence[Any] = (), **options: Any) -> A
         # One process tokenizes or reads a teacher for all, which may take longer than the usual ten minutes.
         handlers.append(InitProcessGroupKwargs(timeout=LONGEST_WAIT))
     # Without `cpu`, each of several torchrun processes on CPUs would train alone, unsynchronised.
-    made = Accelerator(
-        **{"cpu": not torch.accelerator.is_available(), "kwargs_handlers": handlers, **options}
-    )
+    with begun_together(os.environ):
+        made = Accelerator(
+            **{"cpu": not torch.accelerator.is_available(), "kwargs_handlers": handlers, **options}
+        )
     watch_over(made)
     return made
 

@@ -5,7 +5,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from nlptl.train.stillness import ALL_HUNG, HUNG, Stillness
 
 #: Seconds between signs of life, and of silence after which a process counts as lost.
 BEAT, SILENCE = 5.0, 40.0
+#: Seconds in which all processes of a run have to begin.
+BEGIN = 600.0
 #: Words of gloo and NCCL where a connection has ended.
 LOST = (
     "connection closed by peer",
@@ -65,7 +68,7 @@ class Watch(threading.Thread):
         """Beat and look until the process ends, or another one is lost."""
         seen: dict[int, tuple[bytes, float]] = {}
         number, last = 0, time.monotonic()
-        while not self.over.wait(self.beat):
+        while not self.over.wait(self.beat if number else 0.0):
             now = time.monotonic()
             if (
                 now - last > 3 * self.beat
@@ -87,15 +90,16 @@ class Watch(threading.Thread):
                 return self.end(self.message(lost[0]))
 
     def _silent(self, seen: dict[int, tuple[bytes, float]], now: float) -> list[int]:
-        """List the processes that have been silent for too long since they began."""
+        """List the processes that have been silent for too long, or that do not begin."""
         lost = []
         for other in range(self.count):
-            if other == self.rank or not self.store.check([_key(other)]):
+            if other == self.rank:
                 continue
-            sign = self.store.get(_key(other))
+            key = _key(other)
+            sign = self.store.get(key) if self.store.check([key]) else b""
             if other not in seen or seen[other][0] != sign:
                 seen[other] = (sign, now)
-            elif sign != b"over" and now - seen[other][1] > self.silence:
+            elif sign != b"over" and now - seen[other][1] > (self.silence if sign else BEGIN):
                 lost.append(other)
         return lost
 
@@ -124,6 +128,8 @@ class Watch(threading.Thread):
     def close(self) -> None:
         """Say that this process ends as it should."""
         self.over.set()
+        if self.is_alive():  # a sign of life that is on its way must not come after this
+            self.join(self.silence)
         try:
             self.store.set(_key(self.rank), "over")
         except Exception:  # its home has ended before
@@ -144,6 +150,39 @@ class Watch(threading.Thread):
 
 def _key(rank: int) -> str:
     return f"nlptl/alive/{rank}"
+
+
+@contextmanager
+def begun_together(group: Mapping[str, str]) -> Iterator[None]:
+    """End this process if what is done within, the start of the group, waits for :data:`BEGIN` seconds.
+
+    torchrun ends the others where a process dies before that. Other launchers do not.
+
+    Args:
+        group: Variables that a launcher sets (``os.environ``).
+    """
+    count = int(group.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield
+        return
+    timer = threading.Timer(BEGIN, _end_alone, [group.get("RANK", "0"), count])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end_alone(rank: str, count: int) -> None:
+    print(  # noqa: T201
+        f"\nerror: process {rank} of {count} (counted from 0) has waited {BEGIN:.0f} seconds for the others "
+        "to begin: one has died, or cannot reach the address of process 0 (MASTER_ADDR, MASTER_PORT). Look at "
+        "what each wrote last, and start all of them again.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)  # the main thread waits in code that hears nothing
 
 
 def watch_over(accelerator: Any) -> None:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch.distributed as dist
 from launching import ROOT
+from sessions import free_port
 
 from nlptl.train.watch import Watch, _key
 
@@ -40,7 +41,7 @@ def test_a_process_that_falls_silent_is_told_and_one_that_ends_is_not():
     assert not watch.is_alive()
 
 
-def test_one_that_has_not_begun_is_waited_for_and_one_message_is_enough():
+def test_one_that_has_not_begun_is_waited_for_longer_and_one_message_is_enough(monkeypatch):
     store, told = dist.HashStore(), []
     watch = watched(store, 0, told)
     watch.start()
@@ -48,6 +49,41 @@ def test_one_that_has_not_begun_is_waited_for_and_one_message_is_enough():
     assert watch.is_alive() and not told
     watch.close()
     assert watch.first_to_tell() and not watched(store, 1, told).first_to_tell()
+    monkeypatch.setattr("nlptl.train.watch.BEGIN", 0.4)
+    watch = watched(store, 1, told)
+    store.delete_key(_key(0))
+    watch.start()
+    watch.join(5)
+    assert not watch.is_alive() and "process 0 of 2" in told[0]
+
+
+def test_the_first_sign_of_life_is_given_at_once():
+    """One that dies in its first seconds has to be missed."""
+    store, told = dist.HashStore(), []
+    watch = Watch(store, 0, 2, beat=60.0, end=told.append)
+    watch.start()
+    until = time.monotonic() + 5
+    while not store.check([_key(0)]) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert store.check([_key(0)])
+    watch.close()
+
+
+def test_one_that_waits_in_vain_for_the_others_to_begin_ends_in_words():
+    """Process 0 has died before it opened the store; torchrun would end the others, this launcher does not."""
+    words = (
+        "from nlptl.train import watch; watch.BEGIN = 1.0\n"
+        "from nlptl.train.setup import new_accelerator; new_accelerator()"
+    )
+    group = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    group |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    found = subprocess.run(
+        [sys.executable, "-c", words],
+        **{"env": {**os.environ, **group}, "cwd": ROOT, "timeout": 90},
+        **{"capture_output": True, "text": True},
+    )
+    assert found.returncode == 1 and "process 1 of 2" in found.stderr, found.stderr
+    assert "MASTER_ADDR" in found.stderr and "Traceback" not in found.stderr
 
 
 @pytest.mark.slow
