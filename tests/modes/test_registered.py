@@ -119,6 +119,31 @@ def test_what_a_mode_says_of_itself_is_what_it_does(checkpoints, family):
         assert pickle.loads(pickle.dumps(whole)) == whole and hash(whole)
 
 
+def test_what_trains_in_a_word():
+    """The word of a report's record, for one mode of each kind."""
+    words = {
+        **{
+            "full": "all",
+            "chain:head-only,full": "blocks",
+            "lora": "adapters",
+            "prompt": "adapters",
+        },
+        **{"bitfit": "blocks", "top-1": "blocks", "head-only": "head", "as-is": "nothing"},
+    }
+    assert {name: parse_mode(name).trains for name in words} == words
+
+
+def test_parts_are_counted_from_the_lowest_to_the_highest(checkpoints):
+    """Whatever the order in which a model names its parameters: peft's prompt comes last there."""
+    for name, first in (("full", []), ("prompt-4", ["prompt"])):
+        found = load(checkpoints, "bert")
+        _, counted = apply_mode(found, parse_mode(name), task_type="SEQ_CLS")
+        assert list(counted.parts) == [
+            *first,
+            *("embeddings", "block 0", "block 1", "block 2", "head"),
+        ]
+
+
 def test_names_are_read_from_the_pattern():
     lora = next(d for d in definitions() if d.adapter)
     assert lora.names() == [
