@@ -34,9 +34,14 @@ from nlptl.models.sentence_encoder import (
     make_lower_case,
     read_dense,
 )
-from nlptl.models.tokenizer import compare, give_padding, load_fast, pad_alike
+from nlptl.models.tokenizer import check_longest, compare, give_padding, load_fast, pad_alike
 from nlptl.models.tracing import width_of
-from nlptl.models.weights_check import refuse_left_out, refuse_lost, refuse_other_shape
+from nlptl.models.weights_check import (
+    refuse_left_out,
+    refuse_lost,
+    refuse_not_finite,
+    refuse_other_shape,
+)
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 
@@ -128,6 +133,12 @@ def _cannot_load(name: str, local: Path, error: Exception, flag: str = "--model"
             f"{flag} {name}: the checkpoint brings code of its own (auto_map in a json file), and nlptl "
             "never runs a checkpoint's code. Take a checkpoint of an architecture that transformers has."
         )
+    if local.exists() and isinstance(error, KeyError):
+        return (
+            f"{flag} {name}: the checkpoint cannot be read: transformers does not know {error}, which a file "
+            "of the checkpoint names, such as config.json (an activation, a kind of layer). Is it a slip, or "
+            "for another version of transformers?"
+        )
     if local.exists():
         return f"{flag} {name}: the checkpoint cannot be read ({cause})."
     bundled = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/config.json"))
@@ -179,6 +190,7 @@ def _read_tokenizer(
     check_tokenizer_files(path, folder_of(about), **where)
     if about and about.max_length:
         tokenizer.model_max_length = about.max_length
+    check_longest(tokenizer, **where)
     if about and about.lower_case:
         make_lower_case(tokenizer)
     new = flag == "--tokenizer" or find_file(path, "config.json", folder_of(about)) is None
@@ -340,6 +352,7 @@ def load_with_head(
         name, [key for key in info["mismatched_keys"] if parts.get(key[0], "head") != "head"]
     )
     refuse_left_out(name, model, parts, info["unexpected_keys"])
+    refuse_not_finite(name, model)
     notices = []
     renamed: set[str] = set()
     if head and not resized and before.id2label != config.id2label:
@@ -395,6 +408,7 @@ def _load_pooled(name: str, found: Reading, head: Mapping[str, Any], before: Any
     )
     parts = layer_map(model).part_of(body)  # refuses what cannot be mapped
     refuse_left_out(name, body, parts, info["unexpected_keys"])
+    refuse_not_finite(name, body)
     notices += pad_alike(model, tokenizer, reads_last=False)
     trained = False
     if found.head is not None:

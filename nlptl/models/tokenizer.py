@@ -79,6 +79,22 @@ def _agree(slow: Any, fast: Any) -> bool:
     return all(slow(text)["input_ids"] == fast(text)["input_ids"] for text in SAMPLES)
 
 
+def check_longest(tokenizer: Any, *, name: str, flag: str) -> None:
+    """Refuse a tokenizer that says no number of tokens to cut texts at, or one with no room for a word.
+
+    Raises:
+        ModelError: If ``model_max_length`` is not a number above the special tokens of a text.
+    """
+    longest = tokenizer.model_max_length
+    special = tokenizer.num_special_tokens_to_add()
+    if isinstance(longest, int | float) and not isinstance(longest, bool) and longest > special:
+        return
+    raise ModelError(
+        f"{flag} {name}: tokenizer_config.json has model_max_length {longest!r}; expected a number above "
+        f"{special}, the special tokens of a text. Mend the file: texts are cut at so many tokens."
+    )
+
+
 def compare(tokenizer: Any, config: Any, *, name: str, flag: str) -> None:
     """Compare a tokenizer with the configuration of its model; leave out token types that the model has not.
 

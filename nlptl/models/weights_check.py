@@ -35,6 +35,19 @@ def refuse_other_shape(name: str, differ: Iterable[tuple[str, Any, Any]]) -> Non
         )
 
 
+def refuse_not_finite(name: str, model: torch.nn.Module) -> None:
+    """Refuse a checkpoint in which a number of the weights is infinite or none (NaN): no rate trains it."""
+    wrong = [
+        key for key, p in model.named_parameters() if not p.is_meta and not torch.isfinite(p).all()
+    ]
+    if wrong:
+        raise ModelError(
+            f"--model {name}: {len(wrong)} tensors of the checkpoint hold numbers that are infinite or none "
+            f"(NaN): {listed(sorted(wrong), 3)}. A training that diverged leaves such weights. Take an "
+            "earlier checkpoint, or another one."
+        )
+
+
 def check_shapes(name: str, folder: Path, config: Any) -> None:
     """Compare the shapes in a local checkpoint's safetensors with its configuration, without reading weights.
 

@@ -67,6 +67,20 @@ def test_byte_pairs_without_their_merges_are_refused(folder):
     assert load_tokenizer(str(folder))("ab")["input_ids"] == [0, 7, 2]
 
 
+@pytest.mark.parametrize("longest", ["64", 0, 2, None, True])
+def test_a_length_that_no_text_can_have_is_refused(folder, longest):
+    """``[CLS]`` and ``[SEP]`` alone are two tokens."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": longest}))
+    if longest is None:  # says nothing: transformers takes no limit
+        assert load_tokenizer(str(folder)).model_max_length > 10**9
+        return
+    with pytest.raises(
+        ModelError, match=f"model_max_length {longest!r}; expected a number above 2"
+    ):
+        load_tokenizer(str(folder))
+
+
 def test_more_tokens_than_embeddings_are_refused(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = len(tokenizer)

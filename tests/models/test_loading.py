@@ -78,6 +78,27 @@ def test_weights_inside_a_block_without_a_place_are_refused(tiny):
         load(tiny)
 
 
+@pytest.mark.parametrize("pooling", ["auto", "mean"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tiny, pooling, value):
+    """Before training: the loss would be NaN at any rate."""
+    weights = load_file(tiny / "model.safetensors")
+    weights["bert.encoder.layer.1.output.dense.weight"][3, 2] = value
+    save_file(weights, tiny / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"1 tensors of the checkpoint hold numbers.*layer\.1\.output"
+    ):
+        load(tiny, pooling)
+
+
+def test_a_word_that_transformers_does_not_know_is_named(tiny):
+    change(tiny, hidden_act="gelo")
+    with pytest.raises(
+        ModelError, match=r"transformers does not know 'gelo', which a file.*config\.json"
+    ):
+        load(tiny)
+
+
 def test_code_of_a_checkpoint_is_neither_run_nor_asked_about(tiny, monkeypatch):
     change(tiny, model_type="other", auto_map={"AutoConfig": "evil.Evil"})
     mark = tiny / "ran"
