@@ -160,6 +160,11 @@ def check_label_lists(
     known = sorted(seen["train"], key=label_order)
     if not known:
         raise DataError(f"No row of the training set has a label in the column '{column}'.")
+    if words and len(known) < 2:
+        problems.add(
+            f"The training set has one tag only, '{known[0]}', in the column '{column}'. Tagging needs two or "
+            "more."
+        )
     for split, labels in seen.items():
         if unknown := sorted(labels - seen["train"]):
             problems.add(unknown_labels(split, unknown, known))

@@ -7,6 +7,9 @@ from typing import Any
 from nlptl.data.columns import as_number, rows_where, usual_names, values_of
 from nlptl.errors import DataError, Problems, listed, suggest
 
+#: Largest number that a model may have to give; a 32-bit float ends at 3.4e38, its square far below.
+LARGEST = 1e30
+
 
 def hidden_splits(splits: Mapping[str, Any], column: str) -> list[str]:
     """List the splits, except ``train``, whose labels are all -1 or all missing, as in GLUE's test sets."""
@@ -60,7 +63,7 @@ def label_values(table: Any, column: str) -> list[Any]:
 
 
 def check_numbers(splits: Mapping[str, Any], column: str) -> list[str]:
-    """Make sure that the labels are finite numbers.
+    """Make sure that the labels are finite numbers, which a model of 32 bits can give.
 
     Returns:
         The splits whose labels are hidden.
@@ -75,6 +78,12 @@ def check_numbers(splits: Mapping[str, Any], column: str) -> list[str]:
             problems.add(
                 f"The {split} split's column '{column}' holds values that are not finite numbers: {odd}. "
                 "Expected one number per row, with a point before the decimals."
+            )
+        if big := rows_where(values_of(table, column), lambda v: abs(as_number(v) or 0) > LARGEST):
+            problems.add(
+                f"The {split} split's column '{column}' holds numbers beyond {LARGEST:.0e}: {big}. A model "
+                "computes in 32 bits and cannot give them. Divide the column by a power of ten, or take "
+                "logarithms."
             )
     problems.raise_if_any()
     return hidden

@@ -51,3 +51,11 @@ def test_columns_with_something_else_are_named():
 def test_a_training_set_without_any_label_is_refused():
     with pytest.raises(DataError, match="No row of the training set has a label in the column 'x'"):
         check_label_lists({"train": Dataset.from_dict({"x": [[], []]})}, "x")
+
+
+def test_one_tag_is_refused_and_one_label_of_several_is_not():
+    rows = {"tokens": [["a", "b"], ["c"]], "x": [["O", "O"], ["O"]]}
+    train = Dataset.from_dict(rows)
+    with pytest.raises(UserError, match="has one tag only, 'O', in the column 'x'.*two or more"):
+        check_label_lists({"train": train}, "x", "tokens")
+    assert check_label_lists({"train": train}, "x")[0] == ["O"]

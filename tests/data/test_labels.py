@@ -81,6 +81,12 @@ def test_splits_of_empty_labels_count_as_hidden():
     assert distinct(test.select([1]), "label") == [[]]
 
 
+def test_numbers_that_no_model_can_give_are_named():
+    train = Dataset.from_dict({"label": [1e30, -1e31, 0.5, 1e300]})
+    with pytest.raises(UserError, match=r"numbers beyond 1e\+30: 2 of 4 \(rows 1, 3\).* 32 bits"):
+        check_numbers({"train": train}, "label")
+
+
 def prepared(tmp_path, **splits):
     """Prepare text classification from tables or lines of jsonl."""
     asked = dict.fromkeys(("dataset", "max_train_examples", "max_eval_examples"))
