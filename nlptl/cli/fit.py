@@ -41,8 +41,8 @@ INSTEAD = {"report": "call report() of the run", "curve": "call report(curve=Tru
 def fit(
     data: Any,
     *,
-    text: str | Sequence[str] | None = None,
-    label: str | Sequence[str] | None = None,
+    text: str | int | Sequence[str | int] | None = None,
+    label: str | int | Sequence[str | int] | None = None,
     kind: str = "auto",
     model: str | os.PathLike = "bundled/bert",
     mode: str = "full",
@@ -158,8 +158,8 @@ def configuration(
     asked: Mapping[str, Any],
     places: Mapping[str, str],
     *,
-    text: str | Sequence[str] | None = None,
-    label: str | Sequence[str] | None = None,
+    text: str | int | Sequence[str | int] | None = None,
+    label: str | int | Sequence[str | int] | None = None,
     home: Path,
 ) -> Any:
     """Make the configuration that the recipe would have.
@@ -217,8 +217,12 @@ def _places(places: Mapping[str, str]) -> dict[str, str | None]:
     )
 
 
-def _listed(columns: str | Sequence[str] | None) -> list[str]:
-    return [columns] if isinstance(columns, str) else [*(columns or ())]
+def _listed(columns: str | int | Sequence[str | int] | None) -> list[str]:
+    """List names of columns, those of a data frame without names by their numbers."""
+    if columns is None:
+        return []
+    one = isinstance(columns, str) or not isinstance(columns, Sequence)
+    return [str(column) for column in ([columns] if one else columns)]
 
 
 def _columns(

@@ -19,6 +19,12 @@ UNKNOWN = 0.05
 LOOKED_AT = 2000
 #: Names of the splits in sentences.
 SETS = {"train": "training", "validation": "validation", "test": "test"}
+#: What it means that all numbers of a split are the same.
+UNMOVED = {
+    "train": "nothing can be learnt",
+    "validation": "no epoch can be chosen by a correlation with them, which counts as 0",
+    "test": "no correlation with them is defined, and its score of 0 says nothing",
+}
 
 
 def reading_lines(record: Mapping[str, Any]) -> list[str]:
@@ -49,10 +55,12 @@ def data_notes(task: Task, splits: Mapping[str, Any]) -> list[str]:
     if task.labels and all(map(_has_classes, golds.values())):
         found += class_notes(task.labels, golds)
         found += contradictions(keys["train"], golds["train"])
-    elif _are_constant(golds["train"]):
-        found.append(
-            f"All labels of the training set are {golds['train'][0]}: nothing can be learnt."
-        )
+    else:
+        found += [
+            f"All labels of the {SETS[split]} set are {gold[0]}: {UNMOVED[split]}."
+            for split, gold in golds.items()
+            if _are_constant(gold)
+        ]
     return found
 
 

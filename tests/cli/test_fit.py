@@ -204,6 +204,8 @@ def test_columns_go_to_the_roles_of_the_task(tmp_path):
     )
     assert own.dataset == "glue:sst2" and own.train_file is None and own.mode == "full"
     assert own.kind == "auto" and own.text_column == ("t",) and own.label_column == ("x", "y")
+    numbered = configuration("auto", {}, PLACES, text=0, label=[1, 2], home=tmp_path)
+    assert numbered.text_column == ("0",) and numbered.label_column == ("1", "2")
     assert configuration("regression", {}, PLACES, home=tmp_path).kind == "regression"
     with pytest.raises(Mistakes, match=r"(?s)text names 1 column \(q\).* takes 2.*label names 2"):
         configuration("qa", {}, PLACES, text="q", label=["a", "b"], home=tmp_path)

@@ -114,6 +114,7 @@ def test_numbers_that_are_all_the_same_teach_nothing():
     part = table(["a", "b"], [0.5, 0.5])
     found = data_notes(Score(), {"train": part, "validation": part, "test": part})
     assert "All labels of the training set are 0.5: nothing can be learnt." in found
+    assert any("of the test set are 0.5: no correlation with them is defined" in n for n in found)
 
 
 def test_splits_without_answers_are_told():
