@@ -303,7 +303,7 @@ def compact(found: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run one of the two parts, write its JSON, print its tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--training", action="store_true")

@@ -55,7 +55,7 @@ def run(model: str, data: Path, methods: list[str], more: list[str]) -> Path:
 
 def main() -> None:
     """Run each checkpoint, first the mix alone, then with the chain, and keep the records."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", nargs="+", default=["bundled/bert"])
     given, more = parser.parse_known_args()

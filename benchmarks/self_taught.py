@@ -57,7 +57,7 @@ def words_of(data: Path | None, corpora: Path | None) -> tuple[str, list[str]]:
 
 def main() -> None:
     """Run the recipe, and put its record, table and picture among the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--corpora", type=Path)
     parser.add_argument("--model", default="bundled/bert")
