@@ -221,8 +221,9 @@ def _listed(columns: str | int | Sequence[str | int] | None) -> list[str]:
     """List names of columns, those of a data frame without names by their numbers."""
     if columns is None:
         return []
-    one = isinstance(columns, str) or not isinstance(columns, Sequence)
-    return [str(column) for column in ([columns] if one else columns)]
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        return [str(columns)]
+    return [str(column) for column in columns]
 
 
 def _columns(

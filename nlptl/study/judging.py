@@ -59,9 +59,10 @@ def judge_together(found: Sequence[tuple[Difference, int]]) -> list[dict[str, An
 
 
 def same_answers(difference: Mapping[str, float]) -> bool:
-    """Whether an arm and its base gave the same answers in every run, as where validation kept both starts.
+    """Whether an arm and its base have the same scores of each example in every run.
 
-    Then they are one model, no training was compared, and "alike" would say too much.
+    Mostly validation kept the start of both, so they are one model, and no training was compared; or both
+    learned nothing. "Alike" would say too much.
 
     Args:
         difference: ``mean``, ``low`` and ``high``.
@@ -81,7 +82,7 @@ def told_by_word(rows: Mapping[str, Mapping[str, Any]], base: str) -> list[str]:
         mean, low, high = (100 * one["difference"][key] for key in ("mean", "low", "high"))
         text = f"{name} ({mean:+.1f}, 95 % {low:+.1f} to {high:+.1f})"
         if same_answers(one["difference"]):
-            text = f"{name} (the same answers in every run, so no training was compared)"
+            text = f"{name} (the same answers in every run, so there is nothing to compare)"
         said.setdefault(one["word"], []).append(text)
     phrases = {
         HELPED: "Helped",

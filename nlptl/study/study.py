@@ -209,9 +209,7 @@ class Study:
         Raises:
             Diverged: If it does, and ``made`` is given.
         """
-        rate = spec.args.learning_rate if rate is None else rate
-        pooling = pooling_under(self.task, spec.args.model, spec.args.pooling)
-        args = replace(spec.args, seed=seed, learning_rate=rate, pooling=pooling)
+        args = self._args(spec, seed, rate)
         # Before the seed is set: it loads the checkpoint, and draws what that lacks.
         start = self._start(spec, seed) if self.keep else ""
         # Every process must come to the same answer, so only what all of them see decides.
@@ -220,15 +218,7 @@ class Study:
         measured = "" if texts is None else outcomes.texts_hash(texts, PIECES)
         key, found = "", None
         if self.keep:
-            key = outcomes.outcome_key(
-                start,
-                self.task,
-                self.data_hash(spec.view, seed),
-                args,
-                method=spec.method,
-                processes=accelerator.num_processes,
-                device=accelerator.device.type,
-            )
+            key = self._key(spec, args, start, accelerator)
             accelerator.wait_for_everyone()
             found = outcomes.load(key)
         known = found and (texts is None or found.diverged or found.upstream_texts == measured)
@@ -248,6 +238,33 @@ class Study:
             if self.keep and accelerator.is_main_process:
                 outcomes.keep(key, outcome)
         return outcome
+
+    def _args(self, spec: ArmSpec, seed: int, rate: float | None) -> FinetuneArgs:
+        rate = spec.args.learning_rate if rate is None else rate
+        pooling = pooling_under(self.task, spec.args.model, spec.args.pooling)
+        return replace(spec.args, seed=seed, learning_rate=rate, pooling=pooling)
+
+    def _key(self, spec: ArmSpec, args: FinetuneArgs, start: str, accelerator: Any) -> str:
+        return outcomes.outcome_key(
+            start,
+            self.task,
+            self.data_hash(spec.view, args.seed),
+            args,
+            method=spec.method,
+            processes=accelerator.num_processes,
+            device=accelerator.device.type,
+        )
+
+    def first_key(self, name: str) -> str:
+        """Return the key of an arm's first run: a hash of all that its numbers depend on.
+
+        Args:
+            name: Name of the arm.
+        """
+        spec, seed = self.arms[name], self.seeds[0]
+        args, start = self._args(spec, seed, None), self._start(spec, seed)
+        accelerator = start_accelerator(tracker=None, output_dir=Path(), seed=seed)
+        return self._key(spec, args, start, accelerator)
 
     def _train(
         self,

@@ -461,7 +461,11 @@ def test_what_cannot_be_had_is_said_before_the_work(checkpoints, masked_lm_check
     ):
         assert part in str(found.value)
     good = ("--model", masked_lm_checkpoint, "--methods", "dann", "udalm", "--mode", "lora")
-    check_methods(config_of(*good))
+    check_methods(config_of(*good, "--weights", "0.1", "--mix", "0.3"))
+    with pytest.raises(UserError) as found:
+        check_methods(config_of("--methods", "coral", "--weights", "3", "--rounds", "5"))
+    assert "--weights 3: only deep-coral, mmd, dann read it" in str(found.value)
+    assert "--rounds 5: only self-training reads it, and it is not run here" in str(found.value)
     with pytest.raises(UserError, match="it is an encoder-decoder"):
         check_methods(config_of("--model", checkpoints["t5"], "--methods", "dapt"))
 

@@ -342,6 +342,21 @@ def test_what_cannot_be_had_is_said_at_once():
         "exactly one {}",
     ):
         assert part in str(found.value)
+    with pytest.raises(UserError) as found:
+        check_methods(
+            config_of(
+                *("--methods", "probe", "full", "--shots", "0", "--zero-model", "no/such"),
+                *("--label-words", "a=b", "--pairs", 7, "--upstream-text", "no.txt"),
+            )
+        )
+    for part in (
+        "--methods probe full: they learn from labels; add a number above 0 to --shots",
+        "--zero-model no/such: only entailment, prompt read it, and none of them is run here",
+        "--label-words a=b: only label-names, entailment, prompt read it",
+        "--pairs 7: only contrastive reads it, and it is not run here",
+        "--upstream-text no.txt: nothing reads it in this study",
+    ):
+        assert part in str(found.value)
     good = config_of("--methods", "label-names", "freeze-lower-2", "probe", "--save", "probe")
     check_methods(good)
     assert labelled_methods(good) == ["freeze-lower-2", "probe"]

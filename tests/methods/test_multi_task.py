@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -480,11 +481,11 @@ def test_a_task_that_loses_is_named_whatever_the_mean():
 
 
 def test_arms_with_the_same_answers_are_not_called_alike():
-    """They are one model then: every run kept the head that was fitted before the first step, in both."""
+    """They may be one model: every run kept the head that was fitted before the first step, in both."""
     found = judged(topic=0.0, mood=None)
     assert found["topic"]["rows"][MIXED]["word"] == "alike"
     assert found["mood"]["rows"][MIXED]["word"] == "cannot tell"
-    assert "mood (the same answers in every run, so no training was compared)" in sentence(found)
+    assert "mood (the same answers in every run, so there is nothing to compare)" in sentence(found)
 
 
 def test_a_task_that_learned_nothing_is_told():
@@ -587,6 +588,8 @@ def test_all_mistakes_of_the_flags_come_at_once(files):
          read_tasks, ("--max-train-examples 2 leaves mood training examples of one class only",)),
         (("--train-file", "a.csv", "--text-column", "body", "--dataset", "x.csv"), check_tasks,
          ("--train-file is for one task", "--text-column is for one task", "--dataset is for one task")),
+        (("--methods", "mixed", "--first", "domain", "--upstream-text", "x"), check_methods,
+         ("--first domain: only chain reads it, and it is not run here", "--upstream-text x: nothing reads")),
     ]  # fmt: skip
     for words, check, parts in cases:
         with pytest.raises(UserError) as found:
@@ -598,6 +601,10 @@ def test_all_mistakes_of_the_flags_come_at_once(files):
             check_methods(config_of("--mode", mode))
     for mode in ("full", "lora", "freeze-lower-4", "bitfit"):
         check_methods(config_of("--mode", mode, "--temperature", "inf"))
+    with pytest.raises(
+        UserError, match="--task regression is for one task. Give --kinds task=regr"
+    ):
+        check_tasks(SimpleNamespace(task="regression"))
 
 
 def test_pooling_needs_tasks_that_pool(files):

@@ -1,5 +1,6 @@
 """Studies: seeds, the choice of a rate, untrained twins, and a second method."""
 
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from nlptl.pretrain.architecture import save_untrained
 from nlptl.registry import load_file
 from nlptl.study.arms import ArmSpec, Fewer, choose_rate
 from nlptl.study.comparison import compare, write_comparison
+from nlptl.study.keeping import save_model
 from nlptl.study.outcomes import Outcome
 from nlptl.study.study import Study
 from nlptl.tasks.classification import TextClassification
@@ -97,6 +99,21 @@ def test_a_run_that_diverges_counts_as_failed(checkpoints, splits):
     with pytest.raises(Diverged, match="in every run, at a rate of 1e\\+30"):
         three.run()
     assert (one.found, two.found, three.found) == (0, 1, 1)  # the diverged run is kept too
+
+
+def test_a_saved_run_of_other_data_is_saved_again(checkpoints, splits, tmp_path):
+    """The same flags and names, but the labels of the file were swapped."""
+    own = ArmSpec(args(checkpoints["bert"], epochs=1))
+    swap = {"no": "yes", "yes": "no"}
+    other = {n: t.map(lambda row: {"label": swap[row["label"]]}) for n, t in splits.items()}
+    written = []
+    for data in (splits, splits, other):
+        save_model(study(data, (0,), one=own), "one", tmp_path)
+        found = json.loads((tmp_path / "predictions.jsonl").read_text().splitlines()[0])
+        weights = (tmp_path / "model/model.safetensors").stat().st_mtime_ns
+        written.append((found["gold"], weights))
+    first, again, swapped = written
+    assert first == again and swapped[1] > first[1] and swapped[0] == swap[first[0]]
 
 
 @pytest.mark.slow

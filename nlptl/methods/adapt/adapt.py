@@ -35,6 +35,7 @@ from nlptl.study.arms import ArmSpec
 from nlptl.study.keeping import save_model
 from nlptl.study.outcomes import Outcome
 from nlptl.study.study import Study
+from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks.base import Task
 from nlptl.train.header import runs_row
 from nlptl.train.setup import FinetuneArgs, new_accelerator
@@ -52,6 +53,14 @@ def arm_names(config: Any) -> list[str]:
     own = [name for name in asked if name not in BOUNDS]
     upper = [name for name in asked if name in BOUNDS and name not in (SOURCE, FEW, BOTH)]
     return list(dict.fromkeys([SOURCE, *few, *own, TARGET, *upper]))
+
+
+#: Flags that some methods read alone.
+READERS = {
+    **dict.fromkeys(("weights", "select"), ALIGNED),
+    **{"shrinkage": ("coral",), "threshold": ("self-training",), "rounds": ("self-training",)},
+    **{"mix": ("udalm",), "lm_epochs": ("dapt", "tapt"), FORGETTING: ()},
+}
 
 
 def weights_of(config: Any, name: str) -> list[float]:
@@ -83,7 +92,7 @@ def check_methods(config: Any) -> None:
             good = False
         if not good:
             problems.add(f"--weights {word}: expected numbers of 0 or more.")
-    for name in ("train_file", "validation_file", "test_file", "upstream_text"):
+    for name in ("train_file", "validation_file", "test_file"):
         if getattr(config, name, None) is not None:
             flag = f"--{name.replace('_', '-')}"
             problems.add(f"{flag} says nothing of domains: give --source and --target instead.")
@@ -97,6 +106,7 @@ def check_methods(config: Any) -> None:
             f"--augment {config.augment}: {listed(own)} fit the head on states of the texts as they are. "
             "Leave the flag or the method out."
         )
+    problems.run(check_read, config, READERS, config.methods)
     problems.run(check_mode, config)
     for name in config.target_text:
         problems.run(documents_of, name)

@@ -8,24 +8,33 @@ from nlptl.data.progress import quiet_datasets
 from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
 from nlptl.methods.few_shot.draws import Shots, check_enough
 from nlptl.methods.few_shot.method import FewShot
-from nlptl.methods.few_shot.options import CONTRASTIVE, FITTED, USUAL, ZERO
+from nlptl.methods.few_shot.options import CONTRASTIVE, ENTAILMENT, FITTED, PROMPT, USUAL, ZERO
 from nlptl.methods.few_shot.terms import pairs_drawn, pairs_of
 from nlptl.methods.few_shot.zero import check_words, zero_method, zero_methods
 from nlptl.models.loading import reading, resolve
 from nlptl.models.sentence_encoder import declared
 from nlptl.modes.base import parse_mode
 from nlptl.study.arms import Arm, ArmSpec
+from nlptl.study.keeping import save_model
 from nlptl.study.study import Study
+from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks.base import Task, get_task
 from nlptl.train.header import data_rows, runs_row
-from nlptl.train.run import Run
-from nlptl.train.setup import FinetuneArgs, new_accelerator
+from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import Block, say
 
 #: Function from a mode, a number of training examples and a task to arguments with every default filled in.
 Args = Callable[[str, int, Task], FinetuneArgs]
 #: The mode of methods that fit the head alone.
 ALONE = "head-only"
+
+
+#: Flags that some methods read alone.
+READERS = {
+    **{"label_words": ZERO, "templates": ZERO, "zero_model": (ENTAILMENT, PROMPT)},
+    **dict.fromkeys(("pairs", "max_pairs", "mode"), (CONTRASTIVE,)),
+    FORGETTING: (),
+}
 
 
 def shots_of(config: Any) -> list[int]:
@@ -79,11 +88,19 @@ def check_methods(config: Any) -> None:
         problems.add(
             "--max-train-examples: here --shots says how many labels a method sees. Leave it out."
         )
+    asked = [name for name in dict.fromkeys(config.methods) if name not in ZERO]
     with_labels = labelled_methods(config) if any(shots_of(config)) else []
+    without = [name for name in ZERO if "0" in config.shots and name in (config.methods or ZERO)]
     if config.save is not None and config.save not in with_labels:
         problems.add(
             f"--save {config.save}: expected a method with labels ({listed(with_labels) or 'there is none'})."
         )
+    if asked and "0" in config.shots and not any(shots_of(config)):
+        problems.add(
+            f"--methods {' '.join(asked)}: they learn from labels; add a number above 0 to --shots, or leave "
+            "them out."
+        )
+    problems.run(check_read, config, READERS, [*with_labels, *without])
     own = [name for name in with_labels if name in (*FITTED, CONTRASTIVE)]
     if config.augment and own:
         problems.add(
@@ -171,7 +188,8 @@ def few_shot(config: Any, data: Any, args: Args) -> dict[str, Any]:
         without = zero_arms(config, task, splits, args, zero, seeds)
         found = Study(task, splits, arms, seeds).run(parallel=config.parallel) if arms else {}
     if config.save is not None:
-        save_model(Study(task, splits, arms, seeds), config, levels[-1])
+        study, name = Study(task, splits, arms, seeds), arm_name(config.save, levels[-1])
+        save_model(study, name, config.output_dir / "run", method=config.save)
     by_level = {
         number: {name: found[arm_name(name, number)] for name in names} for number in levels
     }
@@ -259,20 +277,6 @@ def zero_arms(
         )
         for name, arm in found.items()
     }
-
-
-def save_model(study: Study, config: Any, shots: int) -> None:
-    """Train a method's first draw once more and save it as a run, which ``nlptl predict`` takes."""
-    from nlptl.runs.directory import is_finished, save_run
-
-    home = config.output_dir / "run"
-    if is_finished(home):
-        return
-    runs: list[Run] = []
-    study.run_one(study.arms[arm_name(config.save, shots)], study.seeds[0], made=runs.append)
-    extra = {"method": config.save, "measured": runs[0].measured}
-    save_run(runs[0], home, extra=extra, accelerator=new_accelerator())
-    say(f"{config.save}, seed {study.seeds[0]}, {shots} labels a class: saved in {home}")
 
 
 def write_few_shot(record: Mapping[str, Any], directory: Any) -> str:

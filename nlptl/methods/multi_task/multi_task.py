@@ -18,12 +18,14 @@ from nlptl.methods.multi_task.tasks import Drawn, Member, named
 from nlptl.methods.multi_task.verdict import study_record
 from nlptl.models.loading import load_tokenizer, longest_input, pooling_under, trained_config
 from nlptl.modes.base import parse_mode
-from nlptl.runs.directory import is_finished, save_run
+from nlptl.runs.directory import save_run
 from nlptl.study import outcomes
 from nlptl.study.arms import Arm, ArmSpec, View
 from nlptl.study.cells import EVERY, going_on, unfinished
+from nlptl.study.keeping import is_saved
 from nlptl.study.outcomes import Outcome, diverged_outcome, outcome_of
 from nlptl.study.study import Study
+from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks.base import Task
 from nlptl.train.header import runs_row
 from nlptl.train.run import Run
@@ -66,6 +68,7 @@ def check_methods(config: Any) -> None:
             f"--first {config.first}: there is no such task.{suggest(config.first, names)} There are: "
             f"{listed(names)}."
         )
+    problems.run(check_read, config, {"first": (CHAIN,), FORGETTING: ()}, config.methods)
     problems.run(check_mode, config.mode)
     problems.raise_if_any()
 
@@ -266,7 +269,8 @@ def run_mix(config: Any, entries: Sequence[Entry], seed: int) -> list[Outcome]:
     kept = [outcomes.load(key) for key in keys]
     homes = saved_in(config, entries) if config.save and seed == config.seed else []
     found = [one for one in kept if one is not None]
-    if len(found) == len(keys) and all(is_finished(home) for home in homes):
+    saved = {home: key for home, key in zip(homes, keys, strict=False)}
+    if len(found) == len(keys) and all(is_saved(home, key) for home, key in saved.items()):
         told(entries, seed, found, "kept from before")
         return found
     accelerator.wait_for_everyone()
@@ -275,7 +279,7 @@ def run_mix(config: Any, entries: Sequence[Entry], seed: int) -> list[Outcome]:
         for entry, args, count in zip(entries, own, steps, strict=True)
     ]
     with unfinished(keys[0], accelerator) as home:
-        found = trained(config, entries, shares, own, homes, accelerator, home)
+        found = trained(config, entries, shares, own, saved, accelerator, home)
     if accelerator.is_main_process:
         for key, outcome in zip(keys, found, strict=True):
             outcomes.keep(key, outcome)
@@ -288,18 +292,21 @@ def trained(
     entries: Sequence[Entry],
     shares: Sequence[Share],
     args: Sequence[FinetuneArgs],
-    homes: Sequence[Path],
+    saved: Mapping[Path, str],
     accelerator: Any,
     home: Path | None,
 ) -> list[Outcome]:
-    """Train a mix, and save each task's model where there is a directory for it."""
+    """Train a mix, and save each task's model where there is a directory for it, with its outcome's key."""
 
     def save(number: int, run: Run) -> None:
-        if not homes or is_finished(homes[number]):
+        if not saved:
+            return
+        place, key = [*saved.items()][number]
+        if is_saved(place, key):
             return
         data = {**entries[number].member.record, "sha256": entries[number].study.data_hash()}
-        extra = {"method": MIXED, "measured": run.measured, "data": data}
-        save_run(run, homes[number], extra=extra, accelerator=accelerator)
+        extra = {"method": MIXED, "measured": run.measured, "data": data, "outcome": key}
+        save_run(run, place, extra=extra, accelerator=accelerator)
 
     make = partial(train_mixed, shares, accelerator=accelerator, made=save)
     try:

@@ -235,7 +235,7 @@ def read_task(
         if kind == QUESTIONS:
             del request.kind
         elif kind == CLASSES:
-            request.class_weights = config.class_weights
+            request.class_weights = getattr(config, "class_weights", "none")
         task, splits, record = get_task(kind).prepare(request)
     except UserError as error:
         each = getattr(error, "each", [str(error)])
@@ -304,12 +304,16 @@ def check_tasks(config: Any) -> None:
         UserError: With all that are.
     """
     problems = Problems()
-    for name in ("train_file", "validation_file", "test_file", "upstream_text"):
+    for name in ("train_file", "validation_file", "test_file"):
         if getattr(config, name, None) is not None:
             flag = f"--{name.replace('_', '-')}"
             problems.add(
                 f"{flag} is for one task. Give --tasks name:folder, the folder with train and test."
             )
+    if config.task != CLASSES:
+        problems.add(
+            f"--task {config.task} is for one task. Give --kinds task={config.task} instead."
+        )
     if getattr(config, "dataset", None) not in (None, TextClassificationOptions.dataset):
         problems.add("--dataset is for one task. Give --tasks name:data instead.")
     for name in ("text_column", "label_column", "column"):

@@ -24,6 +24,7 @@ from nlptl.methods.self_taught.verdict import study_record
 from nlptl.study.arms import ArmSpec
 from nlptl.study.keeping import save_model
 from nlptl.study.study import Study
+from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
 from nlptl.train.header import data_rows, runs_row
@@ -78,6 +79,9 @@ def check_stages(config: Any) -> None:
         kinds = named(config)
     if config.save is not None and config.save not in (known := arm_names(config, kinds)):
         problems.add(f"--save {config.save}: expected one of the arms ({listed(known)}).")
+    problems.run(
+        check_read, config, {"temperature": (CONTRASTIVE,), FORGETTING: ()}, config.first_stage
+    )
     problems.raise_if_any()
 
 
