@@ -13,15 +13,16 @@ benchmarks/results/self_taught_<data>.json (.md, .png, .svg).
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from nlptl.data.files import write_json
 from nlptl.data.sources import read_table
+from nlptl.methods.self_taught.render import figure, markdown
+from nlptl.study.render.files import write_pictured
 
 ROOT = Path(__file__).parent.parent
 HOME, RESULTS = ROOT / "runs/benchmarks/self_taught", ROOT / "benchmarks/results"
@@ -55,6 +56,15 @@ def words_of(data: Path | None, corpora: Path | None) -> tuple[str, list[str]]:
     ]
 
 
+def bare(found: Any) -> Any:
+    """Return a record with the names of files in place of their paths, which are those of one machine."""
+    if isinstance(found, dict):
+        return {key: bare(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [bare(value) for value in found]
+    return Path(found).name if isinstance(found, str) and found.startswith("/") else found
+
+
 def main() -> None:
     """Run the recipe, and put its record, table and picture among the results."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
@@ -73,10 +83,9 @@ def main() -> None:
         *("--seeds", str(SEEDS), "--output-dir", str(home), *more),
     ]
     subprocess.run(command, cwd=ROOT, check=True)
-    record = json.loads((home / "self_taught.json").read_text("utf-8"))
-    write_json(RESULTS / f"self_taught_{name}.json", record)
-    for kind in ("md", "png", "svg"):
-        shutil.copy(home / f"self_taught.{kind}", RESULTS / f"self_taught_{name}.{kind}")
+    record = bare(json.loads((home / "self_taught.json").read_text("utf-8")))
+    shown = (markdown(record), figure(record), "each first stage beside the checkpoint as it is")
+    write_pictured(record, f"self_taught_{name}", *shown, RESULTS)
 
 
 if __name__ == "__main__":
