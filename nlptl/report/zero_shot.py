@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nlptl.errors import ConfigError, ModelError, listed
+from nlptl.errors import ConfigError, ModelError, listed, shortened
 from nlptl.models.loading import (
     load_config,
     load_tokenizer,
@@ -66,7 +66,9 @@ def prompt_words(
         word = (words or {}).get(label) or WORDS.get(label.lower(), label.lower())
         ids = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
         if len(ids) != 1 or ids[0] == tokenizer.unk_token_id or not word.isalpha():
-            raise ModelError(f"the class '{label}' has no word of one token to fill in")
+            raise ModelError(
+                f"the class '{label}' has no word of one token to fill in ('{shortened(word)}' is none)"
+            )
         found.append(ids[0])
     if len(set(found)) < len(found):
         raise ModelError(f"several of the classes {listed(list(labels))} have the same word")
@@ -148,6 +150,27 @@ def prompt_scores(
 def _log_shares(scores: np.ndarray) -> np.ndarray:
     top = scores.max(-1, keepdims=True)
     return scores - top - np.log(np.exp(scores - top).sum(-1, keepdims=True))
+
+
+def check_room(tokenizer: Any, most: int, sentences: Sequence[str]) -> None:
+    """Make sure that a model has room for each sentence, and for half as many tokens of a text beside it.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        most: Tokens that the model takes.
+        sentences: The sentences that stand beside a text.
+
+    Raises:
+        ModelError: If one is too long.
+    """
+    room = most - tokenizer.num_special_tokens_to_add(pair=True)
+    for sentence in sentences:
+        count = len(tokenizer(sentence, add_special_tokens=False)["input_ids"])
+        if 3 * count > 2 * room:
+            raise ModelError(
+                f"the sentence '{shortened(sentence)}' has {count} tokens, and the model takes {most} with a "
+                "text beside it; shorter --templates or --label-words leave room"
+            )
 
 
 def entailment_index(config: Any) -> int:

@@ -296,6 +296,17 @@ def test_which_methods_without_labels_there_are(checkpoints, masked_lm_checkpoin
         UserError, match="--methods entailment: none of its labels .* give --zero-model"
     ):
         found(masked_lm_checkpoint, "--methods", "entailment")
+    long = f"good={'good ' * 60}"
+    with pytest.raises(UserError, match=r"entailment: the sentence '.*' has 6\d tokens.*takes 64"):
+        found(entailment, "--methods", "entailment", "--label-words", long)
+    with pytest.raises(
+        UserError, match=r"prompt: the sentence '.*' has \d+ tokens.*shorter --templ"
+    ):
+        found(masked_lm_checkpoint, "--methods", PROMPT, "--templates", "good " * 60 + "{}")
+    with pytest.raises(
+        UserError, match=r"\('zzqq' is none\)\. Leave it out, give other words with --lab"
+    ):
+        found(masked_lm_checkpoint, "--methods", PROMPT, "--label-words", "good=zzqq")
     with pytest.raises(UserError, match="--label-words great=…: there is no such label"):
         found(masked_lm_checkpoint, "--label-words", "great=x")
     pairs = TextClassification(("good", "bad"), inputs=("a", "b"))

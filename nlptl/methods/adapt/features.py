@@ -148,7 +148,8 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> f
     """Compute the proxy A-distance 2 (1 - 2 e) of two domains (Ben-David et al., 2007; Ganin et al., 2016).
 
     e is the error of a linear classifier of domains, fitted on one half of at most 500 examples of each and
-    scored on the other, the best over its penalties. 0 means that nothing tells them apart, 2 that all does.
+    scored on the other, the best over its penalties; more than one half, which is chance, counts as one half.
+    0 means that nothing tells them apart, 2 that all does.
 
     Args:
         source: States, ``(examples, width)``.
@@ -168,7 +169,7 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> f
         (np.concatenate(half), np.repeat([0, 1], [len(each) for each in half])) for half in halves
     ]
     found = choose_penalty(given[0], given[1], grid=STRENGTHS, scaled=True)
-    return 2 * (2 * found.validation - 1)
+    return max(0.0, 2 * (2 * found.validation - 1))
 
 
 def reverse_accuracy(

@@ -11,9 +11,10 @@ from torch import nn
 
 from nlptl.errors import ConfigError, ModelError, Problems, UserError, listed
 from nlptl.methods.few_shot.options import ENTAILMENT, NAMES, PROMPT, TEMPLATES, ZERO
-from nlptl.models.loading import load_config, load_tokenizer, load_trained
+from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.report.zero_shot import (
+    check_room,
     check_template,
     entailment_index,
     entailment_scores,
@@ -157,7 +158,8 @@ def zero_methods(config: Any, task: Task) -> tuple[list[str], list[str]]:
 
 
 def _other(name: str) -> str:
-    return "" if name == NAMES else ", or give --zero-model a checkpoint that can"
+    words = ", give other words with --label-words" if name == PROMPT else ""
+    return "" if name == NAMES else f"{words}, or give --zero-model a checkpoint that can"
 
 
 def check_zero(name: str, config: Any, task: Task, words: Mapping[str, str]) -> None:
@@ -173,10 +175,20 @@ def check_zero(name: str, config: Any, task: Task, words: Mapping[str, str]) -> 
         raise ConfigError(f"several classes have the same words ({listed(spoken)})")
     flag = "--zero-model" if config.zero_model else "--model"
     model = config.zero_model or config.model
+    if name == NAMES:
+        return
+    config_of_model = load_config(model, flag=flag)
     if name == ENTAILMENT:
-        entailment_index(load_config(model, flag=flag))
+        entailment_index(config_of_model)
+    tokenizer = load_tokenizer(model, split_special_tokens=name == ENTAILMENT, flag=flag)
+    inside = spoken if name == ENTAILMENT else [tokenizer.mask_token or ""]
+    sentences = [
+        template.replace("{}", word)
+        for template in zero_method(config, name).templates
+        for word in inside
+    ]
+    check_room(tokenizer, longest_input(config_of_model, tokenizer, None), sentences)
     if name == PROMPT:
-        tokenizer = load_tokenizer(model, split_special_tokens=False, flag=flag)
         if tokenizer.mask_token_id is None:
             raise ModelError(f"{model} has no mask that it fills in")
         prompt_words(task.labels, tokenizer, words)
