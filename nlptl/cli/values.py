@@ -55,6 +55,9 @@ def from_yaml(value: Any, declared: Any) -> Any:
         texts = [value] if isinstance(value, str) else value
         if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
             return tuple(texts)
+        numbers = texts if isinstance(texts, list) else [texts]
+        if numbers and all(isinstance(one, str | int | float) for one in numbers):
+            raise ValueError(f"{expected(base)}, such as {[str(one) for one in numbers]}")
     elif base is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         with suppress(ValueError, OverflowError):  # YAML 1.1 reads 1e-4 as text
             return float(value)

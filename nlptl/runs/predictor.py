@@ -30,6 +30,8 @@ from nlptl.train.loop import predict
 from nlptl.train.losses import Outputs
 from nlptl.train.setup import new_accelerator
 
+#: What the directory of a run or of a checkpoint holds, any of them.
+OWN = ("result.json", "model", "config.json", "modules.json", "adapter_config.json")
 #: Number of examples that are read, sorted by length and predicted together.
 CHUNK = 1024
 
@@ -242,12 +244,22 @@ def load_predictor(
 
 
 def check_there(path: Path) -> None:
-    """Refuse a path whose folder is there and which is not: it is a run's name with a slip, and no hub name.
+    """Refuse a path whose folder is there and which is not, and a folder that only holds other runs.
+
+    The first is a run's name with a slip, and no hub name; the second a study's.
 
     Raises:
-        ModelError: If it is so; the message lists what the folder holds.
+        ModelError: If it is so; the message lists what there is.
     """
     home = path.parent
+    if path.is_dir() and not any((path / name).exists() for name in OWN):
+        files = [*path.glob("*/result.json"), *path.glob("*/*/result.json")]
+        inside = sorted(file.parent for file in files)
+        if inside:
+            raise ModelError(
+                f"{path}: is no run and no checkpoint, but holds the run{'s' * (len(inside) > 1)} "
+                f"{listed(list(map(str, inside)), 6)}. Name {'one of them' if inside[1:] else 'it'}."
+            )
     if path.exists() or home == Path() or home == Path("bundled") or not home.is_dir():
         return
     known = sorted(each.name for each in home.iterdir() if each.is_dir())

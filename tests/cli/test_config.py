@@ -46,7 +46,7 @@ def test_values_of_another_type_are_told_all_at_once(tmp_path):
         "cache is 'maybe'; expected one of auto, off, memory, disk.",
         "resume is 1; expected true or false.",
         "seeds is 1.5; expected a whole number.",
-        "lora_targets is [1]; expected a list of texts.",
+        "lora_targets is [1]; expected a list of texts, such as ['1'].",
         "mode is None; expected text.",
         "seed is True; expected a whole number.",
     ):

@@ -213,3 +213,16 @@ def test_a_run_that_is_not_there_is_looked_for_among_its_neighbours(tmp_path):
     ) as caught:
         load_predictor(tmp_path / "tickest")
     assert str(caught.value).endswith(f"{tmp_path} holds: tickets.")
+
+
+def test_the_folder_of_a_study_names_the_runs_in_it(tmp_path):
+    for name in ("tasks/a", "tasks/b"):
+        (tmp_path / "study" / name).mkdir(parents=True)
+        (tmp_path / "study" / name / "result.json").write_text("{}")
+    with pytest.raises(
+        ModelError, match=r"no run and no checkpoint, but holds the runs .*tasks/a, .*/b"
+    ):
+        load_predictor(tmp_path / "study")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="is not a model directory"):
+        load_predictor(tmp_path / "empty")
