@@ -12,6 +12,7 @@ from nlptl.cli.config import to_yaml
 from nlptl.data.columns import find_columns
 from nlptl.data.files import read_lines, read_result, write_json, write_whole
 from nlptl.data.frames import is_dataset, is_frame, to_table
+from nlptl.data.label_lists import with_lists
 from nlptl.data.sources import kind_of, read_table
 from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
 from nlptl.runs.directory import DATA, check_free
@@ -139,8 +140,10 @@ class FittedRun:
         if not is_frame(table) and not is_dataset(table):
             return self.predictor(table)
         rows = to_table(table, "table")
-        columns = self._columns(rows)
-        used = rows.select_columns([*dict.fromkeys(columns.values())])
+        columns, read = self._columns(rows), rows
+        if self.task.split_into_words:  # a csv writes lists as texts
+            read = with_lists(rows, columns[self.task.fields[0]])
+        used = read.select_columns([*dict.fromkeys(columns.values())])
         examples = [{role: row[column] for role, column in columns.items()} for row in used]
         records = self.predictor(examples)
         added = {"prediction": [record["prediction"] for record in records]}

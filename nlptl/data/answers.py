@@ -1,13 +1,12 @@
 """Answers as SQuAD files, tables and spreadsheets write them, read into texts and offsets."""
 
-import ast
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from nlptl.data.text import can_be_written, in_words
+from nlptl.data.written import WHOLE, read_written
 from nlptl.errors import listed, shortened
 
 #: Words for a truth value, in lower case.
@@ -164,38 +163,22 @@ def _keys(thing: Mapping[Any, Any]) -> str:
 
 
 def _written(cell: str) -> Any:
-    """Read a cell that begins as json or a Python literal does; a plain text stays as it is.
+    """Read a cell that begins as a list or an object does; a plain text stays as it is.
 
     Raises:
-        ValueError: If it names ``answer_start`` and can be read as neither.
+        ValueError: If it names ``answer_start`` and is no whole object, or numpy left out items of it.
     """
-    for read in (json.loads, _literal):
-        try:
-            value = read(cell)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            continue
-        fits = isinstance(value, Mapping) or all(
-            isinstance(one, str | int | float | Mapping) for one in value
-        )
-        return value if fits else cell
-    if "answer_start" in cell:
-        raise ValueError(f"is {shortened(repr(cell), 80)}, which is no whole object; {EXPECTED}")
-    return cell
-
-
-def _literal(cell: str) -> Any:
-    """Evaluate a literal of Python, in which ``array([...])`` and ``nan`` may stand; nothing is run."""
-    return _evaluated(ast.parse(cell.strip(), mode="eval").body)
-
-
-def _evaluated(node: ast.AST) -> Any:
-    if isinstance(node, ast.Dict):
-        pairs = zip(node.keys, node.values, strict=True)
-        return {_evaluated(key): _evaluated(value) for key, value in pairs if key is not None}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_evaluated(one) for one in node.elts]
-    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "array" and node.args:
-        return _evaluated(node.args[0])
-    if isinstance(node, ast.Name) and node.id == "nan":
-        return None
-    return ast.literal_eval(node)
+    try:
+        value = read_written(cell)
+    except ValueError:
+        if "answer_start" in cell:
+            raise ValueError(
+                f"is {shortened(repr(cell), 80)}, which is no whole object; {EXPECTED}"
+            ) from None
+        return cell
+    if not isinstance(value, Mapping) and ... in value:
+        raise ValueError(f"is {shortened(repr(cell), 80)}; {WHOLE}")
+    fits = isinstance(value, Mapping) or all(
+        isinstance(one, str | int | float | Mapping) for one in value
+    )
+    return value if fits else cell

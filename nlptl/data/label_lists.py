@@ -1,7 +1,5 @@
 """Lists of labels: any number for a text, or one for each word; written as lists, as texts, or as columns."""
 
-import ast
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +12,7 @@ from nlptl.data.labels import (
     unknown_labels,
     with_values,
 )
+from nlptl.data.written import WHOLE, read_written
 from nlptl.errors import DataError, Problems, listed
 
 #: Words of a cell that say that a label is there, and that it is not.
@@ -22,7 +21,7 @@ NO = ("", "0", "0.0", "false", "no", "n")
 
 
 def list_of(value: Any) -> list[Any] | None:
-    """Return a value as a list, if it is one or a text that writes one in json or Python; else None.
+    """Return a value as a list, if it is one or a text that writes one (:func:`read_written`); else None.
 
     Example:
         >>> list_of(["a"]), list_of("['a', 'b']"), list_of("a"), list_of("[CLS]")
@@ -32,14 +31,14 @@ def list_of(value: Any) -> list[Any] | None:
         return value
     if not (isinstance(value, str) and value.strip()[:1] == "[" and value.strip()[-1:] == "]"):
         return None
-    for read in (json.loads, ast.literal_eval):
-        try:
-            found = read(value.strip())
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue
-        if isinstance(found, list) and all(isinstance(one, str | int) for one in found):
-            return found
-    return None
+    try:
+        found = read_written(value)
+    except ValueError:
+        return None
+    plain = isinstance(found, list) and all(
+        one is None or one is ... or isinstance(one, str | int | float) for one in found
+    )
+    return list(found) if plain else None
 
 
 def with_lists(table: Any, column: str, separator: str | None = None) -> Any:
@@ -49,6 +48,9 @@ def with_lists(table: Any, column: str, separator: str | None = None) -> Any:
         table: A dataset.
         column: Name of the column.
         separator: Text between the names of a list; a blank text has none.
+
+    Raises:
+        DataError: If numpy left out items of a long list.
     """
     from datasets import List, Value
 
@@ -62,10 +64,19 @@ def with_lists(table: Any, column: str, separator: str | None = None) -> Any:
             [name.strip() for name in (value or "").split(separator) if name.strip()]
             for value in values
         ]
+    if cut := rows_where(found, lambda row: row is not None and ... in row):
+        raise DataError(f"The column '{column}' holds lists without their middle: {cut}; {WHOLE}.")
     if None in found or not any(found):
         return table  # :func:`check_label_lists` says which are none
-    texts = [[str(one) for one in row or []] for row in found]
+    texts = [[_as_text(one) for one in row or []] for row in found]
     return with_values(table, column, texts, List(Value("string")))
+
+
+def _as_text(item: Any) -> str | None:
+    """Return an item of a list as a text; None, which checks report, for a missing one or a fraction."""
+    if item is None or (isinstance(item, float) and not item.is_integer()):
+        return None
+    return str(item)
 
 
 def with_label_columns(splits: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:

@@ -287,3 +287,15 @@ def test_two_processes_make_one_run(checkpoints, reviews, tmp_path):
     assert result(tmp_path / "run")["launch"]["processes"] == 2
     files = {path.name for path in (tmp_path / "run" / "data").iterdir()}
     assert files == {"train.parquet"}
+
+
+def test_a_tagger_reads_words_that_a_csv_writes(checkpoints, tmp_path):
+    """As numpy prints a list of words and as Python does; a row's words are the same."""
+    rows = [{"tokens": "['good' 'film']", "tags": "['B-X' 'O']"}] * 20
+    run = nlptl.fit(rows, model=checkpoints["bert"], mode=MODE, epochs=1)
+    assert run.record["task"] == "token-classification" and run.record["labels"] == ["B-X", "O"]
+    (tmp_path / "t.csv").write_text("tokens\n['good' 'film']\n\"['good','film']\"\n")
+    expected = run.predict({"tokens": ["good", "film"]})["prediction"]
+    assert (
+        len(expected) == 2 and list(run.predict(tmp_path / "t.csv")["prediction"]) == [expected] * 2
+    )

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
@@ -68,6 +69,13 @@ def test_the_columns_of_the_run_are_taken_where_the_file_has_them(tmp_path):
         assert found.examples.to_list() == [{"text": own}]
     (tmp_path / "result.json").write_text("[]")
     assert predict.trained_columns(str(tmp_path)) == predict.trained_columns("bundled/bert") == {}
+
+
+def test_words_are_read_as_numpy_prints_them(tmp_path):
+    (tmp_path / "t.csv").write_text("tokens\n['good' 'film']\n\"['bad', 'film']\"\n")
+    kind = SimpleNamespace(split_into_words=True, fields=("tokens",))
+    rows = predict.read_rows(tmp_path / "t.csv", {"tokens": None}, kind=kind)
+    assert rows.examples["tokens"][:] == [["good", "film"], ["bad", "film"]]
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,15 @@ def test_what_pandas_writes_of_an_array_is_read():
     assert answers_in_cell(cell) == (["Ada", "Bo"], [3, -1])
 
 
+def test_a_printed_array_is_read_item_by_item():
+    for texts in (["Ada", "Bob"], ["Ada's", 'a "b"']):
+        assert answers_in_cell(str(np.array(texts, dtype=object))) == (texts, [None, None])
+    assert answers_in_cell("['Ada' 'Bo']", "[3 9]", beside=True) == (["Ada", "Bo"], [3, 9])
+    assert answers_in_cell("['Ada' 'Bo', 'Cy']") == (["['Ada' 'Bo', 'Cy']"], [None])
+    with pytest.raises(ValueError, match=r"numpy writes no more than the first and last items"):
+        answers_in_cell(str(np.array(["Ada"] * 1001, dtype=object)))
+
+
 def test_a_plain_text_in_a_cell_has_no_offset_or_one_beside_it():
     assert answers_in_cell("Ada") == (["Ada"], [None])
     assert answers_in_cell(["Ada", "Bo"]) == (["Ada", "Bo"], [None, None])

@@ -1,5 +1,6 @@
 """Several labels of a row, however a file writes them."""
 
+import numpy as np
 import pytest
 from datasets import Dataset
 
@@ -23,6 +24,36 @@ def test_texts_that_write_lists_become_lists():
     assert lists([["a"], []]) == [["a"], []]
     assert lists(["a", "['b']"]) == ["a", "['b']"]  # told by the check
     assert lists(["__import__('os')", "[x]"]) == ["__import__('os')", "[x]"]
+
+
+def test_lists_that_numpy_prints_are_read_item_by_item():
+    assert lists(["['a' 'b']", "[]", "['c']"]) == [["a", "b"], [], ["c"]]
+    printed = [str(np.array(row, dtype=object)) for row in (["it's", 'a "b"', ""], ["x"] * 40)]
+    assert "\n" in printed[1]
+    assert lists(printed) == [["it's", 'a "b"', ""], ["x"] * 40]
+    assert lists(["[1 0 0]", "[ 1 -2]", "[ True False]"]) == [
+        *(["1", "0", "0"], ["1", "-2"], ["True", "False"])
+    ]
+    assert lists(["[np.int64(1), np.int64(0)]", "[np.str_('a') 'b']"]) == [["1", "0"], ["a", "b"]]
+    for joined in ("['a' 'b', 'c']", "['a''b']", "[O B-PER]", "['a' b()]"):
+        assert lists([joined, "['d']"]) == [joined, "['d']"]  # a list in no writing
+
+
+def test_what_is_no_label_in_a_written_list_is_named():
+    for odd in ("['a' None]", "[0.5 1. ]", "[nan]"):
+        table = with_lists(Dataset.from_dict({"x": ["['a']", odd]}), "x")
+        with pytest.raises(UserError, match=r"not lists of labels: 1 of 2 \(row 1\)"):
+            check_label_lists({"train": table}, "x")
+
+
+def test_a_list_whose_middle_numpy_left_out_is_refused():
+    long = str(np.array(["x"] * 1001, dtype=object))
+    assert "..." in long
+    for cell in (long, "['a', ..., 'b']"):
+        with pytest.raises(
+            DataError, match=r"'x' holds lists without their middle: 1 of 2 \(row 1"
+        ):
+            lists(["['a']", cell])
 
 
 def test_columns_of_zeros_and_ones_become_one_list():

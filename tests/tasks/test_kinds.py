@@ -47,6 +47,9 @@ def test_fractions_and_many_different_numbers_are_a_regression():
 def test_lists_are_several_labels_or_the_tags_of_words():
     assert kind([["a", "b"], []]) == LABELS
     assert kind(["['a', 'b']", '["c"]']) == LABELS  # as a csv has them
+    assert kind(["['a' 'b']", "['c' 'a']"]) == LABELS  # as numpy prints them
+    printed = ["['a' 'film']", "['good']"]
+    assert kind(["['O' 'B-X']", "['O']"], texts=("words",), words=printed) == TAGS
     words = [["a", "film"], ["good"]]
     assert kind([["O", "B-X"], ["O"]], texts=("words",), words=words) == TAGS
     assert kind([["O"], ["O"]], texts=("words",), words=["['a']", "['b']"]) == TAGS
