@@ -1,5 +1,6 @@
 """Lists of labels: any number for a text, or one for each word; written as lists, as texts, or as columns."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -116,6 +117,69 @@ def with_label_columns(splits: Mapping[str, Any], columns: Sequence[str]) -> dic
         made[split] = with_values(own, columns[0], rows, List(ClassLabel(names=list(columns))))
     problems.raise_if_any()
     return made
+
+
+def are_indicators(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether lists hold a 0 or a 1 for each label, and not the labels' names.
+
+    A list of names has none of them twice, and its order says nothing.
+
+    Example:
+        >>> are_indicators([[1, 0, 1], [0, 0, 1]]), are_indicators([[0, 1], [1, 0]])
+        (True, True)
+        >>> are_indicators([[0, 1], [1], []]), are_indicators([["a", "a"]])
+        (False, False)
+    """
+    bits = [[_bit(one) for one in row] for row in rows if row]
+    if any(None in row for row in bits):
+        return False
+    return any(len({*row}) < len(row) for row in bits) or (
+        all(len(row) > 1 for row in bits) and len({*map(tuple, bits)}) > 1
+    )
+
+
+def _bit(value: Any) -> int | None:
+    word = str(value).lower()
+    return 1 if word in ("1", "1.0", "true") else 0 if word in ("0", "0.0", "false") else None
+
+
+def with_indicators(splits: Mapping[str, Any], column: str) -> tuple[dict[str, Any], list[str]]:
+    """Make lists of labels of lists of zeros and ones, where the training set has these.
+
+    Args:
+        splits: Mapping from split names to datasets.
+        column: Name of the column of the lists; a split may lack it.
+
+    Returns:
+        The splits, whose labels are called by their places, from 0 on; and what was done, in a sentence.
+
+    Raises:
+        DataError: With all rows that have another number of zeros and ones, or something else.
+    """
+    from datasets import ClassLabel, List
+
+    rows = [row for row in values_of(splits["train"], column) if row]
+    if label_names(splits["train"], column) or not are_indicators(rows):
+        return dict(splits), []
+    ((width, _),) = Counter(map(len, rows)).most_common(1)
+    labels = List(ClassLabel(names=[str(place) for place in range(width)]))
+    there = {name: table for name, table in splits.items() if column in table.column_names}
+    problems, made, hidden = Problems(), dict(splits), hidden_splits(there, column)
+    for split in [name for name in there if name not in hidden]:
+        bits = [[*map(_bit, row or [])] for row in values_of(there[split], column)]
+        if odd := rows_where(bits, lambda row: len(row) != width or None in row):
+            problems.add(
+                f"The {split} split's column '{column}' is read as zeros and ones, one for each of {width} "
+                f"labels, and has something else: {odd}. Expected {width} of them in each row."
+            )
+        places = [[place for place, bit in enumerate(row) if bit] for row in bits]
+        if not odd:
+            made[split] = with_values(there[split], column, places, labels)
+    problems.raise_if_any()
+    return made, [
+        f"The column '{column}' has {width} zeros and ones in each row, so each place is a label, called 0 to "
+        f"{width - 1}. For other names give a column of zeros and ones for each label (--label-column)."
+    ]
 
 
 def _said(value: Any) -> bool | None:

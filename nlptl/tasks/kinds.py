@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from nlptl.data.columns import USUAL, as_number, find_column, is_words, values_of
-from nlptl.data.label_lists import list_of
+from nlptl.data.label_lists import are_indicators, list_of
 from nlptl.data.labels import label_names
 from nlptl.data.sources import TAGGED_READERS, load_asked
 from nlptl.data.text_columns import find_text_columns
@@ -75,6 +75,11 @@ def _of_lists(
         if all(is_words(list_of(value)) for value in values_of(table, text)):
             return SeenKind(TAGS, f"'{column}' is a list beside each list of words of '{text}'")
     sizes = [len(each) for each in lists]
+    if not label_names(table, column) and are_indicators(lists):
+        return SeenKind(
+            LABELS,
+            f"the column '{column}' has lists of {max(sizes)} zeros and ones, one for each label",
+        )
     if all(size == 1 for size in sizes):
         return SeenKind(CLASSES, f"the column '{column}' has lists of one name each")
     return SeenKind(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.columns import find_column, values_of
-from nlptl.data.label_lists import with_label_columns, with_lists
+from nlptl.data.label_lists import with_indicators, with_label_columns, with_lists
 from nlptl.data.sources import DataRequest
 from nlptl.data.text import in_words
 from nlptl.errors import DataError, UserError, shortened
@@ -24,6 +24,7 @@ from nlptl.metrics.statistics import (
 )
 from nlptl.tasks.base import Task
 from nlptl.tasks.options import MultiLabelOptions
+from nlptl.tasks.preparing import kind_record
 
 #: Thresholds that are tried on validation data, in the order in which they are taken of equally good ones.
 THRESHOLDS = tuple(
@@ -130,14 +131,17 @@ class MultiLabelClassification(Task):
         Raises:
             UserError: With everything that is wrong with the data.
         """
-        raw, request = with_one_column(raw, request)
-        task, splits, record = super().prepare_tables(raw, origin, request)
+        made, own, told = with_one_column(raw, request)
+        task, splits, record = super().prepare_tables(made, origin, own)
         assert isinstance(task, MultiLabelClassification)
+        if asked := getattr(request, "kind", None):  # what the file has shows the kind
+            record = {**record, "kind": kind_record(cls.name, asked, raw["train"], request)}
         counts = Counter(name for each in task.gold(splits["train"]) for name in each)
+        record = {**record, "notes": [*told, *record["notes"]]}
         return task, splits, {**record, "train_counts": {n: counts[n] for n in task.labels}}
 
 
-def with_one_column(raw: Mapping[str, Any], request: Any) -> tuple[dict[str, Any], Any]:
+def with_one_column(raw: Mapping[str, Any], request: Any) -> tuple[dict[str, Any], Any, list[str]]:
     """Bring labels into one column of lists, where they are columns of zeros and ones, or texts.
 
     Args:
@@ -145,18 +149,18 @@ def with_one_column(raw: Mapping[str, Any], request: Any) -> tuple[dict[str, Any
         request: Request with ``label_column`` and ``label_separator``.
 
     Returns:
-        The splits, and the request for that column.
+        The splits, the request for that column, and what was done, in sentences.
     """
     asked = tuple(getattr(request, "label_column", None) or ())
     if len(asked) > 1:
         raw = with_label_columns(raw, asked)
         request = copy(request)
         object.__setattr__(request, "label_column", asked[:1])
-        return dict(raw), request
+        return dict(raw), request, []
     try:
         column = find_column({"train": raw["train"]}, "label", asked[0] if asked else None)
     except UserError:  # reported with everything else
-        return dict(raw), request
+        return dict(raw), request, []
     separator = getattr(request, "label_separator", None)
     made = {
         split: with_lists(table, column, separator) if column in table.column_names else table
@@ -169,7 +173,8 @@ def with_one_column(raw: Mapping[str, Any], request: Any) -> tuple[dict[str, Any
             "expected a list of labels. Say what stands between the labels of a row with --label-separator, "
             "or name the columns of zeros and ones with --label-column."
         )
-    return made, request
+    made, told = with_indicators(made, column)
+    return made, request, told
 
 
 def _sides(predictions: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:

@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, List
 
-from nlptl.data.label_lists import check_label_lists, with_label_columns, with_lists
+from nlptl.data.label_lists import (
+    check_label_lists,
+    with_indicators,
+    with_label_columns,
+    with_lists,
+)
 from nlptl.errors import DataError, UserError
 
 
@@ -77,6 +82,48 @@ def test_columns_with_something_else_are_named():
     fine = Dataset.from_dict({"text": ["a"], "rude": [1], "loud": [0]})
     with pytest.raises(UserError, match="The test split has no column loud; training has it"):
         with_label_columns({"train": fine, "test": fine.remove_columns("loud")}, ("rude", "loud"))
+
+
+def indicators(train, **more):
+    tables = {k: Dataset.from_dict({"x": v}) for k, v in {"train": train, **more}.items()}
+    return with_indicators(tables, "x")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 0, 1], [0, 0, 0], [0, 1, 0]],
+        [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+        [[True, False, True], [False, False, False], [False, True, False]],
+        [["1", "0", "1"], ["0.0", "0.0", "0.0"], ["False", "True", "False"]],  # from a csv
+    ],
+)
+def test_zeros_and_ones_say_which_labels_a_row_has(rows):
+    made, (note,) = indicators(rows, test=[[0, 0, 1]], other=[[], []])
+    assert check_label_lists(made, "x") == (["0", "1", "2"], ["other"])
+    assert made["train"]["x"][:] == [[0, 2], [], [1]] and made["test"]["x"][:] == [[2]]
+    assert note.startswith("The column 'x' has 3 zeros and ones in each row, so each place is a la")
+
+
+def test_two_places_are_told_from_the_names_0_and_1():
+    assert indicators([[0, 1], [1, 0]])[0]["train"]["x"][:] == [[1], [0]]
+    assert indicators([[1, 1], [1, 0]])[0]["train"]["x"][:] == [[0, 1], [0]]
+    for names in ([[0, 1], [1], []], [[0], [1]], [[0, 1], [0, 1]], [[1, 2, 1]], [["a", "a"]]):
+        made, notes = indicators(names)
+        assert made["train"]["x"][:] == names and notes == []
+    named = Features({"x": List(ClassLabel(names=["no", "yes"]))})
+    table = Dataset.from_dict({"x": [[0, 0], [1, 0]]}, features=named)
+    assert with_indicators({"train": table}, "x") == ({"train": table}, [])
+
+
+def test_rows_with_another_number_of_zeros_and_ones_are_named():
+    with pytest.raises(UserError) as caught:
+        indicators([[1, 0, 1], [0, 0, 1], [0, 1], [], None], test=[[0, 0, 2], [0, 0, 1]])
+    assert (
+        "train split's column 'x' is read as zeros and ones, one for each of 3 labels, and has"
+        in (message := str(caught.value))
+    )
+    assert "3 of 5 (rows 2, 3, 4). Expected 3 of" in message and "1 of 2 (row 0)" in message
 
 
 def test_a_training_set_without_any_label_is_refused():

@@ -67,6 +67,26 @@ def test_the_reason_is_in_the_sentence():
     assert why == "the column 'topics' has lists of 0 to 2 labels"
 
 
+def test_lists_of_zeros_and_ones_are_labels_in_the_table_and_in_the_record(tmp_path):
+    vectors = [[1, 0, 0], [0, 1, 0], [0, 0, 1]] * 10  # one label each
+    assert kind(vectors) == kind([str(row) for row in vectors]) == LABELS
+    rows = {"text": [f"text {i}" for i in range(30)], "label": vectors}
+    config = ClassifyConfig(train_file=written(tmp_path / "t.jsonl", Dataset.from_dict(rows)))
+    assert chosen_kind(config) == LABELS
+    task, splits, record = get_task(LABELS).prepare(config)
+    assert task.labels == ("0", "1", "2") and sum(record["train_counts"].values()) == len(
+        splits["train"]
+    )
+    assert record["kind"] == {
+        "name": LABELS,
+        "why": "the column 'label' has lists of 3 zeros and ones, one for each label",
+    }
+    assert record["notes"][0].startswith("The column 'label' has 3 zeros and ones in each row")
+    for part in splits.values():
+        numbers = [int(text.split()[1]) for text in part["text"]]
+        assert task.gold(part) == [[str(number % 3)] for number in numbers]
+
+
 def columns(*names, asked=(), but=None):
     return find_text_columns(
         {"train": Dataset.from_dict({n: ["a"] for n in names})}, asked, but=but
