@@ -79,21 +79,24 @@ def answers_of(value: Any) -> Answers:
     return _checked(texts, starts, needed=True)
 
 
-def answers_in_cell(value: Any, starts: Any = None, *, beside: bool = False) -> Answers:
+def answers_in_cell(
+    value: Any, starts: Any = None, *, beside: bool = False, passage: str = ""
+) -> Answers:
     """Read the answers of a question in a table: as in json, or plain texts, or json or Python in a cell.
 
-    A blank cell, null or nan has no answer. What stands in a cell as ``{'text': array(['Ada'],
+    What stands in the passage just as in the cell is a text, also ``[1]``. A blank cell, null or nan has no answer. What stands in a cell as ``{'text': array(['Ada'],
     dtype=object), …}`` is what pandas writes of a data set; it is read, and never run.
 
     Args:
         value: The cell of the answers.
         starts: The cell of the offsets.
         beside: Whether there is such a cell.
+        passage: The passage, which tells a text from what writes a list.
 
     Raises:
         ValueError: For any other form; the message says what was found.
     """
-    if isinstance(value, str) and value.strip()[:1] in ("{", "["):
+    if isinstance(value, str) and value.strip()[:1] in ("{", "[") and not _quotes(value, passage):
         value = _written(value)
     if isinstance(value, float) and math.isnan(value):
         value = None
@@ -109,6 +112,11 @@ def answers_in_cell(value: Any, starts: Any = None, *, beside: bool = False) -> 
     if beside and len(given) != len(texts) and any(str(text or "").strip() for text in texts):
         raise ValueError(f"has {len(texts)} texts and {len(given)} offsets; expected as many")
     return _checked(texts, given if beside else [None] * len(texts), needed=False)
+
+
+def _quotes(cell: str, passage: Any) -> bool:
+    """Whether a cell has words or numbers and stands in the passage; an empty list is no answer."""
+    return isinstance(passage, str) and cell in passage and any(map(str.isalnum, cell))
 
 
 def _as_text(value: Any) -> Any:

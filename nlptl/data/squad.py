@@ -93,7 +93,7 @@ def _normalized(table: Any, columns: Mapping[str, str]) -> Any:
     from datasets import Features, List, Value
 
     question, context = (columns[role] for role in ("question", "context"))
-    names, beside = _ids(table), _beside(table, columns)
+    names, beside = _ids(table), (context, *_beside(table, columns))
 
     def form(batch: Mapping[str, list[Any]], rows: list[int]) -> dict[str, list[Any]]:
         each = [_answers(*cells) for cells in _cells(batch, beside)]
@@ -117,7 +117,7 @@ def _normalized(table: Any, columns: Mapping[str, str]) -> Any:
         **{"answer_texts": List(text), "answer_starts": offsets, "answer_given": offsets},
         "answers_dropped": Value("int64"),
     }
-    used = [*["id"] * ("id" in table.column_names), question, context, *filter(None, beside)]
+    used = [*["id"] * ("id" in table.column_names), question, *filter(None, beside)]
     return map_kept(
         table.select_columns(list(dict.fromkeys(used))),
         form,
@@ -135,11 +135,14 @@ def _beside(table: Any, columns: Mapping[str, str]) -> tuple[str, str | None, st
     return answers, offsets, MARK if MARK in have else None
 
 
-def _cells(batch: Mapping[str, list[Any]], beside: tuple[str, str | None, str | None]) -> Iterator:
-    """Yield, row by row, the cells of answers, offsets and marks, and whether there are offsets."""
-    answers, offsets, marks = beside
+def _cells(
+    batch: Mapping[str, list[Any]], columns: tuple[str, str, str | None, str | None]
+) -> Iterator:
+    """Yield, row by row, passage, answers, offsets and marks, and whether there are offsets."""
+    context, answers, offsets, marks = columns
     none = [None] * len(batch[answers])
     yield from zip(
+        batch[context],
         batch[answers],
         batch[offsets] if offsets else none,
         batch[marks] if marks else none,
@@ -148,9 +151,11 @@ def _cells(batch: Mapping[str, list[Any]], beside: tuple[str, str | None, str | 
     )
 
 
-def _answers(value: Any, starts: Any, mark: Any, beside: bool) -> tuple[list, list, int]:
+def _answers(
+    passage: Any, value: Any, starts: Any, mark: Any, beside: bool
+) -> tuple[list, list, int]:
     """Return texts and offsets of a question's answers, and how many a mark took away."""
-    texts, offsets = answers_in_cell(value, starts, beside=beside)
+    texts, offsets = answers_in_cell(value, starts, beside=beside, passage=passage)
     return ([], [], len(texts)) if truth_of(mark, cell=True) else (texts, offsets, 0)
 
 
@@ -176,14 +181,14 @@ def _check_rows(split: str, table: Any, columns: Mapping[str, str]) -> None:
             problems.add(
                 f"The {split} split has empty {role}s, or {role}s that are not text: {odd}."
             )
-    beside = _beside(table, columns)
+    beside = (columns["context"], *_beside(table, columns))
     used = table.select_columns([name for name in dict.fromkeys(beside) if name])
     cells = (row for batch in used.iter(batch_size=1000) for row in _cells(batch, beside))
     wrong: dict[str, str] = {}  # the first of each kind, to be shown
 
     def is_wrong(row: tuple) -> bool:
         try:
-            answers_in_cell(row[0], row[1], beside=row[3])
+            answers_in_cell(row[1], row[2], beside=row[4], passage=row[0])
         except ValueError as error:
             wrong.setdefault("answers", str(error))
             return True
@@ -191,7 +196,7 @@ def _check_rows(split: str, table: Any, columns: Mapping[str, str]) -> None:
 
     def is_unclear(row: tuple) -> bool:
         try:
-            truth_of(row[2], cell=True)
+            truth_of(row[3], cell=True)
         except ValueError as error:
             wrong.setdefault("mark", str(error))
             return True

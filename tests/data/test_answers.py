@@ -110,6 +110,19 @@ def test_a_plain_text_in_a_cell_has_no_offset_or_one_beside_it():
         answers_in_cell("{'text': ['Ada'], 'answer_start': [3")
 
 
+@pytest.mark.parametrize("cell", ["[1]", "{1, 2}", "['Ada' 'Bo']", '["Ada"]', "[1, 2]", '{"a": 1}'])
+def test_what_stands_in_the_passage_is_a_text(cell):
+    passage = f"Ada wrote it {cell}. Bo did not."
+    assert answers_in_cell(cell, passage=passage) == ([cell], [None])
+    assert answers_in_cell(cell, 13, beside=True, passage=passage) == ([cell], [13])
+    assert answers_in_cell("[]", passage="a list [] of nothing") == ([], [])
+    assert answers_in_cell("['Ada']", passage="Ada") == (["Ada"], [None])
+
+
+def test_a_set_is_a_text_wherever_it_stands():
+    assert answers_in_cell("{1, 2}") == (["{1, 2}"], [None])
+
+
 def test_a_cell_is_never_run():
     for cell in (
         "{'text': [__import__('os').getcwd()], 'answer_start': [0]}",

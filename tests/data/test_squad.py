@@ -165,6 +165,14 @@ def test_the_usual_wrappers_give_the_same_questions(tmp_path):
     assert formed(tmp_path, one)["answer_texts"][:] == [["Ada"]]
 
 
+def test_an_answer_in_brackets_that_the_passage_has_is_a_text(tmp_path):
+    rows = [("Ada wrote it [1]. Bob did not.", "[1]"), ("Ada and Bob", "['Ada' 'Bob']")]
+    cells = "".join(f'q,{context},"{answer}"\n' for context, answer in rows)
+    table = formed(tmp_path, f"question,context,answers\n{cells}".encode(), "train.csv")
+    assert table["answer_texts"][:] == [["[1]"], ["Ada", "Bob"]]
+    assert table["answer_starts"][:] == [[13], [0, 8]]
+
+
 def test_questions_without_ids_are_numbered(tmp_path):
     def with_ids(*ids):
         return squad([{**qa, "id": i} for qa, i in zip(QAS, ids, strict=True)])
