@@ -84,8 +84,9 @@ def answers_in_cell(
 ) -> Answers:
     """Read the answers of a question in a table: as in json, or plain texts, or json or Python in a cell.
 
-    What stands in the passage just as in the cell is a text, also ``[1]``. A blank cell, null or nan has no answer. What stands in a cell as ``{'text': array(['Ada'],
-    dtype=object), …}`` is what pandas writes of a data set; it is read, and never run.
+    What stands in the passage just as in the cell is a text, also ``[1]``. A blank cell, null or nan has no
+    answer. What stands in a cell as ``{'text': array(['Ada'], dtype=object), …}`` is what pandas writes of a
+    data set; it is read, and never run.
 
     Args:
         value: The cell of the answers.

@@ -3,13 +3,14 @@
 They are printed, and are in a run's ``result.json`` and its card. Nothing here stops a run.
 """
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nlptl.data.columns import values_of
+from nlptl.data.columns import as_number, values_of
 from nlptl.errors import listed
 from nlptl.tasks.base import EncodedSplit, Task
 
@@ -156,15 +157,7 @@ def class_notes(labels: Sequence[str], golds: Mapping[str, Sequence[Any]]) -> li
             f"One training example alone has the class{'es' * (len(single) > 1)} {listed(single, 5)}: that is "
             "too little to learn a class from."
         )
-    written = defaultdict(list)
-    for name in labels:
-        written[" ".join(name.casefold().split())].append(name)
-    for alike in written.values():
-        if len(alike) > 1:
-            found.append(
-                f"The classes {', '.join(map(repr, alike))} differ in case or white space only; each is "
-                "a class of its own."
-            )
+    found += writing_notes(labels)
     for split in ("validation", "test"):
         each = golds.get(split, ())
         if each and isinstance(each[0], str) and len({*each}) == 1:
@@ -173,6 +166,43 @@ def class_notes(labels: Sequence[str], golds: Mapping[str, Sequence[Any]]) -> li
                 "says so is right every time."
             )
     return found
+
+
+def writing_notes(labels: Sequence[str]) -> list[str]:
+    """Say which classes may be one class in several writings.
+
+    Args:
+        labels: Names of the classes.
+    """
+    found, noted = [], set()
+    for same, how in (
+        (_in_small, "differ in case or white space only"),
+        (
+            _as_seen,
+            "look the same but for case or white space, and are written with other characters",
+        ),
+        (as_number, "are one number in several writings"),
+    ):
+        written = defaultdict(list)
+        for name in labels:
+            written[same(name)].append(name)
+        for key, alike in written.items():
+            if key is None or len(alike) < 2 or frozenset(alike) in noted:
+                continue
+            noted.add(frozenset(alike))
+            shown = map(ascii if same is _as_seen else repr, alike)
+            found.append(f"The classes {', '.join(shown)} {how}; each is a class of its own.")
+    return found
+
+
+def _in_small(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _as_seen(name: str) -> str:
+    """Return a name in one writing, without characters of no width."""
+    seen = unicodedata.normalize("NFKC", name)
+    return _in_small("".join(c for c in seen if unicodedata.category(c) != "Cf"))
 
 
 def _flat(golds: Sequence[Any]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from nlptl.tasks.notes import (
     shared_notes,
     size_notes,
     unknown_notes,
+    writing_notes,
 )
 from nlptl.tasks.question_answering import QuestionAnswering
 
@@ -89,6 +90,21 @@ def test_classes_that_are_not_there_are_named():
     assert found[2].startswith("The classes 'Pos', 'pos' differ in case or white space only")
     assert found[3].startswith("All 2 examples of the validation set have the class pos")
     assert len(found) == 4
+
+
+def test_one_class_in_several_writings_is_noted():
+    assert writing_notes(("0", "1", "1.0", "0.0", "2", "1e1")) == [
+        "The classes '0', '0.0' are one number in several writings; each is a class of its own.",
+        "The classes '1', '1.0' are one number in several writings; each is a class of its own.",
+    ]
+    seen = "look the same but for case or white space, and are written with other characters"
+    assert writing_notes(("caf\u00e9", "cafe\u0301", "cafe", "pos", "pos\u200b")) == [
+        f"The classes 'caf\\xe9', 'cafe\\u0301' {seen}; each is a class of its own.",
+        f"The classes 'pos', 'pos\\u200b' {seen}; each is a class of its own.",
+    ]
+    assert writing_notes(("Pos", "pos", "1", "one", "nan", "inf", "-1")) == [
+        "The classes 'Pos', 'pos' differ in case or white space only; each is a class of its own."
+    ]
 
 
 def test_classes_in_lists_are_counted_too():
