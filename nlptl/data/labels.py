@@ -12,16 +12,26 @@ LARGEST = 1e30
 
 
 def hidden_splits(splits: Mapping[str, Any], column: str) -> list[str]:
-    """List the splits, except ``train``, whose labels are all -1 or all missing, as in GLUE's test sets."""
-    return [
-        split
-        for split, table in splits.items()
-        if split != "train" and all(map(_is_hidden, distinct(table, column)))
-    ]
+    """List the splits, except ``train``, whose labels are all -1 or all missing, as in GLUE's test sets.
+
+    Where the training set has the label -1, or empty lists of labels, these are labels like any other.
+    """
+    others = {split: distinct(splits[split], column) for split in splits if split != "train"}
+    found = {split: values for split, values in others.items() if all(map(_is_hidden, values))}
+    if not found:
+        return []
+    train = [value for value in distinct(splits["train"], column) if _is_hidden(value)]
+    known = {_mark(value) for value in train} - {None}
+    return [split for split, values in found.items() if not known & {*map(_mark, values)}]
 
 
 def _is_hidden(value: Any) -> bool:
-    return _is_missing(value) or as_number(value) == -1 or value == []
+    return _is_missing(value) or _mark(value) is not None
+
+
+def _mark(value: Any) -> str | None:
+    """Name what stands for a hidden label, and may be one; None for any other value."""
+    return "-1" if as_number(value) == -1 else "[]" if value == [] else None
 
 
 def _is_missing(value: Any) -> bool:

@@ -91,7 +91,14 @@ def prepare_splits(
             else {}
         ),
         "notes": [
-            *(_told(name, carved, kind.label) for name in unlabelled),
+            *(
+                _told(name, carved, f"the file has no column for the {kind.label}")
+                for name in unlabelled
+            ),
+            *(
+                _told(name, carved, f"its {kind.label} column holds only -1 or nothing")
+                for name in hidden
+            ),
             *blank_notes(splits, task.inputs),
             *data_notes(task, splits),
         ],
@@ -189,11 +196,10 @@ def _with_labels(
     return {name: table for name, table in raw.items() if name not in lost}, lost
 
 
-def _told(split: str, carved: Mapping[str, int], label: str) -> str:
+def _told(split: str, carved: Mapping[str, int], why: str) -> str:
     return (
-        f"{split}: the file has no column for the {label}, so it is left out, and {carved.get(split, 0)} "
-        f"examples of the training set were set aside as {split} set. Label the file afterwards with nlptl "
-        "predict."
+        f"{split}: {why}, so it is left out, and {carved.get(split, 0)} examples of the training set were set "
+        f"aside as {split} set. Label the file afterwards with nlptl predict."
     )
 
 

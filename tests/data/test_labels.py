@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from launching import command
 
 from nlptl.data.label_lists import check_label_lists
-from nlptl.data.labels import check_labels, check_numbers, distinct, label_values
+from nlptl.data.labels import check_labels, check_numbers, distinct, hidden_splits, label_values
 from nlptl.errors import UserError
 from nlptl.tasks.classification import TextClassification
 
@@ -87,6 +87,28 @@ def test_numbers_that_no_model_can_give_are_named():
         check_numbers({"train": train}, "label")
 
 
+def test_what_the_training_set_has_too_is_no_sign_of_hidden_labels():
+    for train, test in (
+        ([-1, 0, 1], [-1, -1]),
+        (["-1", "1"], ["-1"]),
+        ([-1.0, 1.0], [-1.0, None]),
+        ([["a"], []], [[], []]),
+    ):
+        tables = {k: Dataset.from_dict({"label": v}) for k, v in (("train", train), ("t", test))}
+        assert hidden_splits(tables, "label") == []
+        hidden = {**tables, "t": Dataset.from_dict({"label": [None, None]})}
+        assert hidden_splits(hidden, "label") == ["t"]
+    assert classes([-1, 1], test=[-1]) == ["-1", "1"]
+    with pytest.raises(
+        UserError, match=r"test split's column 'label' holds missing labels.*1 of 2"
+    ):
+        classes([-1, 1], test=[-1, None])
+    lists = {k: Dataset.from_dict({"x": v}) for k, v in (("train", [["a"], []]), ("t", [[]]))}
+    assert check_label_lists(lists, "x") == (["a"], [])
+    numbers = {k: Dataset.from_dict({"x": v}) for k, v in (("train", [-1.0, 0.5]), ("t", [-1.0]))}
+    assert check_numbers(numbers, "x") == []
+
+
 def prepared(tmp_path, **splits):
     """Prepare text classification from tables or lines of jsonl."""
     asked = dict.fromkeys(("dataset", "max_train_examples", "max_eval_examples"))
@@ -158,6 +180,12 @@ def test_a_split_without_a_column_of_labels_is_hidden_and_told(tmp_path):
     assert note.startswith(
         "test: the file has no column for the label, so it is left out, and 4 examples"
     )
+    for marks in (("-1",), (None, -1)):
+        _, _, record = prepared(tmp_path, train=rows("x", "y"), test=rows(*marks))
+        assert record["hidden_labels"] == ["test"]
+        assert record["notes"][0].startswith(
+            "test: its label column holds only -1 or nothing, so it is left out, and 4 examples"
+        )
     # Under another name it is there: that is a mistake.
     for other in ("Labels", "sentiment"):
         with pytest.raises(UserError, match="the test split has no such column"):
