@@ -1,15 +1,16 @@
 """The kind of a task, seen from its table: classes, several labels, numbers, or a tag for each word."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from nlptl.data.columns import USUAL, as_number, find_column, is_words, values_of
+from nlptl.data.columns import USUAL, as_number, find_column, is_words, rows_where, values_of
 from nlptl.data.label_lists import are_indicators, list_of
 from nlptl.data.labels import label_names
 from nlptl.data.sources import TAGGED_READERS, load_asked
 from nlptl.data.text_columns import find_text_columns
-from nlptl.errors import Problems, UserError
+from nlptl.errors import DataError, Problems, UserError, listed
 from nlptl.tasks.options import BUILTIN_OPTIONS, KINDS, ClassifyOptions
 
 CLASSES, LABELS, NUMBERS, TAGS = KINDS
@@ -17,6 +18,10 @@ CLASSES, LABELS, NUMBERS, TAGS = KINDS
 FEW = 20
 #: Rows of a class that make whole numbers from 0 on, without a gap, names of classes.
 ROWS_EACH = 8
+#: A number with a comma before the decimals.
+COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+#: Fewest labels, least share of numbers and most different fractions of labels that may be names of classes.
+LEAST, NEARLY, HANDFUL = 10, 0.9, 5
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,42 @@ def _of_numbers(numbers: Sequence[float], where: str) -> SeenKind:
     if count <= FEW or without_gap:
         return SeenKind(CLASSES, f"{where} {count:,} different whole numbers from {low} to {high}")
     return SeenKind(NUMBERS, f"{where} {count:,} different numbers from {low} to {high}")
+
+
+def check_no_numbers(table: Any, column: str) -> None:
+    """Make sure that labels which are read as names of classes are not numbers, but for a few.
+
+    A single ``NA``, or commas before the decimals, would make a class of each number. Whole numbers may be
+    names.
+
+    Raises:
+        DataError: If nearly all are numbers, and more than :data:`HANDFUL` different ones have a fraction.
+    """
+    if label_names(table, column):
+        return
+    values = [value for value in values_of(table, column) if not _is_blank(value)]
+    commas = [isinstance(value, str) and bool(COMMA.fullmatch(value.strip())) for value in values]
+    numbers = [as_number(value) for value in values]
+    fractions = {number for number in numbers if number is not None and not number.is_integer()}
+    fractions |= {value for value, comma in zip(values, commas, strict=True) if comma}
+    good = sum(n is not None or comma for n, comma in zip(numbers, commas, strict=True))
+    if len(values) < LEAST or good < NEARLY * len(values) or len(fractions) <= HANDFUL:
+        return
+
+    def is_odd(value: Any) -> bool:
+        return not _is_blank(value) and as_number(value) is None
+
+    if odd := rows_where(values_of(table, column), is_odd):
+        shown = listed([*dict.fromkeys(repr(v) for v in values if is_odd(v))][:3])
+        raise DataError(
+            f"The train split's column '{column}' holds numbers with fractions, and not each is written as "
+            f"one: {odd}, such as {shown}. Expected one number per row, with a point before the decimals. "
+            f"Mend these rows, or make a class of each number with --kind {CLASSES}."
+        )
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def chosen_kind(request: Any) -> str:

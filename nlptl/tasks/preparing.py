@@ -33,7 +33,7 @@ from nlptl.data.text_columns import (
 )
 from nlptl.errors import DataError, Problems, listed
 from nlptl.tasks.base import Task
-from nlptl.tasks.kinds import check_options, table_kind
+from nlptl.tasks.kinds import CLASSES, check_no_numbers, check_options, table_kind
 from nlptl.tasks.notes import data_notes
 
 
@@ -214,6 +214,8 @@ def _check_gold(
     column, flag = columns[kind.label], column_flag(kind.label, request)
     number = kind.label_dtype.is_floating_point
     splits = dict(splits)
+    if getattr(request, "kind", None) == "auto" and kind.name == CLASSES:
+        check_no_numbers(splits["train"], column)
     if not number and kind.pooled and not kind.split_into_words:
         splits = with_single_labels(splits, column)
     several = isinstance(splits["train"][column][0], list)

@@ -9,7 +9,7 @@ from nlptl.cli.config import ClassifyConfig
 from nlptl.data.text_columns import find_text_columns
 from nlptl.errors import DataError, UserError
 from nlptl.tasks import get_task
-from nlptl.tasks.kinds import chosen_kind, kind_of, seen_kind
+from nlptl.tasks.kinds import check_no_numbers, chosen_kind, kind_of, seen_kind
 from nlptl.tasks.options import BUILTIN_OPTIONS, KINDS
 
 CLASSES, LABELS, NUMBERS, TAGS = KINDS
@@ -85,6 +85,44 @@ def test_lists_of_zeros_and_ones_are_labels_in_the_table_and_in_the_record(tmp_p
     for part in splits.values():
         numbers = [int(text.split()[1]) for text in part["text"]]
         assert task.gold(part) == [[str(number % 3)] for number in numbers]
+
+
+FRACTIONS = [f"{n / 100}" for n in range(11, 69)]  # 58 different ones
+
+
+def no_numbers(*values):
+    check_no_numbers(Dataset.from_dict({"label": list(values)}), "label")
+
+
+@pytest.mark.parametrize("odd", ["NA", "nan", "inf", "n/a", "0,5"])
+def test_a_few_odd_ones_do_not_make_classes_of_numbers(odd, tmp_path):
+    said = rf"and not each is written as one: 1 of 60 \(row 58\), such as '{odd}'\. .* --kind text"
+    with pytest.raises(DataError, match=said):
+        no_numbers(*FRACTIONS, odd, None)
+    labels = [*FRACTIONS, odd, "1"]
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "".join(f't{i},"{v}"\n' for i, v in enumerate(labels)))
+    config = ClassifyConfig(train_file=path)
+    with pytest.raises(DataError, match=said):
+        get_task(chosen_kind(config)).prepare(config)
+    task, _, _ = get_task(CLASSES).prepare(replace(config, kind=CLASSES))
+    assert odd in task.labels
+    with pytest.raises(UserError, match=r"not finite numbers: 1 of 60 \(row 58\)"):
+        get_task(NUMBERS).prepare(replace(config, kind=NUMBERS))
+
+
+def test_commas_before_the_decimals_are_told_and_names_stay_names():
+    commas = [f"0,{n}" for n in range(10, 30)]
+    with pytest.raises(DataError, match=r"20 of 20 .*, such as '0,10', .*with a point before"):
+        no_numbers(*commas)
+    with pytest.raises(DataError, match=r"such as nan"):
+        no_numbers(*map(float, FRACTIONS), float("nan"))
+    no_numbers(*map(str, range(40)), "NA")  # whole numbers
+    no_numbers(*["1.5", "2.0", "3.5"] * 20, "NA")  # a handful
+    no_numbers(*FRACTIONS[:8], "NA")  # few rows
+    no_numbers(*FRACTIONS[:50], *["none"] * 6)  # more than a tenth
+    no_numbers(*FRACTIONS[:45], *["none"] * 6)
+    no_numbers(*FRACTIONS, None, "")
 
 
 def columns(*names, asked=(), but=None):
