@@ -43,7 +43,7 @@ def to_table(given: Any, name: str) -> Any:
     """Return a table in memory as a :class:`datasets.Dataset`.
 
     Of a data frame the index is left out, categories become their values, and a column of several types
-    becomes one of texts.
+    becomes one of texts. Rows may lack columns that other rows have.
 
     Args:
         given: A data frame, a dataset, a list of rows, or a mapping from columns to lists of values.
@@ -62,7 +62,10 @@ def to_table(given: Any, name: str) -> Any:
             if is_frame(given):
                 table = Dataset(pa.table(_columns(given, name)))
             elif is_rows(given):
-                table = Dataset.from_list([dict(row) for row in given])
+                names = dict.fromkeys(name for row in given for name in row)
+                table = Dataset.from_list(
+                    [{name: row.get(name) for name in names} for row in given]
+                )
             elif isinstance(given, Mapping):
                 table = Dataset.from_dict({str(key): list(given[key]) for key in given})
             else:

@@ -1,6 +1,7 @@
 """Tables in memory: what is taken, what becomes of its columns, and what is refused."""
 
 import datetime
+import json
 
 import pandas
 import pytest
@@ -47,6 +48,20 @@ def test_columns_keep_their_values():
         **{"text": "a", "mixed": "1", "tags": ["x"], "day": day, "3": 1.5, "codes": 30}
     }
     assert rows[1]["text"] is None and rows[1]["mixed"] == "b" and rows[1]["codes"] == 20
+
+
+def test_rows_have_the_columns_of_all_of_them(tmp_path):
+    """In the order in which they come; a row without one has none there, as in a file of json lines."""
+    rows = [{"text": "a"}, {"label": "yes", "text": "b"}, {"text": "c", "label": "no", "ticket": 3}]
+    table = to_table(rows, "data")
+    assert table.to_list() == [
+        {"text": "a", "label": None, "ticket": None},
+        {"text": "b", "label": "yes", "ticket": None},
+        {"text": "c", "label": "no", "ticket": 3},
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = read_table(tmp_path / "t.jsonl", "--train-file")
+    assert table.column_names == read.column_names and table.to_list() == read.to_list()
 
 
 @pytest.mark.parametrize(
