@@ -19,6 +19,8 @@ from nlptl.errors import DataError, Problems, listed
 #: Words of a cell that say that a label is there, and that it is not.
 YES = ("1", "1.0", "true", "yes", "y", "x")
 NO = ("", "0", "0.0", "false", "no", "n")
+#: Number that Hugging Face's trainers leave out of the loss.
+IGNORED = "-100"
 
 
 def list_of(value: Any) -> list[Any] | None:
@@ -158,15 +160,20 @@ def with_indicators(splits: Mapping[str, Any], column: str) -> tuple[dict[str, A
     """
     from datasets import ClassLabel, List
 
-    rows = [row for row in values_of(splits["train"], column) if row]
+    rows = [row for row in values_of(splits["train"], column) if isinstance(row, list) and row]
     if label_names(splits["train"], column) or not are_indicators(rows):
         return dict(splits), []
     ((width, _),) = Counter(map(len, rows)).most_common(1)
     labels = List(ClassLabel(names=[str(place) for place in range(width)]))
     there = {name: table for name, table in splits.items() if column in table.column_names}
     problems, made, hidden = Problems(), dict(splits), hidden_splits(there, column)
-    for split in [name for name in there if name not in hidden]:
-        bits = [[*map(_bit, row or [])] for row in values_of(there[split], column)]
+    for split in there:
+        if split in hidden:  # an empty list would say that a row has no label
+            none = [None] * len(there[split])
+            made[split] = with_values(there[split], column, none, labels)
+            continue
+        values = values_of(there[split], column)
+        bits = [[*map(_bit, row)] if isinstance(row, list) else [] for row in values]
         if odd := rows_where(bits, lambda row: len(row) != width or None in row):
             problems.add(
                 f"The {split} split's column '{column}' is read as zeros and ones, one for each of {width} "
@@ -218,6 +225,13 @@ def check_label_lists(
             problems.add(
                 f"The {split} split's column '{column}' holds values that are not lists of labels: {odd}. "
                 "Expected a list of strings or of whole numbers in each row."
+            )
+            continue
+        if words and (odd := rows_where(rows, lambda row: IGNORED in read_label(*row))):
+            problems.add(
+                f"The {split} split's column '{column}' holds {IGNORED}, which for Hugging Face's trainers "
+                f"marks what has no tag: {odd}. Expected a tag for each word; give words and tags as they "
+                "were before a tokenizer cut them into pieces."
             )
             continue
         seen[split] = {name for row in rows for name in read_label(*row)}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, Features, List
+from datasets import ClassLabel, Dataset, Features, Json, List
 
 from nlptl.data.label_lists import (
     check_label_lists,
@@ -124,6 +124,18 @@ def test_rows_with_another_number_of_zeros_and_ones_are_named():
         in (message := str(caught.value))
     )
     assert "3 of 5 (rows 2, 3, 4). Expected 3 of" in message and "1 of 2 (row 0)" in message
+    mixed = Dataset.from_dict({"x": [[1, 0, 1], 1, "a"]}, features=Features({"x": Json()}))
+    with pytest.raises(UserError, match=r"2 of 3 \(rows 1, 2\)"):
+        with_indicators({"train": mixed}, "x")
+
+
+@pytest.mark.parametrize("ignored", [-100, -100.0, "-100"])
+def test_the_number_of_an_ignored_tag_is_no_tag(ignored):
+    one = type(ignored)(1)
+    rows = {"words": [["a", "b"], ["c", "d"]], "tags": [[one, one], [ignored, one]]}
+    with pytest.raises(UserError, match=r"holds -100, which .* has no tag: 1 of 2 \(row 1\)"):
+        check_label_lists({"train": Dataset.from_dict(rows)}, "tags", words="words")
+    assert "-100" in check_label_lists({"train": Dataset.from_dict(rows)}, "tags")[0]  # no tags
 
 
 def test_a_training_set_without_any_label_is_refused():
