@@ -7,11 +7,14 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.sources import READERS, SPLIT_NAMES, kind_of
+from nlptl.data.sources import READERS, SPLIT_NAMES, kind_of, unreadable
 from nlptl.errors import DataError, listed
 
 #: Name of a part of a split: train-00000-of-00001, maybe with a hash behind it.
 SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d+)-of-(?P<total>\d+)(-[0-9a-f]+)?", re.IGNORECASE)
+
+#: Word of a name, also where a capital letter begins it.
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 def folder_splits(
@@ -20,7 +23,8 @@ def folder_splits(
     """Find each split's files in a folder.
 
     Looked for are, in this order: files named after a split, alone or in shards, here or in ``data/``; folders
-    named after a split; files with a split's name as a word of theirs (``reviews_train.csv``); a single table.
+    named after a split; files with a split's name as a word of theirs (``reviews_train.csv``); a single table
+    that is not named after the validation or the test set.
 
     Args:
         path: Path of the folder.
@@ -47,13 +51,42 @@ def folder_splits(
         found = {split: _by_word(_tables(home, readers), split, where) for split in SPLIT_NAMES}
         if found["train"]:
             return {split: files for split, files in found.items() if files}
+    packed = [p for home in homes for p in sorted(home.iterdir()) if _is_packed(p)]
     for home in homes:
-        if len(tables := _tables(home)) == 1:
+        tables = _tables(home)
+        if len(tables) == 1 and not packed and not _held_out(tables):
             return {"train": tables}
+    raise _no_train(path, where, readers, packed)
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is named after the training set and cannot be read as it is: packed, or a workbook."""
+    return bool(unreadable(path)) and "train" in _splits_in(path) and path.is_file()
+
+
+def _held_out(tables: Sequence[Path]) -> list[Path]:
+    """List the files that are named after the validation or the test set, and not after the training set."""
+    return [p for p in tables if (splits := _splits_in(p)) and "train" not in splits]
+
+
+def _no_train(
+    path: Path, where: str, readers: Mapping[str, str], packed: Sequence[Path]
+) -> DataError:
+    """Say that a folder has no training set, what it has instead, and what to do."""
     holds = listed([p.name for p in sorted(path.iterdir())]) or "nothing"
-    raise DataError(
-        f"{where}: the folder has no train{{{','.join(readers)}}}; it holds {holds}.{_below(path, where)}"
-    )
+    found = f"{where}: the folder has no train{{{','.join(readers)}}}; it holds {holds}."
+    if packed:
+        return DataError(
+            f"{found} {packed[0].name} cannot be read as it is.{unreadable(packed[0])}"
+        )
+    tables = _tables(path) + (_tables(path / "data") if (path / "data").is_dir() else [])
+    if len(tables) == 1 and _held_out(tables):
+        name, split = tables[0].name, min(_splits_in(tables[0]))
+        found += (
+            f" {name} is named after the {split} set, so it is not trained on. Put the training set beside "
+            f"it, or give --train-file {tables[0]} to train on it."
+        )
+    return DataError(f"{found}{_below(path, where)}")
 
 
 def _tables(home: Path, readers: Mapping[str, str] = READERS) -> list[Path]:
@@ -126,16 +159,25 @@ def _by_folder(home: Path, split: str, readers: Mapping[str, str]) -> list[Path]
 
 
 def _by_word(tables: Sequence[Path], split: str, where: str) -> list[Path]:
-    """List the one file that has a split's name among the words of its own.
+    """List the one file that has this split's name, and no other split's, among the words of its own.
 
     Raises:
         DataError: If there are several.
     """
-    names = set(SPLIT_NAMES[split])
-    found = _usual([p for p in tables if names & set(re.split(r"[^a-z]+", p.stem.lower()))])
+    found = _usual([p for p in tables if _splits_in(p) == {split}])
     if len(found) > 1:
         return _all_shards(found, split, where) or _refuse(where, split, found)
     return found
+
+
+def _splits_in(path: Path) -> set[str]:
+    """Name the splits that a file has in its name: ``reviews_train``, ``reviewsTrain`` or ``trainset``."""
+    words = {word.lower() for word in WORD.findall(path.stem)}
+    return {
+        split
+        for split, names in SPLIT_NAMES.items()
+        if words & {name + end for name in names for end in ("", "set", "data")}
+    }
 
 
 def _refuse(where: str, split: str, found: Sequence[Path]) -> list[Path]:

@@ -62,7 +62,9 @@ def read_table(path: Path, flag: str, readers: Mapping[str, str] = READERS) -> A
         raise DataError(f"{where}: there is no such file.{near}")
     kind = kind_of(path, readers)
     if kind is None:
-        raise DataError(f"{where}: expected a file ending in {', '.join(readers)}.{_export(path)}")
+        raise DataError(
+            f"{where}: expected a file ending in {', '.join(readers)}.{unreadable(path)}"
+        )
     if _is_empty(path, kind):
         raise DataError(f"{where}: the file is empty.")
     from nlptl.data.tables import read_file
@@ -78,7 +80,8 @@ def kind_of(path: Path, readers: Mapping[str, str] = READERS) -> str | None:
     return readers.get(path.suffix.lower())
 
 
-def _export(path: Path) -> str:
+def unreadable(path: Path) -> str:
+    """Say what to do with a file that is packed or a workbook, with a space before; '' for any other."""
     if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".7z"):
         return " Unpack it first."
     if path.suffix.lower() in (".xlsx", ".xls", ".ods"):

@@ -161,6 +161,52 @@ def test_other_folders(tmp_path):
             read_table(csv(tmp_path / name), "--train-file")
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["test.csv"],
+            r"has no train\{.*test.csv is named after the test set, so it is not trained",
+        ),
+        (
+            ["data/dev-00000-of-00001.jsonl"],
+            "named after the validation set.*--train-file .*/data/dev-",
+        ),
+        (["reviewsTest.csv"], "named after the test set"),
+        (["val_set.csv", "README.md"], "named after the validation set"),
+        (["testset.csv"], "named after the test set"),
+        (["train.csv.gz", "test.csv"], "train.csv.gz cannot be read as it is. Unpack it first"),
+        (
+            ["data/train.zip", "data/notes.csv"],
+            "train.zip cannot be read as it is. Unpack it first",
+        ),
+        (["Train.xlsx", "dev.csv"], "Train.xlsx cannot be read as it is. Export the table"),
+        (["dev.csv", "test.csv"], r"has no train\{.*it holds dev.csv, test.csv"),
+    ],
+)
+def test_a_file_named_after_another_split_is_never_trained_on(tmp_path, names, message):
+    for name in names:
+        csv(tmp_path / name)
+    with pytest.raises(DataError, match=message):
+        load_splits(str(tmp_path), {})
+
+
+@pytest.mark.parametrize("name", ["train_and_test.csv", "contest.csv", "latest_values.csv"])
+def test_a_single_table_with_both_names_or_neither_is_trained_on_once(tmp_path, name):
+    csv(tmp_path / name)
+    assert folder_splits(tmp_path, "") == {"train": [tmp_path / name]}
+
+
+def test_words_of_a_name_may_be_joined(tmp_path):
+    for name in ("reviewsTrain.csv", "testset.csv", "devdata.csv"):
+        csv(tmp_path / name)
+    assert {k: v[0].name for k, v in folder_splits(tmp_path, "").items()} == {
+        "train": "reviewsTrain.csv",
+        "validation": "devdata.csv",
+        "test": "testset.csv",
+    }
+
+
 def test_what_save_to_disk_leaves(tmp_path):
     table = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
     DatasetDict({"train": table, "dev": table, "extra": table}).save_to_disk(tmp_path / "all")
