@@ -87,6 +87,13 @@ def asked_columns(request: Any, roles: Sequence[str]) -> dict[str, str | None]:
     return asked
 
 
+def named_columns(request: Any) -> set[str]:
+    """Return all columns that a request names, by whatever flag."""
+    given = [value for name, value in vars(request).items() if name.endswith("_column") and value]
+    each = [name for value in given for name in ([value] if isinstance(value, str) else value)]
+    return {*each, *(entry.partition("=")[2] for entry in getattr(request, "column", ()))}
+
+
 def find_column(
     splits: Mapping[str, Any], role: str, asked: str | None, flag: str | None = None
 ) -> str:
@@ -117,6 +124,20 @@ def find_column(
                 f"{suggest(asked, table.column_names)} It has: {listed(table.column_names)}."
             )
     return asked
+
+
+def written_as(names: Iterable[str], *usual: str) -> str | None:
+    """Find the name that is one of the usual ones, whatever its capitals, underscores and hyphens.
+
+    Example:
+        >>> written_as(["Text", "Answer_Start"], "answer_start"), written_as(["isImpossible"], "id")
+        ('Answer_Start', None)
+    """
+    names = list(names)
+    if exact := [name for name in usual if name in names]:
+        return exact[0]
+    bare = {re.sub(r"[\s_-]", "", name).lower(): name for name in reversed(names)}
+    return next(filter(None, (bare.get(name.replace("_", "")) for name in usual)), None)
 
 
 def usual_names(role: str) -> tuple[str, ...]:

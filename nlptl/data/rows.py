@@ -5,7 +5,7 @@ in no key of kept runs, and is found again in the predictions.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from nlptl.errors import Problems, listed, suggest
@@ -18,13 +18,22 @@ ROW = FILE + "row"
 SECOND = "_in_file"
 
 
-def with_ids(splits: Mapping[str, Any], column: str | None) -> dict[str, Any]:
-    """Return splits whose column of ids, as ``--id-column`` names it, is called ``id``.
+def with_ids(
+    splits: Mapping[str, Any], column: str | None, others: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return splits whose column of ids is called ``id``.
+
+    Args:
+        splits: Mapping from split names to datasets.
+        column: The column as ``--id-column`` names it; None for the one called id, Id or ID, if there is one.
+        others: Columns that the user names for something else.
 
     Raises:
         ConfigError: If a split has no such column.
     """
-    if column in (None, "id"):
+    if column is None:
+        return {split: _with_usual_id(table, others) for split, table in splits.items()}
+    if column == "id":
         return dict(splits)
     problems, made = Problems(), {}
     for split, table in splits.items():
@@ -39,6 +48,12 @@ def with_ids(splits: Mapping[str, Any], column: str | None) -> dict[str, Any]:
         made[split] = table.rename_columns({**other, column: "id"})
     problems.raise_if_any()
     return made
+
+
+def _with_usual_id(table: Any, others: Collection[str]) -> Any:
+    names = table.column_names
+    found = [name for name in names if name.lower() == "id" and name not in others]
+    return table if "id" in names or not found else table.rename_column(found[0], "id")
 
 
 def with_file_columns(made: Any, table: Any, used: Sequence[str]) -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 
 from nlptl.data.answers import answers_in_cell, truth_of
 from nlptl.data.code_hash import code_hash
-from nlptl.data.columns import rows_where, values_of
+from nlptl.data.columns import rows_where, values_of, written_as
 from nlptl.data.encoding import map_kept
 from nlptl.data.progress import quiet_datasets
 from nlptl.data.sources import read_table
-from nlptl.data.squad_json import flatten, has_object_lines, id_of, is_nested, read_json
+from nlptl.data.squad_json import MARKS, flatten, has_object_lines, id_of, is_nested, read_json
 from nlptl.data.text import is_text
 from nlptl.errors import DataError, Problems, listed, shortened
 
@@ -21,8 +21,8 @@ from nlptl.errors import DataError, Problems, listed, shortened
 COLUMNS = ("id", "question", "context", "answer_texts", "answer_starts")
 #: Form of the answers in a table, for messages.
 FLAT = '{"text": [...], "answer_start": [...]}'
-#: Columns that are read besides those of the roles, where a table has them.
-OFFSETS, MARK = ("answer_start", "answer_starts"), "is_impossible"
+#: Columns that are read besides those of the roles, where a table has them in small or capital letters.
+OFFSETS = ("answer_start", "answer_starts")
 
 
 def read_questions(path: Path, flag: str, *, answers: bool = True) -> Any:
@@ -52,7 +52,7 @@ def read_questions(path: Path, flag: str, *, answers: bool = True) -> Any:
     features: dict[str, Any] = {"id": text, "question": text, "context": text}
     if answers:
         features["answers"] = {"text": List(text), "answer_start": List(Value("int64"))}
-        features[MARK] = Value("bool")
+        features[MARKS[0]] = Value("bool")
     # On disk, because in a table each question has its passage beside it; the code counts too.
     content = json.dumps([code_hash(flatten), answers]).encode() + path.read_bytes()
     with quiet_datasets():
@@ -131,8 +131,8 @@ def _normalized(table: Any, columns: Mapping[str, str]) -> Any:
 def _beside(table: Any, columns: Mapping[str, str]) -> tuple[str, str | None, str | None]:
     """Return the columns of the answers, of their offsets and of the marks, as far as there are any."""
     have, answers = table.column_names, columns["answers"]
-    offsets = next((name for name in OFFSETS if name in have and name != answers), None)
-    return answers, offsets, MARK if MARK in have else None
+    own = [name for name in have if name not in columns.values()]
+    return answers, written_as(own, *OFFSETS), written_as(own, *MARKS)
 
 
 def _cells(
@@ -211,7 +211,7 @@ def _check_rows(split: str, table: Any, columns: Mapping[str, str]) -> None:
         )
     if odd := rows_where(each, lambda both: both[1]):
         problems.add(
-            f"The {split} split's column '{MARK}' cannot be read: {odd}; the first {wrong['mark']}."
+            f"The {split} split's column '{beside[2]}' cannot be read: {odd}; the first {wrong['mark']}."
         )
     seen: set[str] = set()
     again = {i for i in _ids(table) if i in seen or seen.add(i)}
@@ -268,8 +268,8 @@ def answer_notes(table: Any, split: str) -> list[str]:
     """
     dropped = sum(1 for count in values_of(table, "answers_dropped") if count)
     marked = (
-        f"{split}: {dropped} of {len(table)} questions are marked {MARK} and have answers; the mark counts, "
-        "and their answers are left out."
+        f"{split}: {dropped} of {len(table)} questions are marked {MARKS[0]} and have answers; the mark "
+        "counts, and their answers are left out."
     )
     found = [misplaced(table, split), looked_for(table, split), marked if dropped else None]
     return [note for note in found if note]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.answers import answers_of, truth_of
+from nlptl.data.columns import written_as
 from nlptl.data.files import STRICT
 from nlptl.data.text import in_words, is_text
 from nlptl.errors import DataError, listed, shortened
@@ -16,6 +17,8 @@ FORM = (
 )
 #: Names that the id of a question has.
 IDS = ("id", "qid", "question_id")
+#: Names of the mark of a question without an answer; the first is the one in the rows.
+MARKS = ("is_impossible", "impossible")
 
 
 def read_json(path: Path, where: str) -> Any:
@@ -131,7 +134,8 @@ def _question(qa: Any, passage: Any, number: int, answers: bool) -> dict[str, An
     """
     if not isinstance(qa, Mapping):
         raise ValueError(f"question {number} is {in_words(qa)}; expected an object with a question")
-    name = next((named for key in IDS if (named := id_of(qa.get(key))) is not None), None)
+    named = (id_of(qa[key]) for usual in IDS if (key := written_as(qa, usual)) is not None)
+    name = next((one for one in named if one is not None), None)
     about = f"question {shortened(name, 60) if name is not None else number}"
     for field, value in (("question", qa.get("question")), ("context", passage)):
         if field == "question" and field not in qa:
@@ -144,10 +148,11 @@ def _question(qa: Any, passage: Any, number: int, answers: bool) -> dict[str, An
     row = {"id": name, "question": qa["question"], "context": passage}
     if not answers:
         return row
+    marked = written_as(qa, *MARKS)
     try:
-        mark = truth_of(qa.get("is_impossible"))
+        mark = truth_of(qa[marked]) if marked else None
     except ValueError as error:
-        raise ValueError(f"is_impossible of {about} {error}") from None
+        raise ValueError(f"{marked} of {about} {error}") from None
     given = next((qa[key] for key in ("answers", "answer") if key in qa), None)
     if not (mark or "answers" in qa or "answer" in qa):
         raise ValueError(
@@ -158,7 +163,7 @@ def _question(qa: Any, passage: Any, number: int, answers: bool) -> dict[str, An
         texts, starts = answers_of(given)
     except ValueError as error:
         raise ValueError(f"answers of {about} {error}") from None
-    return {**row, "answers": {"text": texts, "answer_start": starts}, "is_impossible": mark}
+    return {**row, "answers": {"text": texts, "answer_start": starts}, MARKS[0]: mark}
 
 
 def id_of(value: Any) -> str | None:

@@ -12,6 +12,7 @@ from nlptl.data.columns import (
     column_flag,
     find_column,
     find_columns,
+    named_columns,
 )
 from nlptl.data.label_lists import check_label_lists
 from nlptl.data.labels import (
@@ -57,7 +58,7 @@ def prepare_splits(
     Raises:
         UserError: With everything that is wrong with the data.
     """
-    raw = with_ids(raw, getattr(request, "id_column", None))
+    raw = with_ids(raw, getattr(request, "id_column", None), named_columns(request))
     problems = Problems()
     if asked_kind := getattr(request, "kind", None):
         problems.run(check_options, kind.name, request)

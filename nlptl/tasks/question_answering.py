@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlptl.data.columns import asked_columns, find_columns, values_of
+from nlptl.data.columns import asked_columns, find_columns, named_columns, values_of
 from nlptl.data.encoding import map_tokenized, numbers_of
 from nlptl.data.padding import pad, real_tokens
 from nlptl.data.rows import with_file_columns, with_ids
@@ -338,7 +338,7 @@ class QuestionAnswering(Task):
             UserError: With everything that is wrong with the data.
         """
         raw, origin = load_asked(request, read=read_questions)
-        raw = with_ids(raw, getattr(request, "id_column", None))
+        raw = with_ids(raw, getattr(request, "id_column", None), named_columns(request))
         problems = Problems()
         length = window_length(request.model, request.max_length)
         stride = length // 3 if request.stride is None else request.stride

@@ -112,6 +112,20 @@ def test_an_id_column_that_is_not_there_is_named_with_the_columns(tmp_path):
     assert with_ids({"train": table}, None)["train"] is table
 
 
+@pytest.mark.parametrize("name", ["ID", "Id"])
+def test_ids_are_found_in_any_capitals_unless_the_column_is_for_something_else(tmp_path, name):
+    path = tickets(tmp_path / "t.csv")
+    path.write_text(path.read_text().replace("ticket_id", name))
+    _, splits, _ = TextClassification.prepare(asked(path, label_column="queue"))
+    rows = splits["test"]["file.row"][:]
+    assert splits["test"]["id"][:] == [f"T{row}" for row in rows]
+    request = asked(path, text_column=name, label_column="queue")
+    _, splits, _ = TextClassification.prepare(request)
+    assert splits["test"]["text"][:] == [f"T{row}" for row in rows]
+    table = Dataset.from_dict({"id": [1], name: [2]})
+    assert with_ids({"train": table}, None)["train"] is table
+
+
 def test_a_table_without_rows_and_ids_is_numbered():
     table = Dataset.from_dict(
         {"text": ["a", "b"], "label": ["x", "y"], "price": [1.5, float("nan")]}

@@ -316,6 +316,38 @@ def test_a_csv_holds_questions_in_the_usual_forms(tmp_path, form):
     assert answer_notes(table, "train") == []
 
 
+@pytest.mark.parametrize(
+    ("offset", "mark"),
+    [
+        ("Answer_Start", "Is_Impossible"),
+        ("ANSWER_STARTS", "IS_IMPOSSIBLE"),
+        ("answerStart", "isImpossible"),
+        ("Answer Start", "Impossible"),
+    ],
+)
+def test_offsets_and_marks_are_found_in_any_capitals(tmp_path, offset, mark):
+    rows = f'Who?,"{PASSAGE}",Ada,34,False\nWhose?,"{PASSAGE}",Ada,0,True\n'
+    head = f"question,context,answer,{offset},{mark}"
+    table = formed(tmp_path, f"{head}\n{rows}".encode(), "t.csv")
+    assert (table["answer_texts"][:], table["answer_starts"][:]) == ([["Ada"], []], [[34], []])
+    (note,) = answer_notes(table, "train")
+    assert note.startswith("train: 1 of 2 questions are marked is_impossible and have answers")
+    with pytest.raises(UserError, match=f"column '{mark}' cannot be read: 1 of 2 .row 0."):
+        formed(tmp_path, f"{head}\n{rows.replace('False', 'so')}".encode(), "t.csv")
+
+
+@pytest.mark.parametrize("mark", ["isImpossible", "Is_Impossible", "impossible"])
+def test_keys_of_squad_are_found_in_any_capitals(tmp_path, mark):
+    each = [{("ID" if key == "id" else key): value for key, value in qa.items()} for qa in QAS]
+    each[1] = {**each[1], mark: True}
+    table = formed(tmp_path, squad(each))
+    assert table["id"][:] == ["a", "b", "c"]
+    assert table["answer_texts"][:] == [["Ada"], [], []]
+    each[1][mark] = "so"
+    with pytest.raises(DataError, match=f"{mark} of question b is 'so'; expected true or false"):
+        read(tmp_path, squad(each))
+
+
 def test_a_plain_answer_is_looked_for_as_a_whole_word_and_told(tmp_path):
     assert placed("Adam met Ada", "Ada", None) == 9 and placed("Adam", "Ada", None) == 0
     assert placed("x", "Ada", None) == -1
