@@ -78,13 +78,16 @@ def with_file_columns(made: Any, table: Any, used: Sequence[str]) -> Any:
 
 
 def is_plain(feature: Any) -> bool:
-    """Whether JSON can hold a column's values: texts, numbers, times, names of classes, lists of these."""
+    """Whether JSON can hold a column's values: texts, numbers, times, names of classes, lists of these.
+
+    A column with values of several types (:class:`datasets.Json`) is made of these, and so are translations.
+    """
     if isinstance(feature, Mapping):
         return all(map(is_plain, feature.values()))
     if isinstance(feature, list):
         return all(map(is_plain, feature))
     kind = type(feature).__name__
-    if kind == "ClassLabel":
+    if kind in ("ClassLabel", "Json", "Translation", "TranslationVariableLanguages"):
         return True
     if kind in ("List", "LargeList", "Sequence"):
         return is_plain(feature.feature)

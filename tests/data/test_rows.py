@@ -5,10 +5,11 @@ from datetime import date
 from types import SimpleNamespace
 
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, Translation, Value
 
 from nlptl.data.encoding import splits_hash
 from nlptl.data.rows import plain_rows, with_file_columns, with_ids, with_rows
+from nlptl.data.sources import read_table
 from nlptl.errors import UserError
 from nlptl.tasks.classification import TextClassification
 from nlptl.tasks.question_answering import QuestionAnswering
@@ -157,6 +158,22 @@ def test_columns_that_json_cannot_hold_are_left_out_and_classes_have_names():
     )
     assert (record["kind"], str(record["day"])) == ("yes", "2026-01-02")
     assert list(plain_rows(table)) == [{"text": "a", "kind": "yes", "day": date(2026, 1, 2)}]
+
+
+def test_columns_of_several_types_and_translations_are_kept(tmp_path):
+    pairs = Features({"text": Value("string"), "pair": Translation(languages=["en", "fr"])})
+    given = [{"text": "a", "pair": {"en": "one", "fr": "un"}}]
+    assert list(plain_rows(Dataset.from_list(given, features=pairs))) == given
+    path = tmp_path / "t.jsonl"
+    mixed = [7, "x", None, [1, "a"], {"deep": [0.5]}] * 12
+    each = [{"text": f"t {i}", "label": "ab"[i % 2], "m": m} for i, m in enumerate(mixed)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in each))
+    assert list(plain_rows(read_table(path, ""))) == each
+    task, splits, _ = TextClassification.prepare(asked(path))
+    test = splits["test"]
+    made = [{"prediction": "a", "gold": gold} for gold in test["label"]]
+    found = with_rows(made, test, fields=task.fields, gold=task.gold_columns)
+    assert [one["m"] for one in found] == [mixed[one["row"]] for one in found]
 
 
 def test_rows_are_right_after_rows_were_selected():
