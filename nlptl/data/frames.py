@@ -43,7 +43,8 @@ def to_table(given: Any, name: str) -> Any:
     """Return a table in memory as a :class:`datasets.Dataset`.
 
     Of a data frame the index is left out, categories become their values, and a column of several types
-    becomes one of texts. Rows may lack columns that other rows have.
+    becomes one of texts, and so does one with a whole number beyond 64 bits. Rows may lack columns that other
+    rows have.
 
     Args:
         given: A data frame, a dataset, a list of rows, or a mapping from columns to lists of values.
@@ -70,12 +71,32 @@ def to_table(given: Any, name: str) -> Any:
                 table = Dataset.from_dict({str(key): list(given[key]) for key in given})
             else:
                 raise DataError(f"{name} is a {type(given).__name__}; expected {TABLES}.")
+        except OverflowError as error:
+            raise DataError(
+                f"{name}: {_column_beyond(given)} has a whole number that no column can hold (64 bits with "
+                "a sign). Give the numbers as texts."
+            ) from error
         except (pa.ArrowException, TypeError, ValueError) as error:
             reason = shortened(str(error).splitlines()[0] if str(error) else type(error).__name__)
             raise DataError(f"{name}: cannot be read as a table ({reason}).") from error
     if not len(table):
         raise DataError(f"{name}: the table holds no rows.")
     return table
+
+
+def _column_beyond(given: Any) -> str:
+    """Name the first column of rows or columns whose values are beyond Arrow's whole numbers."""
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for row in given for name in row) if is_rows(given) else given
+    for name in names:
+        try:
+            pa.array([row.get(name) for row in given] if is_rows(given) else list(given[name]))
+        except OverflowError:
+            return f"the column {shortened(str(name))!r}"
+        except (pa.ArrowException, TypeError, ValueError):
+            continue
+    return "a column"
 
 
 def _columns(frame: Any, name: str) -> dict[str, Any]:
@@ -92,7 +113,7 @@ def _columns(frame: Any, name: str) -> dict[str, Any]:
             series = series.astype(series.cat.categories.dtype)
         try:
             array = pa.Array.from_pandas(series)
-        except (pa.ArrowException, TypeError, ValueError):
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
             texts = [
                 None if gone else str(v) for v, gone in zip(series, series.isna(), strict=True)
             ]

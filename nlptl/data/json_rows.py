@@ -2,7 +2,7 @@
 
 Values keep their types, and strings stay strings, also those that look like dates. A column with values of
 several types (numbers and words, say) holds them as they are (:class:`datasets.Json`, which keeps 15 digits
-of a fraction).
+of a fraction). A whole number that no 64 bits hold, as some ids are, becomes the text of its digits.
 """
 
 import json
@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.files import STRICT, KeyTwice, finite
+from nlptl.data.files import KeyTwice, finite, once_each
 from nlptl.data.kept import Again, Batches
 from nlptl.errors import DataError, listed
 
@@ -19,8 +19,19 @@ from nlptl.errors import DataError, listed
 ROWS = 1000
 #: Mark of a column with values of several types.
 MIXED = "mixed"
+#: Whole numbers that a column can hold: those of 64 bits, with or without a sign.
+WHOLE = range(-(2**63), 2**64)
 NOTHING = "the file holds no rows."
 FORM = "Expected one object per line, or a list of objects, with one value for each column."
+
+
+def _whole(digits: str) -> int | str:
+    """Return a whole number, or its digits if no column can hold it."""
+    return number if (number := int(digits)) in WHOLE else digits
+
+
+#: Reader of json in which a key stands once in each object, and each number can be in a column.
+READER = json.JSONDecoder(object_pairs_hook=once_each, parse_int=_whole)
 
 
 class JsonTable:
@@ -188,7 +199,7 @@ def _has_lines(path: Path) -> bool:
             if line.strip() in ("", "null"):
                 continue
             try:
-                first = STRICT.decode(line)
+                first = READER.decode(line)
             except KeyTwice:
                 return True  # is reported with its line
             except (ValueError, RecursionError):
@@ -199,7 +210,7 @@ def _has_lines(path: Path) -> bool:
 
 def _parsed(text: str, where: str, line: int) -> Any:
     try:
-        return STRICT.decode(text)
+        return READER.decode(text)
     except (ValueError, RecursionError) as error:
         raise _broken(where, error, line) from error
 
@@ -227,7 +238,7 @@ def _values(text: str, where: str) -> list[Any]:
             if text[at] in " \t\r\n":
                 at += 1
                 continue
-            value, at = STRICT.raw_decode(text, at)
+            value, at = READER.raw_decode(text, at)
             found.append(value)
     except (ValueError, RecursionError) as error:
         raise _broken(where, error) from error

@@ -41,12 +41,22 @@ def test_columns_keep_their_values():
             "day": [day, day],
             3: [1.5, 2.5],
             "codes": pandas.Categorical([30, 20]),
+            "large": [7, 2**64],
         }
     )
     rows = to_table(frame, "data").to_list()
     assert rows[0] == {
-        **{"text": "a", "mixed": "1", "tags": ["x"], "day": day, "3": 1.5, "codes": 30}
+        **{
+            "text": "a",
+            "mixed": "1",
+            "tags": ["x"],
+            "day": day,
+            "3": 1.5,
+            "codes": 30,
+            "large": "7",
+        }
     }
+    assert rows[1]["large"] == "18446744073709551616"
     assert rows[1]["text"] is None and rows[1]["mixed"] == "b" and rows[1]["codes"] == 20
 
 
@@ -71,6 +81,11 @@ def test_rows_have_the_columns_of_all_of_them(tmp_path):
         ([], "the table holds no rows"),
         (pandas.DataFrame({"text": []}), "the table holds no rows"),
         (pandas.DataFrame([[1, 2]], columns=["a", "a"]), "several columns are called a"),
+        ([{"a": 1, "b": 2**64}], "data: the column 'b' has a whole number that no column can hold"),
+        (
+            {"a": [1], "b": [[2**64]]},
+            "the column 'b' has a whole number.*Give the numbers as texts",
+        ),
         ({"text": ["a"], "label": []}, "cannot be read as a table"),
     ],
 )

@@ -107,3 +107,17 @@ def test_booleans_and_numbers_in_one_column_stay_apart(read):
 def test_a_number_that_is_none_is_missing_where_types_are_mixed(read):
     found = read('[{"n": "x"}, {"n": NaN}, {"n": [1, Infinity]}]').to_list()
     assert [row["n"] for row in found] == ["x", None, [1, None]]
+
+
+def test_whole_numbers_beyond_64_bits_become_texts(read):
+    """Others stay numbers, up to the last that a column can hold; so it is in lists and objects too."""
+    numbers = [2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40, 1]
+    expected = [2**64 - 1, str(2**64), -(2**63), str(-(2**63) - 1), "1" + "0" * 40, 1]
+    rows = [{"n": n, "all": [n], "deep": {"n": n}} for n in numbers]
+    for content, name in ((rows, "t.json"), ("\n".join(map(json.dumps, rows)), "t.jsonl")):
+        table = read(content, name)
+        assert table.to_list() == [{"n": n, "all": [n], "deep": {"n": n}} for n in expected]
+    ids = read([{"id": 2**64 + i} for i in range(3)])
+    assert ids["id"][:] == [str(2**64 + i) for i in range(3)]
+    late = read("\n".join(json.dumps({"n": n}) for n in [1] * 1500 + [10**30]), "t.jsonl")
+    assert late["n"][1499:] == [1, "1" + "0" * 30]
