@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from nlptl.cli.config import to_yaml
+from nlptl.cli.predict import holds_lines, read_rows
 from nlptl.data.columns import find_columns
 from nlptl.data.files import read_lines, read_result, write_json, write_whole
 from nlptl.data.frames import is_dataset, is_frame, to_table
@@ -136,7 +137,7 @@ class FittedRun:
             DataError: If an example cannot be predicted, or the table has such a column already.
         """
         if file := _as_file(table):
-            table = read_table(file, "table", self.predictor.task.readers).to_pandas()
+            table = self._read(file)
         if not is_frame(table) and not is_dataset(table):
             return self.predictor(table)
         rows = to_table(table, "table")
@@ -156,6 +157,16 @@ class FittedRun:
         for name, values in added.items():
             rows = rows.add_column(name, values)
         return rows
+
+    def _read(self, file: Path) -> Any:
+        """Read a file as a data frame; one of texts has the task's field as its column."""
+        import pandas
+
+        task = self.predictor.task
+        if not (file.is_file() and len(task.fields) == 1 and holds_lines(file, task)):
+            return read_table(file, "table", task.readers).to_pandas()
+        rows = read_rows(file, dict.fromkeys(task.fields), kind=task)
+        return pandas.DataFrame(rows.others).drop(columns="row")
 
     def _columns(self, table: Any) -> dict[str, str]:
         """Map the task's fields to a table's columns: those of the training set, or their usual names."""

@@ -51,7 +51,8 @@ def predict(
         question: Question to answer; needs --context.
         context: Passage to answer from.
         field: Fields of any other task, as name=value; the words of a sentence are separated by spaces.
-        file: File with many examples: csv, tsv, jsonl, json, parquet, SQuAD json, or txt (one text per line).
+        file: File with many examples: csv, tsv, jsonl, json, parquet, SQuAD json, or txt (one text per line;
+            of a run for tags also CoNLL).
         output: File for the output; by default it goes to the terminal. Its ending (csv, tsv or jsonl) says
             its form, whatever --file is.
         text_column: Column of the texts; by default the one that the run was trained on, or one with a usual
@@ -175,7 +176,7 @@ def read_rows(
     """Read a file of examples with all its columns.
 
     Args:
-        file: Path of the file; of a txt each line that is not blank is a text.
+        file: Path of the file; of a txt each line that is not blank is a text, unless it has words with tags.
         asked: Mapping from the task's fields to the columns' names, or None.
         trained: Mapping from fields to the columns that the run was trained on. A field whose column was not
             asked for takes that one if the file has it, else one with a usual name.
@@ -191,7 +192,7 @@ def read_rows(
     from nlptl.data.squad import read_questions
 
     readers = getattr(kind, "readers", READERS)
-    if file.suffix.lower() == ".txt" and ".txt" not in readers:
+    if holds_lines(file, kind):
         if len(asked) > 1:
             raise ConfigError(
                 f"--file {file}: a txt holds one field per line; a table with {listed(list(asked))} is needed."
@@ -201,7 +202,9 @@ def read_rows(
         check_kind(file, f"--file {file}")
         check_text(file, f"--file {file}")  # now, and not when the first line is asked for
         (name,) = asked
-        numbered = ({"row": row, name: line} for row, line in _filled(file))
+        words = getattr(kind, "split_into_words", False)
+        lines = ((row, line.split() if words else line) for row, line in _filled(file))
+        numbered = ({"row": row, name: line} for row, line in lines)
         return Rows(_Lines(file), numbered, None)
     questions = partial(read_questions, answers=False)
     read = questions if "context" in asked else partial(read_table, readers=readers)
@@ -215,6 +218,20 @@ def read_rows(
         examples = with_lists(examples, kind.fields[0], None)
     others = ({"row": row, **_moved(own)} for row, own in enumerate(plain_rows(table)))
     return Rows(examples, others, len(table))
+
+
+def holds_lines(file: Path, kind: Any) -> bool:
+    """Whether each line of a file is a text: so it is in a txt, unless a task of tags finds words with tags.
+
+    Args:
+        file: Path of the file.
+        kind: Task, as for :func:`read_rows`.
+    """
+    from nlptl.data.tags import holds_tags
+
+    if file.suffix.lower() != ".txt":
+        return False
+    return ".txt" not in getattr(kind, "readers", ()) or not holds_tags(file, kind.labels)
 
 
 def _moved(own: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Tags of words: CoNLL files, and the writings of entities."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from nlptl.errors import DataError
 ROWS = 1000
 #: First word of the line that begins a document in the files of CoNLL-2003.
 DOCUMENT = "-DOCSTART-"
+#: Tag of an entity in the usual writings.
+TAG = re.compile(r"[BILUES]-[A-Z]+|O")
 
 
 def read_conll(path: Path, where: str) -> Batches:
@@ -37,6 +40,27 @@ def read_conll(path: Path, where: str) -> Batches:
     middle = [f"column_{number}" for number in range(2, width)]
     features = Features({name: List(Value("string")) for name in ("tokens", *middle, "tags")})
     return features, _batches(path, where, tabs, width, features.arrow_schema)
+
+
+def holds_tags(path: Path, known: Collection[str]) -> bool:
+    """Whether a text file has a word and its tag on each line, as far as that is sure; else lines are texts.
+
+    It is sure where at least half of the lines end with a tag, or have fields without spaces between tabs.
+
+    Args:
+        path: Path of a file.
+        known: Tags that are expected, beside the usual ones of entities.
+    """
+    total = found = 0
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        for line in lines:
+            fields = line.split()
+            if not fields or line.startswith(("# ", DOCUMENT)):
+                continue
+            ends = fields[-1] in known or TAG.fullmatch(fields[-1])
+            total += 1
+            found += len(fields) > 1 and bool(ends or len(fields) == len(line.strip().split("\t")))
+    return total > 1 and 2 * found >= total
 
 
 def _form(path: Path, where: str) -> tuple[bool, int]:

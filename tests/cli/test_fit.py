@@ -81,6 +81,10 @@ def test_tables_come_back_with_their_predictions(fitted, frame, tmp_path):
     some.to_csv(tmp_path / "some.csv", index=False)
     for file in (tmp_path / "some.csv", str(tmp_path / "some.csv")):
         assert list(run.predict(file)["score"]) == list(found["score"])
+    (tmp_path / "some.txt").write_text("\n\n".join(some["body"]))
+    lines = run.predict(tmp_path / "some.txt")
+    assert list(lines.columns) == ["text", "prediction", "score"]
+    assert list(lines["score"]) == list(found["score"])
     usual = run.predict(some.rename(columns={"body": "text"}))
     assert list(usual["score"]) == list(found["score"])
     with pytest.raises(DataError, match="has a column prediction, score already"):

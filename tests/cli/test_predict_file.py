@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from nlptl.cli import predict
 from nlptl.errors import DataError
+from nlptl.tasks.token_classification import TokenClassification
 
 
 def test_texts_a_line_with_and_without_a_byte_order_mark(tmp_path):
@@ -19,6 +20,21 @@ def test_texts_a_line_with_and_without_a_byte_order_mark(tmp_path):
     rows = predict.read_rows(path, {"text": None})
     assert list(rows.examples) == list(rows.examples) == ["une scène", "b"]
     assert list(rows.others) == [{"row": 0, "text": "une scène"}, {"row": 2, "text": "b"}]
+
+
+def test_lines_of_a_text_file_are_split_into_words_for_a_task_of_tags(tmp_path):
+    path, kind = tmp_path / "t.txt", TokenClassification(("B-PER", "O"))
+    path.write_text("Ada  sings here.\n\nI hear it.\n")
+    rows = predict.read_rows(path, {"tokens": None}, kind=kind)
+    assert list(rows.examples) == ["Ada  sings here.", "I hear it."]
+    assert list(rows.others) == [
+        {"row": 0, "tokens": ["Ada", "sings", "here."]},
+        {"row": 2, "tokens": ["I", "hear", "it."]},
+    ]
+    path.write_text("Ada B-PER\nsings O\n\nI O\n")
+    rows = predict.read_rows(path, {"tokens": None}, kind=kind)
+    assert rows.examples.to_list() == [{"tokens": ["Ada", "sings"]}, {"tokens": ["I"]}]
+    assert next(rows.others)["tags"] == ["B-PER", "O"]
 
 
 @pytest.mark.parametrize("name", ["t.txt", "t.csv", "t.jsonl"])

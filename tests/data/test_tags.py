@@ -4,7 +4,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List
 
 from nlptl.data.sources import TAGGED_READERS, read_table
-from nlptl.data.tags import begun_inside, in_iob2, is_iob1, to_iob2
+from nlptl.data.tags import begun_inside, holds_tags, in_iob2, is_iob1, to_iob2
 from nlptl.errors import DataError
 
 
@@ -40,6 +40,30 @@ def test_a_line_with_other_fields_is_named(tmp_path):
         read(tmp_path / "d.conll", "Ada\nsings\n")
     with pytest.raises(DataError, match="the file holds no rows"):
         read(tmp_path / "e.conll", "-DOCSTART- O\n\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "sure"),
+    [
+        ("Ada B-PER\nsings O\n", True),
+        (
+            "Ada NNP B-PER\n\nsings VBZ O\nin\n",
+            True,
+        ),  # the line without a tag is told when it is read
+        ("Ada noun\nsings verb\n", True),
+        ("# id = 1\nAda\tN\nsings\tV\n", True),
+        ("Ada sings.\nI like it.\n", False),
+        ("Ada sings.\n\nI hear\n", False),
+        ("Ada sings a verb\nand no word more\nof any kind\n", False),
+        ("12\tAda sings.\n13\tI hear it.\n", False),
+        ("Ada\nsings\n", False),
+        ("My blood is O\n", False),
+        ("", False),
+    ],
+)
+def test_a_text_file_is_words_with_tags_only_where_that_is_sure(tmp_path, text, sure):
+    (tmp_path / "t.txt").write_text(text)
+    assert holds_tags(tmp_path / "t.txt", ("noun", "verb")) is sure
 
 
 def test_tags_in_iob1_are_recognized_and_rewritten():
