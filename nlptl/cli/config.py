@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from nlptl.cli.ending import exit_codes
-from nlptl.cli.values import check_words, declared_types, flag_groups, from_yaml
+from nlptl.cli.values import check_words, check_written, declared_types, flag_groups, from_yaml
 from nlptl.data.augment.options import AugmentOptions
 from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
@@ -345,6 +345,7 @@ def parse_args(cls: type[C], argv: Sequence[str] | None = None, *, description: 
     import tyro
 
     argv = list(sys.argv[1:] if argv is None else argv)
+    check_written(argv)
     if "mode" in declared_types(cls) and _asks_for_modes(argv):
         _print_modes()
     argv, path = _take_config(_whole_report(argv))

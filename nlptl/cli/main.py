@@ -13,6 +13,7 @@ import tyro
 from nlptl.cli.config import HELP, TaskConfig, parse_args
 from nlptl.cli.ending import exit_codes
 from nlptl.cli.predict import predict
+from nlptl.cli.values import check_written
 from nlptl.errors import ConfigError
 from nlptl.train.terminal import NAMES, painted, say, width
 
@@ -176,6 +177,7 @@ def main() -> None:
     """Run ``nlptl``."""
     with exit_codes():
         command, words = sys.argv[1:2], sys.argv[2:]
+        check_written(sys.argv[1:])
         if command == ["train"]:  # its flags depend on the task
             return _train(words)
         if command == ["run"]:  # its flags depend on the recipe

@@ -12,11 +12,14 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nlptl.data.augment import options as augment
+from nlptl.data.text import can_be_written
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.train.intervals import interval_of
 
 #: Origins of ``X | Y``: Python has one for classes and one for the types of typing.
 UNIONS = (Union, UnionType)
+#: What a text of a flag has to be, for messages; a file's name in another encoding is none.
+WRITTEN = "characters that UTF-8 can write, found other bytes: rename the file or folder"
 #: Names of the types in messages.
 IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -43,6 +46,8 @@ def from_yaml(value: Any, declared: Any) -> Any:
     base, optional = _base(declared)
     if value is None and optional:
         return None
+    if not all(can_be_written(one) for one in _texts(value)):
+        raise ValueError(WRITTEN)
     for one in get_args(base) if get_origin(base) in UNIONS else ():
         with suppress(ValueError):
             return from_yaml(value, one)
@@ -68,6 +73,10 @@ def from_yaml(value: Any, declared: Any) -> Any:
     raise ValueError(expected(base))
 
 
+def _texts(value: Any) -> list[str]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+
+
 def expected(base: Any) -> str:
     """Return a type in words."""
     if get_origin(base) in UNIONS:
@@ -86,6 +95,21 @@ def _base(declared: Any) -> tuple[Any, bool]:
     if NoneType not in kinds:
         return declared, False
     return reduce(or_, (kind for kind in kinds if kind is not NoneType)), True
+
+
+def check_written(argv: Sequence[str]) -> None:
+    """Make sure that UTF-8 can write a command line, as a run does with the names of its files.
+
+    Raises:
+        UserError: With all words that it cannot write: names of files in another encoding.
+    """
+    problems = Problems()
+    for flag, words in flag_groups(argv):
+        for word in [flag, *words]:
+            if not can_be_written(word):
+                shown = shortened(word.encode("utf-8", "backslashreplace").decode())
+                problems.add(f"{f'{flag} is ' * (word != flag)}{shown}; expected {WRITTEN}.")
+    problems.raise_if_any()
 
 
 def check_words(cls: type, argv: Sequence[str]) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from launching import ROOT
 
-from nlptl.cli.config import SentimentConfig, load_yaml
+import nlptl
+from nlptl.cli.config import ClassifyConfig, SentimentConfig, load_yaml, parse_args
 from nlptl.cli.ending import disk_error, exit_codes
-from nlptl.errors import ConfigError
+from nlptl.cli.main import main
+from nlptl.errors import ConfigError, UserError
 from nlptl.runs import directory
 from nlptl.runs.directory import check_free
 from nlptl.runs.locking import lock, locked, unlock
@@ -40,6 +42,40 @@ def test_a_name_that_no_file_can_have_is_the_users(capsys):
     with pytest.raises(SystemExit) as ended, exit_codes():
         Path("x" * 5000).stat()
     assert ended.value.code == 2 and "found one of 5,000 characters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "classify", "--train-file", "caf\udce9.csv", "--output-dir", "o"],
+        ["run", "classify", "--output-dir=o_caf\udce9"],
+        ["train", "--config", "caf\udce9.yaml"],
+        ["predict", "caf\udce9"],
+        ["predict", "r", "--file", "a.csv", "--output", "caf\udce9"],
+    ],
+)
+def test_a_path_in_another_encoding_is_refused_before_any_work(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["nlptl", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "caf\\udce9" in said and "expected characters that UTF-8 can write, found other" in said
+
+
+def test_every_text_of_a_configuration_can_be_written(tmp_path):
+    with pytest.raises(UserError, match=r"(?s)--train-file is caf.*2. --output-dir is o"):
+        parse_args(ClassifyConfig, ["--train-file", "caf\udce9", "--output-dir", "o\udce9"])
+    (tmp_path / "c.yaml").write_text('train_file: "a\\udce9"\ntext_column: ["b", "c\\udce9"]\n')
+    with pytest.raises(UserError) as caught:
+        load_yaml(ClassifyConfig, tmp_path / "c.yaml")
+    for name in ("train_file is 'a", "text_column is ['b', 'c"):
+        assert name in str(caught.value) and "UTF-8 can write" in str(caught.value)
+    with pytest.raises(UserError, match=r"data is 'caf.udce9.csv'; expected characters that UTF-8"):
+        nlptl.fit("caf\udce9.csv")
+    with pytest.raises(UserError, match=r"output_dir is .*; expected characters that UTF-8"):
+        nlptl.fit([{"text": "a", "label": "b"}], output_dir=tmp_path / "o\udce9")
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
 
 
 def test_a_stop_has_the_exit_code_of_its_signal(capsys):
