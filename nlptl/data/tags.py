@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from nlptl.errors import DataError
 ROWS = 1000
 #: First word of the line that begins a document in the files of CoNLL-2003.
 DOCUMENT = "-DOCSTART-"
+#: Number of a line that CoNLL-U puts between words: a contraction (1-2) or a word left unsaid (1.1).
+INSERTED = re.compile(r"\d+[-.]\d+")
 #: Tag of an entity in the usual writings.
 TAG = re.compile(r"[BILUES]-[A-Z]+|O")
 
@@ -25,7 +28,8 @@ def read_conll(path: Path, where: str) -> Batches:
     The word is the first field and becomes the column ``tokens``; the last field becomes ``tags``; fields
     between them become ``column_2``, ``column_3``, … Fields are separated by tabs if the first line has one,
     else by white space. Lines that begin a document (``-DOCSTART-``) are left out, and so are comments (``# ``
-    without a tab) where tabs separate.
+    without a tab) where tabs separate. A first field that counts the words of each sentence is left out, and
+    the next one is the word; then lines that begin with ``#`` or stand between words (``1-2``) are left out.
 
     Args:
         path: Path of a file in UTF-8.
@@ -36,10 +40,10 @@ def read_conll(path: Path, where: str) -> Batches:
     """
     from datasets import Features, List, Value
 
-    tabs, width = _form(path, where)
-    middle = [f"column_{number}" for number in range(2, width)]
+    form = _form(path, where)
+    middle = [f"column_{number}" for number in range(form.word + 2, form.width)]
     features = Features({name: List(Value("string")) for name in ("tokens", *middle, "tags")})
-    return features, _batches(path, where, tabs, width, features.arrow_schema)
+    return features, _batches(path, where, form, features.arrow_schema)
 
 
 def holds_tags(path: Path, known: Collection[str]) -> bool:
@@ -63,16 +67,49 @@ def holds_tags(path: Path, known: Collection[str]) -> bool:
     return total > 1 and 2 * found >= total
 
 
-def _form(path: Path, where: str) -> tuple[bool, int]:
-    """Return whether tabs separate fields, and how many fields a line has."""
+@dataclass(frozen=True)
+class Form:
+    """How a file writes its words and tags.
+
+    Attributes:
+        tabs: Whether tabs separate fields, and not any white space.
+        width: Number of fields on a line.
+        word: Place of the word; 1 where the first field counts the words of each sentence, as in CoNLL-U.
+    """
+
+    tabs: bool
+    width: int
+    word: int = 0
+
+    def fields(self, line: str) -> list[str]:
+        """Return the fields of a line."""
+        if self.tabs:
+            return [one.strip() for one in line.strip("\r\n").split("\t")]
+        return line.split()
+
+    def is_beside(self, line: str) -> bool:
+        """Whether a line within a sentence holds no word of its own: a comment, or what CoNLL-U inserts."""
+        if self.word:
+            first = self.fields(line)[0]
+            return first.startswith("#") or bool(INSERTED.fullmatch(first))
+        return self.tabs and "\t" not in line and line.startswith("# ")
+
+
+def _form(path: Path, where: str) -> Form:
+    """Find out how a file writes its words and tags.
+
+    Raises:
+        DataError: If its first line has a single field, or there is none.
+    """
     with path.open(encoding="utf-8-sig") as lines:
         for line in lines:
             if not line.strip() or line.startswith(("# ", DOCUMENT)):
                 continue
-            tabs = "\t" in line
-            width = len(_fields(line, tabs))
-            if width > 1:
-                return tabs, width
+            form = Form("\t" in line, 0)
+            if (width := _counted(path, form)) > 2:
+                return replace(form, width=width, word=1)
+            if (width := len(form.fields(line))) > 1:
+                return replace(form, width=width)
             raise DataError(
                 f"{where}: the line {line.strip()[:80]!r} has one field; expected a word and its tag on each "
                 "line, separated by a tab or a space, and a blank line after each sentence."
@@ -80,11 +117,28 @@ def _form(path: Path, where: str) -> tuple[bool, int]:
     raise DataError(f"{where}: the file holds no rows.")
 
 
-def _fields(line: str, tabs: bool) -> list[str]:
-    return [one.strip() for one in line.strip("\r\n").split("\t")] if tabs else line.split()
+def _counted(path: Path, form: Form) -> int:
+    """Return the number of fields of the first word's line if the first field counts the words; else 0.
+
+    It does so where it goes on from 0 or 1 in each sentence, and some sentence has two words.
+    """
+    width, last, begin, most = 0, None, None, 0
+    with path.open(encoding="utf-8-sig") as lines:
+        for line in lines:
+            if not line.strip() or line.startswith(DOCUMENT):
+                last = None
+                continue
+            if replace(form, word=1).is_beside(line):
+                continue
+            first, *others = form.fields(line)
+            begin = first if begin is None and first in ("0", "1") else begin
+            if begin is None or first != (begin if last is None else str(int(last) + 1)):
+                return 0
+            last, width, most = first, width or len(others) + 1, max(most, int(first) - int(begin))
+    return width if most else 0
 
 
-def _sentences(path: Path, where: str, tabs: bool, width: int) -> Iterator[list[list[str]]]:
+def _sentences(path: Path, where: str, form: Form) -> Iterator[list[list[str]]]:
     """Yield the lines of each sentence, each as its fields."""
     rows: list[list[str]] = []
     with path.open(encoding="utf-8-sig", newline="\n") as lines:
@@ -94,26 +148,27 @@ def _sentences(path: Path, where: str, tabs: bool, width: int) -> Iterator[list[
                     yield rows
                 rows = []
                 continue
-            if tabs and "\t" not in line and line.startswith("# "):
+            if form.is_beside(line):
                 continue
-            row = _fields(line, tabs)
-            if len(row) != width or not all(row):
+            row = form.fields(line)
+            if len(row) != form.width or not all(row):
                 raise DataError(
-                    f"{where}: line {number} has {sum(map(bool, row))} fields, the first has {width}, with "
-                    f"{'tabs' if tabs else 'white space'} between fields: {line.strip()[:80]!r}. Expected a "
-                    "word and its tags on each line, and a blank line after each sentence."
+                    f"{where}: line {number} has {sum(map(bool, row))} fields, the first has {form.width}, "
+                    f"with {'tabs' if form.tabs else 'white space'} between fields: {line.strip()[:80]!r}. "
+                    "Expected a word and its tags on each line, and a blank line after each sentence."
                 )
             rows.append(row)
     if rows:
         yield rows
 
 
-def _batches(path: Path, where: str, tabs: bool, width: int, schema: Any) -> Iterator[Any]:
+def _batches(path: Path, where: str, form: Form, schema: Any) -> Iterator[Any]:
     import pyarrow as pa
 
-    sentences = _sentences(path, where, tabs, width)
+    sentences = _sentences(path, where, form)
+    places = range(form.word, form.width)
     while some := list(islice(sentences, ROWS)):
-        columns = [[[row[place] for row in rows] for rows in some] for place in range(width)]
+        columns = [[[row[place] for row in rows] for rows in some] for place in places]
         arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
         yield pa.record_batch(arrays, schema=schema)
 

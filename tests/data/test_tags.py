@@ -29,6 +29,29 @@ def test_fields_between_word_and_tag_have_columns_of_their_own(tmp_path):
     assert table[0]["column_2"] == ["NNP", "VBZ"] and table[0]["tags"] == ["B-PER", "O"]
 
 
+def test_a_first_field_that_counts_the_words_is_left_out(tmp_path):
+    expected = {"tokens": [["Ada", "sings"], ["She"]], "tags": [["B-PER", "O"], ["O"]]}
+    assert (
+        read(tmp_path / "a.conll", "1\tAda\tB-PER\n2\tsings\tO\n\n1\tShe\tO\n").to_dict()
+        == expected
+    )
+    assert read(tmp_path / "b.conll", "0 Ada B-PER\n1 sings O\n\n0 She O\n").to_dict() == expected
+    german = "#\tn-tv.de [2005-02-26]\n1\tAda\tO\tB-PER\n2\tsings\tO\tO\n\n#\tx\n1\tShe\tO\tO\n"
+    table = read(tmp_path / "c.conll", german)
+    assert table.column_names == ["tokens", "column_3", "tags"]
+    assert table.select_columns(["tokens", "tags"]).to_dict() == expected
+    inserted = "# text = x\n1\tAda\tB-PER\n1-2\tAdas\t_\n1.1\tis\t_\n2\tsings\tO\n\n1\tShe\tO\n"
+    assert read(tmp_path / "d.conll", inserted).to_dict() == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["1 CD O\n3 CD O\n", "1 CD O\n\n1 CD O\n", "1 O\n2 O\n", "2 CD O\n3 CD O\n"]
+)
+def test_other_numbers_are_words(tmp_path, text):
+    table = read(tmp_path / "a.conll", text)
+    assert table["tokens"][0][0] == text[0]
+
+
 def test_a_line_with_other_fields_is_named(tmp_path):
     with pytest.raises(DataError, match=r"line 2 has 1 fields, the first has 2, with tabs between"):
         read(tmp_path / "a.conll", "Ada\tB-PER\nsings\n")
