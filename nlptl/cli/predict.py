@@ -15,6 +15,7 @@ from typing import Annotated, Any, TextIO
 
 import tyro
 
+from nlptl.data.bytes import open_text
 from nlptl.data.text import printable
 from nlptl.errors import ConfigError, Problems, listed, shortened
 
@@ -253,7 +254,7 @@ class _Lines:
 
 def _filled(file: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not blank, each with its number from 0."""
-    with file.open(encoding="utf-8-sig") as lines:
+    with open_text(file) as lines:
         yield from ((row, line.strip()) for row, line in enumerate(lines) if line.strip())
 
 

@@ -1,7 +1,9 @@
 """What a file is by its first bytes, and whether it is text in UTF-8."""
 
 import codecs
+import io
 from pathlib import Path
+from typing import TextIO
 
 from nlptl.errors import DataError
 
@@ -39,6 +41,22 @@ MARKS = (
 REMEDY = 'Save it as UTF-8 (Excel: "CSV UTF-8").'
 #: Number of bytes that are looked at together.
 BLOCK = 1 << 20
+
+
+def open_text(path: Path, *, errors: str = "strict", newline: str | None = None) -> TextIO:
+    """Open a file in UTF-8 behind its byte order marks: tools that write one do not look for another.
+
+    Args:
+        path: Path of the file.
+        errors: What becomes of other bytes, as for :func:`open`.
+        newline: Ends of lines, as for :func:`open`.
+    """
+    file = path.open("rb")
+    begin = 0
+    while file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+        begin = file.tell()
+    file.seek(begin)
+    return io.TextIOWrapper(file, "utf-8", errors, newline)
 
 
 def check_kind(path: Path, where: str, *, parquet: bool = False) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.bytes import BLOCK
+from nlptl.data.bytes import BLOCK, open_text
 from nlptl.data.kept import Batches
 from nlptl.errors import DataError, listed
 
@@ -49,7 +49,7 @@ class Form:
         Raises:
             csv.Error: If the quotation marks do not match.
         """
-        with path.open(encoding="utf-8-sig", newline="") as lines:
+        with open_text(path, newline="") as lines:
             reader = csv.reader(
                 islice(lines, self.skipped, None),
                 delimiter=self.separator,
@@ -168,13 +168,13 @@ def form_of(path: Path, where: str, separator: str) -> Form:
 
 def _first_line(path: Path) -> tuple[bool, str]:
     """Read Excel's ``sep=;``: whether it is there, and the separator."""
-    with path.open(encoding="utf-8-sig") as lines:
+    with open_text(path) as lines:
         found = re.fullmatch(r'"?sep=(.)"?', next(lines, "").rstrip("\n"), re.IGNORECASE)
     return (True, found[1]) if found and found[1] in SEPARATORS else (False, "")
 
 
 def _header_line(path: Path) -> str:
-    with path.open(encoding="utf-8-sig") as lines:
+    with open_text(path) as lines:
         return next((line for line in lines if line.strip()), "")
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nlptl.data.bytes import open_text
 from nlptl.data.files import KeyTwice, finite, once_each
 from nlptl.data.kept import Again, Batches
 from nlptl.errors import DataError, listed
@@ -167,10 +168,11 @@ def _rows(path: Path, where: str) -> Iterator[dict[str, Any]]:
         DataError: If the file is something else.
     """
     if not _has_lines(path):
-        text = path.read_text("utf-8-sig")
+        with open_text(path) as file:
+            text = file.read()
         yield from _objects(_records(_values(text, where), where), where)
         return
-    with path.open(encoding="utf-8-sig") as lines:
+    with open_text(path) as lines:
         filled = ((n, line) for n, line in enumerate(lines, 1) if line.strip())
         yield from _objects((_parsed(line, where, n) for n, line in filled), where)
 
@@ -194,7 +196,7 @@ def _has_lines(path: Path) -> bool:
     In a ``.json`` an object alone may hold the whole table; elsewhere it is a row.
     """
     alone = path.suffix.lower() != ".json"
-    with path.open(encoding="utf-8-sig") as lines:
+    with open_text(path) as lines:
         for line in lines:
             if line.strip() in ("", "null"):
                 continue

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from nlptl.data.bytes import open_text
 from nlptl.data.progress import quiet_datasets, waiting
 from nlptl.errors import ConfigError, DataError, Problems, UserError, listed, suggest
 
@@ -92,7 +93,7 @@ def unreadable(path: Path) -> str:
 def _is_empty(path: Path, kind: str) -> bool:
     if kind == "parquet" or not path.stat().st_size:
         return not path.stat().st_size
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+    with open_text(path, errors="replace") as lines:
         return not any(line.strip() for line in lines)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.answers import answers_of, truth_of
+from nlptl.data.bytes import open_text
 from nlptl.data.columns import written_as
 from nlptl.data.files import STRICT
 from nlptl.data.text import in_words, is_text
@@ -32,7 +33,7 @@ def read_json(path: Path, where: str) -> Any:
         DataError: If it is not UTF-8 or not json, or is nested too deeply.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8").lstrip("\ufeff")
         return STRICT.decode(text)
     except UnicodeDecodeError as error:
         raise DataError(
@@ -46,7 +47,7 @@ def read_json(path: Path, where: str) -> Any:
 
 def has_object_lines(path: Path) -> bool:
     """Whether a file has a whole object, and none of SQuAD's articles, on each of its first two lines."""
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+    with open_text(path, errors="replace") as lines:
         first = [line for line in islice(lines, 2) if line.strip()]
     try:
         each = [STRICT.decode(line) for line in first]

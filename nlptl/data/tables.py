@@ -7,7 +7,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from nlptl.data.bytes import check_kind, check_text
+from nlptl.data.bytes import check_kind, check_text, open_text
 from nlptl.data.code_hash import code_hash
 from nlptl.data.delimited import read_delimited
 from nlptl.data.json_rows import JsonTable
@@ -40,7 +40,7 @@ def read_lines(path: Path, where: str) -> Batches:
 def _line_batches(path: Path, schema: Any) -> Iterator[Any]:
     import pyarrow as pa
 
-    with path.open(encoding="utf-8-sig") as lines:
+    with open_text(path) as lines:
         while some := [line.rstrip("\n") for _, line in zip(range(ROWS), lines, strict=False)]:
             yield pa.record_batch([pa.array(some, pa.string())], schema=schema)
 

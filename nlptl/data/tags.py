@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nlptl.data.bytes import open_text
 from nlptl.data.columns import values_of
 from nlptl.data.kept import Batches
 from nlptl.data.labels import label_names, read_label, with_values
@@ -56,7 +57,7 @@ def holds_tags(path: Path, known: Collection[str]) -> bool:
         known: Tags that are expected, beside the usual ones of entities.
     """
     total = found = 0
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+    with open_text(path, errors="replace") as lines:
         for line in lines:
             fields = line.split()
             if not fields or line.startswith(("# ", DOCUMENT)):
@@ -101,7 +102,7 @@ def _form(path: Path, where: str) -> Form:
     Raises:
         DataError: If its first line has a single field, or there is none.
     """
-    with path.open(encoding="utf-8-sig") as lines:
+    with open_text(path) as lines:
         for line in lines:
             if not line.strip() or line.startswith(("# ", DOCUMENT)):
                 continue
@@ -123,7 +124,7 @@ def _counted(path: Path, form: Form) -> int:
     It does so where it goes on from 0 or 1 in each sentence, and some sentence has two words.
     """
     width, last, begin, most = 0, None, None, 0
-    with path.open(encoding="utf-8-sig") as lines:
+    with open_text(path) as lines:
         for line in lines:
             if not line.strip() or line.startswith(DOCUMENT):
                 last = None
@@ -141,7 +142,7 @@ def _counted(path: Path, form: Form) -> int:
 def _sentences(path: Path, where: str, form: Form) -> Iterator[list[list[str]]]:
     """Yield the lines of each sentence, each as its fields."""
     rows: list[list[str]] = []
-    with path.open(encoding="utf-8-sig", newline="\n") as lines:
+    with open_text(path, newline="\n") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith(DOCUMENT):
                 if rows:

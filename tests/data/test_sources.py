@@ -6,6 +6,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from nlptl.data.sources import load_splits, read_table
+from nlptl.data.squad_json import read_json
 from nlptl.errors import ConfigError, DataError, Mistakes
 
 ROWS = {"text": ['He said "no", twice', "NA", "café, naïve 😀"], "label": ["b", "a", "b"]}
@@ -33,6 +34,24 @@ def write(path, rows=ROWS):
 def test_each_kind_of_file_gives_the_same_rows(tmp_path, kind):
     table = read_table(write(tmp_path / f"x.{kind}"), "--train-file")
     assert table.to_dict() == ROWS
+
+
+@pytest.mark.parametrize("marks", ["\ufeff", "\ufeff" * 3])
+def test_byte_order_marks_belong_to_no_column_text_or_word(tmp_path, marks):
+    for name, content, expected in (
+        ("t.csv", "text,n\na,1\n", {"text": ["a"], "n": ["1"]}),
+        ("t.tsv", '"text"\tn\na\t1\n', {"text": ["a"], "n": ["1"]}),
+        ("t.jsonl", '{"text": "a"}\n', {"text": ["a"]}),
+        ("t.json", '[{"text": "a"}]', {"text": ["a"]}),
+        ("t.conll", "a\tO\nb\tO\n", {"tokens": [["a", "b"]], "tags": [["O", "O"]]}),
+    ):
+        (tmp_path / name).write_text(marks + content, encoding="utf-8")
+        assert read_table(tmp_path / name, "--train-file").to_dict() == expected
+    (tmp_path / "q.json").write_text(f'{marks}{{"data": []}}', encoding="utf-8")
+    assert read_json(tmp_path / "q.json", "") == {"data": []}
+    (tmp_path / "e.csv").write_text(marks, encoding="utf-8")
+    with pytest.raises(DataError, match="the file is empty"):
+        read_table(tmp_path / "e.csv", "--train-file")
 
 
 def test_a_folder_is_told_apart_by_names(tmp_path):
