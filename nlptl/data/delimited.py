@@ -15,12 +15,14 @@ from typing import Any
 
 from nlptl.data.bytes import BLOCK, open_text
 from nlptl.data.kept import Batches
-from nlptl.errors import DataError, listed
+from nlptl.errors import DataError, listed, shortened
 
 #: Separators by name; the first of a kind of file is the one that its ending promises.
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 #: Number of rows that are turned into columns together.
 ROWS = 1000
+#: Most records above a header that is looked for.
+ABOVE = 10
 #: Field in quotation marks, in which every inner mark is doubled.
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -83,6 +85,8 @@ def read_delimited(path: Path, where: str, separator: str) -> Batches:
         raise DataError(f"{where}: the file is empty.") from None
     except csv.Error as error:
         raise _unmatched(path, where, form, error) from error
+    if header[0].strip() and len(header) > 1 and not any(map(str.strip, header[1:])):
+        _check_title(path, where, form, header)
     names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(
@@ -91,6 +95,21 @@ def read_delimited(path: Path, where: str, separator: str) -> Batches:
         )
     features = Features({name: Value("string") for name in names})
     return features, _batches(path, where, form, header, features.arrow_schema)
+
+
+def _check_title(path: Path, where: str, form: Form, header: Sequence[str]) -> None:
+    """Refuse a header with one name for many columns above a line in which each column has one.
+
+    Raises:
+        DataError: If it is so: spreadsheets write a title and empty cells.
+    """
+    with suppress(csv.Error):
+        for line, row in islice(form.records(path), 1, 2):
+            if len(row) == len(header) and all(map(str.strip, row)):
+                raise DataError(
+                    f"{where}: the first line has the name {shortened(header[0], 80)!r} and no other one. The "
+                    f"header seems to be line {line} ({listed(row, 8)}). Remove the lines above it."
+                )
 
 
 def _batches(
@@ -224,6 +243,28 @@ def _fits(path: Path, form: Form) -> bool:
     return width > 1
 
 
+def _begins_below(path: Path, form: Form) -> tuple[int, list[str]] | None:
+    """Find the record from which on all have as many fields, if others are above it; return its line too.
+
+    A title, a comment or a date may stand above the header: at most :data:`ABOVE` records.
+    """
+    begins: tuple[int, list[str]] = (0, [])
+    widths: list[int] = []  # of the records above
+    count = 0
+    try:
+        for line, record in form.records(path):
+            if len(record) != len(begins[1]):
+                widths += [len(begins[1])] * count
+                begins, count = (line, record), 0
+            count += 1
+            if len(widths) > ABOVE:
+                return None
+    except csv.Error:
+        return None
+    width = len(begins[1])
+    return begins if widths and width > 1 and width not in widths and count > 1 else None
+
+
 def _miscounted(path: Path, where: str, form: Form, header: Sequence[str]) -> DataError:
     """Describe the rows whose number of fields is not the header's."""
     odd, total, first = 0, 0, (0, 0)
@@ -237,6 +278,10 @@ def _miscounted(path: Path, where: str, form: Form, header: Sequence[str]) -> Da
         return _unmatched(path, where, form, error)
     name = SEPARATORS[form.separator]
     others = [one for one in SEPARATORS if one != form.separator and _fits(path, Form(one))]
+    below = (
+        _begins_below(path, replace(form, separator=one)) for one in (form.separator, *SEPARATORS)
+    )
+    line, names = next(filter(None, below), (0, []))
     if others:
         remedy = (
             f"Fields seem to be separated by {SEPARATORS[others[0]]}; save the file with {name}."
@@ -249,6 +294,11 @@ def _miscounted(path: Path, where: str, form: Form, header: Sequence[str]) -> Da
         remedy = (
             f"The file was read without quoting; a field that holds {name} or a line break needs quotation "
             "marks, and then every field that begins with a mark has to end with one."
+        )
+    if line and not others:
+        remedy = (
+            f"The header seems to be line {line} ({listed(names, 8)}), as all lines from there on have "
+            f"{len(names)} fields: if it is, remove the lines above it. Else: {remedy}"
         )
     fields = "field" if first[1] == 1 else "fields"
     return DataError(

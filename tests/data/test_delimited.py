@@ -68,6 +68,30 @@ def test_rows_of_another_length_are_refused_with_the_numbers(refused):
     assert "2 of 2 rows" in refused("text,label\n10,000 people,x\n20,000 people,y\n")
 
 
+def test_lines_above_the_header_are_named(read, refused):
+    rows = "id,text,label\n1,a,x\n2,b,y\n"
+    for above, line in (
+        ("# exported 2024\n", 2),
+        ("Survey results,\n", 2),
+        ("Survey; results\n", 2),
+        ("Survey results\n\nby Ada, 2024\n", 4),
+    ):
+        message = refused(above + rows)
+        assert f"The header seems to be line {line} (id, text, label)" in message
+        assert "have 3 fields: if it is, remove the lines above it. Else: Put quotation" in message
+    assert "to be line 2 (id, text, label)" in refused(
+        "# 2024\n" + rows.replace(",", "\t"), "t.tsv"
+    )
+    message = refused("Survey results,,\n" + rows)
+    assert (
+        "the first line has the name 'Survey results' and no other one. The header seems" in message
+    )
+    assert "line 2 (id, text, label). Remove the lines above it." in message
+    assert read("text,,\na,,\nb,,\n")["text"] == ["a", "b"]
+    for plain in ("text,label\na,x\nb\nc,y\n", "text,label\nb\na,x\nc,y\n"):
+        assert "The header seems" not in refused(plain)
+
+
 def test_another_separator_than_the_headers_is_named(refused):
     message = refused("text (a, b);label\nfine;x\npoor;y\n")
     assert "Fields seem to be separated by a semicolon; save the file with a comma." in message
