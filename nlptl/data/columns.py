@@ -140,6 +140,23 @@ def written_as(names: Iterable[str], *usual: str) -> str | None:
     return next(filter(None, (bare.get(name.replace("_", "")) for name in usual)), None)
 
 
+def check_once(names: Sequence[str], where: str) -> None:
+    """Make sure that each column of a file has a name of its own; else one of them would be lost.
+
+    Args:
+        names: Names of the columns.
+        where: The flag and the path, for messages.
+
+    Raises:
+        DataError: If a name stands twice.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(
+            f"{where}: the table has the column {listed(twice)} more than once. Give each column a name of "
+            "its own."
+        )
+
+
 def usual_names(role: str) -> tuple[str, ...]:
     """Return the usual names of a role's column, in small letters."""
     return USUAL.get(role, (role.lower(),))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.bytes import BLOCK, open_text
+from nlptl.data.columns import check_once
 from nlptl.data.kept import Batches
 from nlptl.errors import DataError, listed, shortened
 
@@ -88,11 +89,7 @@ def read_delimited(path: Path, where: str, separator: str) -> Batches:
     if header[0].strip() and len(header) > 1 and not any(map(str.strip, header[1:])):
         _check_title(path, where, form, header)
     names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(
-            f"{where}: the header has the column {listed(twice)} more than once. Give each column a name of "
-            "its own."
-        )
+    check_once(names, where)
     features = Features({name: Value("string") for name in names})
     return features, _batches(path, where, form, header, features.arrow_schema)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.bytes import open_text
+from nlptl.data.columns import check_once
 from nlptl.data.files import KeyTwice, finite, once_each
 from nlptl.data.kept import Again, Batches
 from nlptl.errors import DataError, listed
@@ -269,12 +270,13 @@ def _records(values: Sequence[Any], where: str) -> Iterable[Any]:
 def _table(value: dict[str, Any], where: str) -> Iterable[Any]:
     """Return the rows of one object: a form of pandas, a list under one name, columns as lists, or one row."""
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
-        names = value["columns"]
+        names = [str(name) for name in value["columns"]]
+        check_once(names, where)
         if any(not isinstance(r, list) or len(r) != len(names) for r in value["data"]):
             raise DataError(
                 f"{where}: some of its rows (data) have another length than its {len(names)} columns."
             )
-        return [dict(zip(map(str, names), row, strict=True)) for row in value["data"]]
+        return [dict(zip(names, row, strict=True)) for row in value["data"]]
     if isinstance(value.get("schema"), dict) and isinstance(value.get("data"), list):
         return value["data"]
     lists = {name: one for name, one in value.items() if _is_rows(one)}

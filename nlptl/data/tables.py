@@ -9,6 +9,7 @@ from typing import Any
 
 from nlptl.data.bytes import check_kind, check_text, open_text
 from nlptl.data.code_hash import code_hash
+from nlptl.data.columns import check_once
 from nlptl.data.delimited import read_delimited
 from nlptl.data.json_rows import JsonTable
 from nlptl.data.kept import Batches, kept_table
@@ -49,7 +50,7 @@ def read_parquet(path: Path, where: str) -> Batches:
     """Read a parquet table; categories become their values, and columns of unknown types are left out.
 
     Raises:
-        DataError: If the file is damaged, or its strings are not UTF-8.
+        DataError: If the file is damaged, its strings are not UTF-8, or a column's name stands twice.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -57,6 +58,7 @@ def read_parquet(path: Path, where: str) -> Batches:
 
     try:
         file = pq.ParquetFile(path)
+        check_once(file.schema_arrow.names, where)
         schema = pa.schema(
             [
                 field.with_type(field.type.value_type)

@@ -61,6 +61,10 @@ def test_other_usual_forms(read):
         ('{"train": [{"a": 1}], "test": [{"a": 2}]}', "several tables (train, test)"),
         ('{"text": ["a"], "label": []}', "have different lengths"),
         ('{"columns": ["a"], "data": [[1, 2]]}', "another length than its 1 columns"),
+        (
+            '{"columns": ["text", "n", "text"], "index": [0], "data": [["a", 1, "b"]]}',
+            "t.json: the table has the column text more than once. Give each column a name",
+        ),
         ('{"x": {"y": "a"}, "z": {"y": "b"}}', "unclear which are rows and which are columns"),
         ('{"text": "a"}\n{"text": "b"\n', "delimiter in line 2"),
         ('{"text": "a", "n": ' + "9" * 5000 + "}", "too many digits"),

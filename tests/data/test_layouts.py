@@ -249,6 +249,10 @@ def test_parquet_of_pandas_and_damaged_parquet(tmp_path):
     path.write_bytes(content[:-20])
     with pytest.raises(DataError, match="could not be read as parquet"):
         read_table(path, "--train-file")
+    twice = pyarrow.Table.from_arrays([text, text, text], names=["text", "n", "text"])
+    pyarrow.parquet.write_table(twice, path)
+    with pytest.raises(DataError, match="the table has the column text more than once. Give each"):
+        read_table(path, "--train-file")
     bad = pyarrow.array([b"\xff", b"b"]).view(pyarrow.string())
     pyarrow.parquet.write_table(pyarrow.table({"text": bad}), path)
     with pytest.raises(DataError, match=r"could not be read as parquet.*UTF8"):
