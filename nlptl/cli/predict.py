@@ -16,11 +16,14 @@ from typing import Annotated, Any, TextIO
 import tyro
 
 from nlptl.data.bytes import open_text
+from nlptl.data.sources import unreadable
 from nlptl.data.text import printable
-from nlptl.errors import ConfigError, Problems, listed, shortened
+from nlptl.errors import ConfigError, DataError, Problems, listed, shortened
 
 #: Form of the output by the ending of its name, or of the input's where there is no --output.
 FORMS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": "", ".json": ""}
+#: Endings of tables in other forms, which no output has; a packed file or a workbook is another.
+OTHERS = (".parquet", ".arrow", ".feather", ".orc", ".pkl")
 
 
 def predict(
@@ -137,6 +140,8 @@ def _check(
         problems.add(f"--output {output} exists, and would be overwritten. Choose another name.")
     if output is not None and not output.parent.is_dir():
         problems.add(f"--output {output}: there is no folder {output.parent}. Make it first.")
+    if output is not None and (output.suffix.lower() in OTHERS or unreadable(output)):
+        problems.add(f"--output {output}: expected a name ending in {', '.join(FORMS)}.")
     if batch_size < 1:
         problems.add(f"--batch-size is {batch_size}; expected a number above 0.")
     problems.raise_if_any()
@@ -202,6 +207,8 @@ def read_rows(
 
         check_kind(file, f"--file {file}")
         check_text(file, f"--file {file}")  # now, and not when the first line is asked for
+        if next(_filled(file), None) is None:
+            raise DataError(f"--file {file}: the file holds no text.")
         (name,) = asked
         words = getattr(kind, "split_into_words", False)
         lines = ((row, line.split() if words else line) for row, line in _filled(file))

@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from nlptl.cli import predict
-from nlptl.errors import DataError
+from nlptl.errors import ConfigError, DataError
 from nlptl.tasks.token_classification import TokenClassification
 
 
@@ -20,6 +20,14 @@ def test_texts_a_line_with_and_without_a_byte_order_mark(tmp_path):
     rows = predict.read_rows(path, {"text": None})
     assert list(rows.examples) == list(rows.examples) == ["une scène", "b"]
     assert list(rows.others) == [{"row": 0, "text": "une scène"}, {"row": 2, "text": "b"}]
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
+def test_a_text_file_without_a_text_is_refused(tmp_path, content):
+    (tmp_path / "t.txt").write_text(content)
+    for field, kind in (("text", None), ("tokens", TokenClassification(("O",)))):
+        with pytest.raises(DataError, match="t.txt: the file holds no text"):
+            predict.read_rows(tmp_path / "t.txt", {field: None}, kind=kind)
 
 
 def test_lines_of_a_text_file_are_split_into_words_for_a_task_of_tags(tmp_path):
@@ -108,6 +116,13 @@ def test_words_are_read_as_numpy_prints_them(tmp_path):
 )
 def test_the_form_of_the_output(tmp_path, file, output, form):
     assert predict._form(file and tmp_path / file, output and tmp_path / output) == form
+
+
+@pytest.mark.parametrize("name", ["x.xlsx", "x.PARQUET", "x.csv.gz", "x.feather"])
+def test_an_output_of_a_form_that_is_not_written_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"{name}: expected a name ending in .csv, .tsv, .jsonl"):
+        predict.predict("nowhere", text="a", output=tmp_path / name)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_table_is_what_a_csv_reader_reads_back():
