@@ -42,9 +42,9 @@ def is_splits(given: Any) -> bool:
 def to_table(given: Any, name: str) -> Any:
     """Return a table in memory as a :class:`datasets.Dataset`.
 
-    Of a data frame the index is left out, categories become their values, and a column of several types
-    becomes one of texts, and so does one with a whole number beyond 64 bits. Rows may lack columns that other
-    rows have.
+    Of a data frame the index is left out, and categories become their values. A column of several types
+    becomes one of texts, and so does one of values that no file of a table holds (whole numbers beyond 64
+    bits, periods, empty objects). Rows may lack columns that other rows have.
 
     Args:
         given: A data frame, a dataset, a list of rows, or a mapping from columns to lists of values.
@@ -59,23 +59,9 @@ def to_table(given: Any, name: str) -> Any:
     if is_dataset(given):
         table = given
     else:
+        columns = _columns(given, name)
         try:
-            if is_frame(given):
-                table = Dataset(pa.table(_columns(given, name)))
-            elif is_rows(given):
-                names = dict.fromkeys(name for row in given for name in row)
-                table = Dataset.from_list(
-                    [{name: row.get(name) for name in names} for row in given]
-                )
-            elif isinstance(given, Mapping):
-                table = Dataset.from_dict({str(key): list(given[key]) for key in given})
-            else:
-                raise DataError(f"{name} is a {type(given).__name__}; expected {TABLES}.")
-        except OverflowError as error:
-            raise DataError(
-                f"{name}: {_column_beyond(given)} has a whole number that no column can hold (64 bits with "
-                "a sign). Give the numbers as texts."
-            ) from error
+            table = Dataset(pa.table({column: _array(v) for column, v in columns.items()}))
         except (pa.ArrowException, TypeError, ValueError) as error:
             reason = shortened(str(error).splitlines()[0] if str(error) else type(error).__name__)
             raise DataError(f"{name}: cannot be read as a table ({reason}).") from error
@@ -84,42 +70,61 @@ def to_table(given: Any, name: str) -> Any:
     return table
 
 
-def _column_beyond(given: Any) -> str:
-    """Name the first column of rows or columns whose values are beyond Arrow's whole numbers."""
+def _columns(given: Any, name: str) -> dict[str, Any]:
+    """Return the columns of a data frame, of rows or of a mapping, each a series or a list of values."""
+    if is_frame(given):
+        names = [str(column) for column in given.columns]
+        if twice := sorted({column for column in names if names.count(column) > 1}):
+            raise DataError(f"{name}: several columns are called {listed(twice)}. Rename them.")
+        return {column: _plain(given.iloc[:, place]) for place, column in enumerate(names)}
+    if is_rows(given):
+        names = dict.fromkeys(column for row in given for column in row)
+        return {str(column): [row.get(column) for row in given] for column in names}
+    if isinstance(given, Mapping):
+        try:
+            return {str(column): list(given[column]) for column in given}
+        except TypeError as error:
+            raise DataError(f"{name}: cannot be read as a table ({error}).") from error
+    raise DataError(f"{name} is a {type(given).__name__}; expected {TABLES}.")
+
+
+def _plain(series: Any) -> Any:
+    """Return a series with its categories' values."""
+    return series.astype(object) if hasattr(series, "cat") else series
+
+
+def _array(values: Any) -> Any:
+    """Return values as an array of one type, which a file of a table can hold; else as texts."""
     import pyarrow as pa
 
-    names = dict.fromkeys(name for row in given for name in row) if is_rows(given) else given
-    for name in names:
-        try:
-            pa.array([row.get(name) for row in given] if is_rows(given) else list(given[name]))
-        except OverflowError:
-            return f"the column {shortened(str(name))!r}"
-        except (pa.ArrowException, TypeError, ValueError):
-            continue
-    return "a column"
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        array = None
+    if array is None or not _is_held(array.type):
+        array = pa.array([None if _is_gone(v) else str(v) for v in values], pa.string())
+    return array.cast(pa.string()) if pa.types.is_large_string(array.type) else array
 
 
-def _columns(frame: Any, name: str) -> dict[str, Any]:
-    """Return a data frame's columns as arrays, each of one type."""
+def _is_held(kind: Any) -> bool:
+    """Whether parquet and datasets have a type: none that pandas adds, and no object without fields."""
     import pyarrow as pa
 
-    names = [str(column) for column in frame.columns]
-    if twice := sorted({column for column in names if names.count(column) > 1}):
-        raise DataError(f"{name}: several columns are called {listed(twice)}. Rename them.")
-    found = {}
-    for position, column in enumerate(names):
-        series = frame.iloc[:, position]
-        if hasattr(series, "cat"):
-            series = series.astype(series.cat.categories.dtype)
-        try:
-            array = pa.Array.from_pandas(series)
-        except (pa.ArrowException, OverflowError, TypeError, ValueError):
-            texts = [
-                None if gone else str(v) for v, gone in zip(series, series.isna(), strict=True)
-            ]
-            array = pa.array(texts, pa.string())
-        found[column] = array.cast(pa.string()) if pa.types.is_large_string(array.type) else array
-    return found
+    if pa.types.is_struct(kind):
+        return kind.num_fields > 0 and all(
+            _is_held(kind.field(at).type) for at in range(kind.num_fields)
+        )
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _is_held(kind.value_type)
+    return not isinstance(kind, pa.BaseExtensionType)
+
+
+def _is_gone(value: Any) -> bool:
+    """Whether a value is missing, as None, NaN, NaT or pandas' NA."""
+    import pandas
+
+    gone = pandas.isna(value)
+    return isinstance(gone, bool) and gone
 
 
 def to_splits(data: Any, validation: Any = None, test: Any = None) -> dict[str, Any]:

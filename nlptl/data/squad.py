@@ -211,7 +211,7 @@ def _check_rows(split: str, table: Any, columns: Mapping[str, str]) -> None:
         )
     if odd := rows_where(each, lambda both: both[1]):
         problems.add(
-            f"The {split} split's column '{beside[2]}' cannot be read: {odd}; the first {wrong['mark']}."
+            f"The {split} split's column '{beside[-1]}' cannot be read: {odd}; the first {wrong['mark']}."
         )
     seen: set[str] = set()
     again = {i for i in _ids(table) if i in seen or seen.add(i)}
