@@ -1,12 +1,9 @@
 """Lists and objects in the cell of a table: in json, as literals of Python, or as numpy prints an array."""
 
 import ast
-import io
 import json
 import re
 from collections.abc import Mapping
-from itertools import pairwise
-from tokenize import STRING, generate_tokens
 from typing import Any
 
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -14,8 +11,8 @@ QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 ITEM = re.compile(rf"np\.\w+\((?:{QUOTED}|[\w.+-]+)\)|{QUOTED}|[\w.+-]+")
 #: A printed array has blanks and no commas between its items, and lines where it is long.
 PRINTED = re.compile(rf"\[\s*(?:{ITEM.pattern})(?:\s+(?:{ITEM.pattern}))+\s*\]")
-#: Where two strings may stand side by side.
-SIDE_BY_SIDE = re.compile(r"""['"]\s*\w{0,2}['"]""")
+#: Two strings side by side, maybe with a mark of their kind (u'a' u'b'), where a quote is left of each.
+SIDE_BY_SIDE = re.compile(r"'\s*\w{0,2}'")
 #: What a literal may name.
 NAMES = {"nan": None, "True_": True, "False_": False}
 #: What to do about an array whose middle is not there.
@@ -57,15 +54,14 @@ def _printed(text: str) -> list[Any]:
 
 def _literal(text: str) -> Any:
     """Evaluate a literal of Python in which no two strings stand side by side, which Python would join."""
-    node = ast.parse(text, mode="eval").body
-    if SIDE_BY_SIDE.search(text):
-        kinds = [token.type for token in generate_tokens(io.StringIO(text).readline)]
-        if (STRING, STRING) in pairwise(kinds):
-            raise ValueError
-    return _evaluated(node)
+    if SIDE_BY_SIDE.search(re.sub(QUOTED, "'", text)):
+        raise ValueError
+    return _evaluated(ast.parse(text, mode="eval").body)
 
 
 def _evaluated(node: ast.AST) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
         return {_evaluated(key): _evaluated(value) for key, value in pairs if key is not None}

@@ -77,7 +77,8 @@ def _of_lists(
 ) -> SeenKind:
     if len(text_columns) == 1:
         (text,) = text_columns
-        if all(is_words(list_of(value)) for value in values_of(table, text)):
+        words = (list_of(value) or [] for value in values_of(table, text))
+        if all(is_words([word for word in row if word is not ...]) for row in words):
             return SeenKind(TAGS, f"'{column}' is a list beside each list of words of '{text}'")
     sizes = [len(each) for each in lists]
     if not label_names(table, column) and are_indicators(lists):
@@ -131,10 +132,12 @@ def check_no_numbers(table: Any, column: str) -> None:
 
     if odd := rows_where(values_of(table, column), is_odd):
         shown = listed([*dict.fromkeys(repr(v) for v in values if is_odd(v))][:3])
+        texts = all(isinstance(value, str) for value in values)
+        instead = f", or make a class of each number with --kind {CLASSES}" * texts
         raise DataError(
             f"The train split's column '{column}' holds numbers with fractions, and not each is written as "
             f"one: {odd}, such as {shown}. Expected one number per row, with a point before the decimals. "
-            f"Mend these rows, or make a class of each number with --kind {CLASSES}."
+            f"Mend these rows{instead}."
         )
 
 

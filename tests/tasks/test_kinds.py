@@ -50,6 +50,8 @@ def test_lists_are_several_labels_or_the_tags_of_words():
     assert kind(["['a' 'b']", "['c' 'a']"]) == LABELS  # as numpy prints them
     printed = ["['a' 'film']", "['good']"]
     assert kind(["['O' 'B-X']", "['O']"], texts=("words",), words=printed) == TAGS
+    cut = ["['a' ... 'film']", "['good']"]  # refused later, as tags
+    assert kind(["['O' ... 'O']", "['O']"], texts=("words",), words=cut) == TAGS
     words = [["a", "film"], ["good"]]
     assert kind([["O", "B-X"], ["O"]], texts=("words",), words=words) == TAGS
     assert kind([["O"], ["O"]], texts=("words",), words=["['a']", "['b']"]) == TAGS
@@ -115,7 +117,7 @@ def test_commas_before_the_decimals_are_told_and_names_stay_names():
     commas = [f"0,{n}" for n in range(10, 30)]
     with pytest.raises(DataError, match=r"20 of 20 .*, such as '0,10', .*with a point before"):
         no_numbers(*commas)
-    with pytest.raises(DataError, match=r"such as nan"):
+    with pytest.raises(DataError, match=r"such as nan\. .* Mend these rows\.$"):
         no_numbers(*map(float, FRACTIONS), float("nan"))
     no_numbers(*map(str, range(40)), "NA")  # whole numbers
     no_numbers(*["1.5", "2.0", "3.5"] * 20, "NA")  # a handful
