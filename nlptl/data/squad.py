@@ -12,8 +12,16 @@ from nlptl.data.code_hash import code_hash
 from nlptl.data.columns import rows_where, values_of, written_as
 from nlptl.data.encoding import map_kept
 from nlptl.data.progress import quiet_datasets
-from nlptl.data.sources import read_table
-from nlptl.data.squad_json import MARKS, flatten, has_object_lines, id_of, is_nested, read_json
+from nlptl.data.sources import kind_of, read_table
+from nlptl.data.squad_json import (
+    MARKS,
+    flatten,
+    has_object_lines,
+    id_of,
+    is_nested,
+    nested_lines,
+    read_json,
+)
 from nlptl.data.text import is_text
 from nlptl.errors import DataError, Problems, listed, shortened
 
@@ -28,6 +36,8 @@ OFFSETS = ("answer_start", "answer_starts")
 def read_questions(path: Path, flag: str, *, answers: bool = True) -> Any:
     """Read a SQuAD json file in any of its usual nestings, or a table with the flat Hugging Face columns.
 
+    The articles or paragraphs of SQuAD may also stand one a line.
+
     Args:
         path: Path of the file.
         flag: The flag that named it, for messages.
@@ -36,12 +46,13 @@ def read_questions(path: Path, flag: str, *, answers: bool = True) -> Any:
     Raises:
         DataError: If the file is missing, empty, or neither of the two.
     """
-    if path.suffix.lower() != ".json" or not path.is_file():
+    if kind_of(path) != "json" or not path.is_file():
         return read_table(path, flag)
     where = f"{flag} {path}"
-    if has_object_lines(path):
+    whole = nested_lines(path, where)
+    if whole is None and (path.suffix.lower() != ".json" or has_object_lines(path)):
         return read_table(path, flag)
-    whole = read_json(path, where)
+    whole = whole or read_json(path, where)
     if not is_nested(whole):
         return read_table(path, flag)
     from datasets import Dataset, Features, List, Value

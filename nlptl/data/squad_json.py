@@ -53,7 +53,52 @@ def has_object_lines(path: Path) -> bool:
         each = [STRICT.decode(line) for line in first]
     except (ValueError, RecursionError):
         return False
-    return len(each) == 2 and all(isinstance(one, Mapping) and not is_nested(one) for one in each)
+    return len(each) == 2 and all(isinstance(one, Mapping) and not _is_article(one) for one in each)
+
+
+def nested_lines(path: Path, where: str) -> Any:
+    """Read a file of SQuAD with whole objects in lines: the only one, or the list of them.
+
+    Args:
+        path: Path of the file.
+        where: Flag and path, for messages.
+
+    Returns:
+        The content; None of a file whose first line is none of SQuAD's articles or paragraphs.
+
+    Raises:
+        DataError: If a later line is no json.
+    """
+    found: list[Any] = []
+    with open_text(path) as lines:
+        filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        try:
+            for number, line in filled:
+                try:
+                    found.append(STRICT.decode(line))
+                except (ValueError, RecursionError) as error:
+                    if not found:
+                        return None
+                    raise DataError(
+                        f"{where}: line {number} could not be read as json: {error}. Expected one of SQuAD's "
+                        "articles or paragraphs on each line, as on the first."
+                    ) from error
+                if not _is_article(found[0]):
+                    return None
+        except UnicodeDecodeError:  # told by whoever reads the whole file
+            return None
+    return found if len(found) > 1 else next(iter(found), None)
+
+
+def _is_article(value: Any) -> bool:
+    """Whether a line of a file is an article, a paragraph, or a whole file of SQuAD, and no row of a table."""
+    if not isinstance(value, Mapping) or {"question", "columns", "schema"} & {*value}:
+        return False
+    for inner in (value[key] for key in ("data", "paragraphs", "qas") if key in value):
+        each = inner if isinstance(inner, list) else [inner]
+        if each and all(isinstance(one, Mapping) for one in each):
+            return True
+    return False
 
 
 def is_nested(whole: Any) -> bool:

@@ -222,6 +222,35 @@ def test_a_mark_that_contradicts_answers_counts_and_is_told(tmp_path):
     assert len(answer_notes(formed(tmp_path, rows), "train")) == 1
 
 
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json", "t.ndjson"])
+def test_articles_and_paragraphs_may_stand_one_a_line(tmp_path, name):
+    whole = squad(QAS)
+    paragraph = whole["data"][0]["paragraphs"][0]
+    expected = formed(tmp_path, whole).to_dict()
+    split = [{**paragraph, "qas": [qa]} for qa in QAS]
+    for lines in (
+        [whole],
+        whole["data"],
+        [paragraph],
+        split,
+        [{"title": "t", "paragraphs": [one]} for one in split],
+    ):
+        text = "\n\n".join(map(json.dumps, lines)) + "\n"
+        assert formed(tmp_path, text.encode(), name).to_dict() == expected
+    broken = f"{json.dumps(paragraph)}\n{{\n"
+    with pytest.raises(DataError, match=f"{name}: line 2 could not be read as json"):
+        formed(tmp_path, broken.encode(), name)
+    rows = [
+        {"question": qa["question"], "context": PASSAGE, "answers": [], "data": []} for qa in QAS
+    ]
+    text = "\n".join(map(json.dumps, rows))
+    assert formed(tmp_path, text.encode(), name)["question"][:] == [
+        "Who?",
+        "Which year?",
+        "Whose cat?",
+    ]
+
+
 def test_a_prediction_needs_no_answers_and_a_test_set_does(tmp_path):
     new = squad(
         [
