@@ -43,3 +43,15 @@ def reorder_labels(tensors: Iterable[torch.Tensor], order: Sequence[int]) -> Non
     """
     for tensor in tensors:
         tensor.copy_(tensor[list(order)])
+
+
+def label_parameters(auto_class: Any, config: Any) -> set[str]:
+    """Return the names of the parameters whose shape depends on the number of labels."""
+    more = {i: str(i) for i in range(config.num_labels + 1)}
+    other = type(config).from_dict({**config.to_dict(), "id2label": more})
+    shapes = []
+    for each in (config, other):
+        with torch.device("meta"):
+            model = auto_class.from_config(each, trust_remote_code=False)
+            shapes.append({name: p.shape for name, p in model.named_parameters()})
+    return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}

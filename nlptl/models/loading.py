@@ -15,7 +15,7 @@ import torch
 from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
 from nlptl.models.checkpoint_files import check_files, check_tokenizer_files
-from nlptl.models.labels import label_order, reorder_labels
+from nlptl.models.labels import label_order, label_parameters, reorder_labels
 from nlptl.models.layer_map import layer_map, longest_text
 from nlptl.models.pooling import (
     PooledClassifier,
@@ -452,18 +452,6 @@ def _new_head(before: Any, config: Any) -> str:
         f"The checkpoint has a head for the labels {listed(list(before.id2label.values()), 6)}; it "
         f"gets a new one for {listed(list(config.id2label.values()), 6)}."
     )
-
-
-def label_parameters(auto_class: Any, config: Any) -> set[str]:
-    """Return the names of the parameters whose shape depends on the number of labels."""
-    more = {i: str(i) for i in range(config.num_labels + 1)}
-    other = type(config).from_dict({**config.to_dict(), "id2label": more})
-    shapes = []
-    for each in (config, other):
-        with torch.device("meta"):
-            model = auto_class.from_config(each, trust_remote_code=False)
-            shapes.append({name: p.shape for name, p in model.named_parameters()})
-    return {name for name, shape in shapes[0].items() if shapes[1][name] != shape}
 
 
 def load_trained(name: str, auto_class: Any) -> Any:
