@@ -220,6 +220,12 @@ def read_rows(
     known = {r: c for r, c in (trained or {}).items() if c in table.column_names}
     asked = {role: own or known.get(role) for role, own in asked.items()}
     columns = find_columns({"train": table}, asked, SimpleNamespace())
+    for role in sorted({*(trained or {})} & {role for role, own in asked.items() if own is None}):
+        print(  # noqa: T201
+            f"note: {file} has no column '{(trained or {})[role]}', which the run was trained on; "
+            f"'{columns[role]}' is read as the {role}.",
+            file=sys.stderr,
+        )
     renamed = {column: name for name, column in columns.items() if column != name}
     examples = table.select_columns(list(columns.values())).rename_columns(renamed)
     if getattr(kind, "split_into_words", False):  # a csv writes lists as texts

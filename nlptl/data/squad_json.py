@@ -85,7 +85,7 @@ def nested_lines(path: Path, where: str) -> Any:
                     ) from error
                 if not _is_article(found[0]):
                     return None
-        except UnicodeDecodeError:  # told by whoever reads the whole file
+        except UnicodeDecodeError:  # who reads the whole file says it
             return None
     return found if len(found) > 1 else next(iter(found), None)
 

@@ -77,7 +77,7 @@ def test_all_columns_of_a_table_stay_beside_the_predictions(tmp_path):
     }
 
 
-def test_the_columns_of_the_run_are_taken_where_the_file_has_them(tmp_path):
+def test_the_columns_of_the_run_are_taken_where_the_file_has_them(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("body,text\na,b\n")
     columns = {"text": "body", "label": "queue"}
     (tmp_path / "result.json").write_text(json.dumps({"data": {"columns": columns}}))
@@ -91,6 +91,12 @@ def test_the_columns_of_the_run_are_taken_where_the_file_has_them(tmp_path):
     ):
         found = predict.read_rows(tmp_path / "t.csv", {"text": asked}, trained=known)
         assert found.examples.to_list() == [{"text": own}]
+        said = capsys.readouterr()
+        noted = known == {"text": "gone"}
+        assert (
+            "no column 'gone', which the run was trained on; 'text' is read as" in said.err
+        ) == noted
+        assert not said.out  # where the predictions go
     (tmp_path / "result.json").write_text("[]")
     assert predict.trained_columns(str(tmp_path)) == predict.trained_columns("bundled/bert") == {}
 
