@@ -59,6 +59,29 @@ def folder_splits(
     raise _no_train(path, where, readers, packed)
 
 
+def left_out(
+    path: Path, found: Mapping[str, Sequence[Path]], readers: Mapping[str, str] = READERS
+) -> list[str]:
+    """Name the files of a folder that are named after a split, and that no split has.
+
+    A packed file counts only if its split is not there.
+
+    Args:
+        path: Path of the folder.
+        found: The files of each split, from :func:`folder_splits`.
+        readers: Kinds of files, as for :func:`folder_splits`.
+    """
+    homes = [home for home in (path, path / "data") if home.is_dir()]
+    used = {file for files in found.values() for file in files}
+    others = [p for home in homes for p in sorted(home.iterdir()) if p.is_file() and p not in used]
+    return [
+        p.name
+        for p in others
+        if (splits := _splits_in(p))
+        and (kind_of(p, readers) or (unreadable(p) and splits - {*found}))
+    ]
+
+
 def _is_packed(path: Path) -> bool:
     """Whether a file is named after the training set and cannot be read as it is: packed, or a workbook."""
     return bool(unreadable(path)) and "train" in _splits_in(path) and path.is_file()
@@ -246,6 +269,8 @@ def read_saved(path: Path, where: str) -> Any:
 def saved_splits(path: Path, where: str) -> Mapping[str, Any] | None:
     """Open what ``save_to_disk`` wrote of a training set or of several splits; None for another folder.
 
+    A split with a name that none has here is None.
+
     Raises:
         DataError: If it is damaged.
     """
@@ -262,4 +287,4 @@ def saved_splits(path: Path, where: str) -> Mapping[str, Any] | None:
     wanted = [name for name in splits if name in known]
     if lost := [name for name in wanted if not is_saved(path / name)]:
         raise DataError(f"{where}: dataset_dict.json names {listed(lost)}, which is not there.")
-    return {name: read_saved(path / name, where) for name in wanted} or dict.fromkeys(splits)
+    return {**dict.fromkeys(splits), **{name: read_saved(path / name, where) for name in wanted}}

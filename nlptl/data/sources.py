@@ -1,6 +1,6 @@
 """Labelled data from the bundled sets, local files, or the hub, as one dataset per split."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,6 +104,7 @@ def load_splits(
     read: Reader = read_table,
     readers: Mapping[str, str] = READERS,
     flag: str = "--dataset",
+    notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """Find and read the splits that there are.
 
@@ -115,6 +116,7 @@ def load_splits(
         read: Function that reads one file, given its path and the flag that named it.
         readers: Kinds of files that are looked for in a folder, by file extension.
         flag: Flag that named the data set, for messages.
+        notes: List that notes are added to: which splits are left out.
 
     Returns:
         Mapping from split names to datasets, always with ``train``.
@@ -127,7 +129,7 @@ def load_splits(
     given = {name: path for name, path in files.items() if path is not None}
     if dataset is not None and "train" not in given:
         with problems.collect():
-            splits |= _load_dataset(dataset, read, readers, flag)
+            splits |= _load_dataset(dataset, read, readers, flag, [] if notes is None else notes)
     for name, path in given.items():
         with problems.collect():
             splits[name] = read(path, f"--{name}-file")
@@ -192,12 +194,14 @@ def load_asked(
     files = {name: getattr(request, f"{name}_file") for name in SPLIT_NAMES}
     read = read or partial(read_table, readers=readers)
     flag = getattr(request, "flag", "--dataset")
-    splits = load_splits(request.dataset, files, read=read, readers=readers, flag=flag)
+    notes: list[str] = []
+    splits = load_splits(request.dataset, files, read=read, readers=readers, flag=flag, notes=notes)
     for condition in getattr(request, "where", ()):
         splits = rows_of(splits, *condition)
     record = {
         "dataset": None if request.train_file else request.dataset,
         "files": {name: str(path) for name, path in files.items() if path},
+        **({"notes": notes} if notes else {}),
     }
     return splits, record
 
@@ -234,33 +238,46 @@ def local_path(name: str) -> Path:
     return BUNDLED / name.removeprefix("bundled/") if name.startswith("bundled/") else Path(name)
 
 
-def _load_dataset(name: str, read: Reader, readers: Mapping[str, str], flag: str) -> dict[str, Any]:
+def _load_dataset(
+    name: str, read: Reader, readers: Mapping[str, str], flag: str, notes: list[str]
+) -> dict[str, Any]:
     path = local_path(name)
     if name.startswith("bundled/") and not path.is_dir():
         known = sorted(f"bundled/{p.parent.name}" for p in BUNDLED.glob("*/train.jsonl"))
         raise DataError(f"{flag} {name}: there is no such bundled set. There are: {listed(known)}.")
     if path.is_dir():
-        return _load_folder(path, name, read, readers, flag)
+        return _load_folder(path, name, read, readers, flag, notes)
     if kind_of(path, readers) or path.is_file():
         return {"train": read(path, flag)}
-    return _load_hub(name, flag)
+    return _load_hub(name, flag, notes)
 
 
 def _load_folder(
-    path: Path, name: str, read: Reader, readers: Mapping[str, str], flag: str
+    path: Path, name: str, read: Reader, readers: Mapping[str, str], flag: str, notes: list[str]
 ) -> dict[str, Any]:
-    from nlptl.data.layouts import folder_splits, joined, saved_splits
+    from nlptl.data.layouts import folder_splits, joined, left_out, saved_splits
 
     where = f"{flag} {name}"
     if (saved := saved_splits(path, where)) is not None:
-        return _named_splits(saved, where)
+        return _named_splits(saved, where, notes)
     found, problems = folder_splits(path, where, readers), Problems()
     splits = {}
     for split, files in found.items():
         with problems.collect():
             splits[split] = joined([read(file, flag) for file in files], where)
     problems.raise_if_any()
+    notes += _told(left_out(path, found, readers), where, found)
     return splits
+
+
+def _told(names: Sequence[str], where: str, found: Iterable[str]) -> list[str]:
+    """Say which splits or files of them are left out, if there are any."""
+    if not names:
+        return []
+    return [
+        f"{where}: {listed(names, 8)} {'are' if len(names) > 1 else 'is'} left out; what was found is "
+        f"{listed([*found])}. Another file can be given by --validation-file or --test-file."
+    ]
 
 
 def from_hub(name: str, flag: str, instead: str) -> Any:
@@ -285,19 +302,21 @@ def from_hub(name: str, flag: str, instead: str) -> Any:
         ) from error
 
 
-def _load_hub(name: str, flag: str) -> dict[str, Any]:
+def _load_hub(name: str, flag: str, notes: list[str]) -> dict[str, Any]:
     loaded = from_hub(name, flag, "or give a local file, or bundled/remarks")
-    return _named_splits(loaded, f"{flag} {name}")
+    return _named_splits(loaded, f"{flag} {name}", notes)
 
 
-def _named_splits(loaded: Mapping[Any, Any], where: str) -> dict[str, Any]:
-    """Return the splits of a data set under the names that they have here."""
-    splits = {
-        split: next((loaded[n] for n in names if n in loaded), None)
+def _named_splits(loaded: Mapping[Any, Any], where: str, notes: list[str]) -> dict[str, Any]:
+    """Return the splits of a data set under the names that they have here, and note which are left out."""
+    own = {
+        split: name
         for split, names in SPLIT_NAMES.items()
+        if (name := next((n for n in names if loaded.get(n) is not None), None))
     }
-    if splits["train"] is None:
+    if "train" not in own:
         raise DataError(
             f"{where}: no split is called train; there are {listed([str(n) for n in loaded])}."
         )
-    return {split: table for split, table in splits.items() if table is not None}
+    notes += _told([str(n) for n in loaded if n not in own.values()], where, own)
+    return {split: loaded[name] for split, name in own.items()}

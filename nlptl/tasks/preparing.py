@@ -92,6 +92,7 @@ def prepare_splits(
             else {}
         ),
         "notes": [
+            *origin.get("notes", ()),
             *(
                 _told(name, carved, f"the file has no column for the {kind.label}")
                 for name in unlabelled

@@ -379,7 +379,12 @@ class QuestionAnswering(Task):
             "squad_version": "2.0" if v2 else "1.1",
             "unanswerable": counts,
             "carved_from_train": carved,
-            "notes": [*notes, *answer_set_notes(none), *data_notes(task, splits)],
+            "notes": [
+                *origin.get("notes", ()),
+                *notes,
+                *answer_set_notes(none),
+                *data_notes(task, splits),
+            ],
         }
         return task, splits, record
 

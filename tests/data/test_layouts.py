@@ -207,6 +207,33 @@ def test_words_of_a_name_may_be_joined(tmp_path):
     }
 
 
+def noted(path):
+    notes = []
+    found = list(load_splits(str(path), {}, notes=notes))
+    return found, notes
+
+
+def test_splits_that_are_left_out_are_told(tmp_path):
+    for name in ("train.csv", "validation_matched.csv", "test.csv", "notes.csv", "train.csv.gz"):
+        csv(tmp_path / name)
+    found, (note,) = noted(tmp_path)
+    assert found == ["train", "test"]
+    assert (
+        f"--dataset {tmp_path}: validation_matched.csv is left out; what was found is train" in note
+    )
+    assert "given by --validation-file or --test-file" in note
+    (tmp_path / "validation_matched.csv").rename(tmp_path / "dev.csv")
+    assert noted(tmp_path) == (["train", "validation", "test"], [])
+    (tmp_path / "test.csv").rename(tmp_path / "test.csv.zip")
+    assert "test.csv.zip is left out" in noted(tmp_path)[1][0]
+    table = Dataset.from_dict({"text": ["a"], "label": [0]})
+    saved = DatasetDict({"train": table, "test_unseen": table, "extra": table})
+    saved.save_to_disk(tmp_path / "saved")
+    found, (note,) = noted(tmp_path / "saved")
+    assert found == ["train"] and "test_unseen, extra are left out" in note
+    assert noted(tmp_path / "saved/train") == (["train"], [])
+
+
 def test_what_save_to_disk_leaves(tmp_path):
     table = Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]})
     DatasetDict({"train": table, "dev": table, "extra": table}).save_to_disk(tmp_path / "all")

@@ -68,6 +68,20 @@ def test_predictions_lead_back_to_the_rows_of_a_csv(tmp_path):
     assert sorted(row for part in rows for row in part) == list(range(60))
 
 
+def test_a_split_that_is_left_out_is_noted_in_the_record(tmp_path):
+    for name in ("train.csv", "dev_unseen.csv", "dev_seen.csv"):
+        tickets(tmp_path / name)
+    (tmp_path / "dev_seen.csv").rename(tmp_path / "dev.csv")
+    request = asked(None, dataset=str(tmp_path), label_column="queue", text_column="body")
+    _, _, record = TextClassification.prepare(request)
+    assert "dev_unseen.csv is left out" in record["notes"][0]
+    rows = "".join(f"who {i}?,a{i} met Ada,Ada\n" for i in range(30))
+    for path in tmp_path.iterdir():
+        path.write_text(f"question,context,answers\n{rows}")
+    _, _, record = QuestionAnswering.prepare(asked(None, dataset=str(tmp_path)))
+    assert "dev_unseen.csv is left out" in record["notes"][0]
+
+
 def test_other_columns_do_not_change_the_hash_of_the_data(tmp_path):
     kept = []
     for name, count in (("one", 60), ("two", 60), ("three", 61)):
