@@ -217,12 +217,13 @@ def read_rows(
     questions = partial(read_questions, answers=False)
     read = questions if "context" in asked else partial(read_table, readers=readers)
     table = read(file, "--file")
-    known = {r: c for r, c in (trained or {}).items() if c in table.column_names}
+    trained = trained or {}
+    known = {r: c for r, c in trained.items() if c in table.column_names}
     asked = {role: own or known.get(role) for role, own in asked.items()}
     columns = find_columns({"train": table}, asked, SimpleNamespace())
-    for role in sorted({*(trained or {})} & {role for role, own in asked.items() if own is None}):
+    for role in [role for role, own in asked.items() if own is None and role in trained]:
         print(  # noqa: T201
-            f"note: {file} has no column '{(trained or {})[role]}', which the run was trained on; "
+            f"note: {file} has no column '{trained[role]}', which the run was trained on; "
             f"'{columns[role]}' is read as the {role}.",
             file=sys.stderr,
         )

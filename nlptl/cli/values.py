@@ -57,12 +57,11 @@ def from_yaml(value: Any, declared: Any) -> Any:
         if word in get_args(base):
             return word
     elif get_origin(base) is tuple:
-        texts = [value] if isinstance(value, str) else value
-        if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
-            return tuple(texts)
-        numbers = texts if isinstance(texts, list) else [texts]
-        if numbers and all(isinstance(one, str | int | float) for one in numbers):
-            raise ValueError(f"{expected(base)}, such as {[str(one) for one in numbers]}")
+        each = value if isinstance(value, list) else [value]
+        if all(isinstance(one, str) for one in each):
+            return tuple(each)
+        if all(isinstance(one, str | int | float) for one in each):
+            raise ValueError(f"{expected(base)}, such as {[str(one) for one in each]}")
     elif base is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         with suppress(ValueError, OverflowError):  # YAML 1.1 reads 1e-4 as text
             return float(value)

@@ -88,7 +88,7 @@ def check_methods(config: Any) -> None:
         problems.add(
             "--max-train-examples: here --shots says how many labels a method sees. Leave it out."
         )
-    asked = [name for name in dict.fromkeys(config.methods) if name not in ZERO]
+    asked = labelled_methods(config) if config.methods else []
     with_labels = labelled_methods(config) if any(shots_of(config)) else []
     without = [name for name in ZERO if "0" in config.shots and name in (config.methods or ZERO)]
     if config.save is not None and config.save not in with_labels:

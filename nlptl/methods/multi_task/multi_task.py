@@ -269,7 +269,7 @@ def run_mix(config: Any, entries: Sequence[Entry], seed: int) -> list[Outcome]:
     kept = [outcomes.load(key) for key in keys]
     homes = saved_in(config, entries) if config.save and seed == config.seed else []
     found = [one for one in kept if one is not None]
-    saved = {home: key for home, key in zip(homes, keys, strict=False)}
+    saved = dict(zip(homes, keys, strict=False))  # none, unless they are to be saved
     if len(found) == len(keys) and all(is_saved(home, key) for home, key in saved.items()):
         told(entries, seed, found, "kept from before")
         return found
