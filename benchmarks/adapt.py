@@ -1,15 +1,17 @@
 """Adapt between all pairs of domains: features with frozen states, or training methods on some pairs.
 
     python benchmarks/adapt.py --model $MINILM --data amazon
-    python benchmarks/adapt.py --model $MINILM --data amazon --training
+    python benchmarks/adapt.py --model $MINILM --data amazon --training part
+    python benchmarks/adapt.py --model $MINILM --data amazon --training whole
 
 The first computes the states of a checkpoint once a domain, and fits heads on them: 12 pairs of books, dvd,
 electronics and kitchen, six draws of 700 labels of the source (50 of the target where a method takes some),
-1,000 test reviews a target. The second runs recipes/adapt.py on four pairs: three draws of 300 labels of the
-source out of 450, 500 test reviews, 64 tokens, three epochs of the two highest blocks; further flags go to the
-recipe (--model bundled/bert --mode freeze-lower-8 --methods udalm dapt tapt, say). What is finished below
-runs/benchmarks/adapt is not computed again. Results, written after each pair, in benchmarks/results:
-adapt_features.json (.md, .png), adapt_training_<model>.json and .md.
+1,000 test reviews a target. The others run recipes/adapt.py on four pairs, with three draws of the source's
+labels. "part": 300 labels out of 450, 500 test reviews, 64 tokens, three epochs of the two highest blocks;
+"whole": 700 labels out of 1,000, 1,000 test reviews, 128 tokens, four epochs of all blocks. Further flags go
+to the recipe (--model bundled/bert --mode freeze-lower-8 --methods udalm dapt tapt, say). What is finished
+below runs/benchmarks/adapt is not computed again. Results, written after each pair, in benchmarks/results:
+adapt_features.json (.md, .png), adapt_<part or whole>_<model>.json and .md.
 """
 
 import argparse
@@ -64,9 +66,16 @@ FOUR = (("books", "kitchen"), ("dvd", "electronics"), ("electronics", "books"), 
 LABELS, FEW_LABELS, TESTS, DRAWS = 700, 50, 1000, 6
 #: Rows of a domain that are read: test examples first, then what the draws are taken from.
 ROWS = 2600
-#: Rows of a domain that the training methods may see, by split, and methods, labels and epochs of their runs.
-SPLITS = {"test": 500, "train": 400, "validation": 50}
-TRAINING, TRAINED, EPOCHS = ("deep-coral", "mmd", "dann", "self-training"), 300, 3
+#: Methods that train, the rows of a domain that they may see, by split, and the flags of their runs.
+TRAINING = ("deep-coral", "mmd", "dann", "self-training")
+SPLITS = {
+    "part": {"test": 500, "train": 400, "validation": 50},
+    "whole": {"test": 1000, "train": 900, "validation": 100},
+}
+FLAGS = {
+    "part": {"mode": "freeze-lower-4", "max-length": 64, "max-train-examples": 300, "epochs": 3},
+    "whole": {"mode": "full", "max-length": 128, "max-train-examples": 700, "epochs": 4},
+}
 #: Inverse penalties; cross-validated on the training examples of each fit.
 GRID = (1e-3, 1e-2, 1e-1)
 ARMS = (SOURCE, FEW, BOTH, "coral", "importance-weighting", "easyadapt", TARGET, ALL)
@@ -228,43 +237,41 @@ def features(model: str, data: Path) -> dict[str, Any]:
     }
 
 
-def cut(data: Path, domain: str) -> Path:
+def cut(data: Path, domain: str, part: str) -> Path:
     """Write a domain's rows to a folder of three files, once: what the runs of the training methods read."""
-    folder = HOME / "cut" / domain
+    folder = HOME / "cut" / part / domain
     if not (folder / "test.parquet").exists():
         table = read_table(data / f"{domain}.parquet", "--data")
         order = stratified_order(table["label"][:], 0)
         folder.mkdir(parents=True, exist_ok=True)
         first = 0
-        for split, number in SPLITS.items():
+        for split, number in SPLITS[part].items():
             rows = np.sort(order[first : first + number])
             table.select(rows).to_parquet(folder / f"{split}.parquet")
             first += number
     return folder
 
 
-def training(model: str, data: Path, more: list[str]) -> dict[str, Any]:
+def training(model: str, data: Path, part: str, more: list[str]) -> dict[str, Any]:
     """Run recipes/adapt.py on four pairs, three seeds, and put the records side by side.
 
     Args:
         model: Checkpoint.
         data: Folder with a file a domain.
+        part: How much is trained: a key of :data:`FLAGS`.
         more: Further flags of the recipe; they win over those of the benchmark.
     """
     found = {}
     # A study's folder takes the flags that it began with; runs are kept elsewhere, whatever the folder.
-    flagged = sha256(json.dumps([model, TRAINING, more]).encode()).hexdigest()[:8]
+    flagged = sha256(json.dumps([model, TRAINING, part, more]).encode()).hexdigest()[:8]
     for source, target in FOUR:
         home = HOME / "training" / flagged / f"{source}-{target}"
         flags = {
             "model": model,
-            "source": cut(data, source),
-            "target": cut(data, target),
-            "mode": "freeze-lower-4",
-            "max-length": 64,
+            "source": cut(data, source, part),
+            "target": cut(data, target, part),
+            **FLAGS[part],
             "batch-size": 16,
-            "max-train-examples": TRAINED,
-            "epochs": EPOCHS,
             "seeds": 3,
             "precision": "auto",
             "output-dir": home,
@@ -277,7 +284,7 @@ def training(model: str, data: Path, more: list[str]) -> dict[str, Any]:
         for one in record["domains"].values():  # folders of this machine
             one["dataset"] = Path(one["dataset"]).name
         found[record["pairs"][0]["pair"]] = record
-        name = f"adapt_training_{Path(model).name}"
+        name = f"adapt_{part}_{Path(model).name}"
         write_json(RESULTS / f"{name}.json", found)
         pages = [markdown(one) for one in found.values()]
         (RESULTS / f"{name}.md").write_text("\n".join([compact(found), *pages]), "utf-8")
@@ -306,10 +313,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--training", action="store_true")
+    parser.add_argument("--training", choices=sorted(FLAGS))
     given, more = parser.parse_known_args()
     if given.training:
-        print(compact(training(given.model, given.data.resolve(), more)))
+        print(compact(training(given.model, given.data.resolve(), given.training, more)))
         return
     record = features(given.model, given.data)
     write_pictured(
