@@ -1,5 +1,6 @@
 """Modes with stages: each stage trains what its mode says; a killed run goes on in the stage where it was."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from doors import Wish
 from test_learner import OTHER, TASK, TEST, TRAIN, Killed, learner, same, weights
 
 from nlptl.errors import UserError
@@ -17,6 +19,7 @@ from nlptl.modes.base import Stage, parse_mode
 from nlptl.modes.definition import MODES, mode
 from nlptl.train.finetune import finetune
 from nlptl.train.hooks import Quiet
+from nlptl.train.losses import Plus
 from nlptl.train.setup import start_accelerator
 
 
@@ -57,6 +60,7 @@ def test_each_stage_trains_what_its_mode_says_at_its_own_rate(checkpoints):
     peaks = [watch.seen[i][1] for i in (0, 4, 8)]
     assert peaks == pytest.approx([2e-3, 1e-3, 5e-4])
     assert state.step == 16 and state.lr_history == [rate for _, rate in watch.seen]
+    assert state.examples == 16 * 8
     assert [line["stage"] for line in made.history] == [1, 1, 2, 2, 3, 3, 3]
     assert made.current.name == "try-gradual" and made.best in (4, 5, 6)
 
@@ -85,17 +89,25 @@ def test_killed_in_any_stage_it_ends_with_the_same_bits(checkpoints, tmp_path, k
                     raise Killed
                 return False
 
-        made.fit(TRAIN, validation=OTHER, hooks=[Kill()], home=home, resume=resume)
-        return made
+        watch = Kill()
+        state = made.fit(TRAIN, validation=OTHER, hooks=[watch], home=home, resume=resume)
+        return made, state, watch.stage + 1
 
-    whole = run(tmp_path / "a")
+    whole, state, started = run(tmp_path / "a")
     with pytest.raises(Killed):
         run(tmp_path / "b", kill=killed_at)
-    again = run(tmp_path / "b", resume=True)
+    again, _, went_on = run(tmp_path / "b", resume=True)
+    assert (started, went_on) == (3, 3 - killed_at[0])  # what a finished stage left is read
     assert same(weights(whole), weights(again))
     assert whole.history == again.history and whole.best == again.best
-    done = run(tmp_path / "b", resume=True)  # nothing is left to do
-    assert same(weights(whole), weights(done)) and done.history == whole.history
+    done, read, none = run(tmp_path / "b", resume=True)  # nothing is left to do
+    assert same(weights(whole), weights(done)) and done.history == whole.history and none == 0
+    assert (read.step, read.examples, done.flops) == (16, 16 * 8, pytest.approx(whole.flops))
+    assert read.lr_history == state.lr_history
+    records = [json.loads(path.read_text("utf-8")) for path in tmp_path.glob("b/stage-*/done.json")]
+    seconds = [sum(record["seconds"][i] for record in records) for i in (0, 1)]
+    assert read.clock.scoring == pytest.approx(seconds[1])
+    assert seconds[0] <= read.clock.training < seconds[0] + 0.5  # the clock goes on after the fit
 
 
 def test_finetune_goes_through_the_stages(checkpoints, tmp_path):
@@ -132,16 +144,31 @@ def test_stages_are_fits_one_after_the_other(checkpoints, family, through_lora):
     made = learner(checkpoints[family], "try-lora", epochs=4.0, head="start")
     rates = made.fit(TRAIN).lr_history
     by_hand, found = learner(checkpoints[family], "head-only", epochs=4.0, head="start"), []
+    flops = 0.0
     for epoch, (name, steps) in enumerate([("head-only", 4), ("lora-r2-above-1", 4), ("full", 8)]):
         torch.manual_seed(0)
         by_hand.model = merge_adapter(by_hand.model)
         by_hand.mode(parse_mode(name))
         plan = replace(by_hand.args.plan(4), steps=steps, first_epoch=epoch)
         found += by_hand.fit(TRAIN, plan=plan).lr_history
-    assert rates == found and len(rates) == 16
+        flops += by_hand.flops
+    assert rates == found and len(rates) == 16 and made.flops == pytest.approx(flops)
     assert same(weights(made), weights(by_hand))
     assert set(weights(made)) == set(weights(learner(checkpoints[family], "full")))
     assert all(p.requires_grad for p in made.model.parameters())
+
+
+def test_every_stage_trains_on_the_loss_that_was_asked_for(checkpoints):
+    asked = []
+
+    def wish(made):
+        asked.append(made.current.name)
+        return Plus(made.loss(), Wish(torch.zeros(32)), name="wish")
+
+    made = learner(checkpoints["bert"], "try-gradual", epochs=4.0, head="start")
+    made.fit(TRAIN, loss=wish, validation=OTHER)
+    assert asked == ["head-only", "freeze-lower-2", "full"]
+    assert [line["stage"] for line in made.history if "train_wish" in line] == [1, 2, 3, 3]
 
 
 def test_a_stage_of_lora_begins_alike_where_the_stage_before_is_read(
