@@ -176,7 +176,8 @@ def run_trainer(task: Any, splits: Any, settings: Any, *, grouped: bool) -> dict
 
     from nlptl.models.adapters import add_lora
     from nlptl.models.flops import training_flops
-    from nlptl.models.loading import load_with_head, longest_input
+    from nlptl.models.loading import load_with_head
+    from nlptl.models.tokenizer import longest_input
     from nlptl.modes.base import apply_mode
 
     set_seed(settings.seed)

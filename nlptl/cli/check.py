@@ -15,16 +15,10 @@ from nlptl.data.encoding import splits_hash
 from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, DataError, Problems
 from nlptl.models.layer_map import depth
-from nlptl.models.loading import (
-    folder_of,
-    load_tokenizer,
-    longest_input,
-    reading,
-    resolve,
-    trained_config,
-)
+from nlptl.models.loading import folder_of, load_tokenizer, reading, resolve, trained_config
 from nlptl.models.reuse import check_kept, read_kept
 from nlptl.models.sentence_encoder import declared
+from nlptl.models.tokenizer import longest_input
 from nlptl.models.weights_check import check_shapes
 from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
@@ -80,13 +74,16 @@ def read_mode(config: Any) -> Mode:
     )
 
 
-def check_model(name: str, max_length: int | None, pooling: str | None = None) -> tuple[Any, int]:
+def check_model(
+    name: str, max_length: int | None, pooling: str | None = None, vectors: int = 0
+) -> tuple[Any, int]:
     """Read a checkpoint's configuration and tokenizer.
 
     Args:
         name: Bundled name, directory or hub name.
         max_length: Tokens per text, if a number is asked for.
         pooling: ``--pooling``: of an encoder-decoder maybe only the encoder is trained.
+        vectors: Number of a mode's vectors before the text (:attr:`nlptl.modes.base.Mode.vectors`).
 
     Returns:
         Its configuration and its number of blocks.
@@ -95,7 +92,7 @@ def check_model(name: str, max_length: int | None, pooling: str | None = None) -
         ModelError: If it cannot be used.
     """
     config = trained_config(name, pooling)
-    longest_input(config, load_tokenizer(name), max_length)
+    longest_input(config, load_tokenizer(name), max_length, taken=vectors)
     path = resolve(name)
     check_shapes(name, Path(path) / folder_of(declared(path)), config)
     return config, sum(depth(config))
@@ -253,7 +250,7 @@ def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     mode = check_flags(config, problems)
     length = with_sound_numbers(config).max_length
     pooling = getattr(config, "pooling", None)
-    model = problems.run(check_model, config.model, length, pooling)
+    model = problems.run(check_model, config.model, length, pooling, mode.vectors if mode else 0)
     if model:
         problems.run(check_precision, config.precision, model[0].model_type)
     if mode:

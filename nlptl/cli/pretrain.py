@@ -20,7 +20,8 @@ from nlptl.cli.values import with_sound_numbers
 from nlptl.errors import ConfigError, Problems, listed
 from nlptl.models.families import check_family
 from nlptl.models.layer_map import longest_text
-from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.models.loading import load_config, load_tokenizer
+from nlptl.models.tokenizer import longest_input
 from nlptl.models.tracing import width_of
 from nlptl.modes.base import Mode, default_learning_rate, kinds_of
 from nlptl.pretrain.architecture import check_architecture, longest_position

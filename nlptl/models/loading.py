@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
 from nlptl.models.checkpoint_files import check_files, check_tokenizer_files
 from nlptl.models.labels import label_order, label_parameters, reorder_labels
-from nlptl.models.layer_map import layer_map, longest_text
+from nlptl.models.layer_map import layer_map
 from nlptl.models.pooling import (
     PooledClassifier,
     body_class,
@@ -198,21 +197,6 @@ def _read_tokenizer(
     notice = give_padding(tokenizer, config)
     compare(tokenizer, config, **where)
     return tokenizer, [notice] if notice else []
-
-
-def longest_input(config: Any, tokenizer: Any, asked: int | None, *, usual: int = 512) -> int:
-    """Return the tokens that a text is truncated to: as asked, else the usual number or what the model takes.
-
-    On a GPU a model of 510 positions, for example, takes 504: batches are padded to multiples of eight.
-
-    Raises:
-        ModelError: If ``asked`` is more than the model has positions for.
-    """
-    positions = longest_text(config)
-    if asked is not None and positions is not None and asked > positions:
-        raise ModelError(f"--max-length {asked}: the model takes at most {positions} tokens.")
-    room = positions and positions - positions % multiple()
-    return min(asked or min(tokenizer.model_max_length, usual), room or asked or usual)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from nlptl.data.padding import pad, real_tokens
 from nlptl.data.windows import Frame, Tokens, frame_of, tokenize
 from nlptl.errors import ModelError
 from nlptl.models.families import FAMILIES
-from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
-from nlptl.models.tokenizer import word_tokens
+from nlptl.models.loading import load_config, load_tokenizer, load_trained
+from nlptl.models.tokenizer import longest_input, word_tokens
 
 #: Most probable words that one is drawn from, by their probabilities.
 CANDIDATES = 10

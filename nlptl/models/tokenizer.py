@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.data.padding import multiple
 from nlptl.errors import ModelError, listed
+from nlptl.models.layer_map import longest_text
 
 #: Texts on which a converted tokenizer must give the ids of the slow one.
 SAMPLES = (
@@ -93,6 +95,28 @@ def check_longest(tokenizer: Any, *, name: str, flag: str) -> None:
         f"{flag} {name}: tokenizer_config.json has model_max_length {longest!r}; expected a number above "
         f"{special}, the special tokens of a text. Mend the file: texts are cut at so many tokens."
     )
+
+
+def longest_input(
+    config: Any, tokenizer: Any, asked: int | None, *, usual: int = 512, taken: int = 0
+) -> int:
+    """Return the tokens that a text is truncated to: as asked, else the usual number or what the model takes.
+
+    On a GPU a model of 510 positions, for example, takes 504: batches are padded to multiples of eight. The
+    vectors of ``prompt`` and ``prefix`` stand on positions too, ``taken`` of them.
+
+    Raises:
+        ModelError: If ``asked`` is more than the model has positions for.
+    """
+    positions = longest_text(config)
+    positions = positions and positions - taken
+    if asked is not None and positions is not None and asked > positions:
+        beside = f" beside the mode's {taken} vectors" if taken else ""
+        raise ModelError(
+            f"--max-length {asked}: the model takes at most {positions} tokens{beside}."
+        )
+    room = positions and positions - positions % multiple()
+    return min(asked or min(tokenizer.model_max_length, usual), room or asked or usual)
 
 
 def compare(tokenizer: Any, config: Any, *, name: str, flag: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from nlptl.errors import ModeError, Problems
 from nlptl.models.adapters import add_ia3, add_lora, add_prompt, check_targets
 from nlptl.models.layer_map import depth as blocks_of
-from nlptl.models.layer_map import layer_map, map_of
+from nlptl.models.layer_map import layer_map, longest_text, map_of
 from nlptl.modes.base import Mode
 from nlptl.modes.definition import mode
 from nlptl.modes.freezing import check_partial, freeze_parts, name_of
@@ -15,6 +15,8 @@ from nlptl.modes.freezing import check_partial, freeze_parts, name_of
 LORA_RANK = 8
 #: Number of trained vectors before a text.
 TOKENS = 16
+#: Fewest tokens that must be left to a text.
+FEWEST = 8
 
 
 def _settings(
@@ -202,6 +204,12 @@ def _check_prompt(mode: Mode, depth: int, name: str, config: Any) -> None:
         raise ModeError(
             f"--mode {kind}: {name} is an encoder-decoder, whose classifier takes no vectors in place of "
             "tokens in transformers. Take lora."
+        )
+    positions, tokens = longest_text(config), mode.vectors
+    if positions is not None and positions - tokens < FEWEST:
+        raise ModeError(
+            f"--mode {mode.name}: {name} has {positions} positions, and {tokens} vectors leave fewer than "
+            f"{FEWEST} of them to a text. Take at most {positions - FEWEST} vectors."
         )
 
 

@@ -107,6 +107,12 @@ class Mode:
         return last[0].mode.merges if last else self.definition.merges
 
     @property
+    def vectors(self) -> int:
+        """Most vectors that stand before a text, in any stage: they take positions from its tokens."""
+        own = 0 if self.definition.merges else self.settings.get("tokens", 0)
+        return max([own, *(stage.mode.vectors for stage in self.stages(SOME))])
+
+    @property
     def trains_all(self) -> bool:
         """Whether everything trains, in every stage."""
         if self.staged:

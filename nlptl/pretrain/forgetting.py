@@ -11,8 +11,9 @@ from torch import nn
 
 from nlptl.models.families import check_family
 from nlptl.models.layer_map import layer_map
-from nlptl.models.loading import load_tokenizer, load_trained, longest_input
+from nlptl.models.loading import load_tokenizer, load_trained
 from nlptl.models.pooling import PooledClassifier
+from nlptl.models.tokenizer import longest_input
 from nlptl.pretrain.held_out import document_of, fixed_batches, objective_of, piece_losses
 from nlptl.pretrain.refit import head_inputs, output_transform, refitted_loss
 from nlptl.stats.bootstrap import CHUNK, DRAWS

@@ -14,7 +14,8 @@ from nlptl.data.progress import counted, quiet_datasets
 from nlptl.errors import DataError
 from nlptl.metrics.ratio import ratio_with_error
 from nlptl.models.families import check_family
-from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
+from nlptl.models.loading import load_config, load_tokenizer, load_trained
+from nlptl.models.tokenizer import longest_input
 from nlptl.pretrain.corpus import special_frame, tokenize
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.pretrain.objectives import Fixed, Objective

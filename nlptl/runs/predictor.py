@@ -15,15 +15,10 @@ from nlptl.data.progress import quiet_datasets
 from nlptl.data.text import can_be_written, in_words, is_text
 from nlptl.errors import DataError, ModelError, listed, shortened, suggest
 from nlptl.models.adapters import open_adapter
-from nlptl.models.loading import (
-    load_config,
-    load_tokenizer,
-    load_trained,
-    longest_input,
-    resolve,
-)
+from nlptl.models.loading import load_config, load_tokenizer, load_trained, resolve
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.models.sentence_encoder import declared
+from nlptl.models.tokenizer import longest_input
 from nlptl.tasks import TASKS, get_task, recorded_task
 from nlptl.tasks.base import Task
 from nlptl.train.loop import predict
@@ -231,13 +226,15 @@ def load_predictor(
     tokenizer = load_tokenizer(name)
     asked = record.get("settings", {}).get("max_length")
     model = load_trained(name, own.auto_class)
+    vectors = 0
     if not record.get("adapter", {}).get("merged", True):  # prompts
         model = open_adapter(model, home / "adapter")
+        vectors = model.active_peft_config.num_virtual_tokens
     return Predictor(
         task=own,
         model=model.eval().to(accelerator.device),
         tokenizer=tokenizer,
-        max_length=longest_input(config, tokenizer, asked, usual=own.usual_length),
+        max_length=longest_input(config, tokenizer, asked, usual=own.usual_length, taken=vectors),
         batch_size=batch_size,
         accelerator=accelerator,
     )

@@ -18,7 +18,8 @@ from nlptl.data.sources import DataRequest, load_asked
 from nlptl.data.squad import answer_notes, check_trainable, normalize, read_questions
 from nlptl.data.windows import frame_of
 from nlptl.errors import ConfigError, Problems, UserError
-from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.models.loading import load_config, load_tokenizer
+from nlptl.models.tokenizer import longest_input
 from nlptl.records import Collate
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.tasks.notes import answer_set_notes, data_notes, length_notes

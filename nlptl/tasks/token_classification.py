@@ -21,7 +21,8 @@ from nlptl.metrics.statistics import (
     strict_entity_counts,
     word_counts,
 )
-from nlptl.models.loading import load_config, load_tokenizer, longest_input
+from nlptl.models.loading import load_config, load_tokenizer
+from nlptl.models.tokenizer import longest_input
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.tasks.options import TokenClassificationOptions
 

@@ -11,7 +11,8 @@ from nlptl.data.batching import LengthBatches
 from nlptl.data.encoding import encode_texts
 from nlptl.data.padding import pad, real_tokens
 from nlptl.models.layer_map import layer_map
-from nlptl.models.loading import load_with_head, longest_input
+from nlptl.models.loading import load_with_head
+from nlptl.models.tokenizer import longest_input
 from nlptl.train.loop import predict
 from nlptl.train.losses import Loss
 

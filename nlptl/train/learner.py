@@ -18,16 +18,11 @@ from nlptl.errors import RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.flops import training_flops
 from nlptl.models.heads import Read
-from nlptl.models.loading import (
-    load_tokenizer,
-    load_with_head,
-    longest_input,
-    pooling_under,
-    share_padding,
-)
+from nlptl.models.loading import load_tokenizer, load_with_head, pooling_under, share_padding
 from nlptl.models.one_token import last_block_for_one_token
 from nlptl.models.pooling import PooledClassifier
 from nlptl.models.reuse import reused
+from nlptl.models.tokenizer import longest_input
 from nlptl.modes.base import Manifest, Mode, apply_mode, first_mode
 from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
@@ -108,7 +103,11 @@ class Learner:
             self._loaded = tuple(share_padding(unwrap_peft(model), self.tokenizer))
         config = unwrap_peft(self.model).config
         self.max_length = longest_input(
-            config, self.tokenizer, args.max_length, usual=task.usual_length
+            config,
+            self.tokenizer,
+            args.max_length,
+            usual=task.usual_length,
+            taken=args.mode.vectors,
         )
         if isinstance(self.model, PooledClassifier):
             self.model.max_length = self.max_length  # for the directory that is written

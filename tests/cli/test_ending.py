@@ -17,7 +17,7 @@ from nlptl.cli.ending import disk_error, exit_codes
 from nlptl.cli.main import main
 from nlptl.errors import ConfigError, UserError
 from nlptl.runs import directory
-from nlptl.runs.directory import check_free
+from nlptl.runs.directory import check_free, release_on_failure, reserve
 from nlptl.runs.locking import lock, locked, unlock
 from nlptl.train.stopping import Stopped, _Signals, command_to_go_on, listening
 
@@ -181,6 +181,28 @@ def test_files_of_the_user_are_not_overwritten(tmp_path, name):
     for resume in (False, True):
         with pytest.raises(ConfigError, match=name):
             check_free(tmp_path, resume=resume)
+
+
+@pytest.mark.parametrize("name", ["model", "checkpoints", "result.json"])
+def test_what_only_looks_like_a_run_is_not_resumed(tmp_path, name):
+    """A folder of one's own may have a usual name; without a configuration nothing there can go on."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.bin").write_text("mine")
+    with pytest.raises(ConfigError, match=f"holds '?{name}'? but no config.yaml"):
+        check_free(tmp_path, resume=True)
+    (tmp_path / "config.yaml").write_text("")
+    check_free(tmp_path, resume=True)
+
+
+def test_a_failed_preparation_leaves_files_that_are_not_a_checkpoints(tmp_path):
+    home, mine = tmp_path / "run", tmp_path / "run/checkpoints/mine.bin"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    (mine.parent / ".partial-0000001").mkdir()
+    reserve(home, "seed: 0")
+    with pytest.raises(ConfigError, match="wrong"), release_on_failure(home):
+        raise ConfigError("wrong")
+    assert [path.name for path in home.rglob("*")] == ["checkpoints", "mine.bin"]
 
 
 def test_two_sessions_exclude_each_other(tmp_path):

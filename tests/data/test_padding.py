@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from nlptl.data.batching import LengthBatches
 from nlptl.data.padding import pad, padded_length, real_tokens
 from nlptl.errors import ModelError
-from nlptl.models.loading import longest_input
+from nlptl.models.tokenizer import longest_input
 from nlptl.records import Batch
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.stem_cache.store import Ragged
@@ -67,6 +67,9 @@ def test_no_row_grows_beyond_the_models_positions(checkpoints, eights):
     assert longest_input(config, tokenizer, 20) == 20
     with pytest.raises(ModelError, match="at most 62"):
         longest_input(config, tokenizer, 63)
+    assert longest_input(config, tokenizer, None, taken=7) == 48
+    with pytest.raises(ModelError, match="at most 55 tokens beside the mode's 7 vectors"):
+        longest_input(config, tokenizer, 56, taken=7)
 
 
 def test_only_copies_to_a_gpu_are_pinned(monkeypatch):

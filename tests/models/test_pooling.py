@@ -19,7 +19,6 @@ from nlptl.models.loading import (
     load_tokenizer,
     load_trained,
     load_with_head,
-    longest_input,
     reading,
     save_pretrained,
     trained_config,
@@ -36,6 +35,7 @@ from nlptl.models.pooling import (
     pools_last_block,
 )
 from nlptl.models.reuse import keep_layers
+from nlptl.models.tokenizer import longest_input
 from nlptl.modes.base import apply_mode, parse_mode
 from nlptl.tasks.classification import TextClassification
 

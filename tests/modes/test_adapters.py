@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import ClassLabel, Dataset
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
+from test_learner import learner
 from test_modes import load
 from test_parts import step_three_times
 
@@ -85,6 +88,22 @@ def test_prompts_are_saved_with_the_head_and_cannot_be_merged(checkpoints, famil
     ):
         assert (parts[key] == "head") or torch.equal(one, two), key
     assert (logits_of(plain) - expected).abs().max() > 1e-4
+
+
+def test_vectors_take_their_positions_from_the_text(checkpoints):
+    """64 positions: 60 are left beside four vectors, whichever stage brings them."""
+    config = load(checkpoints, "bert").model.config
+    names = ("prompt-4", "prefix-4", "chain:full,prefix-4", "lora", "full")
+    assert [parse_mode(name).vectors for name in names] == [4, 4, 4, 0, 0]
+    long = Dataset.from_dict(
+        {"text": ["good text " * 50, "bad text " * 50] * 8, "label": [1, 0] * 8}
+    )
+    for name in names[:2]:
+        made = learner(checkpoints["bert"], name, epochs=1.0)
+        made.fit(long.cast_column("label", ClassLabel(names=["no", "yes"])))
+        assert made.max_length == config.max_position_embeddings - 4
+    with pytest.raises(ModeError, match="leave fewer than 8 of them to a text. Take at most 56"):
+        parse_mode("prompt-57").check(3, "it", config)
 
 
 def test_the_scale_of_rslora(checkpoints):

@@ -11,7 +11,8 @@ from torch import nn
 
 from nlptl.errors import ConfigError, ModelError, Problems, UserError, listed
 from nlptl.methods.few_shot.options import ENTAILMENT, NAMES, PROMPT, TEMPLATES, ZERO
-from nlptl.models.loading import load_config, load_tokenizer, load_trained, longest_input
+from nlptl.models.loading import load_config, load_tokenizer, load_trained
+from nlptl.models.tokenizer import longest_input
 from nlptl.pretrain.masked_lm import MaskedLM
 from nlptl.report.zero_shot import (
     check_room,

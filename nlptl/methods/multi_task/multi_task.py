@@ -16,7 +16,8 @@ from nlptl.methods.multi_task.mixed import Share, train_mixed
 from nlptl.methods.multi_task.options import ALONE, CHAIN, METHODS, MIXED
 from nlptl.methods.multi_task.tasks import Drawn, Member, named
 from nlptl.methods.multi_task.verdict import study_record
-from nlptl.models.loading import load_tokenizer, longest_input, pooling_under, trained_config
+from nlptl.models.loading import load_tokenizer, pooling_under, trained_config
+from nlptl.models.tokenizer import longest_input
 from nlptl.modes.base import parse_mode
 from nlptl.runs.directory import save_run
 from nlptl.study import outcomes
