@@ -216,14 +216,19 @@ def check_manner(config: Any, mode: Mode) -> None:
             f"--layer-decay: --mode {mode.name} trains nothing in the blocks; expected a mode that does, "
             "such as full."
         )
-    moves = any(
-        each.trains_blocks and not each.is_adapter and not each.definition.random
+    moving = [
+        each.definition
         for each in [stage.mode for stage in mode.stages(SOME)] or [mode]
-    )
-    for name in ("l2_sp", "mixout"):
-        if getattr(config, name, 0) and not moves:
+        if each.trains_blocks and not each.is_adapter and not each.definition.random
+    ]
+    mixed = any(each.matrices for each in moving)  # mixout is for weight matrices alone
+    for name, what, acts in (
+        ("l2_sp", "weight", bool(moving)),
+        ("mixout", "weight matrix of a block", mixed),
+    ):
+        if getattr(config, name, 0) and not acts:
             problems.add(
-                f"--{name.replace('_', '-')}: under --mode {mode.name} no pretrained weight trains that "
+                f"--{name.replace('_', '-')}: under --mode {mode.name} no pretrained {what} trains that "
                 "could be kept close to what it was. Take a mode such as full."
             )
     if getattr(config, "head", None) not in (None, "random") and not about.convex_start:

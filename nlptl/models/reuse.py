@@ -13,6 +13,8 @@ from nlptl.models.layer_map import class_of_body, depth, layer_map
 #: Entries of configurations that hold the number of an encoder's blocks, or a decoder's.
 ENCODER = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers")
 DECODER = ("num_decoder_layers", "decoder_layers")
+#: Most digits of a block's number: no model has a hundred thousand.
+DIGITS = 5
 
 
 def read_kept(text: str) -> tuple[int, ...]:
@@ -25,8 +27,8 @@ def read_kept(text: str) -> tuple[int, ...]:
     Raises:
         ModelError: If it is neither.
     """
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) <= DIGITS for part in parts):
         raise _not_read(text)
     numbers = [int(part) for part in parts]
     kept = tuple(range(numbers[0])) if len(numbers) == 1 else tuple(numbers)
@@ -135,17 +137,23 @@ def _set(config: Any, entry: str, count: int, name: str) -> None:
 
 def _copy(model: Any, made: Any, source: dict[str, str], name: str) -> None:
     """Copy all tensors, each block's from the block of the checkpoint that it stands for."""
-    own, tensors = model.state_dict(), {}
+    own, tensors, used = model.state_dict(), {}, set()
     for key in made.state_dict():
         block = next((one for one in source if key.startswith(f"{one}.")), None)
         old = key if block is None else source[block] + key.removeprefix(block)
         if old not in own:
             raise ModelError(
                 f"--keep-layers: {name} needs {key}, and {old} is not in the checkpoint. Its first block "
-                "owns more "
-                "than the others, such as the relative positions of T5: keep block 0."
+                "owns more than the others, such as the relative positions of T5: keep block 0."
             )
         tensors[key] = own[old]
+        used.add(old)
+    kept = tuple(f"{block}." for block in source.values())
+    if left := sorted(key for key in own if key.startswith(kept) and key not in used):
+        raise ModelError(
+            f"--keep-layers: {name} has {left[0]}, which the shallower model has no place for. Its first "
+            "block owns less than the others, such as ModernBERT's, which has no norm: keep block 0."
+        )
     made.load_state_dict(tensors)
 
 

@@ -156,6 +156,7 @@ class Definition:
             :class:`ModeError` if they do not fit.
         groups: Function from model and settings to parameter groups; see
             :meth:`nlptl.modes.base.Mode.parameter_groups`.
+        matrices: Whether, where blocks train, their weight matrices do.
         convex_start: Whether a new head starts from a convex fit (:func:`nlptl.train.head.start_head`).
     """
 
@@ -178,6 +179,7 @@ class Definition:
     settings: Callable[..., dict[str, Any]] | None = None
     check: Callable[[Any, int, str, Any], None] | None = None
     groups: Callable[..., list[dict[str, Any]]] | None = None
+    matrices: bool = True
     convex_start: bool = True
 
     def __post_init__(self) -> None:

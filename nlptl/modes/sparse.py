@@ -68,6 +68,7 @@ def _refuse_none(names: set[str], mode: str, model: str, kind: str, instead: str
     help="all biases, and the head",
     when="many tasks on one checkpoint, each a small file; little data",
     peak=4e-4,  # of 1e-4, 4e-4, 7e-4, 1e-3 (Ben Zaken et al., 2022, appendix A.2)
+    matrices=False,
     check=_has_any(bias_names, "biases", "norm-only or lora"),
 )
 def bitfit(model: Any) -> Any:
@@ -87,6 +88,7 @@ def bitfit(model: Any) -> Any:
     help="the weights and biases of all norms, and the head",
     when="as bitfit; the only one of the two for models without biases, such as T5",
     peak=1e-3,  # the highest of BitFit's: as few parameters, and all of them scales and shifts
+    matrices=False,
     check=_has_any(norm_names, "norms", "bitfit or lora"),
 )
 def norm_only(model: Any) -> Any:

@@ -17,6 +17,7 @@ from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
 from nlptl.models.loading import open_saved, quiet_transformers, save_pretrained
+from nlptl.modes.base import SOME
 from nlptl.runs.card import model_card
 from nlptl.runs.errors_page import errors_page
 from nlptl.runs.last_block import last_rows
@@ -270,8 +271,9 @@ def _save_model(run: Run, directory: Path) -> float:
     before, merged, merges = _outputs(model, run), None, True
     with quiet_transformers():
         if is_lora(model):
-            save_adapter(model, directory / "adapter")
             merges = can_merge(model)
+            if not merges or on_checkpoint(run.args):
+                save_adapter(model, directory / "adapter")
             model = merge_adapter(model).eval()
             merged = _outputs(model, run) if merges else None
         save_pretrained(model, run.tokenizer, directory / "model", like=run.like)
@@ -282,6 +284,18 @@ def _save_model(run: Run, directory: Path) -> float:
         _compare(before, merged, MERGED, "Merging the adapter into the weights", run.compared)
     after, what = _outputs(again, run), f"Reloading {directory / 'model'}"
     return _compare(merged or before, after, RELOADED, what, run.compared)
+
+
+def on_checkpoint(args: Any) -> bool:
+    """Whether a run's adapters stand on the checkpoint as it came, which is what peft would put them on.
+
+    Not with ``--keep-layers``, and not where a stage before them trained the blocks: ``model/`` alone is right
+    then.
+    """
+    if args is None:
+        return True
+    before = [stage.mode for stage in args.mode.stages(SOME)][:-1]
+    return args.keep_layers is None and not any(mode.trains_blocks for mode in before)
 
 
 @torch.no_grad()

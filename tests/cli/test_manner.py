@@ -45,13 +45,17 @@ def test_flags_without_anything_to_act_on_come_in_one_message(checkpoints, revie
     message = refused(checkpoints, reviews, tmp_path, *flags)
     for part in (
         "--layer-decay: --mode head-only trains nothing in the blocks",
-        "--mixout: under --mode head-only no pretrained weight trains",
+        "--mixout: under --mode head-only no pretrained weight matrix of a block trains",
         "--l2-sp: under --mode head-only no pretrained weight trains",
     ):
         assert part in message
     for mode in ("lora", "scratch"):
         flags = ("--l2-sp", 0.1, "--mode", mode)
         assert "no pretrained weight" in refused(checkpoints, reviews, tmp_path, *flags)
+    for mode in ("bitfit", "norm-only", "chain:head-only,bitfit"):
+        flags = ("--l2-sp", 0.1, "--mixout", 0.1, "--mode", mode)
+        message = refused(checkpoints, reviews, tmp_path, *flags)
+        assert "--mixout: under" in message and "--l2-sp" not in message
     flags = ("--layer-decay", 0.9, "--mode", "prompt")
     assert "trains nothing in the blocks" in refused(checkpoints, reviews, tmp_path, *flags)
     flags = ("--head", "fit", "--mode", "prompt", "--upstream-text", tmp_path / "no.txt")

@@ -11,6 +11,7 @@ from nlptl.errors import ModelError
 from nlptl.models.layer_map import layer_map
 from nlptl.models.loading import load_with_head
 from nlptl.models.reuse import check_kept, keep_layers, read_kept, redraw_top
+from nlptl.models.zoo import tiny_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "modes"))
 from test_modes import LABELS
@@ -82,9 +83,18 @@ def test_what_cannot_be_kept_is_refused(checkpoints):
     with pytest.raises(ModelError, match="it has 3 blocks, numbered from 0; the block 4 is not"):
         check_kept((4,), load(checkpoints["bert"]).model.config, "it")
     assert check_kept((0, 2), loaded.model.config, "it") == 4
-    for text in ("0", "", "a", "2,1", "1,1", "1.5", "-3", "1,"):
+    for text in ("0", "", "a", "2,1", "1,1", "1.5", "-3", "1,", "999999", "9" * 5000):
         with pytest.raises(ModelError, match="expected a number of blocks from 1 up"):
             read_kept(text)
+
+
+def test_no_tensor_of_a_kept_block_is_lost():
+    """ModernBERT's first block has no norm before its attention: the embeddings have one."""
+    model = tiny_model("modernbert")
+    made, _ = keep_layers(model, (0, 2))
+    assert len(layer_map(made).blocks) == 2
+    with pytest.raises(ModelError, match="attn_norm.weight, which the shallower.*keep block 0"):
+        keep_layers(model, (1, 2))
 
 
 def test_the_highest_blocks_are_drawn_by_the_models_own_rule(checkpoints, family):
