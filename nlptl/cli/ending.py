@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nlptl.data.text import printable
-from nlptl.errors import UserError, name_too_long
+from nlptl.errors import Diverged, UserError, name_too_long
 from nlptl.train.launch import processes
 from nlptl.train.stopping import Stopped, listening
 from nlptl.train.terminal import fitted, is_main_process
@@ -30,6 +30,8 @@ NUMBER = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn errors of the user into one paragraph and exit code 2, those of the disk into one and code 1.
+
+    A loss that is no longer finite ends in one paragraph and exit code 1 too.
 
     Ctrl-C and SIGTERM end in one paragraph too, with exit code 130 or 143.
     """
@@ -53,6 +55,11 @@ def exit_codes() -> Iterator[None]:
         watch = sys.modules.get("nlptl.train.watch")  # nothing can be lost before it is there
         if watch and watch.is_lost_process(error):
             watch.tell_lost_process()
+            raise SystemExit(1) from None
+        if isinstance(
+            error, Diverged
+        ):  # nothing is wrong with the program, and all processes know it
+            _tell(" ".join([f"error: {error}", *_notes(error)]))
             raise SystemExit(1) from None
         if mistake := name_too_long(error):
             _tell(f"error: {mistake}", anyway=_one_of_a_group())

@@ -184,8 +184,7 @@ def _read_loss(state: FitState, accelerator: Any) -> None:
     if not math.isfinite(state.loss):
         raise Diverged(
             f"The loss became {state.loss} by step {state.step}. Lower --learning-rate, or, with "
-            "--precision fp16, use bf16 or fp32 (T5 checkpoints overflow in fp16). Checkpoints written "
-            "before that are kept."
+            "--precision fp16, use bf16 or fp32 (T5 checkpoints overflow in fp16)."
         )
 
 

@@ -15,7 +15,7 @@ import nlptl
 from nlptl.cli.config import ClassifyConfig, SentimentConfig, load_yaml, parse_args
 from nlptl.cli.ending import disk_error, exit_codes
 from nlptl.cli.main import main
-from nlptl.errors import ConfigError, UserError
+from nlptl.errors import ConfigError, Diverged, UserError
 from nlptl.runs import directory
 from nlptl.runs.directory import check_free, release_on_failure, reserve
 from nlptl.runs.locking import lock, locked, unlock
@@ -76,6 +76,16 @@ def test_every_text_of_a_configuration_can_be_written(tmp_path):
     with pytest.raises(UserError, match=r"output_dir is .*; expected characters that UTF-8"):
         nlptl.fit([{"text": "a", "label": "b"}], output_dir=tmp_path / "o\udce9")
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_a_loss_that_is_not_finite_is_one_paragraph(capsys):
+    error = Diverged("The loss became nan by step 3. Lower --learning-rate.")
+    error.add_note("Nothing was kept.")
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        raise error
+    assert ended.value.code == 1
+    expected = "error: The loss became nan by step 3. Lower --learning-rate. Nothing was kept."
+    assert " ".join(capsys.readouterr().err.split()) == expected
 
 
 def test_a_stop_has_the_exit_code_of_its_signal(capsys):
