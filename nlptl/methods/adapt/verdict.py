@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.methods.adapt.options import BOUNDS, REFITTED, SOURCE, TARGET, WHAT
+from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import (
     Combine,
@@ -52,6 +53,7 @@ def pair_record(study: Study, arms: Mapping[str, Arm]) -> dict[str, Any]:
     rows = {}
     for name, arm in arms.items():
         rows[name] = row(name, arm, source, combine, groups)
+        rows[name]["ci95"] = within_range(task.selection, rows[name]["ci95"])
         if name not in BOUNDS and shown:
             rows[name]["share"] = closed_share(
                 [one.statistics for one in (arm, source, target)], combine, groups

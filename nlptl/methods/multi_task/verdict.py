@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.methods.multi_task.options import ALONE, CHAIN, MIXED, WHAT
+from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap
 from nlptl.stats.spread import spread
@@ -42,6 +43,8 @@ def task_record(entry: Any, arms: Mapping[str, Arm], first: str, steps: int) -> 
         for name in (ALONE, MIXED, CHAIN)
         if name in arms
     }
+    for one in rows.values():
+        one["ci95"] = within_range(task.selection, one["ci95"])
     found = floors(task, splits)
     low = {name: found.get(name, {}).get(task.selection) for name in ("majority", "bag_of_words")}
     floor = {name: None if one is None else one / task.scale for name, one in low.items()}
