@@ -504,6 +504,25 @@ def weights(made):
 def same(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
+@pytest.mark.parametrize("asked", [(), ("--label-column", "mood")])
+def test_a_target_without_labels_is_told_what_they_are_for(tmp_path, asked):
+    column = asked[1] if asked else "label"
+    made = domain_rows(60, 1, "film")
+    lines = [f"{t},{y}" for t, y in zip(made["text"], made["label"], strict=True)]
+    (tmp_path / "films.csv").write_text("\n".join([f"text,{column}", *lines]) + "\n")
+    (tmp_path / "kettles.csv").write_text("\n".join(["text", *sentences(60, 2)]) + "\n")
+    words = ("--source", tmp_path / "films.csv", "--target", tmp_path / "kettles.csv", *asked)
+    with pytest.raises(DataError) as found:
+        read_domains(config_of(*words))
+    said = str(found.value)
+    assert said.startswith("kettles: --target") and "has no column of labels" in said
+    assert "needs labels for its test set, which are read when a finished model is scored" in said
+    assert "to --target-text" in said and "Say which with" not in said
+    with pytest.raises(DataError) as found:  # of a source there is nothing else to say
+        read_domains(config_of("--source", words[3], "--target", words[1], *asked))
+    assert "--target-text" not in str(found.value)
+
+
 
 @pytest.fixture(scope="module")
 def source_only(splits, masked_lm_checkpoint):
