@@ -30,7 +30,7 @@ from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.train.copies import check_augment
 from nlptl.train.defaults import usual_head, usual_values
-from nlptl.train.header import run_header
+from nlptl.train.header import defaults_used, run_header
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
 from nlptl.train.setup import FinetuneArgs
@@ -324,15 +324,6 @@ def refuse_fit(config: Any, kind: type[Task]) -> None:
             f"--head {config.head}: a head of the task {kind.name} has no convex fit, as it reads no pooled "
             "state or has a loss of its own. Use random, or leave the flag out."
         )
-
-
-def defaults_used(config: Any) -> list[str]:
-    """List the names of the flags that have their default values."""
-    return [
-        field.name
-        for field in dataclasses.fields(config)
-        if field.default is not dataclasses.MISSING and getattr(config, field.name) == field.default
-    ]
 
 
 def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from nlptl.data.text import plain
 from nlptl.models.layer_map import depth
+from nlptl.models.loading import trained_config
 from nlptl.models.tracing import width_of
 from nlptl.tasks.base import Task
 from nlptl.tasks.notes import reading_lines
@@ -187,6 +189,29 @@ def marked(parts: Mapping[str, str], defaults: Collection[str]) -> str:
     texts = [text + DEFAULT * (name in defaults) for name, text in parts.items()]
     legend = f"  ({DEFAULT} default)" if any(text.endswith(DEFAULT) for text in texts) else ""
     return ", ".join(texts) + legend
+
+
+def defaults_used(config: Any) -> list[str]:
+    """List the names of the flags that have their default values."""
+    return [
+        field.name
+        for field in fields(config)
+        if field.default is not MISSING and getattr(config, field.name) == field.default
+    ]
+
+
+def way_rows(args: FinetuneArgs, config: Any) -> list[tuple[str, str]]:
+    """Return the rows of a study's checkpoint, and of how its arms train.
+
+    Args:
+        args: Arguments of an arm that trains as the flags say.
+        config: Flags of the study.
+    """
+    return [
+        model_row(args.model, trained_config(args.model, args.pooling)),
+        training_row(args, defaults_used(config)),
+        *copies_rows(args),
+    ]
 
 
 def runs_row(arms: Sequence[str], seeds: int) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from nlptl.cli.config import GridConfig, parse_args, with_options
 from nlptl.errors import DataError, UserError
-from nlptl.methods.adapt.adapt import check_methods
+from nlptl.methods.adapt.adapt import check_methods, run_pair, write_adaptation
 from nlptl.methods.adapt.domains import pair_splits, pairs, read_domains, seen_by, short_names
 from nlptl.methods.adapt.features import (
     augment,
@@ -34,6 +34,7 @@ from nlptl.records import FitState
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.convex import fit_linear
+from nlptl.study.study import Study
 from nlptl.train.finetune import finetune
 from nlptl.train.setup import FinetuneArgs, start_accelerator
 

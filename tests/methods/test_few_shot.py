@@ -19,7 +19,14 @@ from transformers import AutoModelForSequenceClassification, pipeline
 from nlptl.cli.config import GridConfig, parse_args, with_options
 from nlptl.errors import ConfigError, DataError, ModelError, UserError
 from nlptl.methods.few_shot.draws import Shots, check_enough, draw
-from nlptl.methods.few_shot.few_shot import arm_spec, check_methods, labelled_methods, modes_of
+from nlptl.methods.few_shot.few_shot import (
+    arm_spec,
+    check_methods,
+    few_shot,
+    labelled_methods,
+    modes_of,
+    write_few_shot,
+)
 from nlptl.methods.few_shot.fits import centroid_fit, probe_fit
 from nlptl.methods.few_shot.method import FewShot
 from nlptl.methods.few_shot.options import NAMES, PROMPT, FewShotOptions
@@ -53,6 +60,7 @@ CONFIG = with_options(GridConfig, FewShotOptions)
 
 
 def config_of(*words):
+from nlptl.study.study import Study
     return parse_args(CONFIG, [str(word) for word in words])
 
 
@@ -659,6 +667,23 @@ def test_the_first_lines_name_the_model_and_how_each_method_trains(splits, monke
 
     with pytest.raises(TypeError):  # the first run
         few_shot(config_of(*words, "--seeds", 2, "--epochs", 2), found, args)
+# ---- the whole
+@pytest.mark.slow
+def test_the_recipe_writes_table_picture_and_page(
+    masked_lm_checkpoint, tmp_path, monkeypatch, capsys
+):
+    import importlib.util
+
+    file = tmp_path / "data.csv"
+    table(240, 7).to_csv(str(file))
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("recipe_few_shot", root / "recipes/few_shot.py")
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    words = [
+        *("--model", masked_lm_checkpoint, "--train-file", file, "--shots", 0, 1, 6, "--seeds", 3),
+        *("--label-words", "yes=good", "no=bad", "--pairs", 2, "--save", "contrastive"),
+        *("--methods", "label-names", "prompt", "probe", "head-only", "contrastive"),
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.startswith("model bundled/bert (bert, 12 blocks, width 128; a demonstration")
     fitted = "probe, nearest-centroid, 8 a class: mode head-only, a convex fit without epochs"
@@ -681,7 +706,7 @@ def test_the_first_lines_name_the_model_and_how_each_method_trains(splits, monke
     ]
     spread = record["levels"][0]["rows"]["prompt"]["measured"]["templates"]
     assert len(spread) == 3 and all(0 <= score <= 1 for score in spread.values())
-    assert record["sentence"] in capsys.readouterr().out and markdown(record)
+    assert record["sentence"] in " ".join(capsys.readouterr().out.split()) and markdown(record)
     text = (tmp_path / "out/few_shot.html").read_text()
     assert "Which method leads" in text and "http://" not in text.replace("http://www.w3.org", "")
     assert {p.suffix for p in (tmp_path / "out").iterdir()} >= {".md", ".png", ".svg", ".html"}

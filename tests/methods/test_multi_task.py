@@ -19,7 +19,7 @@ from nlptl.errors import ConfigError, ModelError, UserError
 from nlptl.methods.multi_task.batches import WHICH, Mixed, mix_steps, shares
 from nlptl.methods.multi_task.method import Chain, InMix, Partner
 from nlptl.methods.multi_task.mixed import Share, plan_of, start_learners, train_mixed
-from nlptl.methods.multi_task.multi_task import check_methods
+from nlptl.methods.multi_task.multi_task import announce, check_methods, write_multi_task
 from nlptl.methods.multi_task.options import ALONE, CHAIN, MIXED, MultiTaskOptions
 from nlptl.methods.multi_task.sharing import body_of, own_body, share_body
 from nlptl.methods.multi_task.tasks import Drawn, Member, check_tasks, read_tasks
@@ -637,6 +637,26 @@ def test_the_recipe_writes_a_table_a_page_and_a_run_for_each_task(checkpoints, f
         home = tmp_path / str(number)
         recipe.main(config_of(*words, "--output-dir", home))
         record = json.loads((home / "multi_task.json").read_text())
+def test_the_first_lines_name_the_model_and_how_it_trains(capsys):
+    splits = {name: range(20) for name in ("train", "validation", "test")}
+    entries = [
+        SimpleNamespace(
+            member=SimpleNamespace(name=name, task=MOOD, record={}),
+            args=args_of("bundled/bert", batch_size=8),
+            study=SimpleNamespace(arms={}),
+            seen=lambda seed: splits,
+        )
+        for name in ("mood", "length")
+    ]
+    announce(config_of("--batch-size", 8), entries)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("model bundled/bert (bert, 12 blocks, width 128; a demonstration")
+    assert "mood: text-classification, 20 train, 20 validation, 20 test" in shown
+    assert re.search(
+        r"train mode full\*, \S+ epochs?\*, rate \S+\*, batch 8 \(\* default\) runs", shown
+    )
+
+
         assert list(record["tasks"]) == ["mood", "tags", "long"] and record["first"] == "mood"
         assert [list(one["rows"]) for one in record["tasks"].values()] == [
             [ALONE, MIXED],

@@ -19,7 +19,13 @@ from nlptl.methods.self_taught.method import SelfTaught
 from nlptl.methods.self_taught.options import CONTRASTIVE, MASKED, NONE, SelfTaughtOptions
 from nlptl.methods.self_taught.page import page
 from nlptl.methods.self_taught.render import figure, markdown
-from nlptl.methods.self_taught.self_taught import arm_names, check_stages, read_data
+from nlptl.methods.self_taught.self_taught import (
+    arm_names,
+    check_stages,
+    read_data,
+    self_taught,
+    write_self_taught,
+)
 from nlptl.methods.self_taught.terms import Contrastive, info_nce
 from nlptl.methods.self_taught.texts import (
     Sees,
@@ -36,6 +42,7 @@ from nlptl.pretrain import further
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.study.render.style import as_svg
 from nlptl.tasks.classification import TextClassification
+from nlptl.study.study import Study
 from nlptl.train.finetune import finetune
 from nlptl.train.learner import Learner
 from nlptl.train.setup import FinetuneArgs, start_accelerator
@@ -174,6 +181,20 @@ def test_labels_and_texts_are_read_and_what_is_in_both_is_left_out(tmp_path):
 
 
 # ---- verdicts on planted scores
+def test_the_first_lines_name_the_model_and_how_it_trains(monkeypatch, capsys):
+    monkeypatch.setattr(Study, "run", None)
+    splits = {"train": labelled(40, 1), "validation": labelled(20, 2), "test": labelled(10, 3)}
+    splits |= {"same": as_table(["a b c", "d e"] * 20)}
+    origin = {"data": {"dataset": "own"}, "texts": {}}
+    args = FinetuneArgs("bundled/bert", parse_mode("full"), 3e-4, 2.0, batch_size=8)
+    config = config_of("--batch-size", 8, "--mode", "full")
+    with pytest.raises(TypeError):  # the first run
+        self_taught(config, (TASK, splits, origin), lambda examples, task: args)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("model bundled/bert (bert, 12 blocks, width 128; a demonstration")
+    assert re.search(r"train mode full\*?, 2 epochs\*, rate 0.0003\*, batch 8 ", shown)
+
+
 def planted(*rates, seeds=5, texts=600):
     """Right or wrong for each arm: with a higher rate the same texts stay right, and more become so."""
     rng = np.random.default_rng(0)

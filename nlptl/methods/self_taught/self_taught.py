@@ -27,7 +27,7 @@ from nlptl.study.study import Study
 from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
-from nlptl.train.header import data_rows, runs_row
+from nlptl.train.header import data_rows, runs_row, way_rows
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import Block, say
@@ -132,8 +132,10 @@ def self_taught(
         study.arms[name] = arm_spec(config, task, splits, args, name)
     labelled = {name: splits[name] for name in ("train", "validation", "test")}
     most, seed = config.max_train_examples, config.seed
-    rows = data_rows(task, labelled, origin["data"], most=most, seed=seed)
-    say(Block([*rows, *text_rows(origin["texts"]), runs_row(list(study.arms), config.seeds)]))
+    model, *training = way_rows(study.arms[NONE].args, config)
+    rows = [model, *data_rows(task, labelled, origin["data"], most=most, seed=seed)]
+    rows += [*text_rows(origin["texts"]), *training, runs_row(list(study.arms), config.seeds)]
+    say(Block(rows))
     with quiet_datasets():
         arms = study.run(parallel=config.parallel)
     if config.save is not None:
