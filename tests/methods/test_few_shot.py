@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
@@ -40,7 +41,15 @@ from nlptl.methods.few_shot.terms import (
     pairs_drawn,
     pairs_of,
 )
-from nlptl.methods.few_shot.verdict import compared, judge_levels, level_sentence, pays_from, row
+from nlptl.methods.few_shot.verdict import (
+    compared,
+    judge_levels,
+    level_sentence,
+    pays_from,
+    row,
+    sentence,
+    study_record,
+)
 from nlptl.methods.few_shot.zero import ZeroShot, check_words, zero_methods
 from nlptl.modes.base import parse_mode
 from nlptl.report.zero_shot import (
@@ -51,6 +60,7 @@ from nlptl.report.zero_shot import (
 )
 from nlptl.study.arms import Arm
 from nlptl.study.outcomes import Outcome
+from nlptl.study.study import Study
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.learner import Learner
 from nlptl.train.setup import FinetuneArgs, new_accelerator, start_accelerator
@@ -60,7 +70,6 @@ CONFIG = with_options(GridConfig, FewShotOptions)
 
 
 def config_of(*words):
-from nlptl.study.study import Study
     return parse_args(CONFIG, [str(word) for word in words])
 
 
@@ -595,23 +604,6 @@ def test_draws_that_differ_more_than_the_methods_name_no_leader():
     assert two["together"] == ["full"]  # two draws tell nothing
 
 
-# ---- the whole
-@pytest.mark.slow
-def test_the_recipe_writes_table_picture_and_page(
-    masked_lm_checkpoint, tmp_path, monkeypatch, capsys
-):
-    import importlib.util
-
-    file = tmp_path / "data.csv"
-    table(240, 7).to_csv(str(file))
-    root = Path(__file__).parents[2]
-    spec = importlib.util.spec_from_file_location("recipe_few_shot", root / "recipes/few_shot.py")
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
-    words = [
-        *("--model", masked_lm_checkpoint, "--train-file", file, "--shots", 0, 1, 6, "--seeds", 3),
-        *("--label-words", "yes=good", "no=bad", "--pairs", 2, "--save", "contrastive"),
-        *("--methods", "label-names", "prompt", "probe", "head-only", "contrastive"),
 def test_the_interval_of_a_score_ends_at_0_and_100():
     """Of two draws that differ widely: 50 points, and more than 50 on both sides by Student's t."""
     made = {"probe": arm([0.1, 0.9], 2, "a"), "full": arm([0.8, 0.0], 2, "b")}
@@ -667,6 +659,14 @@ def test_the_first_lines_name_the_model_and_how_each_method_trains(splits, monke
 
     with pytest.raises(TypeError):  # the first run
         few_shot(config_of(*words, "--seeds", 2, "--epochs", 2), found, args)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("model bundled/bert (bert, 12 blocks, width 128; a demonstration")
+    fitted = "probe, nearest-centroid, 8 a class: mode head-only, a convex fit without epochs"
+    assert f"train {fitted} lora, 8 a class: mode lora, 2 epochs, rate 0.0003*, batch 16*" in shown
+    assert "contrastive, 8 a class: mode full*, 2 epochs, rate 0.0003*, batch 16*" in shown
+    assert "runs 8 arms x 2 seeds = 16:" in shown
+
+
 # ---- the whole
 @pytest.mark.slow
 def test_the_recipe_writes_table_picture_and_page(
@@ -684,14 +684,6 @@ def test_the_recipe_writes_table_picture_and_page(
         *("--model", masked_lm_checkpoint, "--train-file", file, "--shots", 0, 1, 6, "--seeds", 3),
         *("--label-words", "yes=good", "no=bad", "--pairs", 2, "--save", "contrastive"),
         *("--methods", "label-names", "prompt", "probe", "head-only", "contrastive"),
-    shown = " ".join(capsys.readouterr().out.split())
-    assert shown.startswith("model bundled/bert (bert, 12 blocks, width 128; a demonstration")
-    fitted = "probe, nearest-centroid, 8 a class: mode head-only, a convex fit without epochs"
-    assert f"train {fitted} lora, 8 a class: mode lora, 2 epochs, rate 0.0003*, batch 16*" in shown
-    assert "contrastive, 8 a class: mode full*, 2 epochs, rate 0.0003*, batch 16*" in shown
-    assert "runs 8 arms x 2 seeds = 16:" in shown
-
-
         *("--output-dir", tmp_path / "out"),
     ]
     recipe.main(config_of(*words))

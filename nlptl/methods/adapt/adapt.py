@@ -179,8 +179,7 @@ def run_pair(
     specs = {name: arm_spec(config, task, splits, args, name) for name in arm_names(config)}
     say(Block(rows_of(config, specs, splits)))
     tried: dict[str, dict[float, float]] = {}
-    for name in arm_names(config):
-        spec = arm_spec(config, task, splits, args, name)
+    for name, spec in specs.items():
         weights = weights_of(config, name)
         if len(weights) > 1:
             study.arms[name], tried[name] = choose_weight(study, spec, weights, config.select)
@@ -195,6 +194,7 @@ def run_pair(
         before = distance_before(task, splits, study.arms[SOURCE].args, new_accelerator())
     free_states()
     return {"distance_before": before, "tried": tried, **pair_record(study, arms)}, arms
+
 
 def rows_of(
     config: Any, specs: Mapping[str, ArmSpec], splits: Mapping[str, Any]
@@ -220,7 +220,6 @@ def rows_of(
         first = f"{sum(tried.values())} runs with seed {config.seed} before all others"
         rows.append(("weights", f"{each}: {first}; {chosen}"))
     return [*rows, runs_row(list(specs), config.seeds)]
-
 
 
 def arm_spec(config: Any, task: Task, splits: Mapping[str, Any], args: Args, name: str) -> ArmSpec:
@@ -272,13 +271,12 @@ def write_adaptation(record: Mapping[str, Any], directory: Path) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The tables and the sentence, for the terminal.
     """
     from nlptl.methods.adapt.page import page
-    from nlptl.methods.adapt.render import figure, markdown
+    from nlptl.methods.adapt.render import figure, markdown, text
     from nlptl.study.render.study_page import write_study
 
-    table = markdown(record)
     alt = "each method between its bounds"
-    write_study(record, "adapt", (table, figure(record), alt), page, directory)
-    return table
+    write_study(record, "adapt", (markdown(record), figure(record), alt), page, directory)
+    return text(record)

@@ -306,13 +306,12 @@ def write_few_shot(record: Mapping[str, Any], directory: Any) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The tables and the sentence, for the terminal.
     """
     from nlptl.methods.few_shot.page import page
-    from nlptl.methods.few_shot.render import figure, markdown
+    from nlptl.methods.few_shot.render import figure, markdown, text
     from nlptl.study.render.study_page import write_study
 
-    table = markdown(record)
     alt = "score of each method by labels a class"
-    write_study(record, "few_shot", (table, figure(record), alt), page, directory)
-    return table
+    write_study(record, "few_shot", (markdown(record), figure(record), alt), page, directory)
+    return text(record)

@@ -341,13 +341,12 @@ def write_multi_task(record: Mapping[str, Any], directory: Path) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The tables and the sentence, for the terminal.
     """
     from nlptl.methods.multi_task.page import page
-    from nlptl.methods.multi_task.render import figure, markdown
+    from nlptl.methods.multi_task.render import figure, markdown, text
     from nlptl.study.render.study_page import write_study
 
-    table = markdown(record)
     alt = "each task with the others, against the task alone"
-    write_study(record, "multi_task", (table, figure(record), alt), page, directory)
-    return table
+    write_study(record, "multi_task", (markdown(record), figure(record), alt), page, directory)
+    return text(record)

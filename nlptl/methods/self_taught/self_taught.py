@@ -184,13 +184,12 @@ def write_self_taught(record: Mapping[str, Any], directory: Path) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The tables and the sentence, for the terminal.
     """
     from nlptl.methods.self_taught.page import page
-    from nlptl.methods.self_taught.render import figure, markdown
+    from nlptl.methods.self_taught.render import figure, markdown, text
     from nlptl.study.render.study_page import write_study
 
-    table = markdown(record)
     alt = "each first stage beside the checkpoint as it is"
-    write_study(record, "self_taught", (table, figure(record), alt), page, directory)
-    return table
+    write_study(record, "self_taught", (markdown(record), figure(record), alt), page, directory)
+    return text(record)
