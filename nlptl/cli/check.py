@@ -13,7 +13,7 @@ from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.data.progress import waiting
-from nlptl.errors import ConfigError, DataError, Problems
+from nlptl.errors import ConfigError, DataError, Problems, many
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import (
     folder_of,
@@ -190,7 +190,7 @@ def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
     lowest = max(one.frozen_blocks(blocks) for one in each)
     if top > blocks:
         problems.add(
-            f"--reinit-top {top}: {config.model} has {blocks} blocks; expected at most that."
+            f"--reinit-top {top}: {config.model} has {many(blocks, 'block')}; expected at most that."
         )
     elif top and (mode.is_adapter or lowest > blocks - top):
         problems.add(

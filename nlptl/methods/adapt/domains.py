@@ -12,7 +12,7 @@ from nlptl.data.layouts import joined
 from nlptl.data.progress import quiet_datasets
 from nlptl.data.sampling import labels_of, subset
 from nlptl.data.sources import kind_of, load_splits, local_path, read_table
-from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed
+from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed, many
 from nlptl.methods.adapt.options import ALL, BOTH, FEW, LABELLED, SOURCE, TARGET
 from nlptl.tasks.base import Task, get_task
 
@@ -200,7 +200,8 @@ def check_labels_asked(config: Any, targets: Sequence[Domain]) -> None:
     for one in targets:
         if (there := len(one.splits["train"])) < config.target_labels:
             problems.add(
-                f"--target-labels {config.target_labels}: the training set of {one.name} has {there} labels; "
+                f"--target-labels {config.target_labels}: the training set of {one.name} has "
+                f"{many(there, 'label')}; "
                 "expected at most that."
             )
     problems.raise_if_any()

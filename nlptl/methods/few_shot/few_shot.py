@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from nlptl.data.progress import quiet_datasets
-from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
+from nlptl.errors import ConfigError, Problems, UserError, listed, many, suggest
 from nlptl.methods.few_shot.draws import Shots, check_enough
 from nlptl.methods.few_shot.method import FewShot
 from nlptl.methods.few_shot.options import CONTRASTIVE, ENTAILMENT, FITTED, PROMPT, USUAL, ZERO
@@ -219,7 +219,9 @@ def rows_of(
     labels = ", ".join(str(number * len(task.labels)) for number in levels)
     if levels:
         more = " and as many to choose the epoch" if config.validation == "same" else ""
-        rows.append(("labels", f"{labels}{more}, {config.seeds} draws; every method sees the same"))
+        rows.append(
+            ("labels", f"{labels}{more}, {many(config.seeds, 'draw')}; every method sees the same")
+        )
     if CONTRASTIVE in names:
         each = []
         for number in levels:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped, plain
+from nlptl.errors import many
 from nlptl.methods.few_shot.verdict import some
 from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.study_page import Part
@@ -72,11 +73,12 @@ def warnings_of(record: Mapping[str, Any], level: Mapping[str, Any]) -> list[str
     for name, one in level["rows"].items():
         if one["labels"] and one["failed"]:
             said.append(
-                f"{name}: {one['failed']} of {runs} runs are no better than always one answer "
+                f"{name}: {one['failed']} of {many(runs, 'run')} {'is' if one['failed'] == 1 else 'are'} no "
+                "better than always one answer "
                 f"({points(record['floor'])})."
             )
         if one["diverged"]:
-            said.append(f"{name}: the loss became infinite in {one['diverged']} runs.")
+            said.append(f"{name}: the loss became infinite in {many(one['diverged'], 'run')}.")
     return said
 
 
@@ -91,10 +93,13 @@ def notes(record: Mapping[str, Any], level: Mapping[str, Any]) -> list[str]:
     for name, one in level["rows"].items():
         if each := one["measured"].get("templates") if not level["shots"] else None:
             texts = ", ".join(f"“{text}” {points(score)}" for text, score in each.items())
-            said.append(f"{name}: the average of {len(each)} templates; each alone: {texts}.")
+            said.append(
+                f"{name}: the average of {many(len(each), 'template')}; each alone: {texts}."
+            )
         if number_of := one["measured"].get("pairs"):
-            kinds = f"{one['measured']['same']:,} pairs of one class and {one['measured']['different']:,}"
-            said.append(f"{name}: {number_of:,} pairs, drawn from {kinds} of different ones.")
+            alike, different = one["measured"]["same"], one["measured"]["different"]
+            kinds = f"{many(alike, 'pair')} of one class and {different:,}"
+            said.append(f"{name}: {many(number_of, 'pair')}, drawn from {kinds} of different ones.")
     return said
 
 
@@ -133,7 +138,7 @@ def about(record: Mapping[str, Any]) -> str:
     held = chosen.get(record["validation"], "as many validation labels, which choose the epoch")
     return (
         f"{record['dataset']}, {record['model']}: {len(record['classes'])} classes, {n['test']} test "
-        f"examples, {draws} draw{'s' * (draws != 1)}, {held}; {record['metric']} in points. "
+        f"examples, {many(draws, 'draw')}, {held}; {record['metric']} in points. "
         f"Always one answer: {points(record['floor'])}."
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.errors import many
 from nlptl.methods.few_shot.options import WHAT, ZERO
 from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
@@ -243,4 +244,4 @@ def level_sentence(level: Mapping[str, Any]) -> str:
 
 def some(shots: int) -> str:
     """Write a number of labels a class."""
-    return f"{shots} label{'s' * (shots > 1)} a class"
+    return f"{many(shots, 'label')} a class"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.errors import many
 from nlptl.methods.multi_task.options import ALONE, CHAIN, MIXED, WHAT
 from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
@@ -105,10 +106,13 @@ def warnings_of(name: str, rows: Mapping[str, Any], floor: Mapping[str, Any]) ->
         )
     for arm, one in rows.items():
         if one["diverged"]:
-            said.append(f"{name}, {arm}: the loss became infinite in {one['diverged']} runs.")
+            said.append(
+                f"{name}, {arm}: the loss became infinite in {many(one['diverged'], 'run')}."
+            )
         if one["before_training"]:
             said.append(
-                f"{name}, {arm}: in {one['before_training']} of {len(one['seeds'])} runs validation kept the "
+                f"{name}, {arm}: in {one['before_training']} of {many(len(one['seeds']), 'run')} "
+                "validation kept the "
                 "model as it was before the first step, with a head fitted on the checkpoint's states: "
                 "nothing that was trained is in its score. With --head random there is no such epoch."
             )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped, plain
+from nlptl.errors import many
 from nlptl.methods.self_taught.options import NONE
 from nlptl.study.judging import HELPED, HURT
 from nlptl.study.render.comparison_text import versions_line
@@ -133,7 +134,7 @@ def about(record: Mapping[str, Any]) -> str:
     n = record["n"]
     return (
         f"{n['train']} + {n['validation']} labels, {n['test']} test examples; "
-        f"{record['settings']['first_steps']} steps of each first stage; {record['model']}, "
+        f"{many(record['settings']['first_steps'], 'step')} of each first stage; {record['model']}, "
         f"{record['mode']}, {counted(record['seeds'])}; {record['metric']} in points."
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.errors import many
 from nlptl.methods.self_taught.options import NONE, OTHER, SAME, SHUFFLED, arm, what_is
 from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
@@ -158,7 +159,7 @@ def warnings_of(
                 "--first-steps or --first-rate."
             )
         if one["diverged"]:
-            said.append(f"{name}: the loss became infinite in {one['diverged']} runs.")
+            said.append(f"{name}: the loss became infinite in {many(one['diverged'], 'run')}.")
     return said
 
 

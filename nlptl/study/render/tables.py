@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nlptl.data.text import escaped, plain
+from nlptl.errors import many
 from nlptl.study.render.pages import Table
 from nlptl.study.render.style import GREY
 from nlptl.study.render.words import NONE, number, points
@@ -51,7 +52,7 @@ def draw_difference(axes: Any, place: int, one: Mapping[str, Any]) -> None:
 
 def counted(seeds: Sequence[int]) -> str:
     """Write the number of seeds."""
-    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+    return many(len(seeds), "seed")
 
 
 def study_table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
