@@ -161,6 +161,20 @@ def listed(names: Sequence[Any], most: int = 20) -> str:
     return shown + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
+def many(count: int, name: str) -> str:
+    """Write a number of things; their name is in the plural unless there is one.
+
+    Example:
+        >>> many(1, "core"), many(1200, "text"), many(2, "copy"), many(0, "class")
+        ('1 core', '1,200 texts', '2 copies', '0 classes')
+    """
+    if count == 1:
+        return f"1 {name}"
+    if name.endswith("y") and name[-2:-1] not in "aeiou":
+        return f"{count:,} {name[:-1]}ies"
+    return f"{count:,} {name}{'es' if name.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+
+
 def shortened(text: str, most: int = LONGEST_NAME) -> str:
     """Leave out the middle of a text that is longer than ``most`` characters.
 

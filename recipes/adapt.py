@@ -30,9 +30,9 @@ def main(config: Any) -> None:
     reserve_study_dir(config)
     with going_on(study_kept):
         record = adapt(config, domains, partial(study_args, config, mode, model))
-        table = write_adaptation(record, config.output_dir)
+        text = write_adaptation(record, config.output_dir)
     unlock(config.output_dir)
-    say(f"\n{table}\n{record['sentence']}\n{config.output_dir}: adapt.html, .json, .md, .png, .svg")
+    say(f"\n{text}\n\n{config.output_dir}: adapt.html, .json, .md, .png, .svg")
 
 
 if __name__ == "__main__":

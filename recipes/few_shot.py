@@ -37,11 +37,9 @@ def main(config: Any) -> None:
     reserve_study_dir(config)
     with going_on(study_kept):
         record = few_shot(config, data, partial(mode_args, config, known, model))
-        table = write_few_shot(record, config.output_dir)
+        text = write_few_shot(record, config.output_dir)
     unlock(config.output_dir)
-    say(
-        f"\n{table}\n{record['sentence']}\n{config.output_dir}: few_shot.html, .json, .md, .png, .svg"
-    )
+    say(f"\n{text}\n\n{config.output_dir}: few_shot.html, .json, .md, .png, .svg")
 
 
 if __name__ == "__main__":

@@ -31,11 +31,9 @@ def main(config: Any) -> None:
     reserve_study_dir(config)
     with going_on(study_kept):
         record = multi_task(config, members, partial(study_args, config, mode, model))
-        table = write_multi_task(record, config.output_dir)
+        text = write_multi_task(record, config.output_dir)
     unlock(config.output_dir)
-    say(
-        f"\n{table}\n{record['sentence']}\n{config.output_dir}: multi_task.html, .json, .md, .png, .svg"
-    )
+    say(f"\n{text}\n\n{config.output_dir}: multi_task.html, .json, .md, .png, .svg")
 
 
 if __name__ == "__main__":

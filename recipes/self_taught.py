@@ -34,11 +34,9 @@ def main(config: Any) -> None:
     reserve_study_dir(config)
     with going_on(study_kept):
         record = self_taught(config, data, partial(study_args, config, mode, model))
-        table = write_self_taught(record, config.output_dir)
+        text = write_self_taught(record, config.output_dir)
     unlock(config.output_dir)
-    say(
-        f"\n{table}\n{record['sentence']}\n{config.output_dir}: self_taught.html, .json, .md, .png, .svg"
-    )
+    say(f"\n{text}\n\n{config.output_dir}: self_taught.html, .json, .md, .png, .svg")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from nlptl.errors import (
     RunError,
     UserError,
     listed,
+    many,
     shortened,
     suggest,
 )
@@ -87,3 +88,10 @@ def test_a_name_that_no_file_can_have_is_a_mistake_and_other_errors_are_none():
     with pytest.raises(FileNotFoundError), problems.collect():
         Path("no/such/file").stat()
     assert len(problems.errors) == 1
+
+
+def test_a_number_of_things_agrees_with_its_name():
+    assert many(1, "core") == "1 core" and many(0, "core") == "0 cores"
+    assert many(1200, "training text") == "1,200 training texts"
+    assert many(2, "copy") == "2 copies" and many(2, "day") == "2 days"
+    assert many(2, "class") == "2 classes" and many(2, "batch") == "2 batches"

@@ -13,7 +13,7 @@ from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import check_numbers, with_sound_numbers
 from nlptl.data.encoding import splits_hash
 from nlptl.data.progress import waiting
-from nlptl.errors import ConfigError, DataError, Problems
+from nlptl.errors import ConfigError, DataError, Problems, many
 from nlptl.models.layer_map import depth
 from nlptl.models.loading import folder_of, load_tokenizer, reading, resolve, trained_config
 from nlptl.models.reuse import check_kept, read_kept
@@ -24,7 +24,7 @@ from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.train.copies import check_augment
 from nlptl.train.defaults import usual_head, usual_values
-from nlptl.train.header import run_header
+from nlptl.train.header import defaults_used, run_header
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
 from nlptl.train.setup import FinetuneArgs
@@ -187,7 +187,7 @@ def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
     lowest = max(one.frozen_blocks(blocks) for one in each)
     if top > blocks:
         problems.add(
-            f"--reinit-top {top}: {config.model} has {blocks} blocks; expected at most that."
+            f"--reinit-top {top}: {config.model} has {many(blocks, 'block')}; expected at most that."
         )
     elif top and (mode.is_adapter or lowest > blocks - top):
         problems.add(
@@ -326,15 +326,6 @@ def refuse_fit(config: Any, kind: type[Task]) -> None:
             f"--head {config.head}: a head of the task {kind.name} has no convex fit, as it reads no pooled "
             "state or has a loss of its own. Use random, or leave the flag out."
         )
-
-
-def defaults_used(config: Any) -> list[str]:
-    """List the names of the flags that have their default values."""
-    return [
-        field.name
-        for field in dataclasses.fields(config)
-        if field.default is not dataclasses.MISSING and getattr(config, field.name) == field.default
-    ]
 
 
 def finetune_args(config: Any, mode: Mode, seed: int) -> FinetuneArgs:

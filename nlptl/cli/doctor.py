@@ -7,10 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from nlptl.errors import many
+from nlptl.train.terminal import in_lines
+
 #: Side of the matrices that are multiplied to measure the speed, and seconds for each precision.
 SIDE, SECONDS = 1024, 0.3
 #: Fewest free gigabytes on a disk that caches and checkpoints lie on.
 LEAST_DISK, LEAST_MEMORY = 5.0, 4.0
+#: Characters of the names of the rows.
+INDENT = 14
 #: Seconds to wait for the hub.
 PATIENCE = 3.0
 
@@ -20,8 +25,9 @@ def examine() -> str:
     import torch
 
     advice: list[str] = []
-    lines = [*_versions(), "", *_devices(torch, advice), "", *_places(advice), "", _hub(advice)]
-    lines += ["", *(advice or ["Nothing to complain of."])]
+    rows = [*_versions(), "", *_devices(torch, advice), "", *_places(advice), "", _hub(advice), ""]
+    lines = [part for row in rows for part in in_lines(row, INDENT)]
+    lines += [part for one in advice or ["Nothing to complain of."] for part in in_lines(one)]
     return "\n".join(lines)
 
 
@@ -36,7 +42,7 @@ def own_version() -> str:
 def _versions() -> list[str]:
     from nlptl.runs.record import versions
 
-    return [f"{name:<14}{number}" for name, number in versions().items()]
+    return [f"{name:<{INDENT}}{number}" for name, number in versions().items()]
 
 
 def _devices(torch: Any, advice: list[str]) -> list[str]:
@@ -48,12 +54,16 @@ def _devices(torch: Any, advice: list[str]) -> list[str]:
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(number)
-            lines.append(f"{'GPU':<14}{number}: {about.name}, {about.total_memory / 1e9:.0f} GB")
+            lines.append(
+                f"{'GPU':<{INDENT}}{number}: {about.name}, {about.total_memory / 1e9:.0f} GB"
+            )
     threads = torch.get_num_threads()
-    lines.append(f"{'CPU':<14}{cores()} cores, {threads} threads in use")
-    lines.append(f"{'memory':<14}{memory:.1f} GB free")
+    lines.append(f"{'CPU':<{INDENT}}{many(cores(), 'core')}, {many(threads, 'thread')} in use")
+    lines.append(f"{'memory':<{INDENT}}{memory:.1f} GB free")
     full, half = speed("float32"), speed("bfloat16")
-    lines.append(f"{'products':<14}{full:.0f} GFLOP/s in float32, {half:.0f} in bfloat16 (CPU)")
+    lines.append(
+        f"{'products':<{INDENT}}{full:.0f} GFLOP/s in float32, {half:.0f} in bfloat16 (CPU)"
+    )
     if not torch.accelerator.is_available():
         advice.append(
             "No GPU: a model of the size of BERT-base takes minutes per 1,000 texts and epoch. Modes that "
@@ -66,7 +76,8 @@ def _devices(torch: Any, advice: list[str]) -> list[str]:
             )
     if threads < cores():
         advice.append(
-            f"Only {threads} of {cores()} cores are used: OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}."
+            f"Of {many(cores(), 'core')} only {threads} {'is' if threads == 1 else 'are'} used: "
+            f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}."
         )
     if memory < LEAST_MEMORY:
         advice.append(
@@ -113,7 +124,7 @@ def _places(advice: list[str]) -> list[str]:
         free = shutil.disk_usage(there).free / 1e9
         writable = os.access(there, os.W_OK)
         lines.append(
-            f"{name:<14}{place}: {free:.0f} GB free{'' if writable else ', cannot be written'}"
+            f"{name:<{INDENT}}{place}: {free:.0f} GB free{'' if writable else ', cannot be written'}"
         )
         if not writable:
             advice.append(f"{place} cannot be written: set {remedy} to a folder that can.")
@@ -134,7 +145,7 @@ def _hub(advice: list[str]) -> str:
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:
-        return f"{'hub':<14}switched off (HF_HUB_OFFLINE)"
+        return f"{'hub':<{INDENT}}switched off (HF_HUB_OFFLINE)"
     try:
         huggingface_hub.get_session().head(ENDPOINT, timeout=PATIENCE)
     except Exception as error:
@@ -142,5 +153,5 @@ def _hub(advice: list[str]) -> str:
             "The hub does not answer: hub names work only if they are in the cache already. Set "
             "HF_HUB_OFFLINE=1 to skip its retries."
         )
-        return f"{'hub':<14}{ENDPOINT} does not answer ({type(error).__name__})"
-    return f"{'hub':<14}{ENDPOINT} answers"
+        return f"{'hub':<{INDENT}}{ENDPOINT} does not answer ({type(error).__name__})"
+    return f"{'hub':<{INDENT}}{ENDPOINT} answers"

@@ -92,7 +92,7 @@ def print_help(groups: Mapping[str, Sequence[Flag]], usage: str, description: st
     Args:
         groups: Title of a group to its flags.
         usage: The command, as one types it.
-        description: What it does; lines with a margin stay as they are.
+        description: What it does; lines with a margin are commands.
     """
     print("\n".join(help_lines(groups, usage, description)))  # noqa: T201
 
@@ -124,11 +124,11 @@ def help_lines(groups: Mapping[str, Sequence[Flag]], usage: str, description: st
     Args:
         groups: Title of a group to its flags.
         usage: The command, as one types it.
-        description: What it does.
+        description: What it does; lines with a margin are commands.
     """
     yield painted("usage:", NAMES) + f" {usage}"
     yield ""
-    yield as_typed(description.strip(), usage)
+    yield from _described(as_typed(description.strip(), usage))
     for title, members in groups.items():
         yield ""
         yield painted(title, NAMES)
@@ -150,8 +150,34 @@ def grouped(flags: Sequence[Flag]) -> dict[str, list[Flag]]:
     return {title: members for title, members in each.items() if members}
 
 
+def _columns() -> int:
+    return min(100, shutil.get_terminal_size((USUAL, 24)).columns)
+
+
+def _described(text: str) -> Iterator[str]:
+    """Yield a description at the width of the help; a long command goes on after a backslash."""
+    for number, part in enumerate(text.split("\n\n")):
+        if number:
+            yield ""
+        lines = part.split("\n") if part.startswith(" ") else [" ".join(part.split())]
+        for line in lines:
+            margin = " " * (len(line) - len(line.lstrip()))
+            end = " \\" * bool(margin)
+            wrapped = [line]
+            if len(line) > _columns():
+                wrapped = textwrap.wrap(
+                    line.strip(),
+                    _columns() - len(end),
+                    initial_indent=margin,
+                    subsequent_indent=2 * margin,
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+            yield (end + "\n").join(wrapped)
+
+
 def _flag_lines(flag: Flag) -> Iterator[str]:
-    columns = min(100, shutil.get_terminal_size((USUAL, 24)).columns)
+    columns = _columns()
     text = flag.text + f" Default: {flag.default}." * bool(flag.default)
     lines = textwrap.wrap(text, columns - MARGIN, break_long_words=False, break_on_hyphens=False)
     begin = f"  {flag.spelled}"

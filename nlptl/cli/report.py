@@ -21,7 +21,7 @@ from nlptl.data.encoding import splits_hash
 from nlptl.data.files import read_lines, read_object, read_result
 from nlptl.data.sources import load_splits
 from nlptl.data.text import plain
-from nlptl.errors import ConfigError, ModelError, listed
+from nlptl.errors import ConfigError, ModelError, listed, many
 from nlptl.models.loading import load_config, open_saved
 from nlptl.modes.base import parse_mode
 from nlptl.report.report import SEEDS, Finished, Tier, TransferReport, score_transfer
@@ -116,9 +116,7 @@ def report_directory(
     else:
         ready = recorded_run(directory, changes)
     config, seeds = ready.config, max(SEEDS[tier], ready.config.seeds)
-    about = (
-        f"on {plain(directory)} ({plain(config.model)}, mode {config.mode}), {tier}: {seeds} seeds"
-    )
+    about = f"on {plain(directory)} ({plain(config.model)}, mode {config.mode}), {tier}: {many(seeds, 'seed')}"
     say(Block([machine_row(own_version(), launch(), config.seed), ("report", about)]))
     with locked(directory), going_on(study_kept):
         return report_run(ready, directory, tier)
@@ -226,7 +224,7 @@ def outcome_of_run(task: Any, directory: Path, *, data: str | None = None) -> Ou
     predictions = read_lines(directory / "predictions.jsonl")
     if len(predictions) != record["n"]["test"]:
         raise ValueError(
-            f"predictions.jsonl has {len(predictions)} lines, expected {record['n']['test']}"
+            f"predictions.jsonl has {many(len(predictions), 'line')}, expected {record['n']['test']}"
         )
     own = type(task).from_run(load_config(record["model"]), record["task_settings"])
     history = record["history"]

@@ -8,7 +8,7 @@ from nlptl.cli.check import upstream_texts
 from nlptl.cli.compare import Way, prepare_study, reserve_study_dir
 from nlptl.cli.precision import with_precision
 from nlptl.data.progress import waiting
-from nlptl.errors import ConfigError, listed
+from nlptl.errors import ConfigError, listed, many
 from nlptl.models.identity import architecture_hash
 from nlptl.pretrain.held_out import upstream_loss
 from nlptl.pretrain.upstream_entry import bundled_texts
@@ -69,7 +69,8 @@ def checkpoints(given: Sequence[str]) -> list[str]:
         names = [str(p.parent) for p in sorted(Path(names[0]).glob("models/*/config.json"))]
     if len(names) < LEAST:
         raise ConfigError(
-            f"--model: found {len(names)} checkpoints{where} ({listed(names) or 'none'}); expected {LEAST} or "
+            f"--model: found {many(len(names), 'checkpoint')}{where} ({listed(names) or 'none'}); "
+            f"expected {LEAST} or "
             "more of one architecture, or the directory of a pretraining run that kept as many. "
             "nlptl run pretrain --keep 5 makes them, in runs/pretrain."
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from nlptl.data.text import can_be_written, in_words
 from nlptl.data.written import WHOLE, read_written
-from nlptl.errors import listed, shortened
+from nlptl.errors import listed, many, shortened
 
 #: Words for a truth value, in lower case.
 WORDS = {
@@ -72,7 +72,9 @@ def answers_of(value: Any) -> Answers:
             begins = [] if begins is None and not own else begins
             if not isinstance(begins, list | tuple) or len(begins) != len(own):
                 found = len(begins) if isinstance(begins, list | tuple) else in_words(begins)
-                raise ValueError(f"has {len(own)} texts and {found} as answer_start; {EXPECTED}")
+                raise ValueError(
+                    f"has {many(len(own), 'text')} and {found} as answer_start; {EXPECTED}"
+                )
             texts, starts = [*texts, *own], [*starts, *begins]
         elif own is not None or begins is not None:
             texts, starts = [*texts, own], [*starts, begins]
@@ -111,7 +113,9 @@ def answers_in_cell(
         starts = _written(starts)
     given = list(starts) if isinstance(starts, list | tuple) else [starts] * min(1, len(texts))
     if beside and len(given) != len(texts) and any(str(text or "").strip() for text in texts):
-        raise ValueError(f"has {len(texts)} texts and {len(given)} offsets; expected as many")
+        raise ValueError(
+            f"has {many(len(texts), 'text')} and {many(len(given), 'offset')}; expected as many"
+        )
     return _checked(texts, given if beside else [None] * len(texts), needed=False)
 
 

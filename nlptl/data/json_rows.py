@@ -15,7 +15,7 @@ from nlptl.data.bytes import open_text
 from nlptl.data.columns import check_once
 from nlptl.data.files import KeyTwice, finite, once_each
 from nlptl.data.kept import Again, Batches
-from nlptl.errors import DataError, listed
+from nlptl.errors import DataError, listed, many
 
 #: Number of rows that are turned into columns together.
 ROWS = 1000
@@ -274,7 +274,7 @@ def _table(value: dict[str, Any], where: str) -> Iterable[Any]:
         check_once(names, where)
         if any(not isinstance(r, list) or len(r) != len(names) for r in value["data"]):
             raise DataError(
-                f"{where}: some of its rows (data) have another length than its {len(names)} columns."
+                f"{where}: some of its rows (data) have another length than its {many(len(names), 'column')}."
             )
         return [dict(zip(names, row, strict=True)) for row in value["data"]]
     if isinstance(value.get("schema"), dict) and isinstance(value.get("data"), list):

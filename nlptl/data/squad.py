@@ -23,7 +23,7 @@ from nlptl.data.squad_json import (
     read_json,
 )
 from nlptl.data.text import is_text
-from nlptl.errors import DataError, Problems, listed, shortened
+from nlptl.errors import DataError, Problems, listed, many, shortened
 
 #: Columns of the form that the task works on; a question has no answer, one, or several.
 COLUMNS = ("id", "question", "context", "answer_texts", "answer_starts")
@@ -279,7 +279,9 @@ def answer_notes(table: Any, split: str) -> list[str]:
     """
     dropped = sum(1 for count in values_of(table, "answers_dropped") if count)
     marked = (
-        f"{split}: {dropped} of {len(table)} questions are marked {MARKS[0]} and have answers; the mark "
+        f"{split}: {dropped} of {many(len(table), 'question')} "
+        f"{'is' if dropped == 1 else 'are'} marked {MARKS[0]} and "
+        f"{'has' if dropped == 1 else 'have'} answers; the mark "
         "counts, and their answers are left out."
     )
     found = [misplaced(table, split), looked_for(table, split), marked if dropped else None]
@@ -344,7 +346,8 @@ def check_trainable(train: Any, columns: Mapping[str, str]) -> None:
     starts = [found for found in values_of(train, "answer_starts") if found]
     if starts and all(at < 0 for found in starts for at in found):
         raise DataError(
-            f"No answer of the {len(train)} training questions occurs in its passage, so there is nothing to "
+            f"No answer of the {many(len(train), 'training question')} occurs in its passage, so "
+            "there is nothing to "
             f"point at. The columns read are {', '.join(map(repr, columns.values()))}: are they the right "
             "ones? This task cannot learn answers in free words."
         )

@@ -12,7 +12,7 @@ from nlptl.data.columns import (
     values_of,
 )
 from nlptl.data.labels import with_values
-from nlptl.errors import Problems, listed
+from nlptl.errors import Problems, listed, many
 
 #: Pairs of columns that belong together, such as a premise and its hypothesis.
 PAIRS = (*zip(USUAL["first"], USUAL["second"], strict=True), ("question", "sentence"))
@@ -125,7 +125,8 @@ def blank_notes(splits: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
         blank = sum(not value.strip() for value in values_of(table, column))
         if blank:
             found.append(
-                f"{blank:,} of the {len(table):,} training examples have nothing in the column '{column}'."
+                f"{blank:,} of the {many(len(table), 'training example')} {'has' if blank == 1 else 'have'} "
+                f"nothing in the column '{column}'."
             )
     return found
 

@@ -15,6 +15,26 @@ import numpy as np
 Combine = Callable[[np.ndarray], Any]
 #: Variances and spreads below this are rounding.
 NOTHING = 1e-12
+#: Least values of the known scores, of which 1 is the most.
+LEAST = {
+    **dict.fromkeys(("accuracy", "macro_f1", "micro_f1", "entity_f1", "f1", "exact_match"), 0.0),
+    **dict.fromkeys(("matthews", "pearson", "spearman"), -1.0),
+}
+
+
+def within_range(name: str, interval: Sequence[float]) -> list[float]:
+    """Cut an interval of a score to what the score can be: with few seeds Student's t goes beyond.
+
+    Args:
+        name: Name of the metric; of an unknown one the least value is not known.
+        interval: Its ends, where 1 is the score if all is right.
+
+    Example:
+        >>> within_range("accuracy", [-0.1, 1.2]), within_range("matthews", [-0.1, 1.2])
+        ([0.0, 1.0], [-0.1, 1.0])
+    """
+    least = LEAST.get(name, float("-inf"))
+    return [min(max(end, least), 1.0) for end in interval]
 
 
 def jackknife_error(statistics: np.ndarray, combine: Combine) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlptl.errors import ModelError
+from nlptl.errors import ModelError, many
 from nlptl.models.layer_map import class_of_body, depth, layer_map
 
 #: Entries of configurations that hold the number of an encoder's blocks, or a decoder's.
@@ -191,7 +191,7 @@ def redraw_top(model: Any, count: int) -> frozenset[str]:
     blocks = layer_map(model).blocks
     if not 0 < count <= len(blocks):
         raise ModelError(
-            f"--reinit-top {count}: the model has {len(blocks)} blocks; expected 1 to that."
+            f"--reinit-top {count}: the model has {many(len(blocks), 'block')}; expected 1 to that."
         )
     modules = blocks[-count:]
     own = {id(p) for module in modules for p in module.parameters()}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nlptl.errors import ModeError, Problems
+from nlptl.errors import ModeError, Problems, many
 from nlptl.models.adapters import add_ia3, add_lora, add_prompt, check_targets
 from nlptl.models.layer_map import depth as blocks_of
 from nlptl.models.layer_map import layer_map, longest_text, map_of
@@ -67,11 +67,13 @@ def check_above(above: int, depth: int, name: str, mode: str) -> None:
     """
     if above >= depth:
         raise ModeError(
-            f"--mode {mode}: {name} has {depth} blocks, so none is left for an adapter. Choose "
+            f"--mode {mode}: {name} has {many(depth, 'block')}, so none is left for an adapter. Choose "
             f"above-0 to above-{depth - 1}, or head-only."
         )
     if above < 0:
-        raise ModeError(f"--mode {mode}: {name} has {depth} blocks; expected top-1 to top-{depth}.")
+        raise ModeError(
+            f"--mode {mode}: {name} has {many(depth, 'block')}; expected top-1 to top-{depth}."
+        )
 
 
 FORM = "[-r{rank:int}][-above-{above:int}|-top-{top:int}]"

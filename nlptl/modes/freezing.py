@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from nlptl.errors import ModeError
+from nlptl.errors import ModeError, many
 from nlptl.models.frozen_stem import above, between, border_problem
 from nlptl.models.layer_map import layer_map, map_of
 from nlptl.modes.base import Mode
@@ -82,7 +82,8 @@ def check_depth(blocks: int, depth: int, name: str) -> None:
     """
     if blocks > depth:
         raise ModeError(
-            f"--mode freeze-lower-{blocks}: {name} has {depth} blocks. Choose 0 (freezes the embeddings "
+            f"--mode freeze-lower-{blocks}: {name} has {many(depth, 'block')}. Choose 0 (freezes "
+            "the embeddings "
             f"only) to {depth} (leaves the head only)."
         )
 
@@ -176,7 +177,8 @@ def check_top(blocks: int, depth: int, name: str) -> None:
     """
     if blocks > depth:
         raise ModeError(
-            f"--mode top-{blocks}: {name} has {depth} blocks. Choose 0 (trains the head only) to {depth} "
+            f"--mode top-{blocks}: {name} has {many(depth, 'block')}. Choose 0 (trains the head "
+            f"only) to {depth} "
             "(freezes the embeddings only)."
         )
 

@@ -7,11 +7,15 @@ from nlptl.models.families import RATE_WIDTH, RATES
 from nlptl.modes.base import FITTED_EPOCHS, SOME, parse_mode
 from nlptl.modes.definition import Definition, definitions, read_entries
 
+#: Characters of a line.
+WIDTH = 80
+
 
 def describe_modes() -> str:
     """Describe what each mode trains and when, its default rate and epochs, and what can be cached."""
     lines = [
-        "What trains (--mode); the head, and whatever the checkpoint lacks, trains in all but as-is."
+        "What trains (--mode); the head, and whatever the checkpoint lacks, trains in all",
+        "but as-is.",
     ]
     broken = read_entries()
     for definition in definitions():
@@ -25,7 +29,7 @@ def describe_modes() -> str:
         lines += ["", definition.form]
         for name, text in about if definition.when else (about[0], *about[2:]):
             lines += textwrap.wrap(
-                text, 100, initial_indent=f"  {name + ':':<8}", subsequent_indent=10 * " "
+                text, WIDTH, initial_indent=f"  {name + ':':<8}", subsequent_indent=10 * " "
             )
     return "\n".join([*lines, *(f"\nnote: {message}" for message in broken)])
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlptl.errors import ModelError
+from nlptl.errors import ModelError, many
 from nlptl.models.families import check_family
 from nlptl.models.layer_map import layer_map
 from nlptl.pretrain.architecture import check_architecture, longest_position, new_config, new_model
@@ -202,8 +202,9 @@ def check_growth(config: Any, depth: int) -> None:
     count = config.num_hidden_layers
     if depth < 1 or depth % count:
         raise ModelError(
-            f"--depth {depth} is not a multiple of the checkpoint's {count} blocks: it cannot grow to that. "
-            f"For a new model of {depth} blocks, give --architecture and leave out --model."
+            f"--depth {depth} is not a multiple of the checkpoint's {many(count, 'block')}: it "
+            "cannot grow to that. "
+            f"For a new model of {many(depth, 'block')}, give --architecture and leave out --model."
         )
 
 

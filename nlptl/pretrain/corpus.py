@@ -19,7 +19,7 @@ from nlptl.data import sources
 from nlptl.data.code_hash import code_hash
 from nlptl.data.columns import STRINGS, only_numbers
 from nlptl.data.encoding import map_tokenized
-from nlptl.errors import ConfigError, DataError, Problems, listed, suggest
+from nlptl.errors import ConfigError, DataError, Problems, listed, many, suggest
 
 #: File formats of a corpus: those of labelled data, and text with one document per line.
 READERS: dict[str, str] = {**sources.READERS, ".txt": "lines"}
@@ -184,7 +184,7 @@ def load_corpus(specs: Sequence[str], *, column: str, held_out: int | None) -> t
         count = round(rest * weight)
         if not count:
             problems.add(
-                f"--corpus: of {rest} documents a weight of {weight:g} takes none; raise it."
+                f"--corpus: of {many(rest, 'document')} a weight of {weight:g} takes none; raise it."
             )
         train.append(documents.select([off + i % rest for i in range(count)]))
     if all(len(documents) == 1 for documents, _ in parts):

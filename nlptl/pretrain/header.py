@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from nlptl.data.text import plain
+from nlptl.errors import many
 from nlptl.train.header import machine_row, marked
 
 
@@ -38,9 +39,7 @@ def header_rows(
         "batch_size": f"batch {config.batch_size}",
         "optimizer": config.optimizer,
     }
-    corpus = (
-        f"{plain(', '.join(config.corpus))}: {train:,} documents to train on, {held_out:,} held out"
-    )
+    corpus = f"{plain(', '.join(config.corpus))}: {many(train, 'document')} to train on, {held_out:,} held out"
     return [
         machine_row(version, launch, config.seed),
         ("model", plain(config.model or f"a new {config.architecture or 'bert'}")),

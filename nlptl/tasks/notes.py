@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nlptl.data.columns import as_number, values_of
-from nlptl.errors import listed
+from nlptl.errors import listed, many
 from nlptl.tasks.base import EncodedSplit, Task
 
 #: Share of unknown tokens from which on there is a note.
@@ -117,7 +117,8 @@ def shared_notes(keys: Mapping[str, Sequence[Hashable]]) -> list[str]:
             count = sum(key in known[other] for key in keys[one])
             if count:
                 found.append(
-                    f"{count:,} of the {len(keys[one]):,} examples of the {SETS[one]} set are in the "
+                    f"{count:,} of the {many(len(keys[one]), 'example')} of the {SETS[one]} set "
+                    f"{'is' if count == 1 else 'are'} in the "
                     f"{SETS[other]} set too, with the same text: {why[one, other]}."
                 )
     if len(keys["train"]) > 1 and len(known["train"]) == 1:
@@ -130,7 +131,7 @@ def size_notes(sizes: Mapping[str, int]) -> list[str]:
     if sizes.get("validation", 0) <= sizes["train"]:
         return []
     return [
-        f"The validation set has {sizes['validation']:,} examples, more than the training set "
+        f"The validation set has {many(sizes['validation'], 'example')}, more than the training set "
         f"({sizes['train']:,}): most labels only choose the epoch. Swapped files?"
     ]
 
@@ -150,7 +151,9 @@ def class_notes(labels: Sequence[str], golds: Mapping[str, Sequence[Any]]) -> li
         )
         found.append(
             f"No training example has the class{'es' * (len(absent) > 1)} {listed(absent, 5)}, so a model "
-            f"cannot learn it; {elsewhere:,} labels of the other sets are wrong by force."
+            f"cannot learn it; {many(elsewhere, 'label')} of the other sets "
+            f"{'is' if elsewhere == 1 else 'are'} "
+            "wrong by force."
         )
     if single := [name for name in labels if train[name] == 1]:
         found.append(
@@ -160,7 +163,7 @@ def class_notes(labels: Sequence[str], golds: Mapping[str, Sequence[Any]]) -> li
     found += writing_notes(labels)
     for split in ("validation", "test"):
         each = golds.get(split, ())
-        if each and isinstance(each[0], str) and len({*each}) == 1:
+        if len(each) > 1 and isinstance(each[0], str) and len({*each}) == 1:
             found.append(
                 f"All {len(each):,} examples of the {split} set have the class {each[0]}: a model that always "
                 "says so is right every time."

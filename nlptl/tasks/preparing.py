@@ -32,7 +32,7 @@ from nlptl.data.text_columns import (
     in_words,
     with_blanks,
 )
-from nlptl.errors import DataError, Problems, listed
+from nlptl.errors import DataError, Problems, listed, many
 from nlptl.tasks.base import Task
 from nlptl.tasks.kinds import CLASSES, check_no_numbers, check_options, table_kind
 from nlptl.tasks.notes import data_notes
@@ -199,9 +199,11 @@ def _with_labels(
 
 
 def _told(split: str, carved: Mapping[str, int], why: str) -> str:
+    count = carved.get(split, 0)
     return (
-        f"{split}: {why}, so it is left out, and {carved.get(split, 0)} examples of the training set were set "
-        f"aside as {split} set. Label the file afterwards with nlptl predict."
+        f"{split}: {why}, so it is left out, and {many(count, 'example')} of the training set "
+        f"{'was' if count == 1 else 'were'} set aside as {split} set. Label the file afterwards "
+        "with nlptl predict."
     )
 
 

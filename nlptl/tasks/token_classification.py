@@ -11,7 +11,7 @@ from nlptl.data.encoding import numbers_of
 from nlptl.data.label_lists import with_lists
 from nlptl.data.sources import TAGGED_READERS, DataRequest
 from nlptl.data.tags import begun_inside, in_iob2, is_iob1
-from nlptl.errors import ConfigError, UserError
+from nlptl.errors import ConfigError, UserError, many
 from nlptl.metrics.statistics import (
     marks_ends,
     micro_f1_of,
@@ -82,7 +82,8 @@ class TokenClassification(Task):
             long = int((np.bincount(examples) > 1).sum()) if len(examples) else 0
             if long:
                 found.append(
-                    f"{long:,} sentences of {name} are longer than the model takes; each is read in windows, "
+                    f"{many(long, 'sentence')} of {name} {'is' if long == 1 else 'are'} longer than the model "
+                    "takes; each is read in windows, "
                     f"{len(examples):,} in all, and no word is left out."
                 )
         return found

@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from nlptl.data.text import plain
+from nlptl.errors import many
 from nlptl.models.layer_map import depth
+from nlptl.models.loading import trained_config
 from nlptl.models.tracing import width_of
 from nlptl.tasks.base import Task
 from nlptl.tasks.notes import reading_lines
@@ -46,7 +49,7 @@ def device_words() -> str:
     if torch.accelerator.is_available():
         return str(torch.accelerator.current_accelerator())
     used = max(1, min(cores(), torch.get_num_threads()))
-    return f"cpu, {used} core{'s' if used > 1 else ''}"
+    return f"cpu, {many(used, 'core')}"
 
 
 def model_row(name: str, config: Any) -> tuple[str, str]:
@@ -56,7 +59,7 @@ def model_row(name: str, config: Any) -> tuple[str, str]:
         name: Its name.
         config: Its configuration.
     """
-    about = f"{config.model_type}, {sum(depth(config))} blocks, width {width_of(config)}"
+    about = f"{config.model_type}, {many(sum(depth(config)), 'block')}, width {width_of(config)}"
     demo = "; a demonstration model" if name.startswith("bundled/") else ""
     return "model", f"{plain(name)} ({about}{demo})"
 
@@ -166,9 +169,9 @@ def copies_rows(args: FinetuneArgs) -> list[tuple[str, str]]:
     """
     if args.augment is None:
         return []
-    many = "1 copy" if args.augment_copies == 1 else f"{args.augment_copies} copies"
     words = (
-        f"{many} of each training text, changed by {args.augment} (alpha {args.augment_alpha:g})"
+        f"{many(args.augment_copies, 'copy')} of each training text, changed by {args.augment} "
+        f"(alpha {args.augment_alpha:g})"
     )
     return [("augment", words if args.augment_alpha else "no copies (alpha 0)")]
 
@@ -189,6 +192,29 @@ def marked(parts: Mapping[str, str], defaults: Collection[str]) -> str:
     return ", ".join(texts) + legend
 
 
+def defaults_used(config: Any) -> list[str]:
+    """List the names of the flags that have their default values."""
+    return [
+        field.name
+        for field in fields(config)
+        if field.default is not MISSING and getattr(config, field.name) == field.default
+    ]
+
+
+def way_rows(args: FinetuneArgs, config: Any) -> list[tuple[str, str]]:
+    """Return the rows of a study's checkpoint, and of how its arms train.
+
+    Args:
+        args: Arguments of an arm that trains as the flags say.
+        config: Flags of the study.
+    """
+    return [
+        model_row(args.model, trained_config(args.model, args.pooling)),
+        training_row(args, defaults_used(config)),
+        *copies_rows(args),
+    ]
+
+
 def runs_row(arms: Sequence[str], seeds: int) -> tuple[str, str]:
     """Return the row that counts the runs of a study.
 
@@ -202,7 +228,8 @@ def runs_row(arms: Sequence[str], seeds: int) -> tuple[str, str]:
     """
     names = ", ".join(map(plain, arms))
     kept = "those that are kept from before are not made again"
-    return "runs", f"{len(arms)} arms x {seeds} seeds = {len(arms) * seeds}: {names}; {kept}"
+    counts = f"{many(len(arms), 'arm')} x {many(seeds, 'seed')} = {len(arms) * seeds}"
+    return "runs", f"{counts}: {names}; {kept}"
 
 
 def run_header(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+from nlptl.errors import many
 from nlptl.train.epoch_table import about
 
 
@@ -29,7 +30,7 @@ class Schedule:
     def plan(self) -> str:
         """Return how many runs there are, and about how long they take, if that can be guessed yet."""
         seconds = self.seconds_left()
-        return f"{self.total} runs" + (f", about {about(seconds)}" if seconds else "")
+        return many(self.total, "run") + (f", about {about(seconds)}" if seconds else "")
 
     def begin(self) -> str:
         """Begin the next run; return which it is, and about how much time is left."""

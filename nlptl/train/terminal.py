@@ -90,6 +90,16 @@ def _wrap(line: str, columns: int, after: str = "") -> list[str]:
     )
 
 
+def in_lines(text: str, after: int = 0) -> list[str]:
+    """Break a line at words into lines of :data:`USUAL` characters, whatever it is written to.
+
+    Args:
+        text: The line; long words, such as paths, stay whole.
+        after: Characters that the lines after the first begin with.
+    """
+    return _wrap(text, USUAL, " " * after)
+
+
 def fitted(text: str, stream: Literal["stdout", "stderr"] = "stdout") -> str:
     """Wrap long lines at words on a terminal; lines in a file stay whole.
 

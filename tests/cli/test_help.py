@@ -1,9 +1,11 @@
 """Help: every flag once, in a group, with what it takes and its default in words."""
 
+import ast
 import dataclasses
 from pathlib import Path
 
 import pytest
+from launching import ROOT
 
 from nlptl.cli import config, main
 from nlptl.cli.config import (
@@ -18,6 +20,7 @@ from nlptl.cli.help import (
     GROUPS,
     OTHERS,
     Flag,
+    as_typed,
     field_texts,
     flags_of,
     flags_of_function,
@@ -83,6 +86,17 @@ def test_lines_fit_80_columns_and_the_texts_are_in_one_column(monkeypatch):
     assert max(map(len, lines)) <= 80
     at = lines.index("  --train-file PATH       Training data: a csv, tsv, jsonl, json or parquet")
     assert lines[at + 1] == " " * 26 + "file."
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.py")), ids=lambda p: p.stem)
+def test_what_a_recipe_does_fits_80_columns_and_its_commands_can_be_copied(path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    about = ast.get_docstring(ast.parse(path.read_text()))
+    shown = "\n".join(help_lines({}, f"nlptl run {path.stem} [flags]", about))
+    assert max(map(len, shown.splitlines())) <= 80
+    typed = as_typed(about, "nlptl run")
+    _, _, below = shown.partition("[flags]")
+    assert below.replace("\\\n", " ").split() == typed.split()
 
 
 def test_flags_of_a_function_come_from_its_docstring():

@@ -13,6 +13,7 @@ from nlptl.cli import doctor, listing
 from nlptl.cli.help import as_typed
 from nlptl.cli.run import launch, overview, recipes, run, split_processes
 from nlptl.errors import ConfigError
+from nlptl.modes.listing import describe_modes
 
 
 @pytest.fixture(autouse=True)
@@ -105,11 +106,30 @@ def test_models_and_tasks_are_listed():
     assert "text-classification" in listing.describe_tasks()
 
 
+def test_listings_have_no_marks_of_docstrings_and_80_columns(monkeypatch):
+    monkeypatch.setattr(doctor, "SECONDS", 0.0)
+    tasks = listing.describe_tasks()
+    assert "`" not in tasks and "fields" in tasks
+    for shown in (tasks, listing.describe_models(), describe_modes(), doctor.examine()):
+        long = [line for line in shown.splitlines() if len(line) > 80]
+        assert all(" " not in line.strip()[14:].strip() for line in long)  # a path stays whole
+
+
+def test_the_doctor_counts_in_words_that_agree(monkeypatch):
+    monkeypatch.setattr(doctor, "SECONDS", 0.0)
+    monkeypatch.setattr("nlptl.train.machine.cores", lambda: 1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    assert "1 core, 1 thread in use" in doctor.examine()
+    monkeypatch.setattr("nlptl.train.machine.cores", lambda: 2)
+    assert "2 cores, 1 thread in use" in doctor.examine()
+    assert "Of 2 cores only 1 is used: OMP_NUM_THREADS=" in doctor.examine()
+
+
 def test_the_doctor_names_what_cannot_be_written(monkeypatch):
     monkeypatch.setattr(doctor, "SECONDS", 0.0)
     monkeypatch.setattr(os, "access", lambda place, how: False)
     found = doctor.examine()
-    assert "cannot be written: set NLPTL_CACHE to a folder that can" in found
+    assert "cannot be written: set NLPTL_CACHE to a folder that can" in " ".join(found.split())
     assert re.search(r"^products +\d+ GFLOP/s", found, re.M) and "torch" in found
 
 

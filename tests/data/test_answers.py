@@ -55,8 +55,8 @@ def test_no_answer_is_written_in_many_ways(value):
         ([{"text": "Ada", "answer_start": 2.5}], "has 2.5 as answer_start"),
         ([{"text": "Ada", "answer_start": 10**30}], "as answer_start; expected a whole number"),
         ([{"text": "Ada", "answer_start": float("inf")}], "has inf as answer_start"),
-        ({"text": ["Ada"], "answer_start": []}, "has 1 texts and 0 as answer_start"),
-        ({"text": ["Ada"], "answer_start": 3}, "has 1 texts and a number as answer_start"),
+        ({"text": ["Ada"], "answer_start": []}, "has 1 text and 0 as answer_start"),
+        ({"text": ["Ada"], "answer_start": 3}, "has 1 text and a number as answer_start"),
         ({"text": ["Ada", ""], "answer_start": [3, 4]}, "has an empty text beside others"),
         ([{"text": "\ud83d", "answer_start": 0}], "has a text with half of a surrogate pair"),
     ],
@@ -104,7 +104,7 @@ def test_a_plain_text_in_a_cell_has_no_offset_or_one_beside_it():
         assert answers_in_cell("Ada", start, beside=True) == ADA
     assert answers_in_cell("", "", beside=True) == answers_in_cell(float("nan")) == ([], [])
     assert answers_in_cell("Ada", "", beside=True) == (["Ada"], [None])
-    with pytest.raises(ValueError, match="has 1 texts and 2 offsets"):
+    with pytest.raises(ValueError, match="has 1 text and 2 offsets"):
         answers_in_cell("Ada", [3, 4], beside=True)
     with pytest.raises(ValueError, match="which is no whole object"):
         answers_in_cell("{'text': ['Ada'], 'answer_start': [3")

@@ -60,7 +60,7 @@ def test_other_usual_forms(read):
         ('[["a", "b"]]', "lists without the columns' names"),
         ('{"train": [{"a": 1}], "test": [{"a": 2}]}', "several tables (train, test)"),
         ('{"text": ["a"], "label": []}', "have different lengths"),
-        ('{"columns": ["a"], "data": [[1, 2]]}', "another length than its 1 columns"),
+        ('{"columns": ["a"], "data": [[1, 2]]}', "another length than its 1 column"),
         (
             '{"columns": ["text", "n", "text"], "index": [0], "data": [["a", 1, "b"]]}',
             "t.json: the table has the column text more than once. Give each column a name",

@@ -213,7 +213,7 @@ def test_a_mark_that_contradicts_answers_counts_and_is_told(tmp_path):
     assert table["answer_texts"][:] == [[], ["1843", "in 1843"]]
     (note,) = answer_notes(table, "train")
     assert note.startswith(
-        "train: 1 of 2 questions are marked is_impossible and have answers; the mark"
+        "train: 1 of 2 questions is marked is_impossible and has answers; the mark"
     )
     assert answer_notes(formed(tmp_path, squad(QAS)), "train") == []
     rows = [
@@ -360,7 +360,7 @@ def test_offsets_and_marks_are_found_in_any_capitals(tmp_path, offset, mark):
     table = formed(tmp_path, f"{head}\n{rows}".encode(), "t.csv")
     assert (table["answer_texts"][:], table["answer_starts"][:]) == ([["Ada"], []], [[34], []])
     (note,) = answer_notes(table, "train")
-    assert note.startswith("train: 1 of 2 questions are marked is_impossible and have answers")
+    assert note.startswith("train: 1 of 2 questions is marked is_impossible and has answers")
     with pytest.raises(UserError, match=f"column '{mark}' cannot be read: 1 of 2 .row 0."):
         formed(tmp_path, f"{head}\n{rows.replace('False', 'so')}".encode(), "t.csv")
 
@@ -395,7 +395,7 @@ def test_answers_in_a_table_that_cannot_be_read_are_shown(tmp_path):
         {"question": "q", "context": PASSAGE, "answers": {"text": ["Ada"], "answer_start": [1, 2]}}
     ]
     with pytest.raises(
-        UserError, match="1 of 1 .row 0.; the first has 1 texts and 2 as answer_start"
+        UserError, match="1 of 1 .row 0.; the first has 1 text and 2 as answer_start"
     ):
         formed(tmp_path, rows)
     rows = [

@@ -1,6 +1,7 @@
 """Adaptation: formulas by hand, null switches, labels that stay unread, verdicts that are true."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from nlptl.cli.config import GridConfig, parse_args, with_options
 from nlptl.errors import DataError, UserError
-from nlptl.methods.adapt.adapt import check_methods
+from nlptl.methods.adapt.adapt import check_methods, run_pair, write_adaptation
 from nlptl.methods.adapt.domains import pair_splits, pairs, read_domains, seen_by, short_names
 from nlptl.methods.adapt.features import (
     augment,
@@ -26,12 +27,14 @@ from nlptl.methods.adapt.features import (
 )
 from nlptl.methods.adapt.method import Adapt
 from nlptl.methods.adapt.options import ALL, FEW, SOURCE, TARGET, AdaptOptions
+from nlptl.methods.adapt.page import page
 from nlptl.methods.adapt.terms import Dann, DomainAccuracy, deep_coral, mmd, schedule
 from nlptl.methods.adapt.verdict import closed_share, judge_all, left_by, sentence, warnings_of
 from nlptl.methods.adapt.ways import sure
 from nlptl.modes.base import parse_mode
 from nlptl.records import FitState
 from nlptl.stats.bootstrap import joint_bootstrap
+from nlptl.study.study import Study
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.convex import fit_linear
 from nlptl.train.finetune import finetune
@@ -354,6 +357,62 @@ def test_a_discriminator_at_chance_is_told():
     assert not warnings_of(record["rows"], record["floors"])
 
 
+def study_of(pair):
+    """A study of one pair, whose gap is too unsure for shares of it."""
+    pair |= {
+        **{"pair": "dom_films to dom_books", "n": dict.fromkeys(("train", "validation"), 40)},
+        **{"distance_before": 1.2, "tried": {}, "warnings": ["A bag of words scores more."]},
+        **{"gap": {"mean": 0.1, "low": -0.1, "high": 0.3, "shown": False}},
+    }
+    pair["n"] |= {"target": 400, "test": 100}
+    judge_all([pair])
+    return {
+        **{"pairs": [pair], "overall": None, "metric": "accuracy", "model": "bundled/bert"},
+        **{"mode": "head-only", "seeds": [0, 1, 2, 3, 4], "test": "t", "versions": {"nlptl": "1"}},
+        **{"selection": {"weight": None}, "sentence": sentence([pair], None, "accuracy")},
+    }
+
+
+def test_the_terminal_has_a_table_of_80_columns_and_the_file_markdown(tmp_path):
+    moved, plain = planted(shift=True)
+    record = study_of(record_of(moved, plain, np.ones_like(plain)))
+    shown = write_adaptation(record, tmp_path)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not set("|*\\") & set(shown) and "dom_films to dom_books: 40 + 40 labels of" in shown
+    assert re.search(r"^source-only +[\d.]+ +— +bound$", shown, re.M)
+    assert re.search(r"^coral +[\d.]+ +\+[\d.]+ \[\+[\d.]+ to \+[\d.]+\] +helped$", shown, re.M)
+    assert "\nnote: A bag of words scores more.\n" in shown
+    assert " ".join(shown.split()).endswith(record["sentence"])
+    assert " ".join(shown.split()).count(record["sentence"]) == 1
+    assert "|---|---:|" in (tmp_path / "adapt.md").read_text()
+
+
+def test_several_pairs_have_a_table_each(tmp_path):
+    moved, plain = planted(shift=True)
+    record = study_of(record_of(moved, plain, np.ones_like(plain)))
+    (pair,) = record["pairs"]
+    rows = {name: one | {"words": {"cannot tell": 2}} for name, one in pair["rows"].items()}
+    record |= {"pairs": [pair, pair], "overall": {"rows": rows, "pairs": 2}}
+    shown = write_adaptation(record, tmp_path)
+    assert max(map(len, shown.splitlines())) <= 80 and "All pairs:\n\n" in shown
+    assert len(re.findall("^coral .* helped$", shown, re.M)) == 3
+
+
+def test_the_verdict_stands_beside_the_difference_and_empty_columns_are_left_out():
+    moved, plain = planted(shift=True)
+    record = study_of(record_of(moved, plain, np.ones_like(plain)))
+    titles = re.compile(r'<th scope="col">(.*?)</th>')
+
+    def columns():
+        return [re.sub("<.*?>", "", one) for one in titles.findall(page(record, "<svg/>"))]
+
+    found = columns()
+    assert found[1:4] == ["score", "against source-only", "verdict"]
+    assert "share of the gap" not in found and "source forgotten" not in found
+    record["pairs"][0]["rows"]["coral"]["share"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    assert "share of the gap" in columns()
+
+
 # ---- data
 CONFIG = with_options(GridConfig, AdaptOptions)
 
@@ -445,6 +504,25 @@ def test_mistakes_about_domains_name_the_flag_that_was_typed(two_domains, tmp_pa
         read_domains(config_of(*asked, "--target-labels", "43"))
 
 
+@pytest.mark.parametrize("asked", [(), ("--label-column", "mood")])
+def test_a_target_without_labels_is_told_what_they_are_for(tmp_path, asked):
+    column = asked[1] if asked else "label"
+    made = domain_rows(60, 1, "film")
+    lines = [f"{t},{y}" for t, y in zip(made["text"], made["label"], strict=True)]
+    (tmp_path / "films.csv").write_text("\n".join([f"text,{column}", *lines]) + "\n")
+    (tmp_path / "kettles.csv").write_text("\n".join(["text", *sentences(60, 2)]) + "\n")
+    words = ("--source", tmp_path / "films.csv", "--target", tmp_path / "kettles.csv", *asked)
+    with pytest.raises(DataError) as found:
+        read_domains(config_of(*words))
+    said = str(found.value)
+    assert said.startswith("kettles: --target") and "has no column of labels" in said
+    assert "needs labels for its test set, which are read when a finished model is scored" in said
+    assert "to --target-text" in said and "Say which with" not in said
+    with pytest.raises(DataError) as found:  # of a source there is nothing else to say
+        read_domains(config_of("--source", words[3], "--target", words[1], *asked))
+    assert "--target-text" not in str(found.value)
+
+
 def test_what_cannot_be_had_is_said_before_the_work(checkpoints, masked_lm_checkpoint):
     with pytest.raises(UserError) as found:
         check_methods(
@@ -503,6 +581,23 @@ def weights(made):
 
 def same(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_first_lines_name_the_model_how_it_trains_and_what_chooses_a_weight(
+    splits, monkeypatch, capsys
+):
+    """They come before any run, and count the runs that choose: 2 weights of mmd and 2 of dann."""
+    args = FinetuneArgs("bundled/bert", parse_mode("full"), 3e-4, 2.0, batch_size=8)
+    monkeypatch.setattr(Study, "run_one", None)
+    words = ("--methods", "coral", "mmd", "dann", "--weights", 0.5, 1, "--batch-size", 8)
+    with pytest.raises(TypeError):  # the first run
+        run_pair(config_of(*words, "--seeds", 2), TASK, splits, lambda examples, task: args)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "model bundled/bert (bert, 12 blocks, width 128; a demonstration model)" in shown
+    assert "train mode full*, 2 epochs*, rate 0.0003*, batch 8 (* default)" in shown
+    assert "weights 2 of mmd, 2 of dann: 4 runs with seed 0 before all others" in shown
+    assert "the one that is chosen counts among the 10 below" in shown
+    assert "runs 5 arms x 2 seeds = 10: source-only, coral, mmd, dann, target-only;" in shown
 
 
 @pytest.fixture(scope="module")
@@ -706,7 +801,7 @@ def test_the_recipe_writes_table_picture_and_page(
     ]
     assert set(record["pairs"][0]["tried"]["mmd"]) == {"0.5", "1.0"}
     assert record["selection"] == {"epoch": "source validation", "weight": "reverse"}
-    assert record["sentence"] in capsys.readouterr().out
+    assert record["sentence"] in " ".join(capsys.readouterr().out.split())
     text = (tmp_path / "out/adapt.html").read_text()
     assert "Between the bounds" in text and "http://" not in text.replace("http://www.w3.org", "")
     assert {p.suffix for p in (tmp_path / "out").iterdir()} >= {".md", ".png", ".svg", ".html"}

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
@@ -19,7 +20,14 @@ from transformers import AutoModelForSequenceClassification, pipeline
 from nlptl.cli.config import GridConfig, parse_args, with_options
 from nlptl.errors import ConfigError, DataError, ModelError, UserError
 from nlptl.methods.few_shot.draws import Shots, check_enough, draw
-from nlptl.methods.few_shot.few_shot import arm_spec, check_methods, labelled_methods, modes_of
+from nlptl.methods.few_shot.few_shot import (
+    arm_spec,
+    check_methods,
+    few_shot,
+    labelled_methods,
+    modes_of,
+    write_few_shot,
+)
 from nlptl.methods.few_shot.fits import centroid_fit, probe_fit
 from nlptl.methods.few_shot.method import FewShot
 from nlptl.methods.few_shot.options import NAMES, PROMPT, FewShotOptions
@@ -33,7 +41,15 @@ from nlptl.methods.few_shot.terms import (
     pairs_drawn,
     pairs_of,
 )
-from nlptl.methods.few_shot.verdict import compared, judge_levels, level_sentence, pays_from, row
+from nlptl.methods.few_shot.verdict import (
+    compared,
+    judge_levels,
+    level_sentence,
+    pays_from,
+    row,
+    sentence,
+    study_record,
+)
 from nlptl.methods.few_shot.zero import ZeroShot, check_words, zero_methods
 from nlptl.modes.base import parse_mode
 from nlptl.report.zero_shot import (
@@ -44,6 +60,7 @@ from nlptl.report.zero_shot import (
 )
 from nlptl.study.arms import Arm
 from nlptl.study.outcomes import Outcome
+from nlptl.study.study import Study
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.learner import Learner
 from nlptl.train.setup import FinetuneArgs, new_accelerator, start_accelerator
@@ -587,6 +604,69 @@ def test_draws_that_differ_more_than_the_methods_name_no_leader():
     assert two["together"] == ["full"]  # two draws tell nothing
 
 
+def test_the_interval_of_a_score_ends_at_0_and_100():
+    """Of two draws that differ widely: 50 points, and more than 50 on both sides by Student's t."""
+    made = {"probe": arm([0.1, 0.9], 2, "a"), "full": arm([0.8, 0.0], 2, "b")}
+    (level,) = levels_of({8: made})
+    assert level["rows"]["probe"]["ci95"][0] < 0 and level["rows"]["probe"]["ci95"][1] > 1
+    splits = {name: table(400, 3) for name in ("train", "validation", "test")}
+    found = study_record(config_of(), TASK, splits, {"dataset": "own"}, {}, {8: made})
+    (level,) = found["levels"]
+    assert level["rows"]["probe"]["ci95"] == [0.0, 1.0]
+    assert level["rows"]["full"]["difference"]["high"] > 1  # of a difference it stays
+    assert " 0.0 to 100.0 |" in markdown(found)
+
+
+def study_of(levels):
+    """A study of these numbers of labels."""
+    return {
+        **{
+            "levels": levels,
+            "dataset": "own_news.csv",
+            "model": "bundled/bert",
+            "n": {"test": 400},
+        },
+        **{"classes": ["a", "b", "c", "d"], "seeds": [0, 1], "validation": "none", "floor": 0.25},
+        **{"metric": "accuracy", "sentence": sentence(levels, "accuracy", None), "test": "t"},
+        **{"versions": {"nlptl": "1"}},
+    }
+
+
+def test_the_terminal_has_a_table_of_80_columns_and_the_file_markdown(tmp_path):
+    weak, strong = arm([0.25] * 2, 2, "weak"), arm([0.9] * 2, 2, "strong")
+    record = study_of(levels_of({1: {"probe": weak}, 8: {"probe": strong, "full": weak}}))
+    record["levels"][0]["rows"]["probe"]["failed"] = 2
+    shown = write_few_shot(record, tmp_path)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not set("|*\\") & set(shown) and shown.startswith(
+        "own_news.csv, bundled/bert: 4 classes"
+    )
+    assert "\n1 label a class:\n" in shown and "\n8 labels a class:\n" in shown
+    assert re.search(r"^probe +[\d.]+ +best$", shown, re.M)  # nothing to be behind
+    assert re.search(r"^full +[\d.]+ +\+[\d.]+ \[.* to .*\] +(behind|cannot tell)$", shown, re.M)
+    assert "probe: 2 of 2 runs are no better than always one answer" in " ".join(shown.split())
+    assert " ".join(shown.split()).count(record["sentence"]) == 1
+    assert "|---|---:|" in (tmp_path / "few_shot.md").read_text()
+
+
+def test_the_first_lines_name_the_model_and_how_each_method_trains(splits, monkeypatch, capsys):
+    monkeypatch.setattr(Study, "run", None)
+    words = ("--methods", "probe", "nearest-centroid", "lora", "contrastive", "--shots", 1, 8)
+    found = (TASK, splits, {"dataset": "own", "notes": []}, [])
+
+    def args(mode, examples, task):
+        return FinetuneArgs("bundled/bert", parse_mode(mode), 3e-4, examples / 8)
+
+    with pytest.raises(TypeError):  # the first run
+        few_shot(config_of(*words, "--seeds", 2, "--epochs", 2), found, args)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("model bundled/bert (bert, 12 blocks, width 128; a demonstration")
+    fitted = "probe, nearest-centroid, 8 a class: mode head-only, a convex fit without epochs"
+    assert f"train {fitted} lora, 8 a class: mode lora, 2 epochs, rate 0.0003*, batch 16*" in shown
+    assert "contrastive, 8 a class: mode full*, 2 epochs, rate 0.0003*, batch 16*" in shown
+    assert "runs 8 arms x 2 seeds = 16:" in shown
+
+
 # ---- the whole
 @pytest.mark.slow
 def test_the_recipe_writes_table_picture_and_page(
@@ -618,7 +698,7 @@ def test_the_recipe_writes_table_picture_and_page(
     ]
     spread = record["levels"][0]["rows"]["prompt"]["measured"]["templates"]
     assert len(spread) == 3 and all(0 <= score <= 1 for score in spread.values())
-    assert record["sentence"] in capsys.readouterr().out and markdown(record)
+    assert record["sentence"] in " ".join(capsys.readouterr().out.split()) and markdown(record)
     text = (tmp_path / "out/few_shot.html").read_text()
     assert "Which method leads" in text and "http://" not in text.replace("http://www.w3.org", "")
     assert {p.suffix for p in (tmp_path / "out").iterdir()} >= {".md", ".png", ".svg", ".html"}

@@ -1,5 +1,6 @@
 """Several tasks on one body: shares, gradients that stay apart, one task alone, partners without sense."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -19,7 +20,7 @@ from nlptl.errors import ConfigError, ModelError, UserError
 from nlptl.methods.multi_task.batches import WHICH, Mixed, mix_steps, shares
 from nlptl.methods.multi_task.method import Chain, InMix, Partner
 from nlptl.methods.multi_task.mixed import Share, plan_of, start_learners, train_mixed
-from nlptl.methods.multi_task.multi_task import check_methods
+from nlptl.methods.multi_task.multi_task import announce, check_methods, write_multi_task
 from nlptl.methods.multi_task.options import ALONE, CHAIN, MIXED, MultiTaskOptions
 from nlptl.methods.multi_task.sharing import body_of, own_body, share_body
 from nlptl.methods.multi_task.tasks import Drawn, Member, check_tasks, read_tasks
@@ -480,6 +481,27 @@ def test_a_task_that_loses_is_named_whatever_the_mean():
     assert "As good as the task alone, within half a point: pairs" in said
 
 
+def test_the_terminal_has_a_table_of_80_columns_and_the_file_markdown(tmp_path):
+    found = judged(own_topic=0.15, mood=0.0)
+    for name, task in found.items():
+        task |= {"kind": "text-classification", "warnings": [f"{name}: it learned little."]}
+        task |= {"n": dict.fromkeys(("train", "validation", "test"), 40)}
+        task |= {"floors": {"majority": 0.5, "bag_of_words": None}}
+    record = {
+        **{"tasks": found, "mixture": [], "first": None, "model": "bundled/bert", "mode": "full"},
+        **{"seeds": [0, 1, 2, 3, 4], "temperature": 1, "test": "t", "versions": {"nlptl": "1"}},
+        **{"sentence": sentence(found)},
+    }
+    shown = write_multi_task(record, tmp_path)
+    assert max(map(len, shown.splitlines())) <= 80 and not set("|*\\") & set(shown)
+    assert "\nown_topic (accuracy):\n" in shown and "\nmood (accuracy):\n" in shown
+    assert len(re.findall(r"^alone +[\d.]+ +— +bound$", shown, re.M)) == 2
+    assert re.search(r"^mixed +7\d\.\d +\+1[\d.]+ \[.* to .*\] +helped$", shown, re.M)
+    assert "\nnote: mood: it learned little.\n" in shown
+    assert " ".join(shown.split()).count(record["sentence"]) == 1
+    assert "|---|---:|" in (tmp_path / "multi_task.md").read_text()
+
+
 def test_arms_with_the_same_answers_are_not_called_alike():
     """They may be one model: every run kept the head that was fitted before the first step, in both."""
     found = judged(topic=0.0, mood=None)
@@ -613,6 +635,26 @@ def test_pooling_needs_tasks_that_pool(files):
         ConfigError, match="--pooling mean: the head of tags reads the state of every"
     ):
         read_tasks(config_of(*words))
+
+
+def test_the_first_lines_name_the_model_and_how_it_trains(capsys):
+    splits = {name: range(20) for name in ("train", "validation", "test")}
+    entries = [
+        SimpleNamespace(
+            member=SimpleNamespace(name=name, task=MOOD, record={}),
+            args=args_of("bundled/bert", batch_size=8),
+            study=SimpleNamespace(arms={}),
+            seen=lambda seed: splits,
+        )
+        for name in ("mood", "length")
+    ]
+    announce(config_of("--batch-size", 8), entries)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("model bundled/bert (bert, 12 blocks, width 128; a demonstration")
+    assert "mood: text-classification, 20 train, 20 validation, 20 test" in shown
+    assert re.search(
+        r"train mode full\*, \S+ epochs?\*, rate \S+\*, batch 8 \(\* default\) runs", shown
+    )
 
 
 # ---- the whole

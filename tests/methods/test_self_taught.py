@@ -1,6 +1,7 @@
 """Self-taught learning: formulas by hand, null switches, labels that stay unread, controls that never win."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +20,13 @@ from nlptl.methods.self_taught.method import SelfTaught
 from nlptl.methods.self_taught.options import CONTRASTIVE, MASKED, NONE, SelfTaughtOptions
 from nlptl.methods.self_taught.page import page
 from nlptl.methods.self_taught.render import figure, markdown
-from nlptl.methods.self_taught.self_taught import arm_names, check_stages, read_data
+from nlptl.methods.self_taught.self_taught import (
+    arm_names,
+    check_stages,
+    read_data,
+    self_taught,
+    write_self_taught,
+)
 from nlptl.methods.self_taught.terms import Contrastive, info_nce
 from nlptl.methods.self_taught.texts import (
     Sees,
@@ -35,6 +42,7 @@ from nlptl.modes.base import parse_mode
 from nlptl.pretrain import further
 from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.study.render.style import as_svg
+from nlptl.study.study import Study
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.finetune import finetune
 from nlptl.train.learner import Learner
@@ -173,6 +181,20 @@ def test_labels_and_texts_are_read_and_what_is_in_both_is_left_out(tmp_path):
     assert "--label-column mood" in str(found.value) and "--unlabelled no.txt" in str(found.value)
 
 
+def test_the_first_lines_name_the_model_and_how_it_trains(monkeypatch, capsys):
+    monkeypatch.setattr(Study, "run", None)
+    splits = {"train": labelled(40, 1), "validation": labelled(20, 2), "test": labelled(10, 3)}
+    splits |= {"same": as_table(["a b c", "d e"] * 20)}
+    origin = {"data": {"dataset": "own"}, "texts": {}}
+    args = FinetuneArgs("bundled/bert", parse_mode("full"), 3e-4, 2.0, batch_size=8)
+    config = config_of("--batch-size", 8, "--mode", "full")
+    with pytest.raises(TypeError):  # the first run
+        self_taught(config, (TASK, splits, origin), lambda examples, task: args)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("model bundled/bert (bert, 12 blocks, width 128; a demonstration")
+    assert re.search(r"train mode full\*?, 2 epochs\*, rate 0.0003\*, batch 8 ", shown)
+
+
 # ---- verdicts on planted scores
 def planted(*rates, seeds=5, texts=600):
     """Right or wrong for each arm: with a higher rate the same texts stay right, and more become so."""
@@ -250,6 +272,21 @@ def test_table_picture_and_page_hold_the_arms():
     for name in record["rows"]:
         assert name in text and f"| {name} |" in drawn
     assert "<b>" not in text.replace("<body>", "") and "1 of 1 first stages helped" in text
+
+
+def test_the_terminal_has_a_table_of_80_columns_and_the_file_markdown(tmp_path):
+    record = record_of(*judged(0.6, 0.75, 0.55))
+    record |= {"sentence": sentence(record), "model": "own_model"}
+    record["texts"] = {"same": {"names": ["own_texts"], "texts": 3, "words": 9, "left_out": 0}}
+    shown = write_self_taught(record, tmp_path)
+    assert max(map(len, shown.splitlines())) <= 80 and not set("|*\\") & set(shown)
+    assert shown.startswith(
+        "40 + 8 labels, 600 test examples; 3 steps of each first stage; own_model"
+    )
+    assert re.search(r"^masked-lm same +[\d.]+ +\+1[\d.]+ \[.* to .*\] +helped$", shown, re.M)
+    assert all(f"note: {one}" in " ".join(shown.split()) for one in record["warnings"])
+    assert " ".join(shown.split()).count(record["sentence"]) == 1
+    assert "|---|---:|" in (tmp_path / "self_taught.md").read_text()
 
 
 def test_stages_that_learn_nothing_are_told():
@@ -461,7 +498,7 @@ def test_the_recipe_writes_table_picture_and_page(
     assert next(iter(record["rows"])) == NONE and len(record["rows"]) == 7
     controls = [one["word"] for name, one in record["rows"].items() if "shuffled" in name]
     assert controls == ["control", "control"]
-    assert record["sentence"] in capsys.readouterr().out
+    assert record["sentence"] in " ".join(capsys.readouterr().out.split())
     text = (tmp_path / "out/self_taught.html").read_text()
     assert "First stages" in text and "http://" not in text.replace("http://www.w3.org", "")
     saved = json.loads((tmp_path / "out/run/result.json").read_text())

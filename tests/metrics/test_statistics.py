@@ -27,8 +27,17 @@ from nlptl.metrics.statistics import (
     share_of,
     strict_entities,
     strict_entity_counts,
+    within_range,
     word_counts,
 )
+
+
+def test_an_interval_of_a_score_ends_where_the_score_does():
+    assert within_range("accuracy", [-0.1, 0.7]) == [0.0, 0.7]
+    assert within_range("micro_f1", [0.2, 1.3]) == [0.2, 1.0]
+    assert within_range("matthews", [-1.4, 1.2]) == [-1.0, 1.0]
+    assert within_range("spearman", [-0.4, 0.2]) == [-0.4, 0.2]
+    assert within_range("negative_error", [-7.0, 2.0]) == [-7.0, 1.0]  # a task's own
 
 
 def mean(statistics, combine):

@@ -264,5 +264,5 @@ def test_downstream_against_upstream_runs_on_a_pretraining_run(tmp_path, reviews
             2,
         )
     assert checkpoints([str(tmp_path / "pre")])[0].endswith("step-0000000")
-    with pytest.raises(ConfigError, match="found 1 checkpoints .* expected 4 or more"):
+    with pytest.raises(ConfigError, match="found 1 checkpoint .* expected 4 or more"):
         run_in_process("upstream_curve", "--model", tmp_path / "pre/model", "--train-file", reviews)

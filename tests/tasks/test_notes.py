@@ -47,7 +47,7 @@ def test_texts_in_two_splits_are_counted():
     (note,) = notes(test=table(["a ", "x", "b"], ["no", "yes", "yes"]))
     assert note.startswith("2 of the 3 examples of the test set are in the training set too")
     (note,) = notes(validation=table(["a", "x"], ["no", "yes"]))
-    assert "1 of the 2 examples of the validation set are in the training set" in note
+    assert "1 of the 2 examples of the validation set is in the training set" in note
     (note,) = notes(test=table(["e", "x"], ["no", "yes"]))
     assert "the epoch was chosen on them" in note
     assert "same text: nothing can be learnt" in shared_notes({"train": [1, 1]})[0]
@@ -85,7 +85,9 @@ def test_classes_that_are_not_there_are_named():
             "test": ["odd", "neg"],
         },
     )
-    assert "No training example has the class odd" in found[0] and "1 labels" in found[0]
+    assert "No training example has the class odd" in found[0] and found[0].endswith(
+        "1 label of the other sets is wrong by force."
+    )
     assert found[1].startswith("One training example alone has the class Pos:")
     assert found[2].startswith("The classes 'Pos', 'pos' differ in case or white space only")
     assert found[3].startswith("All 2 examples of the validation set have the class pos")

@@ -291,7 +291,7 @@ def test_labels_and_outputs_of_windows_are_put_together_again():
     found = task.predictions(table, part, {"logits": outputs})
     assert [p["prediction"] for p in found] == tags == [p["gold"] for p in found]
     notes = task.notes({"train": part}, tokenizer)
-    assert any(note.startswith("1 sentences of train are longer") for note in notes)
+    assert any(note.startswith("1 sentence of train is longer") for note in notes)
 
 
 def test_tags_without_entities_are_scored_by_words():

@@ -14,6 +14,7 @@ from nlptl.train.header import (
     data_rows,
     machine_row,
     model_row,
+    runs_row,
     training_row,
 )
 from nlptl.train.setup import FinetuneArgs
@@ -37,6 +38,11 @@ def test_a_training_without_epochs_says_so():
     assert "trains nothing" in training_row(args("as-is"))[1]
     assert "range test" in training_row(args(find_rate=True))[1]
     assert "batch 16 x 4" in training_row(args(gradient_accumulation_steps=4))[1]
+
+
+def test_the_runs_are_counted_in_words_that_agree():
+    assert runs_row(["full"], 1)[1].startswith("1 arm x 1 seed = 1: full;")
+    assert runs_row(["full", "lora"], 1)[1].startswith("2 arms x 1 seed = 2: full, lora;")
 
 
 def test_the_data_say_where_they_come_from_and_how_they_were_split():

@@ -37,7 +37,7 @@ from nlptl.study.outcomes import Outcome
 from nlptl.study.study import Study
 from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks.base import Task
-from nlptl.train.header import runs_row
+from nlptl.train.header import runs_row, way_rows
 from nlptl.train.setup import FinetuneArgs, new_accelerator
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import Block, muted, say
@@ -176,30 +176,16 @@ def run_pair(
     """
     seeds = range(config.seed, config.seed + config.seeds)
     study = Study(task, splits, {}, seeds)
+    specs = {name: arm_spec(config, task, splits, args, name) for name in arm_names(config)}
+    say(Block(rows_of(config, specs, splits)))
     tried: dict[str, dict[float, float]] = {}
-    for name in arm_names(config):
-        spec = arm_spec(config, task, splits, args, name)
+    for name, spec in specs.items():
         weights = weights_of(config, name)
         if len(weights) > 1:
-            spec, tried[name] = choose_weight(study, spec, weights, config.select)
+            study.arms[name], tried[name] = choose_weight(study, spec, weights, config.select)
         else:
             plain: Any = spec.method
-            spec = replace(spec, method=replace(plain, weight=weights[0]))
-        study.arms[name] = spec
-    n = {key: len(table) for key, table in splits.items()}
-    data = (
-        f"{n['train']} + {n['validation']} labels of the source, {n['target']} texts of the target"
-    )
-    bounds = f"at most {n['target_train']} + {n['target_validation']} of its labels, for the bounds"
-    say(
-        Block(
-            [
-                ("data", f"{data}, {n['test']} test examples"),
-                ("", bounds),
-                runs_row(list(study.arms), config.seeds),
-            ]
-        )
-    )
+            study.arms[name] = replace(spec, method=replace(plain, weight=weights[0]))
     with quiet_datasets():
         arms = study.run(parallel=config.parallel)
     if config.save is not None:
@@ -208,6 +194,32 @@ def run_pair(
         before = distance_before(task, splits, study.arms[SOURCE].args, new_accelerator())
     free_states()
     return {"distance_before": before, "tried": tried, **pair_record(study, arms)}, arms
+
+
+def rows_of(
+    config: Any, specs: Mapping[str, ArmSpec], splits: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """Return the first lines of a pair: checkpoint, data, training, and the runs, with those before them.
+
+    Args:
+        config: Flags of the study.
+        specs: The arms.
+        splits: From :func:`nlptl.methods.adapt.domains.pair_splits`.
+    """
+    n = {key: len(table) for key, table in splits.items()}
+    data = (
+        f"{n['train']} + {n['validation']} labels of the source, {n['target']} texts of the target"
+    )
+    bounds = f"at most {n['target_train']} + {n['target_validation']} of its labels, for the bounds"
+    model, *training = way_rows(specs[SOURCE].args, config)
+    rows = [model, ("data", f"{data}, {n['test']} test examples"), ("", bounds), *training]
+    weights = {name: len(weights_of(config, name)) for name in specs}
+    if tried := {name: count for name, count in weights.items() if count > 1}:
+        each = ", ".join(f"{count} of {name}" for name, count in tried.items())
+        chosen = f"the one that is chosen counts among the {len(specs) * config.seeds} below"
+        first = f"{sum(tried.values())} runs with seed {config.seed} before all others"
+        rows.append(("weights", f"{each}: {first}; {chosen}"))
+    return [*rows, runs_row(list(specs), config.seeds)]
 
 
 def arm_spec(config: Any, task: Task, splits: Mapping[str, Any], args: Args, name: str) -> ArmSpec:
@@ -259,13 +271,12 @@ def write_adaptation(record: Mapping[str, Any], directory: Path) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The tables and the sentence, for the terminal.
     """
     from nlptl.methods.adapt.page import page
-    from nlptl.methods.adapt.render import figure, markdown
+    from nlptl.methods.adapt.render import figure, markdown, text
     from nlptl.study.render.study_page import write_study
 
-    table = markdown(record)
     alt = "each method between its bounds"
-    write_study(record, "adapt", (table, figure(record), alt), page, directory)
-    return table
+    write_study(record, "adapt", (markdown(record), figure(record), alt), page, directory)
+    return text(record)

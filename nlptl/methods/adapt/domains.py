@@ -7,11 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from nlptl.data.columns import find_column
 from nlptl.data.layouts import joined
 from nlptl.data.progress import quiet_datasets
 from nlptl.data.sampling import labels_of, subset
 from nlptl.data.sources import kind_of, load_splits, local_path, read_table
-from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed
+from nlptl.errors import ConfigError, DataError, Mistakes, Problems, UserError, listed, many
 from nlptl.methods.adapt.options import ALL, BOTH, FEW, LABELLED, SOURCE, TARGET
 from nlptl.tasks.base import Task, get_task
 
@@ -199,7 +200,8 @@ def check_labels_asked(config: Any, targets: Sequence[Domain]) -> None:
     for one in targets:
         if (there := len(one.splits["train"])) < config.target_labels:
             problems.add(
-                f"--target-labels {config.target_labels}: the training set of {one.name} has {there} labels; "
+                f"--target-labels {config.target_labels}: the training set of {one.name} has "
+                f"{many(there, 'label')}; "
                 "expected at most that."
             )
     problems.raise_if_any()
@@ -234,11 +236,37 @@ def read_domain(config: Any, name: str, short: str) -> Domain:
         whose = (
             f"{short}, looked for in --dataset {config.dataset}" if "where" in changes else short
         )
+        if name == config.target and "dataset" in changes and not has_labels(config, name):
+            raise DataError(
+                f"{whose}: --target {name} has no column of labels. The target needs labels for its test set, "
+                "which are read when a finished model is scored, and for the bound target-only. Label some of "
+                "its texts and give these to --target; give texts without labels to --target-text."
+            ) from error
         if isinstance(error, Mistakes):
             raise Mistakes([f"{whose}: {message}" for message in error.each]) from error
         raise type(error)(f"{whose}: {error}") from error
     made = {split: by_name(task, table) for split, table in splits.items()}
     return Domain(short, task, made, {**record, "n": {k: len(t) for k, t in made.items()}})
+
+
+def has_labels(config: Any, name: str) -> bool:
+    """Whether a domain's training set has a column of labels, by ``--label-column`` or a usual name.
+
+    Args:
+        config: Flags of the study.
+        name: File, folder or hub name; one that cannot be read may have some.
+    """
+    role = get_task(config.task).label
+    try:
+        train = load_splits(name, {})["train"]
+    except UserError:
+        return True
+    try:
+        for asked in config.label_column or (None,):
+            find_column({"train": train}, role, asked)
+    except DataError:
+        return False
+    return True
 
 
 def _is_domain(config: Any, name: str) -> bool:

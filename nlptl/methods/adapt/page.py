@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlptl.data.text import plain
-from nlptl.methods.adapt.render import COLUMNS, cells, notes, overall_table
-from nlptl.study.render.pages import Table
+from nlptl.methods.adapt.render import notes, overall_table, pair_table
 from nlptl.study.render.study_page import Part, judged_answer, study_page
 
 
@@ -18,13 +17,10 @@ def page(record: Mapping[str, Any], svg: str) -> str:
     """
     parts = []
     if record["overall"]:
-        columns, rows = overall_table(record)
-        parts.append(Part("All pairs", _table(f"{record['metric']}, in points", columns, rows)))
+        parts.append(Part("All pairs", overall_table(record)))
     for pair in record["pairs"]:
-        rows = [cells(plain(name), one) for name, one in pair["rows"].items()]
-        table = _table(f"{record['metric']} on the target, in points", COLUMNS, rows)
         said = [plain(note) for note in notes(record, pair)]
-        parts.append(Part(plain(pair["pair"]), table, said))
+        parts.append(Part(plain(pair["pair"]), pair_table(record, pair), said))
     own = (record["overall"] or record["pairs"][0])["rows"]
     words = [one["word"] for one in own.values() if one.get("word")]
     answer = judged_answer("Did a method help on the target?", words, "methods", record["sentence"])
@@ -38,7 +34,3 @@ def page(record: Mapping[str, Any], svg: str) -> str:
         parts,
         {name: one["what"] for name, one in record["pairs"][0]["rows"].items()},
     )
-
-
-def _table(caption: str, columns: tuple[str, ...], rows: list[list[str]]) -> Table:
-    return Table(plain(caption), columns, tuple(tuple(row) for row in rows))

@@ -5,22 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nlptl.data.text import escaped
+from nlptl.data.text import escaped, plain
 from nlptl.methods.adapt.options import SOURCE, TARGET
 from nlptl.study.render.comparison_text import versions_line
+from nlptl.study.render.study_page import Part
+from nlptl.study.render.study_text import study_text
 from nlptl.study.render.style import BAND, GREY, STYLE, blank, label
-from nlptl.study.render.tables import TONES, between, counted, draw_difference, markdown_table, more
+from nlptl.study.render.tables import (
+    TONES,
+    between,
+    counted,
+    draw_difference,
+    markdown_table,
+    more,
+    study_table,
+)
 from nlptl.study.render.words import NONE, duration, number, p_value, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from nlptl.study.render.pages import Table
+
 #: Columns of a pair's table.
 COLUMNS = (
-    *("", "score", "95 %", "against source-only", "p (Holm)", "verdict", "share of the gap"),
-    *("source forgotten", "A-distance", "seconds"),
+    *("", "score", "against source-only", "verdict", "p (Holm)", "95 % of the score"),
+    *("share of the gap", "source forgotten", "A-distance", "seconds"),
 )
+#: Columns of the table over all pairs.
+OVERALL = ("", "mean score", "against source-only", "verdict", "p (Holm)", "pairs", "seconds")
+#: Columns that the terminal shows.
+SHOWN = ("score", "mean score", "against source-only", "verdict")
 
 
 def cells(name: str, one: Mapping[str, Any]) -> list[str]:
@@ -34,10 +50,10 @@ def cells(name: str, one: Mapping[str, Any]) -> list[str]:
     return [
         name,
         points(one["mean"]),
-        between(one["ci95"][0], one["ci95"][1]),
         more(one["difference"]),
-        p_value(one["p"]) if "p" in one else NONE,
         one.get("word") or "bound",
+        p_value(one["p"]) if "p" in one else NONE,
+        between(one["ci95"][0], one["ci95"][1]),
         f"{number(100 * share['mean'], 0)} % [{between(share['low'], share['high'], digits=0)}]"
         if share
         else NONE,
@@ -95,17 +111,14 @@ def markdown(record: Mapping[str, Any]) -> str:
     Args:
         record: From :func:`nlptl.methods.adapt.adapt.adapt`.
     """
-    lines = [f"**{escaped(record['sentence'])}**", ""]
+    lines = [f"**{escaped(record['sentence'])}**", "", escaped(about(record)), ""]
     if record["overall"]:
-        lines += [*markdown_table(*overall_table(record)), ""]
+        lines += [*markdown_table(overall_table(record)), ""]
     for pair in record["pairs"]:
-        n = pair["n"]
         lines += [
-            f"{escaped(pair['pair'])}: {n['train']} + {n['validation']} labels of the source, "
-            f"{n['target']} texts and {n['test']} test examples of the target; {escaped(record['model'])}, "
-            f"{record['mode']}, {counted(record['seeds'])}; {record['metric']} in points.",
+            escaped(pair_line(pair)),
             "",
-            *markdown_table(COLUMNS, [cells(name, one) for name, one in pair["rows"].items()]),
+            *markdown_table(pair_table(record, pair)),
             "",
             *(f"- {escaped(note)}" for note in notes(record, pair)),
             "",
@@ -114,9 +127,41 @@ def markdown(record: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def overall_table(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Return columns and rows of the table over all pairs."""
-    columns = ("", "mean score", "against source-only", "p (Holm)", "verdict", "pairs", "seconds")
+def text(record: Mapping[str, Any]) -> str:
+    """Write the study for the terminal: a table for each pair, and the sentence.
+
+    Args:
+        record: From :func:`nlptl.methods.adapt.adapt.adapt`.
+    """
+    parts = [Part("All pairs:", overall_table(record))] if record["overall"] else []
+    for pair in record["pairs"]:
+        parts.append(Part(pair_line(pair), pair_table(record, pair), pair["warnings"]))
+    return study_text(record, about(record), parts, SHOWN)
+
+
+def about(record: Mapping[str, Any]) -> str:
+    """Say in a line what was studied."""
+    where = f"{record['model']}, {record['mode']}, {counted(record['seeds'])}"
+    return f"{where}; {record['metric']} on the target, in points."
+
+
+def pair_line(pair: Mapping[str, Any]) -> str:
+    """Say in a line what a pair's arms had."""
+    n = pair["n"]
+    return (
+        f"{pair['pair']}: {n['train']} + {n['validation']} labels of the source, {n['target']} texts and "
+        f"{n['test']} test examples of the target."
+    )
+
+
+def pair_table(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Table:
+    """Return the table of a pair."""
+    rows = [cells(plain(name), one) for name, one in pair["rows"].items()]
+    return study_table(f"{record['metric']} on the target, in points", COLUMNS, rows)
+
+
+def overall_table(record: Mapping[str, Any]) -> Table:
+    """Return the table over all pairs."""
     rows = []
     for name, one in record["overall"]["rows"].items():
         counts = ", ".join(f"{count} {word}" for word, count in one["words"].items())
@@ -125,13 +170,13 @@ def overall_table(record: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list
                 name,
                 points(one["mean"]),
                 more(one["difference"]),
-                p_value(one["p"]) if "p" in one else NONE,
                 one.get("word") or "bound",
+                p_value(one["p"]) if "p" in one else NONE,
                 counts or NONE,
                 duration(one["seconds"]),
             ]
         )
-    return columns, rows
+    return study_table(f"{record['metric']}, in points", OVERALL, rows)
 
 
 def figure(record: Mapping[str, Any]) -> Figure:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.errors import many
 from nlptl.methods.adapt.options import BOUNDS, REFITTED, SOURCE, TARGET, WHAT
+from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import (
     Combine,
@@ -52,6 +54,7 @@ def pair_record(study: Study, arms: Mapping[str, Arm]) -> dict[str, Any]:
     rows = {}
     for name, arm in arms.items():
         rows[name] = row(name, arm, source, combine, groups)
+        rows[name]["ci95"] = within_range(task.selection, rows[name]["ci95"])
         if name not in BOUNDS and shown:
             rows[name]["share"] = closed_share(
                 [one.statistics for one in (arm, source, target)], combine, groups
@@ -230,12 +233,13 @@ def warnings_of(rows: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
             )
         if one["before_training"] and name != SOURCE and not one["bound"]:
             said.append(
-                f"{name}: in {one['before_training']} of {len(one['seeds'])} runs source validation kept "
+                f"{name}: in {one['before_training']} of {many(len(one['seeds']), 'run')} source "
+                "validation kept "
                 f"the model as it was before the first step, so {left_by(name)}. With --head random there is "
                 "no such epoch."
             )
         if one["diverged"]:
-            said.append(f"{name}: the loss became infinite in {one['diverged']} runs.")
+            said.append(f"{name}: the loss became infinite in {many(one['diverged'], 'run')}.")
     return said
 
 

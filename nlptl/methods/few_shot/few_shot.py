@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from nlptl.data.progress import quiet_datasets
-from nlptl.errors import ConfigError, Problems, UserError, listed, suggest
+from nlptl.errors import ConfigError, Problems, UserError, listed, many, suggest
 from nlptl.methods.few_shot.draws import Shots, check_enough
 from nlptl.methods.few_shot.method import FewShot
 from nlptl.methods.few_shot.options import CONTRASTIVE, ENTAILMENT, FITTED, PROMPT, USUAL, ZERO
 from nlptl.methods.few_shot.terms import pairs_drawn, pairs_of
 from nlptl.methods.few_shot.zero import check_words, zero_method, zero_methods
-from nlptl.models.loading import reading, resolve
+from nlptl.models.loading import reading, resolve, trained_config
 from nlptl.models.sentence_encoder import declared
 from nlptl.modes.base import parse_mode
 from nlptl.study.arms import Arm, ArmSpec
@@ -19,7 +19,7 @@ from nlptl.study.keeping import save_model
 from nlptl.study.study import Study
 from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks.base import Task, get_task
-from nlptl.train.header import data_rows, runs_row
+from nlptl.train.header import data_rows, defaults_used, model_row, runs_row, training_row
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import Block, say
 
@@ -181,7 +181,10 @@ def few_shot(config: Any, data: Any, args: Args) -> dict[str, Any]:
         for number in levels
         for name in names
     }
-    say(Block(rows_of(config, task, splits, origin, levels, zero)))
+    most = {name: arms[arm_name(name, levels[-1])].args for name in names} if levels else {}
+    model = model_row(config.model, trained_config(config.model, config.pooling))
+    rows = [*rows_of(config, task, splits, origin, levels, zero), *training_rows(config, most)]
+    say(Block([model, *rows, *[runs_row(list(arms), config.seeds)] * bool(arms)]))
     for note in origin["notes"]:
         say(f"note: {note}")
     with quiet_datasets():
@@ -209,14 +212,16 @@ def rows_of(
     levels: list[int],
     zero: list[str],
 ) -> list[tuple[str, str]]:
-    """Return the first lines of a study: data, draws, pairs, runs."""
+    """Return the first lines of a study: data, draws, pairs, methods without labels."""
     seed = config.seed if config.split_seed is None else config.split_seed
     names = labelled_methods(config) if levels else []
     rows = data_rows(task, splits, origin, seed=seed)
     labels = ", ".join(str(number * len(task.labels)) for number in levels)
     if levels:
         more = " and as many to choose the epoch" if config.validation == "same" else ""
-        rows.append(("labels", f"{labels}{more}, {config.seeds} draws; every method sees the same"))
+        rows.append(
+            ("labels", f"{labels}{more}, {many(config.seeds, 'draw')}; every method sees the same")
+        )
     if CONTRASTIVE in names:
         each = []
         for number in levels:
@@ -227,10 +232,26 @@ def rows_of(
         rows.append(("pairs", "; ".join(each)))
     if zero:
         rows.append(("no labels", ", ".join(zero)))
-    rows.append(
-        runs_row([arm_name(name, number) for number in levels for name in names], config.seeds)
-    )
     return rows
+
+
+def training_rows(config: Any, args: Mapping[str, FinetuneArgs]) -> list[tuple[str, str]]:
+    """Say how the methods with labels train, those that train alike in one row.
+
+    Args:
+        config: Flags of the study.
+        args: Name of a method to its arguments, with the most labels.
+    """
+    alike: dict[str, list[str]] = {}
+    for name, own in args.items():
+        # --mode is that of contrastive alone
+        defaults = set(defaults_used(config)) - ({"mode"} if name != CONTRASTIVE else set())
+        alike.setdefault(training_row(own, defaults)[1], []).append(name)
+    most = max(shots_of(config), default=0)
+    return [
+        ("" if number else "train", f"{', '.join(names)}, {most} a class: {how}")
+        for number, (how, names) in enumerate(alike.items())
+    ]
 
 
 def arm_spec(config: Any, task: Task, args: Args, name: str, shots: int) -> ArmSpec:
@@ -287,13 +308,12 @@ def write_few_shot(record: Mapping[str, Any], directory: Any) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The tables and the sentence, for the terminal.
     """
     from nlptl.methods.few_shot.page import page
-    from nlptl.methods.few_shot.render import figure, markdown
+    from nlptl.methods.few_shot.render import figure, markdown, text
     from nlptl.study.render.study_page import write_study
 
-    table = markdown(record)
     alt = "score of each method by labels a class"
-    write_study(record, "few_shot", (table, figure(record), alt), page, directory)
-    return table
+    write_study(record, "few_shot", (markdown(record), figure(record), alt), page, directory)
+    return text(record)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nlptl.errors import ConfigError
+from nlptl.errors import ConfigError, many
 from nlptl.methods.few_shot.fits import centroid_fit, probe_fit
 from nlptl.methods.few_shot.options import CENTROID, CONTRASTIVE
 from nlptl.methods.few_shot.terms import Contrastive, PairBatches, draw_pairs, pairs_drawn, pairs_of
@@ -95,7 +95,7 @@ class FewShot:
         number = pairs_drawn(counts, self.pairs, self.most)
         same, different = pairs_of(counts)
         measured = {"pairs": number, "same": same, "different": different}
-        say(f"{number:,} pairs of {same:,} of one class and {different:,} of different ones")
+        say(f"{many(number, 'pair')} of {same:,} of one class and {different:,} of different ones")
         part = learner.encode(train)
         pairs = draw_pairs(gold, number, args.seed)
         batches = PairBatches(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlptl.data.text import plain
-from nlptl.methods.few_shot.render import COLUMNS, about, cells, heading, notes
+from nlptl.methods.few_shot.render import about, heading, level_table, notes
 from nlptl.methods.few_shot.verdict import LEADS, some
-from nlptl.study.render.pages import Answer, Table
+from nlptl.study.render.pages import Answer
 from nlptl.study.render.study_page import Part, study_page
 
 
@@ -19,9 +19,8 @@ def page(record: Mapping[str, Any], svg: str) -> str:
     """
     parts = []
     for level in record["levels"]:
-        rows = tuple(tuple(cells(plain(name), one)) for name, one in level["rows"].items())
-        table = Table(plain(f"{record['metric']} in points"), COLUMNS, rows)
-        parts.append(Part(heading(level), table, [plain(note) for note in notes(record, level)]))
+        said = [plain(note) for note in notes(record, level)]
+        parts.append(Part(heading(level), level_table(record, level), said))
     sign, colour = ("▲", "good") if any(map(leader, record["levels"])) else ("?", "open")
     answer = Answer(
         "Which method leads, from how many labels on?",

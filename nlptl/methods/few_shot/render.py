@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nlptl.data.text import escaped
+from nlptl.data.text import escaped, plain
+from nlptl.errors import many
 from nlptl.methods.few_shot.verdict import some
 from nlptl.study.render.comparison_text import versions_line
+from nlptl.study.render.study_page import Part
+from nlptl.study.render.study_text import study_text
 from nlptl.study.render.style import GREY, STYLE, blank, label
-from nlptl.study.render.tables import between, markdown_table, more
+from nlptl.study.render.tables import between, markdown_table, more, study_table
 from nlptl.study.render.words import NONE, duration, number, p_value, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from nlptl.study.render.pages import Table
+
 #: Columns of the table of one number of labels.
 COLUMNS = (
-    *("", "score", "95 %", "sd of draws", "lowest", "behind the best", "p (Holm)", "verdict"),
-    *("pairs", "seconds"),
+    *("", "score", "behind the best", "verdict", "p (Holm)", "95 % of the score"),
+    *("sd of draws", "lowest", "pairs", "seconds"),
 )
+#: Columns that the terminal shows.
+SHOWN = ("score", "behind the best", "verdict")
 #: Okabe and Ito's (2008) colours, a marker with each.
 LINES = (
     *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "v"), ("#E69F00", "D")),
@@ -38,12 +45,12 @@ def cells(name: str, one: Mapping[str, Any]) -> list[str]:
     return [
         name,
         points(one["mean"]),
+        more(one["difference"]),
+        one["word"],
+        p_value(one["p"]),
         between(one["ci95"][0], one["ci95"][1]),
         number(None if one["sd"] is None else 100 * one["sd"], 1),
         points(one["min"]) if one["labels"] else NONE,
-        more(one["difference"]),
-        p_value(one["p"]),
-        one["word"],
         number(one["measured"].get("pairs"), 0),
         duration(one["seconds"]),
     ]
@@ -54,6 +61,27 @@ def heading(level: Mapping[str, Any]) -> str:
     return some(level["shots"]) if level["shots"] else "Without labels"
 
 
+def level_table(record: Mapping[str, Any], level: Mapping[str, Any]) -> Table:
+    """Return the table of one number of labels."""
+    rows = [cells(plain(name), one) for name, one in level["rows"].items()]
+    return study_table(f"{record['metric']} in points", COLUMNS, rows)
+
+
+def warnings_of(record: Mapping[str, Any], level: Mapping[str, Any]) -> list[str]:
+    """List what the reader of a table must know: which runs learned nothing."""
+    said, runs = [], len(record["seeds"])
+    for name, one in level["rows"].items():
+        if one["labels"] and one["failed"]:
+            said.append(
+                f"{name}: {one['failed']} of {many(runs, 'run')} {'is' if one['failed'] == 1 else 'are'} no "
+                "better than always one answer "
+                f"({points(record['floor'])})."
+            )
+        if one["diverged"]:
+            said.append(f"{name}: the loss became infinite in {many(one['diverged'], 'run')}.")
+    return said
+
+
 def notes(record: Mapping[str, Any], level: Mapping[str, Any]) -> list[str]:
     """List what is to be read below a table.
 
@@ -61,21 +89,17 @@ def notes(record: Mapping[str, Any], level: Mapping[str, Any]) -> list[str]:
         record: From :func:`nlptl.methods.few_shot.few_shot.few_shot`.
         level: One number of labels.
     """
-    said, runs = [], len(record["seeds"])
+    said = warnings_of(record, level)
     for name, one in level["rows"].items():
-        if one["labels"] and one["failed"]:
-            said.append(
-                f"{name}: {one['failed']} of {runs} runs are no better than always one answer "
-                f"({points(record['floor'])})."
-            )
-        if one["diverged"]:
-            said.append(f"{name}: the loss became infinite in {one['diverged']} runs.")
         if each := one["measured"].get("templates") if not level["shots"] else None:
             texts = ", ".join(f"“{text}” {points(score)}" for text, score in each.items())
-            said.append(f"{name}: the average of {len(each)} templates; each alone: {texts}.")
+            said.append(
+                f"{name}: the average of {many(len(each), 'template')}; each alone: {texts}."
+            )
         if number_of := one["measured"].get("pairs"):
-            kinds = f"{one['measured']['same']:,} pairs of one class and {one['measured']['different']:,}"
-            said.append(f"{name}: {number_of:,} pairs, drawn from {kinds} of different ones.")
+            alike, different = one["measured"]["same"], one["measured"]["different"]
+            kinds = f"{many(alike, 'pair')} of one class and {different:,}"
+            said.append(f"{name}: {many(number_of, 'pair')}, drawn from {kinds} of different ones.")
     return said
 
 
@@ -87,12 +111,24 @@ def markdown(record: Mapping[str, Any]) -> str:
     """
     lines = [f"**{escaped(record['sentence'])}**", "", escaped(about(record)), ""]
     for level in record["levels"]:
-        rows = [cells(name, one) for name, one in level["rows"].items()]
-        lines += [f"{heading(level)}:", "", *markdown_table(COLUMNS, rows), ""]
+        lines += [f"{heading(level)}:", "", *markdown_table(level_table(record, level)), ""]
         if said := notes(record, level):
             lines += [*(f"- {escaped(note)}" for note in said), ""]
     lines += [record["test"], "", versions_line(record)]
     return "\n".join(lines) + "\n"
+
+
+def text(record: Mapping[str, Any]) -> str:
+    """Write the study for the terminal: a table for each number of labels, and the sentence.
+
+    Args:
+        record: From :func:`nlptl.methods.few_shot.few_shot.few_shot`.
+    """
+    parts = [
+        Part(f"{heading(level)}:", level_table(record, level), warnings_of(record, level))
+        for level in record["levels"]
+    ]
+    return study_text(record, about(record), parts, SHOWN)
 
 
 def about(record: Mapping[str, Any]) -> str:
@@ -102,7 +138,7 @@ def about(record: Mapping[str, Any]) -> str:
     held = chosen.get(record["validation"], "as many validation labels, which choose the epoch")
     return (
         f"{record['dataset']}, {record['model']}: {len(record['classes'])} classes, {n['test']} test "
-        f"examples, {draws} draw{'s' * (draws != 1)}, {held}; {record['metric']} in points. "
+        f"examples, {many(draws, 'draw')}, {held}; {record['metric']} in points. "
         f"Always one answer: {points(record['floor'])}."
     )
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.errors import many
 from nlptl.methods.few_shot.options import WHAT, ZERO
+from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap, scores_of
 from nlptl.stats.multiple import equivalence_p, holm
@@ -59,6 +61,9 @@ def study_record(
         }
         for shots, arms in tables.items()
     ]
+    for level in levels:
+        for one in level["rows"].values():
+            one["ci95"] = within_range(task.selection, one["ci95"])
     judge_levels(levels, tables, combine, groups)
     pays = pays_from(levels)
     return {
@@ -239,4 +244,4 @@ def level_sentence(level: Mapping[str, Any]) -> str:
 
 def some(shots: int) -> str:
     """Write a number of labels a class."""
-    return f"{shots} label{'s' * (shots > 1)} a class"
+    return f"{many(shots, 'label')} a class"

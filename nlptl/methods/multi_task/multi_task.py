@@ -28,7 +28,7 @@ from nlptl.study.outcomes import Outcome, diverged_outcome, outcome_of
 from nlptl.study.study import Study
 from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks.base import Task
-from nlptl.train.header import runs_row
+from nlptl.train.header import runs_row, way_rows
 from nlptl.train.run import Run
 from nlptl.train.setup import FinetuneArgs, start_accelerator
 from nlptl.train.stem_cache.store import free_states
@@ -218,14 +218,15 @@ def chain_home(config: Any) -> Path:
 
 def announce(config: Any, entries: Sequence[Entry]) -> None:
     """Print what will be run."""
-    rows = []
+    model, *training = way_rows(entries[0].args, config)
+    rows = [model]
     for number, entry in enumerate(entries):
         member, seen = entry.member, entry.seen(config.seed)
         n = ", ".join(f"{len(seen[name]):,} {name}" for name in ("train", "validation", "test"))
         rows.append(("tasks" if not number else "", f"{member.name}: {member.task.name}, {n}"))
     arms = [spec.title for entry in entries for spec in entry.study.arms.values()]
     mixed = ["all in one mix"] * (MIXED in config.methods)
-    say(Block([*rows, runs_row([*arms, *mixed], config.seeds)]))
+    say(Block([*rows, *training, runs_row([*arms, *mixed], config.seeds)]))
     for entry in entries:
         for note in entry.member.record.get("notes", ()):
             say(f"note: {entry.member.name}: {note}")
@@ -341,13 +342,12 @@ def write_multi_task(record: Mapping[str, Any], directory: Path) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The tables and the sentence, for the terminal.
     """
     from nlptl.methods.multi_task.page import page
-    from nlptl.methods.multi_task.render import figure, markdown
+    from nlptl.methods.multi_task.render import figure, markdown, text
     from nlptl.study.render.study_page import write_study
 
-    table = markdown(record)
     alt = "each task with the others, against the task alone"
-    write_study(record, "multi_task", (table, figure(record), alt), page, directory)
-    return table
+    write_study(record, "multi_task", (markdown(record), figure(record), alt), page, directory)
+    return text(record)

@@ -5,9 +5,8 @@ from typing import Any
 
 from nlptl.data.text import plain
 from nlptl.methods.multi_task.options import WHAT
-from nlptl.methods.multi_task.render import COLUMNS, notes, rows_of
+from nlptl.methods.multi_task.render import notes, whole_table
 from nlptl.methods.multi_task.verdict import compared
-from nlptl.study.render.pages import Table
 from nlptl.study.render.study_page import Part, judged_answer, study_page
 
 
@@ -18,10 +17,6 @@ def page(record: Mapping[str, Any], svg: str) -> str:
         record: From :func:`nlptl.methods.multi_task.multi_task.multi_task`.
         svg: Its picture.
     """
-    rows = tuple(tuple(map(plain, row)) for row in rows_of(record))
-    table = Table(
-        "Each task alone, with the others and after another one, in points", COLUMNS, rows
-    )
     words = [one["word"] for one in compared(record["tasks"]).values()]
     answer = judged_answer(
         "Did a task win by the others?", words, "comparisons", record["sentence"]
@@ -34,6 +29,6 @@ def page(record: Mapping[str, Any], svg: str) -> str:
         answer,
         ("Against the task alone", "Difference of each arm to the same task alone"),
         svg,
-        [Part("Each task", table, [plain(note) for note in notes(record)])],
+        [Part("Each task", whole_table(record), [plain(note) for note in notes(record)])],
         {name: what for name, what in WHAT.items() if name in arms},
     )

@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nlptl.data.text import escaped
+from nlptl.data.text import escaped, plain
 from nlptl.methods.multi_task.options import CHAIN
 from nlptl.methods.multi_task.verdict import called, compared
 from nlptl.study.render.comparison_text import versions_line
+from nlptl.study.render.study_page import Part
+from nlptl.study.render.study_text import study_text
 from nlptl.study.render.style import GREY, STYLE, blank, label
-from nlptl.study.render.tables import between, counted, draw_difference, markdown_table, more
+from nlptl.study.render.tables import (
+    between,
+    counted,
+    draw_difference,
+    markdown_table,
+    more,
+    study_table,
+)
 from nlptl.study.render.words import NONE, duration, p_value, points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from nlptl.study.render.pages import Table
+
+#: Columns of the table; that of one task begins with the second one.
 COLUMNS = (
-    *("task", "how", "score", "95 %", "against alone", "p (Holm)", "verdict"),
+    *("task", "how", "score", "against alone", "verdict", "p (Holm)", "95 % of the score"),
     *("share of the mix", "seconds"),
 )
+#: Columns that the terminal shows.
+SHOWN = ("score", "against alone", "verdict")
 
 
 def cells(name: str, arm: str, task: Mapping[str, Any], share: float | None) -> list[str]:
@@ -36,24 +50,50 @@ def cells(name: str, arm: str, task: Mapping[str, Any], share: float | None) -> 
         f"{name} ({task['metric']})",
         f"after {task['first']}" if arm == CHAIN else arm,
         points(one["mean"]),
-        between(one["ci95"][0], one["ci95"][1]),
         more(one["difference"]),
-        p_value(one["p"]) if "p" in one else NONE,
         one.get("word") or "bound",
+        p_value(one["p"]) if "p" in one else NONE,
+        between(one["ci95"][0], one["ci95"][1]),
         NONE if share is None else f"{100 * share:.0f} %",
         duration(one["seconds"]),
     ]
 
 
-def rows_of(record: Mapping[str, Any]) -> list[list[str]]:
-    """List the rows of the table, the arms of each task below one another."""
-    mixture = record["mixture"]
+def rows_of(record: Mapping[str, Any], name: str) -> list[list[str]]:
+    """List the rows of a task."""
+    mixture, task = record["mixture"], record["tasks"][name]
     rows = []
-    for name, task in record["tasks"].items():
-        for arm in task["rows"]:
-            share = mixture[0]["shares"][name] if arm == "mixed" and mixture else None
-            rows.append(cells(name, arm, task, share))
+    for arm in task["rows"]:
+        share = mixture[0]["shares"][name] if arm == "mixed" and mixture else None
+        rows.append([plain(cell) for cell in cells(name, arm, task, share)])
     return rows
+
+
+def whole_table(record: Mapping[str, Any]) -> Table:
+    """Return the table, the arms of each task below one another."""
+    rows = [row for name in record["tasks"] for row in rows_of(record, name)]
+    caption = "Each task alone, with the others and after another one, in points"
+    return study_table(caption, COLUMNS, rows)
+
+
+def text(record: Mapping[str, Any]) -> str:
+    """Write the study for the terminal: a table for each task, and the sentence.
+
+    Args:
+        record: From :func:`nlptl.methods.multi_task.multi_task.multi_task`.
+    """
+    parts = []
+    for name, task in record["tasks"].items():
+        rows = [row[1:] for row in rows_of(record, name)]
+        title = f"{name} ({task['metric']}):"
+        parts.append(Part(title, study_table(title, COLUMNS[1:], rows), task["warnings"]))
+    return study_text(record, about(record), parts, SHOWN)
+
+
+def about(record: Mapping[str, Any]) -> str:
+    """Say in a line what was studied."""
+    where = f"{record['model']}, {record['mode']}, {counted(record['seeds'])}"
+    return f"{where}; scores in points."
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:
@@ -91,9 +131,9 @@ def markdown(record: Mapping[str, Any]) -> str:
     lines = [
         f"**{escaped(record['sentence'])}**",
         "",
-        f"{escaped(record['model'])}, {record['mode']}, {counted(record['seeds'])}; scores in points.",
+        escaped(about(record)),
         "",
-        *markdown_table(COLUMNS, rows_of(record)),
+        *markdown_table(whole_table(record)),
         "",
         *(f"- {escaped(note)}" for note in notes(record)),
         "",

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.errors import many
 from nlptl.methods.multi_task.options import ALONE, CHAIN, MIXED, WHAT
+from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap
 from nlptl.stats.spread import spread
@@ -42,6 +44,8 @@ def task_record(entry: Any, arms: Mapping[str, Arm], first: str, steps: int) -> 
         for name in (ALONE, MIXED, CHAIN)
         if name in arms
     }
+    for one in rows.values():
+        one["ci95"] = within_range(task.selection, one["ci95"])
     found = floors(task, splits)
     low = {name: found.get(name, {}).get(task.selection) for name in ("majority", "bag_of_words")}
     floor = {name: None if one is None else one / task.scale for name, one in low.items()}
@@ -102,10 +106,13 @@ def warnings_of(name: str, rows: Mapping[str, Any], floor: Mapping[str, Any]) ->
         )
     for arm, one in rows.items():
         if one["diverged"]:
-            said.append(f"{name}, {arm}: the loss became infinite in {one['diverged']} runs.")
+            said.append(
+                f"{name}, {arm}: the loss became infinite in {many(one['diverged'], 'run')}."
+            )
         if one["before_training"]:
             said.append(
-                f"{name}, {arm}: in {one['before_training']} of {len(one['seeds'])} runs validation kept the "
+                f"{name}, {arm}: in {one['before_training']} of {many(len(one['seeds']), 'run')} "
+                "validation kept the "
                 "model as it was before the first step, with a head fitted on the checkpoint's states: "
                 "nothing that was trained is in its score. With --head random there is no such epoch."
             )

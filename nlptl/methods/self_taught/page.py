@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlptl.data.text import plain
-from nlptl.methods.self_taught.render import COLUMNS, cells, notes
-from nlptl.study.render.pages import Table
+from nlptl.methods.self_taught.render import arms_table, notes
 from nlptl.study.render.study_page import Part, judged_answer, study_page
 
 
@@ -21,11 +20,6 @@ def page(record: Mapping[str, Any], svg: str) -> str:
     answer = judged_answer(
         "Did texts without labels help?", words, "first stages", record["sentence"]
     )
-    table = Table(
-        plain(f"{record['metric']}, in points"),
-        COLUMNS,
-        tuple(tuple(cells(plain(name), one)) for name, one in rows.items()),
-    )
     said = [plain(note) for note in notes(record)]
     return study_page(
         record,
@@ -34,6 +28,6 @@ def page(record: Mapping[str, Any], svg: str) -> str:
         answer,
         ("Beside the checkpoint as it is", "Score of each first stage beside none"),
         svg,
-        [Part("First stages", table, said)],
+        [Part("First stages", arms_table(record), said)],
         {name: one["what"] for name, one in rows.items()},
     )

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nlptl.data.text import escaped
+from nlptl.data.text import escaped, plain
+from nlptl.errors import many
 from nlptl.methods.self_taught.options import NONE
 from nlptl.study.judging import HELPED, HURT
 from nlptl.study.render.comparison_text import versions_line
+from nlptl.study.render.study_page import Part
+from nlptl.study.render.study_text import study_text
 from nlptl.study.render.style import GREY, STYLE, blank, label
-from nlptl.study.render.tables import TONES, between, counted, markdown_table, more
+from nlptl.study.render.tables import TONES, between, counted, markdown_table, more, study_table
 from nlptl.study.render.words import NONE as NOTHING
 from nlptl.study.render.words import duration, number, p_value, points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from nlptl.study.render.pages import Table
+
 #: Columns of the table.
 COLUMNS = (
-    *("", "score", "95 %", "against none", "p (Holm)", "verdict", "against shuffled words"),
-    *("which is", "loss of the first stage", "seconds"),
+    *("", "score", "against none", "verdict", "p (Holm)", "95 % of the score"),
+    *("against shuffled words", "which is", "loss of the first stage", "seconds"),
 )
+#: Columns that the terminal shows.
+SHOWN = ("score", "against none", "verdict")
 #: Words of the second comparison, in which nothing helps or hurts.
 THAN = {HELPED: "more", HURT: "less"}
 
@@ -48,10 +55,10 @@ def cells(name: str, one: Mapping[str, Any]) -> list[str]:
     return [
         name,
         points(one["mean"]),
-        between(one["ci95"][0], one["ci95"][1]),
         more(one["difference"]),
-        p_value(one["p"]) if "p" in one else NOTHING,
         one.get("word") or "bound",
+        p_value(one["p"]) if "p" in one else NOTHING,
+        between(one["ci95"][0], one["ci95"][1]),
         more(reading["difference"]) if reading else NOTHING,
         than(reading) if reading else NOTHING,
         NOTHING if before is None else f"{number(before, 3)} to {number(after, 3)}",
@@ -95,15 +102,12 @@ def markdown(record: Mapping[str, Any]) -> str:
     Args:
         record: From :func:`nlptl.methods.self_taught.self_taught.self_taught`.
     """
-    n = record["n"]
     lines = [
         f"**{escaped(record['sentence'])}**",
         "",
-        f"{n['train']} + {n['validation']} labels, {n['test']} test examples; "
-        f"{record['settings']['first_steps']} steps of each first stage; {escaped(record['model'])}, "
-        f"{record['mode']}, {counted(record['seeds'])}; {record['metric']} in points.",
+        escaped(about(record)),
         "",
-        *markdown_table(COLUMNS, [cells(name, one) for name, one in record["rows"].items()]),
+        *markdown_table(arms_table(record)),
         "",
         *(f"- {escaped(note)}" for note in notes(record)),
         "",
@@ -112,6 +116,33 @@ def markdown(record: Mapping[str, Any]) -> str:
         versions_line(record),
     ]
     return "\n".join(lines) + "\n"
+
+
+def text(record: Mapping[str, Any]) -> str:
+    """Write the study for the terminal: the table, and the sentence.
+
+    Args:
+        record: From :func:`nlptl.methods.self_taught.self_taught.self_taught`.
+    """
+    return study_text(
+        record, about(record), [Part("", arms_table(record), record["warnings"])], SHOWN
+    )
+
+
+def about(record: Mapping[str, Any]) -> str:
+    """Say in a line what was studied."""
+    n = record["n"]
+    return (
+        f"{n['train']} + {n['validation']} labels, {n['test']} test examples; "
+        f"{many(record['settings']['first_steps'], 'step')} of each first stage; {record['model']}, "
+        f"{record['mode']}, {counted(record['seeds'])}; {record['metric']} in points."
+    )
+
+
+def arms_table(record: Mapping[str, Any]) -> Table:
+    """Return the table of the arms."""
+    rows = [cells(plain(name), one) for name, one in record["rows"].items()]
+    return study_table(f"{record['metric']}, in points", COLUMNS, rows)
 
 
 def figure(record: Mapping[str, Any]) -> Figure:

@@ -27,7 +27,7 @@ from nlptl.study.study import Study
 from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
-from nlptl.train.header import data_rows, runs_row
+from nlptl.train.header import data_rows, runs_row, way_rows
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import Block, say
@@ -132,8 +132,10 @@ def self_taught(
         study.arms[name] = arm_spec(config, task, splits, args, name)
     labelled = {name: splits[name] for name in ("train", "validation", "test")}
     most, seed = config.max_train_examples, config.seed
-    rows = data_rows(task, labelled, origin["data"], most=most, seed=seed)
-    say(Block([*rows, *text_rows(origin["texts"]), runs_row(list(study.arms), config.seeds)]))
+    model, *training = way_rows(study.arms[NONE].args, config)
+    rows = [model, *data_rows(task, labelled, origin["data"], most=most, seed=seed)]
+    rows += [*text_rows(origin["texts"]), *training, runs_row(list(study.arms), config.seeds)]
+    say(Block(rows))
     with quiet_datasets():
         arms = study.run(parallel=config.parallel)
     if config.save is not None:
@@ -182,13 +184,12 @@ def write_self_taught(record: Mapping[str, Any], directory: Path) -> str:
         directory: Made if it is not there.
 
     Returns:
-        The table, as Markdown.
+        The tables and the sentence, for the terminal.
     """
     from nlptl.methods.self_taught.page import page
-    from nlptl.methods.self_taught.render import figure, markdown
+    from nlptl.methods.self_taught.render import figure, markdown, text
     from nlptl.study.render.study_page import write_study
 
-    table = markdown(record)
     alt = "each first stage beside the checkpoint as it is"
-    write_study(record, "self_taught", (table, figure(record), alt), page, directory)
-    return table
+    write_study(record, "self_taught", (markdown(record), figure(record), alt), page, directory)
+    return text(record)

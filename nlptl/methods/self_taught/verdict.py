@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from nlptl.errors import many
 from nlptl.methods.self_taught.options import NONE, OTHER, SAME, SHUFFLED, arm, what_is
+from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap
 from nlptl.stats.spread import spread
@@ -157,7 +159,7 @@ def warnings_of(
                 "--first-steps or --first-rate."
             )
         if one["diverged"]:
-            said.append(f"{name}: the loss became infinite in {one['diverged']} runs.")
+            said.append(f"{name}: the loss became infinite in {many(one['diverged'], 'run')}.")
     return said
 
 
@@ -203,6 +205,8 @@ def study_record(
     task, splits = study.task, study.splits
     combine, groups = combine_of(task), task.groups(splits["test"])
     rows = {name: row(name, own, arms[NONE], combine, groups) for name, own in arms.items()}
+    for one in rows.values():
+        one["ci95"] = within_range(task.selection, one["ci95"])
     seen = study.view(study.arms[NONE].view, study.seeds[0])
     lowest = floors(task, {name: seen[name] for name in ("train", "validation", "test")})
     found = {

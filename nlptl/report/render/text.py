@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nlptl.data.text import escaped, plain
+from nlptl.errors import many
 from nlptl.report.render.answers import beside, commands, data_line, pretraining, worth
 from nlptl.report.render.sections import sections, unmeasured
 from nlptl.report.render.tables import Section, evidence
@@ -58,7 +59,7 @@ def summary(record: Mapping[str, Any]) -> str:
     if typed and LABEL + len(typed[0][1]) <= WIDTH:  # a command is shown whole or not at all
         lines.append("next".ljust(LABEL) + typed[0][1])
     count = len(record["warnings"])
-    warned = f" ({count} warning{'s' * (count != 1)} there)" if count else ""
+    warned = f" ({many(count, 'warning')} there)" if count else ""
     path = shorten(f"{run}/report.html", WIDTH - LABEL - len(warned))
     lines.append("report".ljust(LABEL) + path + warned)
     return "\n".join(lines)

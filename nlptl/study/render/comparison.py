@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nlptl.errors import many
 from nlptl.study.render.point_labels import label_points
 from nlptl.study.render.style import GREY, STYLE, label
 
@@ -54,7 +55,7 @@ def comparison_figure(record: Mapping[str, Any]) -> Figure:
         )
         seeds = len(record["seeds"])
         figure.supxlabel(
-            f"{seeds} run{'s' * (seeds != 1)} of each, {record['n']['test']:,} test examples",
+            f"{many(seeds, 'run')} of each, {record['n']['test']:,} test examples",
             x=0.99,
             ha="right",
             size=8,

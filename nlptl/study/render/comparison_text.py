@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlptl.data.text import escaped, plain
+from nlptl.errors import many
 from nlptl.study.render.comparison import unit_of
 from nlptl.study.render.pages import Table
 from nlptl.study.render.terminal import paragraph, terminal_table
@@ -56,7 +57,7 @@ def data_line(record: Mapping[str, Any]) -> str:
     n, seeds = record["n"], len(record["seeds"])
     return (
         f"{plain(record['task'])}, {plain(record['dataset'])}: {n['train']:,} training, {n['validation']:,} "
-        f"validation and {n['test']:,} test examples, {seeds} run{'s' * (seeds != 1)} of each"
+        f"validation and {n['test']:,} test examples, {many(seeds, 'run')} of each"
     )
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlptl.data.text import escaped
+from nlptl.data.text import escaped, plain
+from nlptl.errors import many
+from nlptl.study.render.pages import Table
 from nlptl.study.render.style import GREY
 from nlptl.study.render.words import NONE, number, points
 
@@ -50,13 +52,30 @@ def draw_difference(axes: Any, place: int, one: Mapping[str, Any]) -> None:
 
 def counted(seeds: Sequence[int]) -> str:
     """Write the number of seeds."""
-    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+    return many(len(seeds), "seed")
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def study_table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Make a table of those columns that have a value in some row; the first one names the row.
+
+    Args:
+        caption: What it holds.
+        columns: Names of the columns, the most important first: a narrow screen shows no more than those.
+        rows: A text for each column.
+    """
+    kept = [
+        place
+        for place in range(len(columns))
+        if not place or any(row[place] != NONE for row in rows)
+    ]
+    shown = tuple(tuple(row[place] for place in kept) for row in rows)
+    return Table(plain(caption), tuple(columns[place] for place in kept), shown)
+
+
+def markdown_table(table: Table) -> list[str]:
     """Write a table as lines of Markdown; the first column names the row, the others stand to the right."""
-    rule = "|---|" + "---:|" * (len(columns) - 1)
-    return [_line(columns), rule, *(_line(row) for row in rows)]
+    rule = "|---|" + "---:|" * (len(table.columns) - 1)
+    return [_line(table.columns), rule, *(_line(row) for row in table.rows)]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from nlptl.data.text import escaped
+from nlptl.errors import many
 from nlptl.stats.bootstrap import JOINT
 from nlptl.study.render.comparison_text import versions_line
 from nlptl.study.render.style import COLOURS, GREY, STYLE, blank, label
@@ -64,7 +65,7 @@ def upstream_sentence(record: Mapping[str, Any]) -> str:
     how = f" (95 % interval {interval[0]:+.1f} to {interval[1]:+.1f})" if interval else ""
     return (
         f"One nat less of held-out loss goes with {record['slope_points_per_nat']:+.1f} points of "
-        f"{record['metric']}{how}; rank correlation {ranks} over {len(record['points'])} checkpoints."
+        f"{record['metric']}{how}; rank correlation {ranks} over {many(len(record['points']), 'checkpoint')}."
     )
 
 
@@ -110,7 +111,7 @@ def upstream_markdown(record: Mapping[str, Any]) -> str:
         "",
         f"{escaped(record['dataset'])}, --mode {record['mode']}, {record['n']['train']} training, "
         f"{record['n']['validation']} validation and {record['n']['test']} test examples, "
-        f"{len(record['seeds'])} seeds.",
+        f"{many(len(record['seeds']), 'seed')}.",
         "",
         "| checkpoint | held-out loss, nats | score ± sd |",
         "|---|---:|---:|",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nlptl.data.text import plain
+from nlptl.errors import many
 
 #: What stands for a figure that is not there.
 NONE = "—"
@@ -264,7 +265,7 @@ def failed(arm: Mapping[str, Any]) -> str:
         Such as ``1 of 3 runs``.
     """
     count = len(arm["seeds"])
-    return f"{len(arm['failed'])} of {count} run{'s' * (count != 1)}"
+    return f"{len(arm['failed'])} of {many(count, 'run')}"
 
 
 def caveat(record: Mapping[str, Any]) -> str:

@@ -182,7 +182,10 @@ class StemCache:
         if not self.tokens:
             how = "found from an earlier run"
         else:
-            how = f"computed once in {self.seconds:.1f} s, which saved about {max(0, self.saved):.0f} s"
+            saved = round(max(0, self.saved))
+            how = f"computed once in {self.seconds:.1f} s" + f", which saved about {saved} s" * (
+                saved > 0
+            )
         return f"cache: {what} above block {self.stem.blocks} ({size}), {how}"
 
     def record(self) -> dict[str, Any]:

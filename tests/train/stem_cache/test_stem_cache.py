@@ -4,6 +4,8 @@ import functools
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,15 @@ from nlptl.train.hooks import Quiet
 from nlptl.train.losses import TaskLoss
 from nlptl.train.setup import FinetuneArgs, start_accelerator
 from nlptl.train.stem_cache import directory, store
+from nlptl.train.stem_cache.stem_cache import StemCache
+
+
+@pytest.mark.parametrize(("saved", "end"), [(0.4, " in 1.5 s"), (7.2, ", which saved about 7 s")])
+def test_no_time_is_said_to_be_saved_where_none_is(saved, end):
+    about = {"pooled": False, "bytes": 2e6, "tokens": 9, "seconds": 1.5, "saved": saved}
+    about["plan"] = SimpleNamespace(dtype="float32", kind="memory")
+    cache: Any = SimpleNamespace(**about, stem=SimpleNamespace(blocks=6))
+    assert StemCache.__str__(cache).endswith(end)
 
 
 @pytest.fixture(autouse=True)
