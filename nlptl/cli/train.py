@@ -7,7 +7,9 @@ from typing import Any
 
 from nlptl.cli.check import Prepared, prepare_run
 from nlptl.cli.output import seed_directories, seed_homes
+from nlptl.data.files import read_object
 from nlptl.data.progress import doing
+from nlptl.errors import Problems
 from nlptl.runs.directory import is_finished, release_on_failure, save_run, scores
 from nlptl.runs.locking import locked
 from nlptl.runs.seeds import spread_line, summarize_seeds
@@ -50,6 +52,8 @@ def each_seed(
     config = ready.config
     schedule = Schedule({"seed": sum(not is_finished(home) for home in seed_homes(config))})
     with release_on_failure(config.output_dir, go_on):
+        if not config.report:  # a report trains again what its data have left behind, and says so
+            check_finished(ready)
         for seed, directory in seed_directories(config):
             where = schedule.begin()
             if schedule.total > 1:
@@ -69,6 +73,22 @@ def each_seed(
 
         with locked(config.output_dir), going_on(report_kept):
             report_run(ready, config.output_dir, config.report)
+
+
+def check_finished(ready: Prepared) -> None:
+    """Make sure that the runs that ``--resume`` passes over were trained on the data of now.
+
+    Raises:
+        ConfigError: With those that were not.
+    """
+    now, problems = ready.record["data"]["sha256"], Problems()
+    for home in seed_homes(ready.config):
+        if is_finished(home) and read_object(home / "result.json")["data"]["sha256"] != now:
+            problems.add(
+                f"--resume: the run in {home} is finished, and its data have changed since. Put them back, or "
+                "choose another --output-dir for the new ones."
+            )
+    problems.raise_if_any()
 
 
 def train_seed(ready: Prepared, seed: int, directory: Path) -> None:

@@ -189,6 +189,26 @@ def test_another_runs_directory_is_never_written_over(runs, checkpoints, reviews
     assert before == {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
 
 
+def test_a_finished_run_is_not_passed_over_on_other_data(checkpoints, reviews, tmp_path):
+    own = tmp_path / "own.csv"
+    shutil.copy(reviews, own)
+    words = (
+        "sentiment",
+        "--model",
+        checkpoints["bert"],
+        "--train-file",
+        own,
+        "--mode",
+        "head-only",
+    )
+    words += ("--output-dir", tmp_path / "run")
+    run_in_process(*words)
+    run_in_process(*words, "--resume")
+    own.write_text(own.read_text("utf-8").replace("good", "fine", 1), "utf-8")
+    with pytest.raises(UserError, match="run is finished, and its data have changed since"):
+        run_in_process(*words, "--resume")
+
+
 def test_an_output_directory_that_cannot_be(refused, tmp_path, monkeypatch):
     (tmp_path / "afile").write_text("")
     message = refused("--output-dir", tmp_path / "afile/x", "--epochs", 0)
