@@ -344,7 +344,12 @@ def test_a_discriminator_at_chance_is_told():
     record["rows"]["coral"] |= {"domain_accuracy": [0.51, 0.5], "judged": 300}
     said = warnings_of(record["rows"], record["floors"])
     assert "the discriminator was at chance from the first epoch on (51 % right)" in said[0]
-    record["rows"]["coral"] |= {"domain_accuracy": [0.9, 0.6], "before_training": 2}
+    record["rows"]["coral"] |= {"domain_accuracy": [0.55, 0.09, 0.35]}
+    (said,) = warnings_of(record["rows"], record["floors"])
+    assert (
+        "more often wrong than right (9 % right in one epoch)" in said and "lower --weights" in said
+    )
+    record["rows"]["coral"] |= {"domain_accuracy": [0.9, 0.45], "before_training": 2}
     (said,) = warnings_of(record["rows"], record["floors"])
     assert "coral: in 2 of 3 runs source validation kept the model as it was before" in said
     assert "so its head is fitted on the checkpoint's own states. With --head random" in said

@@ -212,7 +212,14 @@ def warnings_of(rows: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
         )
     for name, one in rows.items():
         accuracy, judged = one["domain_accuracy"], one["judged"]
-        if accuracy and judged and accuracy[0] <= 0.5 + 2 * (0.25 / judged) ** 0.5:
+        chance = 2 * (0.25 / judged) ** 0.5 if judged else 0.0
+        if accuracy and judged and min(accuracy) < 0.5 - chance:
+            said.append(
+                f"{name}: the discriminator was more often wrong than right ({100 * min(accuracy):.0f} % "
+                "right in one epoch): the features turn faster than it can follow, and the target's classes "
+                "can get lost on the way. Take lower --weights."
+            )
+        elif accuracy and judged and accuracy[0] <= 0.5 + chance:
             said.append(
                 f"{name}: the discriminator was at chance from the first epoch on ({100 * accuracy[0]:.0f} "
                 "% right), so "
