@@ -125,7 +125,7 @@ class SupervisedConfig(AugmentOptions, TrainingConfig):
     """Number of epochs without a better validation score after which training stops."""
     cache: Literal["auto", "off", "memory", "disk"] = "auto"
     """Where to keep the output of frozen blocks, which are then computed once; auto decides whether and where
-    (see docs/modes.md)."""
+    (see docs/speed.md)."""
     seeds: int = 1
     """Number of runs, with seeds seed, seed + 1, …; their spread is reported."""
     split_seed: int | None = None

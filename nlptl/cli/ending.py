@@ -3,6 +3,8 @@
 import errno
 import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,7 @@ def exit_codes() -> Iterator[None]:
         with listening(_end_deaf if processes() > 1 else None):
             try:
                 yield
+                sys.stdout.flush()  # where the reader has gone, here and not at the interpreter's end
             except BaseException as error:
                 if runs := sys.modules.get("nlptl.runs.directory"):  # else nothing was reserved
                     runs.release_reserved(error)
@@ -56,9 +59,9 @@ def exit_codes() -> Iterator[None]:
         if watch and watch.is_lost_process(error):
             watch.tell_lost_process()
             raise SystemExit(1) from None
-        if isinstance(
-            error, Diverged
-        ):  # nothing is wrong with the program, and all processes know it
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        if isinstance(error, Diverged):  # nothing is wrong with the program; all processes know it
             _tell(" ".join([f"error: {error}", *_notes(error)]))
             raise SystemExit(1) from None
         if mistake := name_too_long(error):
@@ -78,6 +81,19 @@ def _end_deaf(signum: int) -> None:
     _tell("; ".join([str(error), *_lowered(_notes(error))]))
     sys.stderr.flush()
     os._exit(128 + signum)
+
+
+def nobody_reads() -> bool:
+    """Whether the program behind a pipe, such as head, has read enough; what is left to print goes nowhere."""
+    try:
+        output, watch = sys.stdout.fileno(), select.poll()
+    except (AttributeError, OSError, ValueError):  # no file, or a system without this call
+        return False
+    watch.register(output, select.POLLERR)
+    closed = any(event & select.POLLERR for _, event in watch.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return closed
 
 
 def disk_error(error: BaseException) -> str | None:

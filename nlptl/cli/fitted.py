@@ -48,6 +48,21 @@ class FittedRun:
         """Metrics of the test set, each with its standard error ``<name>_se``."""
         return self.record["metrics"]
 
+    @property
+    def floors(self) -> dict[str, Any]:
+        """Scores of simple ways on the test set: always one answer, and a bag of words."""
+        return self.record.get("floors", {})
+
+    @property
+    def per_class(self) -> list[dict[str, Any]]:
+        """Precision, recall, F1 and number of each class; empty where there are none."""
+        return self.record.get("per_class", [])
+
+    @property
+    def weakest(self) -> dict[str, Any] | None:
+        """The weakest class and what it is taken for; None where there are no classes."""
+        return self.record.get("weakest")
+
     @cached_property
     def predictions(self) -> list[dict[str, Any]]:
         """One record for each test example, as in ``predictions.jsonl``."""

@@ -11,7 +11,15 @@ from nlptl.train.epoch_table import clock
 from nlptl.train.run import Run
 
 #: Files that a run's directory may hold besides model/, in the order in which they are named.
-FILES = ("errors.html", "predictions.jsonl", "log.jsonl", "result.json", "config.yaml", "README.md")
+FILES = (
+    "adapter",
+    "errors.html",
+    "predictions.jsonl",
+    "log.jsonl",
+    "result.json",
+    "config.yaml",
+    "README.md",
+)
 
 
 def last_rows(run: Run, directory: Path) -> list[tuple[str, str]]:
@@ -94,7 +102,8 @@ def weakest_line(weakest: Mapping[str, Any] | None) -> str:
 
 def files_of(directory: Path) -> list[str]:
     """List the files of a run that are there."""
-    return [name for name in FILES if (directory / name).exists()]
+    there = [directory / name for name in FILES if (directory / name).exists()]
+    return [f"{path.name}/" if path.is_dir() else path.name for path in there]
 
 
 def next_commands(run: Run, directory: Path) -> list[str]:
@@ -106,7 +115,9 @@ def next_commands(run: Run, directory: Path) -> list[str]:
     """
     where = shlex.quote(str(directory))
     if run.predictions is None:  # a pretraining: what it made is to be fine-tuned
-        return [f"nlptl run sentiment --model {where}/model"]
+        recipe = "qa" if run.task.name == "recurring-spans" else "sentiment"
+        home = shlex.quote(f"{directory}_{recipe}")
+        return [f"nlptl run {recipe} --model {where}/model --output-dir {home}"]
     fields = run.task.fields
     known = {("text",): '--text "…"', ("question", "context"): '--question "…" --context "…"'}
     single = known.get(tuple(fields)) or f"--field {' '.join(f'{name}=…' for name in fields)}"

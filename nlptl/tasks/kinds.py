@@ -173,6 +173,8 @@ def table_kind(table: Any, request: Any) -> SeenKind:
     words = [name for name in table.column_names if name.lower() in USUAL["tokens"]]
     if words and not texts:
         texts = (find_column(train, "tokens", None),)
+    if getattr(request, "label_separator", None) is not None and len(labels) < 2:
+        return SeenKind(LABELS, "--label-separator stands between the labels of a row")
     if len(labels) < 2:
         role = "tags" if texts[:1] == tuple(words[:1]) and words else "label"
         labels = (find_column(train, role, labels[0] if labels else None),)

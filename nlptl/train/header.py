@@ -226,7 +226,7 @@ def runs_row(arms: Sequence[str], seeds: int) -> tuple[str, str]:
         >>> runs_row(["full", "lora"], 3)
         ('runs', '2 arms x 3 seeds = 6: full, lora; those that are kept from before are not made again')
     """
-    names = ", ".join(map(plain, arms))
+    names = ("; " if any("," in arm for arm in arms) else ", ").join(map(plain, arms))
     kept = "those that are kept from before are not made again"
     counts = f"{many(len(arms), 'arm')} x {many(seeds, 'seed')} = {len(arms) * seeds}"
     return "runs", f"{counts}: {names}; {kept}"

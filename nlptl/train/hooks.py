@@ -275,10 +275,14 @@ class EvaluateEvery(Quiet):
         """Take them back."""
         self.lines = values["lines"]
 
+    def reads(self, state: FitState) -> bool:
+        """Whether the step's line needs the training loss up to this step."""
+        last = state.step == state.total_steps
+        return state.step % self.every == 0 or state.step in self.at or last
+
     def on_step(self, state: FitState) -> bool:
         """Score, if it is time."""
-        last = state.step == state.total_steps
-        if state.step % self.every == 0 or state.step in self.at or last:
+        if self.reads(state):
             self.write(state)
         return False
 

@@ -117,7 +117,8 @@ def fit(
             state.step += 1
             state.batch += len(window)
             ended = state.batch >= len(batches)
-            if state.step % READ_EVERY == 0 or state.step in (1, steps) or ended:
+            asked = any(reads(state) for hook in hooks if (reads := getattr(hook, "reads", None)))
+            if state.step % READ_EVERY == 0 or state.step in (1, steps) or ended or asked:
                 _read_loss(state, accelerator)
             stop = any([hook.on_step(state) for hook in hooks])
             if stop:

@@ -88,6 +88,17 @@ def test_a_loss_that_is_not_finite_is_one_paragraph(capsys):
     assert " ".join(capsys.readouterr().err.split()) == expected
 
 
+def test_a_reader_that_has_enough_ends_the_command_quietly():
+    """As ``nlptl predict … | head -1``: more than a pipe holds is printed, and nobody reads it."""
+    code = "from nlptl.cli.ending import exit_codes\nwith exit_codes():\n    print('a line\\n' * 100_000)"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT}
+    for words in (code, code.replace("100_000", "10")):  # too much, and what waits for the end
+        with subprocess.Popen([sys.executable, "-c", words], **pipes) as made:
+            made.stdout.close()
+            assert made.stderr.read() == b""
+        assert made.returncode == 128 + signal.SIGPIPE
+
+
 def test_a_stop_has_the_exit_code_of_its_signal(capsys):
     with pytest.raises(SystemExit) as ended, exit_codes():
         raise Stopped(15, "at step 3")

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from nlptl.runs.last_block import last_rows, weakest_line
+from nlptl.runs.last_block import files_of, last_rows, weakest_line
 
 
 def run(**own):
-    task = SimpleNamespace(selection="accuracy", fields=("text",))
+    task = SimpleNamespace(name="a-task", selection="accuracy", fields=("text",))
     given = {
         "task": task,
         "metrics": {"loss": 0.63, "accuracy": 0.6344, "accuracy_se": 0.027, "matthews": 0.2688},
@@ -65,7 +65,18 @@ def test_a_pretraining_goes_on_with_a_fine_tuning(tmp_path):
     )
     rows = last_rows(found, tmp_path)
     assert rows[0] == ("held out", "loss 2.500 ± 0.100 on 9 examples")
-    assert rows[-1] == ("next", f"nlptl run sentiment --model {tmp_path}/model")
+    assert rows[-1] == (
+        "next",
+        f"nlptl run sentiment --model {tmp_path}/model --output-dir {tmp_path}_sentiment",
+    )
+    found.task.name = "recurring-spans"  # its head is that of questions
+    assert dict(last_rows(found, tmp_path))["next"].startswith("nlptl run qa --model")
+
+
+def test_an_adapter_is_among_the_files(tmp_path):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "result.json").write_text("{}")
+    assert files_of(tmp_path) == ["adapter/", "result.json"]
 
 
 @pytest.mark.parametrize("taken", [None, "b\x1b[2J"])

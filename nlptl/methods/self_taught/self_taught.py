@@ -132,8 +132,9 @@ def self_taught(
         study.arms[name] = arm_spec(config, task, splits, args, name)
     labelled = {name: splits[name] for name in ("train", "validation", "test")}
     most, seed = config.max_train_examples, config.seed
+    draws = [("", f"each seed draws {most} of its labels")] if most is not None else []
     model, *training = way_rows(study.arms[NONE].args, config)
-    rows = [model, *data_rows(task, labelled, origin["data"], most=most, seed=seed)]
+    rows = [model, *data_rows(task, labelled, origin["data"], seed=seed), *draws]
     rows += [*text_rows(origin["texts"]), *training, runs_row(list(study.arms), config.seeds)]
     say(Block(rows))
     with quiet_datasets():
