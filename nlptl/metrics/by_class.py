@@ -78,6 +78,13 @@ def _figures(name: str, hits: int, ours: int, theirs: int) -> dict[str, Any]:
     }
 
 
+def lowest(per_class: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """List the scores of all classes in their order; of more than ``most`` those with the lowest F1."""
+    if len(per_class) <= most:
+        return list(per_class)
+    return sorted(per_class, key=lambda one: one["f1"])[:most]
+
+
 def weakest_class(
     per_class: Sequence[Mapping[str, Any]],
     predictions: Sequence[Mapping[str, Any]],

@@ -13,6 +13,7 @@ import numpy as np
 
 from nlptl.data.text import plain
 from nlptl.errors import shortened
+from nlptl.metrics.by_class import lowest
 from nlptl.runs import errors
 
 #: Most classes of the confusion matrix and of the table of classes, most mistakes, most points of a picture.
@@ -47,7 +48,7 @@ def errors_page(
         seed=record["seed"],
         tiles=tiles(record),
         weakest=record.get("weakest"),
-        per_class=_classes(record),
+        per_class=lowest(record.get("per_class", ()), CLASSES),
         hidden_classes=max(0, len(record.get("per_class", ())) - CLASSES),
         matrix=matrix(predictions, [one["label"] for one in record.get("per_class", ())]),
         confusions=errors.frequent_confusions(predictions, 10),
@@ -106,12 +107,6 @@ def tiles(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         for number, (title, found, note) in enumerate(each)
         if found and metric in found
     ]
-
-
-def _classes(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """List the classes in their order; of many, those with the lowest F1."""
-    each = record.get("per_class", [])
-    return each if len(each) <= CLASSES else sorted(each, key=lambda one: one["f1"])[:CLASSES]
 
 
 def matrix(

@@ -250,8 +250,9 @@ def test_a_picture_leaves_out_what_is_no_number():
     assert chart([0], {"x": [1.0]}) is None
 
 
-def test_the_card_says_it_in_four_lines():
-    more = {
+def carded(**more):
+    """A record with what a card needs besides."""
+    base = {
         "opened_by": "transformers",
         "parameters": {"trainable": 1, "total": 2},
         "notes": [],
@@ -259,21 +260,61 @@ def test_the_card_says_it_in_four_lines():
         "timing": {"train_seconds": 1.0, "examples_per_second": 2.0},
         "versions": {"nlptl": "0"},
         "settings": {
-            "epochs": 1,
+            "epochs": 40,
             "batch_size": 2,
             "gradient_accumulation_steps": 1,
-            "learning_rate": 1,
+            "learning_rate": 0.012,
         },
     }
-    card = model_card(record(**more, weakest={"label": "<b>", "recall": 0.25, "taken_for": "x|y"}))
+    return record(**{**base, **more})
+
+
+def test_the_card_says_it_in_four_lines():
+    card = model_card(carded(weakest={"label": "<b>", "recall": 0.25, "taken_for": "x|y"}))
     assert "A bag of words (TF-IDF and a linear model, 0.3 s) reaches accuracy 0.6000" in card
     assert "Always one answer reaches accuracy 0.2000." in card
     assert (
         "The weakest class is &lt;b>: 25.0 % of its examples are found, most often taken for x\\|y."
         in card
     )
-    assert "expected calibration error" in card and "`errors.html`" in card
-    assert json.dumps(record(**more))
+    assert "expected calibration error" in card
+    assert "Single mistakes, scores by class and the learning curve are in `errors.html`." in card
+    assert "the epoch (2.0)" in card and "40 epochs, batch 2" in card
+    assert json.dumps(carded())
+
+
+def test_the_card_of_a_convex_fit_names_no_epoch():
+    fit = {"start": "ridge regression", "examples": 84, "inverse_penalty": 0.0316}
+    alone = {"history": [{"epoch": 0.0, "validation_spearman": 0.9}], "learning_rates": []}
+    numbers = {"per_class": [], "weakest": None, "calibration": None, "labels": []}
+    card = model_card(carded(head=fit, **alone, **numbers))
+    assert "the head is a convex fit without epochs, so\nno epoch was chosen." in card
+    assert (
+        "- a convex fit of the head without epochs: ridge regression on the states of\n"
+        "  84 examples (C = 0.0316),\n  seed 0" in card
+    )
+    assert not any(words in card for words in ("the epoch (", "40 epochs", "learning rate"))
+    assert "- Single mistakes are in `errors.html`." in card and "by class" not in card
+    assert "nothing was trained" in model_card(carded(head=None, **alone, **numbers))
+    kept = model_card(carded(head=fit, **{**alone, "learning_rates": [[1, 0.01]]}))
+    assert "the epoch (2.0)" in kept and "40 epochs" in kept
+
+
+def test_the_card_has_the_scores_by_class():
+    card = model_card(carded())
+    assert (
+        "## Scores by class\n\n| class | precision | recall | F1 | n |\n|---|---|---|---|---|\n"
+        "| a | 0.5000 | 0.2500 | 0.3333 | 2 |\n" in card
+    )
+    many = [
+        {"label": f"c|{i}", "precision": 1, "recall": 1, "f1": 1 - i / 60, "n": 1}
+        for i in range(60)
+    ]
+    card = model_card(carded(per_class=many))
+    assert "The lowest by F1; 50 more are in `result.json`.\n\n| class" in card
+    assert (
+        card.count("| 1.0000 | 1.0000 |") == 10 and "| c\\|59 |" in card and "c\\|49 |" not in card
+    )
 
 
 def test_words_are_marked_by_their_weight_and_their_text_stays(monkeypatch):
