@@ -12,11 +12,11 @@ from nlptl.cli.config import to_yaml
 from nlptl.cli.predict import holds_lines, read_rows
 from nlptl.data.columns import find_columns
 from nlptl.data.files import read_lines, read_result, write_json, write_whole
-from nlptl.data.frames import is_dataset, is_frame, to_table
+from nlptl.data.frames import DATA, is_dataset, is_frame, to_table
 from nlptl.data.label_lists import with_lists
-from nlptl.data.sources import kind_of, read_table
+from nlptl.data.sources import SPLIT_NAMES, kind_of, read_table
 from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
-from nlptl.runs.directory import DATA, check_free
+from nlptl.runs.directory import check_free
 from nlptl.runs.errors import most_confident_mistakes
 from nlptl.runs.last_block import floors_line, metric, weakest_line
 from nlptl.runs.predictor import Predictor, check_there, load_predictor
@@ -270,16 +270,15 @@ def _rewritten(home: Path, source: Path, target: Path) -> dict[str, Any]:
     from nlptl.cli.report import config_of
 
     copy, record = target / home.relative_to(source), read_result(home / "result.json", "metrics")
+    files = {split: Path(path) for split, path in record.get("data", {}).get("files", {}).items()}
     if (home / "config.yaml").is_file():
         _, config = config_of(home)
-        files = {
-            name: _moved(getattr(config, name), source, target)
-            for name in ("train_file", "validation_file", "test_file")
-        }
-        text = to_yaml(replace(config, output_dir=copy, **files))
-        write_whole(copy / "config.yaml", text)
-    if files := record.get("data", {}).get("files"):
-        moved = {name: str(_moved(Path(path), source, target)) for name, path in files.items()}
+        known = {split: getattr(config, f"{split}_file") for split in SPLIT_NAMES}
+        files = {split: known[split] or path for split, path in files.items()}
+        own = {f"{split}_file": _moved(path, source, target) for split, path in known.items()}
+        write_whole(copy / "config.yaml", to_yaml(replace(config, output_dir=copy, **own)))
+    if files:
+        moved = {split: str(_moved(path, source, target)) for split, path in files.items()}
         record["data"] = {**record["data"], "files": moved}
     write_json(copy / "result.json", record)
     return record
