@@ -101,14 +101,17 @@ class FittedRun:
         return errors_page(self.record, self.predictions, whole=False)
 
     def errors(self, n: int | None = 20) -> Any:
-        """List the mistakes on the test set, those that the model was surest of first; of numbers the largest.
+        """List the mistakes on the test set, those that the model was surest of first.
+
+        Of numbers the largest errors come first, of tags the sentences with the most wrong words.
 
         Args:
             n: Most rows; None for all.
 
         Returns:
             A data frame with a row for each mistake: the row of its file, its texts and every other column,
-            the prediction, the gold value, and how sure the model was (of numbers the ``error``).
+            the prediction, the gold value, and the ``confidence`` of the model (of numbers the ``error``, of
+            tags the number of ``wrong_words``); a column of that name is called ``<name>_in_file``.
         """
         import pandas
 

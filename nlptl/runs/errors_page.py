@@ -20,6 +20,12 @@ from nlptl.runs import errors
 MATRIX, CLASSES, MISTAKES, POINTS = 20, 40, 20, 800
 #: Most characters of a text and of a short value on the page.
 TEXT, VALUE = 600, 80
+#: Heading of the list of mistakes, by what they are measured by.
+HEADINGS: dict[errors.Measure, str] = {
+    "confidence": "The most confident mistakes",
+    "error": "The largest errors",
+    "wrong_words": "The sentences with the most wrong words",
+}
 #: Size of a picture, and the room for what stands at its left and below.
 WIDTH, HEIGHT, LEFT, BELOW = 460, 260, 46, 30
 
@@ -56,6 +62,8 @@ def errors_page(
         calibration=_calibration(record),
         scatter=scatter(predictions),
         mistakes=mistakes(record, predictions, marked or {}) if whole else None,
+        measure=errors.measured(predictions[0])[0] if predictions else "confidence",
+        headings=HEADINGS,
         marked=bool(marked),
         wrong=sum(map(errors.is_wrong, predictions)),
     )
@@ -257,7 +265,7 @@ def mistakes(
     predictions: Sequence[Mapping[str, Any]],
     marked: Mapping[Any, Sequence[Mapping[str, Any]]],
 ) -> list[dict[str, Any]]:
-    """List the most confident mistakes as they stand on the page: row, id, texts, gold, prediction.
+    """List the mistakes as they stand on the page: row, id, texts, gold, prediction, and their size.
 
     A text is a list of parts, each with its ``shade`` in [-1, 1]: how much it speaks for what was predicted.
     """
@@ -272,11 +280,16 @@ def mistakes(
                 if name in one
             ],
             **_both(one),
-            "confidence": one.get("confidence"),
-            "error": one.get("error"),
+            "size": _size(*errors.measured(one)),
         }
-        for one in errors.most_confident_mistakes(predictions, MISTAKES)
+        for one in errors.worst(predictions, MISTAKES)
     ]
+
+
+def _size(measure: errors.Measure, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.1f} %" if measure == "confidence" else f"{value:.4g}"
 
 
 def _both(record: Mapping[str, Any]) -> dict[str, str]:

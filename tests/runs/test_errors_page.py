@@ -109,10 +109,36 @@ def test_answers_labels_and_tags_are_wrong_where_they_differ():
     assert not errors.is_wrong(several) and errors.is_wrong({**several, "prediction": ["x"]})
     assert errors.confidence_of(several) == pytest.approx((0.8 + 0.6 + 0.9) / 3)
     tags = [{"gold": ["O", "P"], "prediction": p} for p in (["O", "P"], ["P", "O"], ["O", "O"])]
-    assert [one["prediction"] for one in errors.most_confident_mistakes(tags)] == [
-        ["P", "O"],
-        ["O", "O"],
+    assert [
+        (one["prediction"], one["wrong_words"]) for one in errors.most_confident_mistakes(tags)
+    ] == [(["P", "O"], 2), (["O", "O"], 1)]
+
+
+def test_columns_of_the_user_stay_beside_the_size_of_a_mistake():
+    number = {"row": 0, "error": "E42", "gold": 2.0, "prediction": 1.5}
+    assert errors.most_confident_mistakes([number]) == [
+        {"row": 0, "error_in_file": "E42", "gold": 2.0, "prediction": 1.5, "error": -0.5}
     ]
+    sure = said("a", "b", 0.8, confidence=3, confidence_in_file="x", error="E1")
+    (found,) = errors.most_confident_mistakes([sure])
+    assert (found["confidence"], found["error"]) == (0.8, "E1")
+    assert list(found.values())[3:6] == [3, "x", "E1"]
+    tags = {"gold": ["O", "P"], "prediction": ["O", "O"], "wrong_words": None}
+    assert errors.most_confident_mistakes([tags])[0]["wrong_words_in_file"] is None
+    assert "E1" not in errors_page(record(), [sure])
+    assert ">E42<" in errors_page(record(fields=["error"]), [number | {"id": 0}])
+
+
+def test_the_page_counts_the_wrong_words_of_tags():
+    tags = [
+        {"row": 0, "id": 0, "tokens": ["a", "b"], "gold": ["O", "P"], "prediction": p}
+        for p in (["O", "P"], ["P", "O"])
+    ]
+    more = {"fields": ["tokens"], "per_class": [], "weakest": None, "calibration": None}
+    page = errors_page(record(**more), tags)
+    assert "<h2>The sentences with the most wrong words</h2>" in page
+    assert '<th scope="col">wrong words</th>' in page and 'data-name="wrong words">2</td>' in page
+    assert "confiden" not in page
 
 
 def test_calibration_by_hand():
