@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlptl.data.text import code, escaped
-from nlptl.metrics.by_class import lowest
+from nlptl.metrics.by_class import lowest, weakness
 from nlptl.runs.errors_page import learning_curves
 
 #: Most classes whose scores stand in the card.
@@ -144,8 +144,10 @@ def _worth(record: Mapping[str, Any]) -> str:
     if weakest:
         taken = weakest["taken_for"]
         most = f", most often taken for {escaped(taken)}" if taken is not None else ""
-        found = f"{100 * weakest['recall']:.1f} % of its examples are found{most}"
-        lines.append(f"The weakest class is {escaped(weakest['label'])}: {found}.")
+        share, words = weakness(weakest)
+        lines.append(
+            f"The weakest class is {escaped(weakest['label'])}: {100 * share:.1f} % {words}{most}."
+        )
     if found := record.get("calibration"):
         lines.append(
             f"It is {100 * found['confidence']:.1f} % sure and {100 * found['right']:.1f} % right on average "

@@ -13,7 +13,7 @@ import numpy as np
 
 from nlptl.data.text import plain
 from nlptl.errors import shortened
-from nlptl.metrics.by_class import lowest
+from nlptl.metrics.by_class import lowest, weakness
 from nlptl.runs import errors
 
 #: Most classes of the confusion matrix and of the table of classes, most mistakes, most points of a picture.
@@ -54,6 +54,7 @@ def errors_page(
         seed=record["seed"],
         tiles=tiles(record),
         weakest=record.get("weakest"),
+        weakness=weakness(record["weakest"]) if record.get("weakest") else None,
         per_class=lowest(record.get("per_class", ()), CLASSES),
         hidden_classes=max(0, len(record.get("per_class", ())) - CLASSES),
         matrix=matrix(predictions, [one["label"] for one in record.get("per_class", ())]),

@@ -303,6 +303,9 @@ def test_the_card_says_it_in_four_lines():
         "The weakest class is &lt;b>: 25.0 % of its examples are found, most often taken for x\\|y."
         in card
     )
+    named = {"label": "a", "precision": 0.11, "recall": 1, "by": "precision", "taken_for": None}
+    for text in (model_card(carded(weakest=named)), errors_page(record(weakest=named), EACH)):
+        assert "11.0 % of what is named so is right" in text and "are found" not in text
     assert "expected calibration error" in card
     assert "Single mistakes, scores by class and the learning curve are in `errors.html`." in card
     assert "the epoch (2.0)" in card and "40 epochs, batch 2" in card
