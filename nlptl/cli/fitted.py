@@ -14,8 +14,9 @@ from nlptl.data.columns import find_columns
 from nlptl.data.files import read_lines, read_result, write_json, write_whole
 from nlptl.data.frames import DATA, is_dataset, is_frame, to_table
 from nlptl.data.label_lists import with_lists
+from nlptl.data.rows import beside
 from nlptl.data.sources import SPLIT_NAMES, kind_of, read_table
-from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
+from nlptl.errors import LONGEST_NAME, ModelError
 from nlptl.runs.directory import check_free
 from nlptl.runs.errors import most_confident_mistakes
 from nlptl.runs.last_block import floors_line, metric, weakest_line
@@ -134,10 +135,11 @@ class FittedRun:
 
         Returns:
             One record for one example; a list of records for a list; for a table the same table (for a file a
-            data frame) with the columns ``prediction`` and, where there is one, ``score`` in [0, 1].
+            data frame) with the columns ``prediction`` and, where there is one, ``score`` in [0, 1]; a column
+            of that name is called ``<name>_in_file``, as ``nlptl predict`` calls it.
 
         Raises:
-            DataError: If an example cannot be predicted, or the table has such a column already.
+            DataError: If an example cannot be predicted.
         """
         if file := _as_file(table):
             table = self._read(file)
@@ -153,10 +155,11 @@ class FittedRun:
         added = {"prediction": [record["prediction"] for record in records]}
         if "score" in records[0]:
             added["score"] = [record["score"] for record in records]
-        if twice := [name for name in added if name in rows.column_names]:
-            raise DataError(f"The table has a column {listed(twice)} already. Rename or drop it.")
+        names = rows.column_names
+        under = dict(zip(names, beside(names, added), strict=True))
         if is_frame(table):
-            return table.assign(**added)
+            return table.rename(columns=under).assign(**added)
+        rows = rows.rename_columns(under)
         for name, values in added.items():
             rows = rows.add_column(name, values)
         return rows

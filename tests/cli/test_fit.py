@@ -91,8 +91,15 @@ def test_tables_come_back_with_their_predictions(fitted, frame, tmp_path):
     assert list(lines["score"]) == list(found["score"])
     usual = run.predict(some.rename(columns={"body": "text"}))
     assert list(usual["score"]) == list(found["score"])
-    with pytest.raises(DataError, match="has a column prediction, score already"):
-        run.predict(found)
+    old = found.assign(prediction="mine", score=range(4), score_in_file="older")
+    twice = run.predict(old)
+    assert list(twice["prediction"]) == list(found["prediction"])
+    assert list(twice["score"]) == list(found["score"])
+    assert (twice["prediction_in_file"] == "mine").all() and list(twice.index) == [5, 6, 7, 8]
+    assert list(twice["score_in_file"]) == [0, 1, 2, 3]
+    assert (twice["score_in_file_in_file"] == "older").all()
+    rows = run.predict(Dataset.from_pandas(old, preserve_index=False))
+    assert rows.column_names == list(twice.columns) and rows["score_in_file"][:] == [0, 1, 2, 3]
     with pytest.raises(DataError, match="usual name for a text"):
         run.predict(some.rename(columns={"body": "words"}))
 
