@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from nlptl.cli.ending import exit_codes
 from nlptl.cli.values import check_words, check_written, declared_types, flag_groups, from_yaml
 from nlptl.data.augment.options import AugmentOptions
+from nlptl.data.frames import with_own_files
 from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, Problems, listed, shortened, suggest
 from nlptl.tasks import options_of
@@ -420,7 +421,7 @@ def _take_config(argv: list[str]) -> tuple[list[str], Path | None]:
 
 
 def load_yaml(cls: type, path: Path) -> dict[str, Any]:
-    """Read a YAML file as keyword arguments of a configuration.
+    """Read a YAML file as keyword arguments of a configuration; data that a run keeps are found beside it.
 
     Raises:
         ConfigError: If the file cannot be read; or with all unknown keys, with suggestions, and all values
@@ -440,7 +441,7 @@ def load_yaml(cls: type, path: Path) -> dict[str, Any]:
         except ValueError as error:
             problems.add(f"--config {path}: {key} is {shortened(repr(value))}; expected {error}.")
     problems.raise_if_any()
-    return values
+    return with_own_files(values, path.parent)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

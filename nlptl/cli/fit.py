@@ -14,10 +14,10 @@ from nlptl.cli.config import ClassifyConfig, TaskConfig, with_options
 from nlptl.cli.fitted import FittedRun
 from nlptl.cli.train import each_seed, make_run, prepare
 from nlptl.cli.values import declared_types, from_yaml
-from nlptl.data.frames import to_splits, write_tables
+from nlptl.data.frames import DATA, to_splits, write_tables
 from nlptl.data.sources import kind_of
 from nlptl.errors import ConfigError, NlptlError, Problems, listed, shortened, suggest
-from nlptl.runs.directory import DATA, check_free
+from nlptl.runs.directory import check_free
 from nlptl.tasks import TASKS, get_task, options_of
 from nlptl.tasks.base import Task
 from nlptl.tasks.kinds import chosen_kind

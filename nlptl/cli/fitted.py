@@ -12,11 +12,12 @@ from nlptl.cli.config import to_yaml
 from nlptl.cli.predict import holds_lines, read_rows
 from nlptl.data.columns import find_columns
 from nlptl.data.files import read_lines, read_result, write_json, write_whole
-from nlptl.data.frames import is_dataset, is_frame, to_table
+from nlptl.data.frames import DATA, is_dataset, is_frame, to_table
 from nlptl.data.label_lists import with_lists
-from nlptl.data.sources import kind_of, read_table
-from nlptl.errors import LONGEST_NAME, DataError, ModelError, listed
-from nlptl.runs.directory import DATA, check_free
+from nlptl.data.rows import beside
+from nlptl.data.sources import SPLIT_NAMES, kind_of, read_table
+from nlptl.errors import LONGEST_NAME, ModelError
+from nlptl.runs.directory import check_free
 from nlptl.runs.errors import most_confident_mistakes
 from nlptl.runs.last_block import floors_line, metric, weakest_line
 from nlptl.runs.predictor import Predictor, check_there, load_predictor
@@ -116,14 +117,17 @@ class FittedRun:
         return errors_page(self.record, self.predictions, whole=False)
 
     def errors(self, n: int | None = 20) -> Any:
-        """List the mistakes on the test set, those that the model was surest of first; of numbers the largest.
+        """List the mistakes on the test set, those that the model was surest of first.
+
+        Of numbers the largest errors come first, of tags the sentences with the most wrong words.
 
         Args:
             n: Most rows; None for all.
 
         Returns:
             A data frame with a row for each mistake: the row of its file, its texts and every other column,
-            the prediction, the gold value, and how sure the model was (of numbers the ``error``).
+            the prediction, the gold value, and the ``confidence`` of the model (of numbers the ``error``, of
+            tags the number of ``wrong_words``); a column of that name is called ``<name>_in_file``.
         """
         import pandas
 
@@ -146,10 +150,11 @@ class FittedRun:
 
         Returns:
             One record for one example; a list of records for a list; for a table the same table (for a file a
-            data frame) with the columns ``prediction`` and, where there is one, ``score`` in [0, 1].
+            data frame) with the columns ``prediction`` and, where there is one, ``score`` in [0, 1]; a column
+            of that name is called ``<name>_in_file``, as ``nlptl predict`` calls it.
 
         Raises:
-            DataError: If an example cannot be predicted, or the table has such a column already.
+            DataError: If an example cannot be predicted.
         """
         if file := _as_file(table):
             table = self._read(file)
@@ -165,10 +170,11 @@ class FittedRun:
         added = {"prediction": [record["prediction"] for record in records]}
         if "score" in records[0]:
             added["score"] = [record["score"] for record in records]
-        if twice := [name for name in added if name in rows.column_names]:
-            raise DataError(f"The table has a column {listed(twice)} already. Rename or drop it.")
+        names = rows.column_names
+        under = dict(zip(names, beside(names, added), strict=True))
         if is_frame(table):
-            return table.assign(**added)
+            return table.rename(columns=under).assign(**added)
+        rows = rows.rename_columns(under)
         for name, values in added.items():
             rows = rows.add_column(name, values)
         return rows
@@ -285,16 +291,15 @@ def _rewritten(home: Path, source: Path, target: Path) -> dict[str, Any]:
     from nlptl.cli.report import config_of
 
     copy, record = target / home.relative_to(source), read_result(home / "result.json", "metrics")
+    files = {split: Path(path) for split, path in record.get("data", {}).get("files", {}).items()}
     if (home / "config.yaml").is_file():
         _, config = config_of(home)
-        files = {
-            name: _moved(getattr(config, name), source, target)
-            for name in ("train_file", "validation_file", "test_file")
-        }
-        text = to_yaml(replace(config, output_dir=copy, **files))
-        write_whole(copy / "config.yaml", text)
-    if files := record.get("data", {}).get("files"):
-        moved = {name: str(_moved(Path(path), source, target)) for name, path in files.items()}
+        known = {split: getattr(config, f"{split}_file") for split in SPLIT_NAMES}
+        files = {split: known[split] or path for split, path in files.items()}
+        own = {f"{split}_file": _moved(path, source, target) for split, path in known.items()}
+        write_whole(copy / "config.yaml", to_yaml(replace(config, output_dir=copy, **own)))
+    if files:
+        moved = {split: str(_moved(path, source, target)) for split, path in files.items()}
         record["data"] = {**record["data"], "files": moved}
     write_json(copy / "result.json", record)
     return record

@@ -51,6 +51,7 @@ def check_unchanged(config: Any, free: Collection[str] = CHANGEABLE) -> None:
     saved = config.output_dir / "config.yaml"
     try:
         before = type(config)(**load_yaml(type(config), saved))
+        before = dataclasses.replace(before, output_dir=config.output_dir)  # it may have been moved
     except UserError as error:
         raise ConfigError(
             f"--output-dir {config.output_dir} holds a run of another recipe or version, which would be "
@@ -59,13 +60,20 @@ def check_unchanged(config: Any, free: Collection[str] = CHANGEABLE) -> None:
     changed = [
         f"--{name.replace('_', '-')} was {getattr(before, name)}, is {value}"
         for name, value in vars(config).items()
-        if name not in free and getattr(before, name) != value
+        if name not in free and not _same(getattr(before, name), value)
     ]
     if changed:
         raise ConfigError(
             f"--output-dir {config.output_dir} holds a run that began with other flags: {'; '.join(changed)}. "
             f"Give the same flags (or --config {saved}) to go on with it, or choose another --output-dir."
         )
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Whether a flag has the same value; two spellings of one path are the same."""
+    if isinstance(before, Path) and isinstance(now, Path):
+        return before.resolve() == now.resolve()
+    return before == now
 
 
 def seed_directories(config: Any) -> Iterator[tuple[int, Path]]:

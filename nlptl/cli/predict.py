@@ -112,7 +112,7 @@ def predict(
         from nlptl.runs.explaining import explained
 
         found = explained(predictor, rows.examples, found)
-    _write(beside(rows.others, found), output, rows.count, _form(file, output))
+    _write(with_columns(rows.others, found), output, rows.count, _form(file, output))
 
 
 def _check(
@@ -251,9 +251,9 @@ def holds_lines(file: Path, kind: Any) -> bool:
 
 def _moved(own: Mapping[str, Any]) -> dict[str, Any]:
     """Give a column called row another name."""
-    from nlptl.data.rows import SECOND
+    from nlptl.data.rows import beside
 
-    return {f"row{SECOND}" if name == "row" else name: value for name, value in own.items()}
+    return dict(zip(beside([*own], ["row"]), own.values(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -272,15 +272,14 @@ def _filled(file: Path) -> Iterator[tuple[int, str]]:
         yield from ((row, line.strip()) for row, line in enumerate(lines) if line.strip())
 
 
-def beside(
+def with_columns(
     others: Iterator[Mapping[str, Any]], found: Iterator[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """Put each prediction beside its row's columns; one of the same name is called ``<name>_in_file``."""
-    from nlptl.data.rows import SECOND
+    from nlptl.data.rows import beside
 
     for own, record in zip(others, found, strict=True):
-        about = {f"{name}{SECOND}" if name in record else name: own[name] for name in own}
-        yield {**about, **record}
+        yield {**dict(zip(beside([*own], record), own.values(), strict=True)), **record}
 
 
 def _form(file: Path | None, output: Path | None) -> str:

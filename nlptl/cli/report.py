@@ -19,13 +19,13 @@ from nlptl.cli.precision import use_precision_of
 from nlptl.cli.values import declared_types
 from nlptl.data.encoding import splits_hash
 from nlptl.data.files import read_lines, read_object, read_result
+from nlptl.data.frames import DATA
 from nlptl.data.sources import load_splits
 from nlptl.data.text import plain
 from nlptl.errors import ConfigError, ModelError, listed, many
 from nlptl.models.loading import load_config, open_saved
 from nlptl.modes.base import parse_mode
 from nlptl.report.report import SEEDS, Finished, Tier, TransferReport, score_transfer
-from nlptl.runs.directory import DATA
 from nlptl.runs.locking import locked
 from nlptl.runs.predictor import check_there
 from nlptl.study.outcomes import Outcome, scored, validation_scores

@@ -9,6 +9,8 @@ from nlptl.data.progress import quiet_datasets
 from nlptl.data.sources import SPLIT_NAMES
 from nlptl.errors import DataError, Problems, listed, shortened
 
+#: Folder of a run for the tables that a program gave in memory, as files.
+DATA = "data"
 #: What :func:`to_table` takes, in words.
 TABLES = (
     "the path of a file, a data frame, a datasets.Dataset, a list of rows, or a mapping of columns"
@@ -189,3 +191,35 @@ def write_tables(splits: Mapping[str, Any], folder: Path) -> dict[str, Path]:
         os.replace(partial, path)
         files[split] = path
     return files
+
+
+def own_file(path: Path, was: Path, home: Path) -> Path:
+    """Return where a data file of a run is now: one that the run wrote itself is wherever the run is.
+
+    Args:
+        path: Path of the file, as the run's configuration has it.
+        was: Directory of the run, or of a further seed of it, as the configuration has it: relative to
+            another working directory, perhaps, or that of before the run was moved.
+        home: Directory of the configuration now.
+    """
+    place = Path(os.path.relpath(path, was))
+    if place.parent not in (
+        Path(DATA),
+        Path("..", "..", DATA),
+    ):  # further seeds are in seeds/<seed>/
+        return path
+    now = Path(os.path.normpath(home / place))
+    return now if now.is_file() else path
+
+
+def with_own_files(values: Mapping[str, Any], home: Path) -> dict[str, Any]:
+    """Return a run's flags, by name, with its own data files where they are now (:func:`own_file`).
+
+    Args:
+        values: Values of the flags, as far as they are known.
+        home: Directory of the configuration that has them.
+    """
+    names = [f"{split}_file" for split in SPLIT_NAMES if values.get(f"{split}_file") is not None]
+    was = values.get("output_dir")
+    own = {} if was is None else {name: own_file(values[name], was, home) for name in names}
+    return {**values, **own}

@@ -106,7 +106,7 @@ def with_rows(
 
     Args:
         records: A prediction for each row; what it holds stays under its own name, and a column of that name
-            is called ``<name>_in_file``.
+            is called ``<name>_in_file``, as one called ``scores`` always is.
         table: The predicted dataset. Without a column of rows, a row's number in it counts.
         fields: Columns of the texts.
         gold: Columns of the gold value, which the records hold in their own form.
@@ -116,8 +116,8 @@ def with_rows(
     shown = [n for n in (*fields, *others) if n in names and is_plain(table.features[n])]
     columns = {name: _values(table, name) for name in shown}
     rows = table[ROW][:] if ROW in names else range(len(table))
-    taken = {"row", "id"} | {key for record in records[:1] for key in record}
-    under = {name: _name(name.removeprefix(FILE), taken) for name in shown}
+    taken = {"row", "id", "scores"} | {key for record in records[:1] for key in record}
+    under = dict(zip(shown, beside([n.removeprefix(FILE) for n in shown], taken), strict=True))
     made = []
     for number, (row, record) in enumerate(zip(rows, records, strict=True)):
         about = {under[name]: columns[name][number] for name in shown}
@@ -126,11 +126,20 @@ def with_rows(
     return made
 
 
-def _name(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += SECOND
-    taken.add(name)
-    return name
+def beside(names: Sequence[str], taken: Collection[str]) -> list[str]:
+    """Name columns beside other values: one whose name is taken is called ``<name>_in_file``.
+
+    Example:
+        >>> beside(["text", "score", "score_in_file"], ["prediction", "score"])
+        ['text', 'score_in_file', 'score_in_file_in_file']
+    """
+    used, found = set(taken), []
+    for name in names:
+        while name in used:
+            name += SECOND
+        used.add(name)
+        found.append(name)
+    return found
 
 
 def _values(table: Any, name: str) -> list[Any]:

@@ -78,15 +78,23 @@ def _figures(name: str, hits: int, ours: int, theirs: int) -> dict[str, Any]:
     }
 
 
+def lowest(per_class: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """List the scores of all classes in their order; of more than ``most`` those with the lowest F1."""
+    if len(per_class) <= most:
+        return list(per_class)
+    return sorted(per_class, key=lambda one: one["f1"])[:most]
+
+
 def weakest_class(
     per_class: Sequence[Mapping[str, Any]],
     predictions: Sequence[Mapping[str, Any]],
     form: Form = "class",
 ) -> dict[str, Any] | None:
-    """Find the class with the lowest recall, and what its examples are most often taken for.
+    """Find the class that fares worst, and what its examples are most often taken for.
 
-    Classes with fewer than :data:`ENOUGH` examples are passed over if others have as many; of equal ones the
-    class with more examples is taken.
+    Where an example has one class, it is the one with the lowest recall, unless all recalls are 1; of several
+    labels and of tags the one with the lowest F1. Classes with fewer than :data:`ENOUGH`
+    examples are passed over if others have as many; of equal ones the class with more examples is taken.
 
     Args:
         per_class: Scores from :func:`scores_by_class`.
@@ -94,23 +102,43 @@ def weakest_class(
         form: What a gold value is.
 
     Returns:
-        ``label``, ``recall`` and ``taken_for`` (None if nothing is wrong, or nothing is predicted in its
-        place); None without classes.
+        ``label``, ``precision``, ``recall``, ``by``, which of the two says what is weak, and ``taken_for``
+        (None if it is the precision, or nothing is predicted in its place); None if no class has a mistake.
     """
     seen = [one for one in per_class if one["n"]]
     known = [one for one in seen if one["n"] >= ENOUGH] or seen
-    if not known:
+    single = form == "class" and any(one["recall"] < 1 for one in known)
+    measure = "recall" if single else "f1"
+    worst = min(known, key=lambda one: (one[measure], -one["n"]), default=None)
+    if worst is None or worst["precision"] == worst["recall"] == 1:
         return None
-    worst = min(known, key=lambda one: (one["recall"], -one["n"]))
-    name, instead = worst["label"], Counter()
+    by = "recall" if single or worst["recall"] <= worst["precision"] else "precision"
+    found = {name: worst[name] for name in ("label", "precision", "recall")}
+    taken = _taken_for(worst["label"], predictions, form) if by == "recall" else None
+    return {**found, "by": by, "taken_for": taken}
+
+
+def weakness(weakest: Mapping[str, Any]) -> tuple[float, str]:
+    """Return the share that says what is weak about a class, and what it is a share of.
+
+    Args:
+        weakest: From :func:`weakest_class`; records of earlier versions have the recall alone.
+    """
+    if weakest.get("by") == "precision":
+        return weakest["precision"], "of what is named so is right"
+    return weakest["recall"], "of its examples are found"
+
+
+def _taken_for(name: str, predictions: Sequence[Mapping[str, Any]], form: Form) -> str | None:
+    """Find what is most often predicted where a class is missed."""
+    instead: Counter[str] = Counter()
     for record in predictions:
         gold, guess = (items_of(record[key], form) for key in ("gold", "prediction"))
         wrong = guess - gold
         for _, *place in (item for item in gold - guess if item[0] == name):
             near = (own for own, *other in wrong if _meet(place, other))
             instead.update(own for own in near if own != name)
-    first = min(instead, key=lambda guess: (-instead[guess], str(guess)), default=None)
-    return {"label": name, "recall": worst["recall"], "taken_for": first}
+    return min(instead, key=lambda guess: (-instead[guess], str(guess)), default=None)
 
 
 def _meet(place: Sequence[int], other: Sequence[int]) -> bool:

@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from nlptl.data.text import code, escaped
+from nlptl.metrics.by_class import lowest, weakness
+from nlptl.runs.errors_page import learning_curves
+
+#: Most classes whose scores stand in the card.
+CLASSES = 10
 
 
 def model_card(record: Mapping[str, Any], *, configured: bool = True) -> str:
@@ -48,7 +53,7 @@ The whole record is in `result.json`{config}; one line a {lines}.
 
 
 def _fine_tuned(record: Mapping[str, Any]) -> str:
-    n, settings = record["n"], record["settings"]
+    n = record["n"]
     held_out = n.get("validation", 0)
     labels = f"\nLabels: {', '.join(map(escaped, record['labels']))}.\n" if record["labels"] else ""
     opens = f"`model/` opens with {_opening(record)}"
@@ -66,19 +71,44 @@ def _fine_tuned(record: Mapping[str, Any]) -> str:
 On the test split ({n["test"]} examples), on which nothing was chosen; {_chosen(record)}
 
 {_table(record["metrics"])}
-{_worth(record)}
+{_worth(record)}{_by_class(record)}
 ## Training
 
 - {n["train"] + held_out} labels: {n["train"]} to train on, {held_out} to choose
   by{_copies(record)}
-- {settings["epochs"]:g} epochs, batch {settings["batch_size"]}
-  x {settings["gradient_accumulation_steps"]}, peak learning rate {settings["learning_rate"]:g},
+- {_training(record)},
   seed {record["seed"]}"""
+
+
+def _has_steps(record: Mapping[str, Any]) -> bool:
+    """Whether the run made steps; a convex fit of the head makes none, and is scored as epoch 0."""
+    scored = [line["epoch"] for line in record["history"]]
+    return bool(record.get("learning_rates")) or any(scored)
+
+
+def _training(record: Mapping[str, Any]) -> str:
+    """Say how the model trained."""
+    settings, head = record["settings"], record.get("head")
+    if _has_steps(record):
+        return (
+            f"{settings['epochs']:g} epochs, batch {settings['batch_size']}\n"
+            f"  x {settings['gradient_accumulation_steps']}, peak learning rate "
+            f"{settings['learning_rate']:g}"
+        )
+    if not head:
+        return "nothing was trained"
+    return (
+        f"a convex fit of the head without epochs: {head['start']} on the states of\n"
+        f"  {head['examples']:,} examples (C = {head['inverse_penalty']:g})"
+    )
 
 
 def _chosen(record: Mapping[str, Any]) -> str:
     """Say which epoch was kept, and by what."""
     selection, n = record["selection"], record["n"]
+    if not _has_steps(record):
+        way = "the head is a convex fit without epochs" if record.get("head") else "nothing trained"
+        return f"{way}, so\nno epoch was chosen."
     if "validation" not in n:
         return "there was no validation split, so\nno epoch was chosen and the last one was kept."
     return (
@@ -114,15 +144,43 @@ def _worth(record: Mapping[str, Any]) -> str:
     if weakest:
         taken = weakest["taken_for"]
         most = f", most often taken for {escaped(taken)}" if taken is not None else ""
-        found = f"{100 * weakest['recall']:.1f} % of its examples are found{most}"
-        lines.append(f"The weakest class is {escaped(weakest['label'])}: {found}.")
+        share, words = weakness(weakest)
+        lines.append(
+            f"The weakest class is {escaped(weakest['label'])}: {100 * share:.1f} % {words}{most}."
+        )
     if found := record.get("calibration"):
         lines.append(
             f"It is {100 * found['confidence']:.1f} % sure and {100 * found['right']:.1f} % right on average "
             f"(expected calibration error {100 * found['ece']:.1f} points)."
         )
-    lines.append("Single mistakes, scores by class and the learning curve are in `errors.html`.")
+    lines.append(_where(record))
     return "".join(f"\n- {line}" for line in lines) + "\n"
+
+
+def _where(record: Mapping[str, Any]) -> str:
+    """Name what of this run is on its page."""
+    parts = ["single mistakes"]
+    parts += ["scores by class"] * bool(record.get("per_class"))
+    parts += ["the learning curve"] * bool(learning_curves(record))
+    named = " and ".join([", ".join(parts[:-1]), parts[-1]] if parts[1:] else parts)
+    return f"{named.capitalize()} are in `errors.html`."
+
+
+def _by_class(record: Mapping[str, Any]) -> str:
+    """Write the scores of single classes, of many those with the lowest F1; empty where there are none."""
+    each = record.get("per_class", ())
+    if not each:
+        return ""
+    shown = lowest(each, CLASSES)
+    hidden = len(each) - len(shown)
+    more = f"\nThe lowest by F1; {hidden} more are in `result.json`.\n" * bool(hidden)
+    rows = [
+        f"| {escaped(one['label'])} | {one['precision']:.4f} | {one['recall']:.4f} | {one['f1']:.4f} "
+        f"| {one['n']:,} |"
+        for one in shown
+    ]
+    head = ["| class | precision | recall | F1 | n |", "|---|---|---|---|---|"]
+    return "\n".join(["\n## Scores by class", more, *head, *rows, ""])
 
 
 def _opening(record: Mapping[str, Any]) -> str:

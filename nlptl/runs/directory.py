@@ -12,7 +12,7 @@ import torch
 
 from nlptl.data.encoding import splits_hash
 from nlptl.data.files import read_object, write_json, write_whole
-from nlptl.data.frames import write_tables
+from nlptl.data.frames import DATA, write_tables
 from nlptl.data.progress import waiting
 from nlptl.errors import ConfigError, RunError, listed
 from nlptl.models.adapters import can_merge, is_lora, merge_adapter, open_adapter, save_adapter
@@ -28,8 +28,6 @@ from nlptl.train.run import Run
 from nlptl.train.stopping import command_to_go_on
 from nlptl.train.terminal import Block, is_main_process, say
 
-#: Folder of the tables that a program gave in memory, as files.
-DATA = "data"
 #: Files that show, in an output directory, that a run was there.
 RUN_FILES = (
     *("result.json", "config.yaml", "model", "checkpoints"),

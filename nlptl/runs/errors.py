@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from nlptl.data.rows import beside
 from nlptl.metrics.calibration import reliability
 from nlptl.metrics.classification import confusion as count_confusion
 
 Prediction = Mapping[str, Any]
+#: What a mistake is measured by; its column in a list of mistakes.
+Measure = Literal["confidence", "error", "wrong_words"]
 
 
 def confusion(predictions: Sequence[Prediction], labels: Sequence[str]) -> np.ndarray:
@@ -85,40 +88,52 @@ def confidence_of(record: Prediction) -> float | None:
     return float(scores[name]) if name in scores else None
 
 
-def size_of_error(record: Prediction) -> float:
-    """Say how bad a mistake is: the distance of numbers, the number of wrong words, else the confidence."""
+def measured(record: Prediction) -> tuple[Measure, float | None]:
+    """Say by what a mistake is measured, and how large it is.
+
+    Returns:
+        For numbers ``error``, the prediction minus the gold value; for tags ``wrong_words``, the number of
+        words whose tag is wrong; else ``confidence``, which is None where the record does not say it.
+    """
     gold, guess = record["gold"], record["prediction"]
     if isinstance(gold, int | float) and isinstance(guess, int | float):
-        return abs(gold - guess)
-    sure = confidence_of(record)
-    if sure is not None:
-        return sure
-    if isinstance(gold, list) and isinstance(guess, list):
-        return float(sum(a != b for a, b in zip(gold, guess, strict=False)))
-    return 0.0
+        return "error", guess - gold
+    if isinstance(gold, list) and isinstance(guess, list) and not record.get("scores"):
+        return "wrong_words", sum(a != b for a, b in zip(gold, guess, strict=False))
+    return "confidence", confidence_of(record)
+
+
+def size_of_error(record: Prediction) -> float:
+    """Say how bad a mistake is: the distance of numbers, the number of wrong words, else the confidence."""
+    return abs(measured(record)[1] or 0.0)
 
 
 def most_confident_mistakes(predictions: Sequence[Prediction], n: int = 20) -> list[dict[str, Any]]:
-    """List the mistakes that the model is surest of, which often show wrong labels; of numbers the largest.
+    """List the mistakes that the model is surest of, which often show wrong labels.
+
+    Of numbers the largest errors come first, of tags the sentences with the most wrong words.
 
     Args:
         predictions: Records with ``gold`` and ``prediction``.
         n: Most mistakes to list.
 
     Returns:
-        Copies of the records with ``confidence``; for numbers with ``error``, the prediction minus the gold
-        value.
+        Copies of the records with what :func:`measured` says under its name; a column of that name is called
+        ``<name>_in_file``.
     """
+    return [_with_size(record) for record in worst(predictions, n)]
+
+
+def worst(predictions: Sequence[Prediction], n: int = 20) -> list[Prediction]:
+    """List the records of the largest mistakes, as :func:`most_confident_mistakes` orders them."""
     wrong = [record for record in predictions if is_wrong(record)]
     wrong.sort(key=size_of_error, reverse=True)
-    return [_with_size(record) for record in wrong[:n]]
+    return wrong[:n]
 
 
 def _with_size(record: Prediction) -> dict[str, Any]:
-    gold, guess = record["gold"], record["prediction"]
-    if isinstance(gold, int | float) and isinstance(guess, int | float):
-        return {**record, "error": guess - gold}
-    return {**record, "confidence": confidence_of(record)}
+    name, size = measured(record)
+    return {**dict(zip(beside([*record], [name]), record.values(), strict=True)), name: size}
 
 
 def calibration(predictions: Sequence[Prediction]) -> dict[str, Any] | None:

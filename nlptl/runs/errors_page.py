@@ -13,12 +13,19 @@ import numpy as np
 
 from nlptl.data.text import plain
 from nlptl.errors import shortened
+from nlptl.metrics.by_class import lowest, weakness
 from nlptl.runs import errors
 
 #: Most classes of the confusion matrix and of the table of classes, most mistakes, most points of a picture.
 MATRIX, CLASSES, MISTAKES, POINTS = 20, 40, 20, 800
 #: Most characters of a text and of a short value on the page.
 TEXT, VALUE = 600, 80
+#: Heading of the list of mistakes, by what they are measured by.
+HEADINGS: dict[errors.Measure, str] = {
+    "confidence": "The most confident mistakes",
+    "error": "The largest errors",
+    "wrong_words": "The sentences with the most wrong words",
+}
 #: Size of a picture, and the room for what stands at its left and below.
 WIDTH, HEIGHT, LEFT, BELOW = 460, 260, 46, 30
 
@@ -47,7 +54,8 @@ def errors_page(
         seed=record["seed"],
         tiles=tiles(record),
         weakest=record.get("weakest"),
-        per_class=_classes(record),
+        weakness=weakness(record["weakest"]) if record.get("weakest") else None,
+        per_class=lowest(record.get("per_class", ()), CLASSES),
         hidden_classes=max(0, len(record.get("per_class", ())) - CLASSES),
         matrix=matrix(predictions, [one["label"] for one in record.get("per_class", ())]),
         confusions=errors.frequent_confusions(predictions, 10),
@@ -55,6 +63,8 @@ def errors_page(
         calibration=_calibration(record),
         scatter=scatter(predictions),
         mistakes=mistakes(record, predictions, marked or {}) if whole else None,
+        measure=errors.measured(predictions[0])[0] if predictions else "confidence",
+        headings=HEADINGS,
         marked=bool(marked),
         wrong=sum(map(errors.is_wrong, predictions)),
     )
@@ -106,12 +116,6 @@ def tiles(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         for number, (title, found, note) in enumerate(each)
         if found and metric in found
     ]
-
-
-def _classes(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """List the classes in their order; of many, those with the lowest F1."""
-    each = record.get("per_class", [])
-    return each if len(each) <= CLASSES else sorted(each, key=lambda one: one["f1"])[:CLASSES]
 
 
 def matrix(
@@ -262,7 +266,7 @@ def mistakes(
     predictions: Sequence[Mapping[str, Any]],
     marked: Mapping[Any, Sequence[Mapping[str, Any]]],
 ) -> list[dict[str, Any]]:
-    """List the most confident mistakes as they stand on the page: row, id, texts, gold, prediction.
+    """List the mistakes as they stand on the page: row, id, texts, gold, prediction, and their size.
 
     A text is a list of parts, each with its ``shade`` in [-1, 1]: how much it speaks for what was predicted.
     """
@@ -277,11 +281,16 @@ def mistakes(
                 if name in one
             ],
             **_both(one),
-            "confidence": one.get("confidence"),
-            "error": one.get("error"),
+            "size": _size(*errors.measured(one)),
         }
-        for one in errors.most_confident_mistakes(predictions, MISTAKES)
+        for one in errors.worst(predictions, MISTAKES)
     ]
+
+
+def _size(measure: errors.Measure, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.1f} %" if measure == "confidence" else f"{value:.4g}"
 
 
 def _both(record: Mapping[str, Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from nlptl.data.encoding import quiet_datasets
 from nlptl.data.files import read_lines, read_result, write_whole
 from nlptl.data.progress import counted
 from nlptl.errors import ConfigError, ModelError
-from nlptl.runs.errors import most_confident_mistakes
+from nlptl.runs.errors import worst
 from nlptl.runs.errors_page import MISTAKES, errors_page
 from nlptl.runs.predictor import Predictor, load_predictor
 from nlptl.tasks.base import Task
@@ -117,9 +117,9 @@ def explain_mistakes(directory: Path) -> str:
     """
     record = read_result(directory / "result.json")
     predictions = read_lines(directory / "predictions.jsonl")
-    worst = most_confident_mistakes(predictions, MISTAKES)
+    wrong = worst(predictions, MISTAKES)
     predictor, found = load_predictor(directory), []
-    for one in counted(worst, "explaining", len(worst), "mistakes"):
+    for one in counted(wrong, "explaining", len(wrong), "mistakes"):
         example = {name: one[name] for name in predictor.task.fields}
         about = {name: one.get(name) for name in ("row", "id", "gold", "prediction")}
         found.append({**about, **explain(predictor, example).record()})

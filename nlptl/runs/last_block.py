@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nlptl.data.text import plain
+from nlptl.metrics.by_class import weakness
 from nlptl.train.epoch_table import clock
 from nlptl.train.run import Run
 
@@ -88,16 +89,17 @@ def floors_line(floors: Mapping[str, Mapping[str, Any]], name: str, score: float
 
 
 def weakest_line(weakest: Mapping[str, Any] | None) -> str:
-    """Write which class is found least, and what it is taken for; empty if nothing is known.
+    """Write which class fares worst, and what it is taken for; empty if nothing is known.
 
     Args:
-        weakest: ``label``, ``recall``, and ``taken_for``, a class or None.
+        weakest: From :func:`nlptl.metrics.by_class.weakest_class`.
     """
     if not weakest:
         return ""
     taken = weakest.get("taken_for")
     mistaken = f", the others mostly taken for {plain(taken)}" if taken is not None else ""
-    return f"{plain(weakest['label'])}: {weakest['recall']:.0%} of its examples are found{mistaken}"
+    share, words = weakness(weakest)
+    return f"{plain(weakest['label'])}: {share:.0%} {words}{mistaken}"
 
 
 def files_of(directory: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Token classification: a tag for each word of a sentence, such as names of people and places."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -128,7 +129,10 @@ class TokenClassification(Task):
         raw, told = _with_tags(raw, cls, request)
         task, splits, record = super().prepare_tables(raw, origin, request)
         assert isinstance(task, TokenClassification)
-        odd = sum(begun_inside(tags) for tags in task.gold(splits["train"]))
+        gold = task.gold(splits["train"])
+        counts = Counter(tag for tags in gold for tag in tags)
+        record = {**record, "train_counts": {name: counts[name] for name in task.labels}}
+        odd = sum(begun_inside(tags) for tags in gold)
         if odd and task.has_entities and not marks_ends(task.labels):
             told.append(
                 f"{odd:,} tags of the training set continue an entity (I-) that does not begin with B-; they "

@@ -96,7 +96,7 @@ def data_rows(
             ("", ", ".join(f"{role}: column {plain(column)}" for role, column in columns.items()))
         )
     if counts := origin.get("train_counts"):
-        rows.append(("classes", classes_words(counts)))
+        rows.append(("tags" if task.split_into_words else "classes", classes_words(counts)))
     return rows
 
 

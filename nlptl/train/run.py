@@ -111,7 +111,7 @@ class Run:
 
     @cached_property
     def weakest(self) -> dict[str, Any] | None:
-        """Class with the lowest recall, and what it is taken for; None where there are no classes."""
+        """Class that fares worst, and what it is taken for (:func:`nlptl.metrics.by_class.weakest_class`)."""
         if not self.per_class:
             return None
         return weakest_class(self.per_class, self.predictions or [], self.task.gold_form)

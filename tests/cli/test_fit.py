@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import pandas
 import pytest
@@ -12,8 +14,10 @@ from launching import ROOT, command, result, run_in_process
 
 import nlptl
 from nlptl.cli.fit import configuration, in_words_of_a_program
+from nlptl.cli.output import check_unchanged
 from nlptl.cli.report import config_of
 from nlptl.data.encoding import splits_hash
+from nlptl.data.frames import own_file
 from nlptl.errors import ConfigError, DataError, Mistakes, ModelError
 
 MODE = "head-only"
@@ -87,8 +91,15 @@ def test_tables_come_back_with_their_predictions(fitted, frame, tmp_path):
     assert list(lines["score"]) == list(found["score"])
     usual = run.predict(some.rename(columns={"body": "text"}))
     assert list(usual["score"]) == list(found["score"])
-    with pytest.raises(DataError, match="has a column prediction, score already"):
-        run.predict(found)
+    old = found.assign(prediction="mine", score=range(4), score_in_file="older")
+    twice = run.predict(old)
+    assert list(twice["prediction"]) == list(found["prediction"])
+    assert list(twice["score"]) == list(found["score"])
+    assert (twice["prediction_in_file"] == "mine").all() and list(twice.index) == [5, 6, 7, 8]
+    assert list(twice["score_in_file"]) == [0, 1, 2, 3]
+    assert (twice["score_in_file_in_file"] == "older").all()
+    rows = run.predict(Dataset.from_pandas(old, preserve_index=False))
+    assert rows.column_names == list(twice.columns) and rows["score_in_file"][:] == [0, 1, 2, 3]
     with pytest.raises(DataError, match="usual name for a text"):
         run.predict(some.rename(columns={"body": "words"}))
 
@@ -132,6 +143,54 @@ def test_a_saved_run_has_its_data_and_can_be_reported_on(fitted, capsys):
     assert again.record["data"]["files"] == {"train": str(config.train_file)}
     predictor = nlptl.load_predictor(run.directory)
     assert predictor("good film")["prediction"] == again.predict("good film")["prediction"]
+
+
+def test_a_run_has_its_data_wherever_it_is_and_from_any_directory(fitted, tmp_path, monkeypatch):
+    """Kept under a relative name, then moved; its own data go before another run's of the old name."""
+    run, *_ = fitted
+    monkeypatch.chdir(tmp_path)
+    two = nlptl.load_run(run.directory)
+    two.save("runs/a")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    home, data = tmp_path / "moved", Path("data", "train.parquet")
+    (tmp_path / "runs/a").rename(home)
+    kind, config = config_of(home)
+    assert config.train_file == home / data
+    assert splits_hash(kind.prepare(config)[1]) == run.record["data"]["sha256"]
+    (tmp_path / "elsewhere/runs/a/data").mkdir(parents=True)
+    (tmp_path / "elsewhere/runs/a" / data).touch()
+    assert config_of(home)[1].train_file == home / data
+    monkeypatch.chdir(home)
+    assert config_of(Path())[1].train_file == data
+    again = nlptl.load_run(home)
+    kept = again.save(tmp_path / "kept")
+    assert config_of(kept)[1].train_file == kept / data
+    assert again.record["data"]["files"] == {"train": str(kept / data)}
+
+
+def test_a_moved_run_goes_on(fitted, tmp_path, monkeypatch):
+    """The directory is the one in which its configuration is; the flags are still compared."""
+    run, *_ = fitted
+    monkeypatch.chdir(tmp_path)
+    nlptl.load_run(run.directory).save("runs/a")
+    (tmp_path / "runs/a").rename(tmp_path / "moved")
+    _, config = config_of(tmp_path / "moved")
+    check_unchanged(replace(config, output_dir=tmp_path / "moved"))
+    near = replace(config, output_dir=Path("moved"), train_file=Path("moved/data/train.parquet"))
+    check_unchanged(near)
+    with pytest.raises(ConfigError, match="--train-file was .*moved/data/train.parquet, is other"):
+        check_unchanged(replace(near, train_file=Path("other.csv")))
+
+
+def test_the_data_of_further_seeds_are_those_of_their_run(tmp_path):
+    file = tmp_path / "now" / "data" / "train.parquet"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    was, seed = Path("runs/a"), Path("seeds", "3")
+    assert own_file(was / "data/train.parquet", was / seed, tmp_path / "now" / seed) == file
+    for other in ("data/train.parquet", "runs/a/mine/train.parquet", "runs/a/data/test.parquet"):
+        assert own_file(Path(other), was, tmp_path / "now") == Path(other)
 
 
 def test_further_seeds_move_with_their_run(fitted, tmp_path):

@@ -67,7 +67,9 @@ def test_all_columns_of_a_table_stay_beside_the_predictions(tmp_path):
     (tmp_path / "t.csv").write_text("row,body,prediction\nr0,a,old\nr1,b,\n")
     rows = predict.read_rows(tmp_path / "t.csv", {"text": "body"})
     assert rows.examples.to_list() == [{"text": "a"}, {"text": "b"}] and rows.count == 2
-    found = list(predict.beside(rows.others, iter([{"prediction": "x"}, {"prediction": "y"}])))
+    found = list(
+        predict.with_columns(rows.others, iter([{"prediction": "x"}, {"prediction": "y"}]))
+    )
     assert found[0] == {
         "row": 0,
         "row_in_file": "r0",

@@ -141,6 +141,13 @@ def test_ids_are_found_in_any_capitals_unless_the_column_is_for_something_else(t
     assert with_ids({"train": table}, None)["train"] is table
 
 
+def test_a_column_called_scores_is_never_taken_for_those_of_a_prediction():
+    table = Dataset.from_dict({"tokens": [["a"]], "tags": [["O"]], "file.scores": ["high"]})
+    records = [{"prediction": ["O"], "gold": ["O"]}]
+    (found,) = with_rows(records, table, fields=["tokens"], gold=["tags"])
+    assert found["scores_in_file"] == "high" and "scores" not in found
+
+
 def test_a_table_without_rows_and_ids_is_numbered():
     table = Dataset.from_dict(
         {"text": ["a", "b"], "label": ["x", "y"], "price": [1.5, float("nan")]}

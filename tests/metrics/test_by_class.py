@@ -5,7 +5,7 @@ import random
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from nlptl.metrics.by_class import form_of_tags, items_of, scores_by_class, weakest_class
+from nlptl.metrics.by_class import form_of_tags, items_of, scores_by_class, weakest_class, weakness
 
 
 def records(gold, predicted):
@@ -57,9 +57,7 @@ def test_words_and_whole_entities_by_hand():
         ("LOC", 1, 1),
     ]
     assert weakest_class(found, each, "entities") == {
-        "label": "PER",
-        "recall": 0,
-        "taken_for": None,
+        **{"label": "PER", "precision": 0, "recall": 0, "by": "recall", "taken_for": None}
     }
 
 
@@ -75,23 +73,43 @@ def test_the_weakest_class_and_what_it_is_taken_for():
     each = records(gold, guess)
     names = ["a", "b", "c", "rare"]
     found = scores_by_class(each, names)
-    assert weakest_class(found, each) == {"label": "b", "recall": 0.5, "taken_for": "c"}
+    worst = {"label": "b", "precision": 1.0, "recall": 0.5, "by": "recall", "taken_for": "c"}
+    assert weakest_class(found, each) == worst
     few = records(gold[-1:] + gold[:5], guess[-1:] + guess[:5])  # no class has ten examples
     worst = weakest_class(scores_by_class(few, names), few)
-    assert worst == {"label": "rare", "recall": 0.0, "taken_for": "a"}
+    assert (worst["label"], worst["recall"], worst["taken_for"]) == ("rare", 0.0, "a")
 
 
-def test_nothing_is_taken_for_anything_where_all_is_right():
+def test_no_class_is_the_weakest_where_all_is_right():
     each = records(["a", "b", "b"], ["a", "b", "b"])
     found = scores_by_class(each, ["a", "b"])
-    assert weakest_class(found, each) == {"label": "b", "recall": 1.0, "taken_for": None}
-    assert weakest_class([], []) is None
+    assert weakest_class(found, each) is None and weakest_class([], []) is None
+    tags = records([["O", "B-X"]], [["O", "B-X"]])
+    assert weakest_class(scores_by_class(tags, ["O", "B-X"], "entities"), tags, "entities") is None
+
+
+def test_several_labels_have_the_lowest_f1_and_their_weaker_side():
+    """x is found always and named nine times, once rightly; y is missed once."""
+    each = records([["x", "y"], ["y"], *[["y"]] * 7], [["x", "y"], ["x"], *[["x", "y"]] * 7])
+    found = scores_by_class(each, ["x", "y"], "labels")
+    worst = weakest_class(found, each, "labels")
+    assert (worst["label"], worst["recall"], worst["precision"]) == ("x", 1.0, 1 / 9)
+    assert worst["by"] == "precision" and worst["taken_for"] is None
+    assert weakness(worst) == (1 / 9, "of what is named so is right")
+
+
+def test_a_class_that_is_always_found_is_weak_by_its_precision():
+    """Only the rare class is missed, so that all of the others are found."""
+    each = records(["a"] * 12 + ["rare"] * 3 + ["b"] * 12, ["a"] * 15 + ["b"] * 12)
+    worst = weakest_class(scores_by_class(each, ["a", "b", "rare"]), each)
+    assert (worst["label"], *weakness(worst)) == ("a", 0.8, "of what is named so is right")
 
 
 def test_a_missed_label_is_taken_for_the_wrong_one_beside_it():
     each = records([["x"], ["x", "y"], ["y"]], [["z"], ["y"], ["y"]])
     found = scores_by_class(each, ["x", "y", "z"], "labels")
-    assert weakest_class(found, each, "labels") == {"label": "x", "recall": 0.0, "taken_for": "z"}
+    worst = weakest_class(found, each, "labels")
+    assert (worst["label"], worst["by"], worst["taken_for"]) == ("x", "recall", "z")
 
 
 def test_tags_of_entities_are_known_by_their_form():

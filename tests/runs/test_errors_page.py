@@ -109,10 +109,36 @@ def test_answers_labels_and_tags_are_wrong_where_they_differ():
     assert not errors.is_wrong(several) and errors.is_wrong({**several, "prediction": ["x"]})
     assert errors.confidence_of(several) == pytest.approx((0.8 + 0.6 + 0.9) / 3)
     tags = [{"gold": ["O", "P"], "prediction": p} for p in (["O", "P"], ["P", "O"], ["O", "O"])]
-    assert [one["prediction"] for one in errors.most_confident_mistakes(tags)] == [
-        ["P", "O"],
-        ["O", "O"],
+    assert [
+        (one["prediction"], one["wrong_words"]) for one in errors.most_confident_mistakes(tags)
+    ] == [(["P", "O"], 2), (["O", "O"], 1)]
+
+
+def test_columns_of_the_user_stay_beside_the_size_of_a_mistake():
+    number = {"row": 0, "error": "E42", "gold": 2.0, "prediction": 1.5}
+    assert errors.most_confident_mistakes([number]) == [
+        {"row": 0, "error_in_file": "E42", "gold": 2.0, "prediction": 1.5, "error": -0.5}
     ]
+    sure = said("a", "b", 0.8, confidence=3, confidence_in_file="x", error="E1")
+    (found,) = errors.most_confident_mistakes([sure])
+    assert (found["confidence"], found["error"]) == (0.8, "E1")
+    assert list(found.values())[3:6] == [3, "x", "E1"]
+    tags = {"gold": ["O", "P"], "prediction": ["O", "O"], "wrong_words": None}
+    assert errors.most_confident_mistakes([tags])[0]["wrong_words_in_file"] is None
+    assert "E1" not in errors_page(record(), [sure])
+    assert ">E42<" in errors_page(record(fields=["error"]), [number | {"id": 0}])
+
+
+def test_the_page_counts_the_wrong_words_of_tags():
+    tags = [
+        {"row": 0, "id": 0, "tokens": ["a", "b"], "gold": ["O", "P"], "prediction": p}
+        for p in (["O", "P"], ["P", "O"])
+    ]
+    more = {"fields": ["tokens"], "per_class": [], "weakest": None, "calibration": None}
+    page = errors_page(record(**more), tags)
+    assert "<h2>The sentences with the most wrong words</h2>" in page
+    assert '<th scope="col">wrong words</th>' in page and 'data-name="wrong words">2</td>' in page
+    assert "confiden" not in page
 
 
 def test_calibration_by_hand():
@@ -250,8 +276,9 @@ def test_a_picture_leaves_out_what_is_no_number():
     assert chart([0], {"x": [1.0]}) is None
 
 
-def test_the_card_says_it_in_four_lines():
-    more = {
+def carded(**more):
+    """A record with what a card needs besides."""
+    base = {
         "opened_by": "transformers",
         "parameters": {"trainable": 1, "total": 2},
         "notes": [],
@@ -259,21 +286,64 @@ def test_the_card_says_it_in_four_lines():
         "timing": {"train_seconds": 1.0, "examples_per_second": 2.0},
         "versions": {"nlptl": "0"},
         "settings": {
-            "epochs": 1,
+            "epochs": 40,
             "batch_size": 2,
             "gradient_accumulation_steps": 1,
-            "learning_rate": 1,
+            "learning_rate": 0.012,
         },
     }
-    card = model_card(record(**more, weakest={"label": "<b>", "recall": 0.25, "taken_for": "x|y"}))
+    return record(**{**base, **more})
+
+
+def test_the_card_says_it_in_four_lines():
+    card = model_card(carded(weakest={"label": "<b>", "recall": 0.25, "taken_for": "x|y"}))
     assert "A bag of words (TF-IDF and a linear model, 0.3 s) reaches accuracy 0.6000" in card
     assert "Always one answer reaches accuracy 0.2000." in card
     assert (
         "The weakest class is &lt;b>: 25.0 % of its examples are found, most often taken for x\\|y."
         in card
     )
-    assert "expected calibration error" in card and "`errors.html`" in card
-    assert json.dumps(record(**more))
+    named = {"label": "a", "precision": 0.11, "recall": 1, "by": "precision", "taken_for": None}
+    for text in (model_card(carded(weakest=named)), errors_page(record(weakest=named), EACH)):
+        assert "11.0 % of what is named so is right" in text and "are found" not in text
+    assert "expected calibration error" in card
+    assert "Single mistakes, scores by class and the learning curve are in `errors.html`." in card
+    assert "the epoch (2.0)" in card and "40 epochs, batch 2" in card
+    assert json.dumps(carded())
+
+
+def test_the_card_of_a_convex_fit_names_no_epoch():
+    fit = {"start": "ridge regression", "examples": 84, "inverse_penalty": 0.0316}
+    alone = {"history": [{"epoch": 0.0, "validation_spearman": 0.9}], "learning_rates": []}
+    numbers = {"per_class": [], "weakest": None, "calibration": None, "labels": []}
+    card = model_card(carded(head=fit, **alone, **numbers))
+    assert "the head is a convex fit without epochs, so\nno epoch was chosen." in card
+    assert (
+        "- a convex fit of the head without epochs: ridge regression on the states of\n"
+        "  84 examples (C = 0.0316),\n  seed 0" in card
+    )
+    assert not any(words in card for words in ("the epoch (", "40 epochs", "learning rate"))
+    assert "- Single mistakes are in `errors.html`." in card and "by class" not in card
+    assert "nothing was trained" in model_card(carded(head=None, **alone, **numbers))
+    kept = model_card(carded(head=fit, **{**alone, "learning_rates": [[1, 0.01]]}))
+    assert "the epoch (2.0)" in kept and "40 epochs" in kept
+
+
+def test_the_card_has_the_scores_by_class():
+    card = model_card(carded())
+    assert (
+        "## Scores by class\n\n| class | precision | recall | F1 | n |\n|---|---|---|---|---|\n"
+        "| a | 0.5000 | 0.2500 | 0.3333 | 2 |\n" in card
+    )
+    many = [
+        {"label": f"c|{i}", "precision": 1, "recall": 1, "f1": 1 - i / 60, "n": 1}
+        for i in range(60)
+    ]
+    card = model_card(carded(per_class=many))
+    assert "The lowest by F1; 50 more are in `result.json`.\n\n| class" in card
+    assert (
+        card.count("| 1.0000 | 1.0000 |") == 10 and "| c\\|59 |" in card and "c\\|49 |" not in card
+    )
 
 
 def test_words_are_marked_by_their_weight_and_their_text_stays(monkeypatch):

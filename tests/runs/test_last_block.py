@@ -83,3 +83,8 @@ def test_an_adapter_is_among_the_files(tmp_path):
 def test_a_class_cannot_steer_the_terminal(taken):
     said = weakest_line({"label": "a\nb", "recall": 0.5, "taken_for": taken})
     assert said.startswith("a b: 50%") and "\x1b" not in said
+
+
+def test_a_class_that_is_named_too_often_has_its_precision():
+    weakest = {"label": "x", "precision": 0.11, "recall": 1.0, "by": "precision", "taken_for": None}
+    assert weakest_line(weakest) == "x: 11% of what is named so is right"

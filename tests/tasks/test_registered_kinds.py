@@ -313,6 +313,7 @@ def test_tags_in_iob1_are_read_as_iob2_and_windows_must_move_on(tmp_path, checkp
     assert task.labels == ("B-PER", "I-PER", "O")
     assert task.gold(splits["test"])[0] == ["B-PER", "I-PER", "O"]
     assert any("written in IOB1" in note for note in record["notes"])
+    assert record["train_counts"] == dict.fromkeys(task.labels, len(splits["train"]))
     for stride in (-1, 62):
         own = ClassifyConfig(
             train_file=tmp_path / "t.conll", model=str(checkpoints["bert"]), stride=stride

@@ -54,13 +54,20 @@ def test_the_data_say_where_they_come_from_and_how_they_were_split():
         "carved_from_train": {"validation": 100, "test": 200},
         "train_counts": {"World": 300, "Sports": 400},
     }
-    task = SimpleNamespace(labels=("World", "Sports"))
+    task = SimpleNamespace(labels=("World", "Sports"), split_into_words=False)
     assert data_rows(task, splits, origin, seed=3) == [
         ("data", "tickets.csv: 1,000 rows -> 700 train, 100 validation, 200 test"),
         ("", "validation and test drawn from the training set (seed 3)"),
         ("", "text: column body"),
         ("classes", "2: Sports 400, World 300"),
     ]
+
+
+def test_tags_are_named_with_the_numbers_of_their_words():
+    splits = {"train": range(2), "validation": range(1), "test": range(1)}
+    origin = {"dataset": "own", "train_counts": {"B-PER": 1, "O": 5}}
+    task = SimpleNamespace(labels=("B-PER", "O"), split_into_words=True)
+    assert data_rows(task, splits, origin)[-1] == ("tags", "2: O 5, B-PER 1")
 
 
 def test_of_many_classes_the_most_frequent_are_named():
