@@ -140,6 +140,8 @@ def test_a_saved_run_has_its_data_and_can_be_reported_on(fitted, capsys):
     assert splits_hash(splits) == run.record["data"]["sha256"]
     again = nlptl.load_run(run.directory)
     assert again.metrics == run.metrics
+    assert again.floors["majority"]["accuracy"] > 0 and len(again.per_class) == 2
+    assert again.weakest is None or again.weakest["label"] in {"negative", "positive", "no", "yes"}
     assert again.record["data"]["files"] == {"train": str(config.train_file)}
     predictor = nlptl.load_predictor(run.directory)
     assert predictor("good film")["prediction"] == again.predict("good film")["prediction"]

@@ -18,6 +18,7 @@ from nlptl.errors import UserError
 from nlptl.modes.base import parse_mode
 from nlptl.runs.predictor import load_predictor
 from nlptl.tasks.classification import TextClassification
+from nlptl.tasks.kinds import chosen_kind
 from nlptl.tasks.multi_label import MultiLabelClassification, best_constant, best_threshold
 from nlptl.tasks.regression import Regression
 from nlptl.tasks.token_classification import TokenClassification
@@ -214,6 +215,7 @@ def test_labels_in_texts_need_a_separator(tmp_path):
     with pytest.raises(UserError, match="such as 'x;y'; expected a list of labels.*--label-sep"):
         MultiLabelClassification.prepare(ClassifyConfig(**asked))
     config = ClassifyConfig(**asked, label_separator=";")
+    assert chosen_kind(config) == MultiLabelClassification.name
     task, splits, record = MultiLabelClassification.prepare(config)
     assert task.labels == ("x", "y") and record["train_counts"] == {"x": 7, "y": 14}
     assert {len(each) for each in task.gold(splits["test"])} == {0, 1, 2}

@@ -1,14 +1,20 @@
 """Keep-best and early stopping, on scores written by hand."""
 
 import math
+import sys
 import time
+from pathlib import Path
 
+import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parent))
+from test_learner import TRAIN, learner
+
 from nlptl.records import FitState
-from nlptl.train.hooks import EvaluateEvery, KeepBest
+from nlptl.train.hooks import EvaluateEvery, KeepBest, Quiet
 
 
 def walk(scores, errors=None, patience=None, losses=None):
@@ -132,3 +138,27 @@ def test_scores_of_a_pretraining_are_printed_below_one_another(tmp_path):
     hook.on_step(state)
     assert said[0] == "step     0 of 1,000  held-out loss 1.5000"
     assert said[1].startswith("step 1,000 of 1,000  held-out loss 1.5000  train loss 2.0000  ")
+
+
+def test_a_hook_that_reads_the_loss_gets_that_of_its_step(checkpoints):
+    """Eight steps: without being asked for, the loss is read at the first one and at the ends of epochs."""
+
+    class Losses(Quiet):
+        def __init__(self, asks):
+            self.asks, self.seen = asks, []
+
+        def reads(self, state):
+            return self.asks
+
+        def on_step(self, state):
+            self.seen.append(state.loss)
+            return False
+
+    seen = []
+    for asks in (False, True):
+        made = learner(checkpoints["bert"], "full")
+        hook = Losses(asks)
+        made.fit(TRAIN, hooks=[hook])
+        seen.append(hook.seen)
+    assert [len(set(each)) for each in seen] == [3, 8]
+    assert sum(seen[1][4:]) / 4 == pytest.approx(seen[0][-1], rel=1e-5)  # steps 5 to 8 together
