@@ -6,7 +6,7 @@ from nlptl.stats.bootstrap import Difference
 from nlptl.study.judging import headline, judge_together, told_by_word
 from nlptl.study.render.pages import Answer, Table
 from nlptl.study.render.study_page import Part, study_page, tone
-from nlptl.study.render.tables import between, markdown_table, more
+from nlptl.study.render.tables import NONE, between, markdown_table, more, study_table
 
 
 def difference(mean: float, p: float, se: float = 0.005) -> Difference:
@@ -70,4 +70,7 @@ def test_the_page_shows_data_as_text_and_loads_nothing():
 def test_cells_and_lines():
     assert between(-0.01, 0.02, signed=True) == "-1.0 to +2.0"
     assert more({"mean": 0.01, "low": 0.0, "high": 0.02}) == "+1.0 [0.0 to +2.0]"
-    assert markdown_table(("", "a"), [["x|y", "1"]]) == ["|  | a |", "|---|---:|", "| x\\|y | 1 |"]
+    table = study_table(
+        "what", ("", "a", "b"), [["x|y", "1", NONE]]
+    )  # a column without a value goes
+    assert markdown_table(table) == ["|  | a |", "|---|---:|", "| x\\|y | 1 |"]
