@@ -337,6 +337,12 @@ def is_lora(model: Any) -> bool:
     return hasattr(model, "peft_config")
 
 
+def plain_name(name: str) -> str:
+    """Return a parameter's name on the Hugging Face model itself, without peft's wrappers."""
+    name = name.removeprefix("base_model.model.")
+    return name.replace(".modules_to_save.default", "").replace(".base_layer", "")
+
+
 def unwrap_peft(model: Any) -> Any:
     """Return the Hugging Face model itself, without peft's wrapper if there is one."""
     return model.get_base_model() if is_lora(model) else model

@@ -14,7 +14,7 @@ from typing import Any
 
 from nlptl.data.code_hash import code_hash
 from nlptl.errors import ModeError
-from nlptl.models.adapters import unwrap_peft
+from nlptl.models.adapters import plain_name, unwrap_peft
 from nlptl.models.families import RATE_WIDTH, RATES
 from nlptl.models.layer_map import layer_map, map_of
 from nlptl.models.tracing import width_of
@@ -348,12 +348,6 @@ def first_mode(model: Any, mode: Mode) -> Mode:
     """Return the mode itself, or for a mode of stages the first one's."""
     stages = mode.staged and mode.stages(len(layer_map(unwrap_peft(model)).blocks))
     return stages[0].mode if stages else mode
-
-
-def plain_name(name: str) -> str:
-    """Return a parameter's name on the Hugging Face model itself, without peft's wrappers."""
-    name = name.removeprefix("base_model.model.")
-    return name.replace(".modules_to_save.default", "").replace(".base_layer", "")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Rates within one run: by block depth, and from stage to stage."""
+"""Rates within one run: by block depth, and of single parameters."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlptl.models.adapters import unwrap_peft
+from nlptl.models.adapters import plain_name, unwrap_peft
 from nlptl.models.layer_map import layer_map
 
 
@@ -32,4 +32,29 @@ def decayed_groups(
         if part.startswith("block"):
             power = depth - int(part.split()[1])
         found[decay**power * factors.get(id(parameter), 1.0)].append(parameter)
+    return [{"params": params, "rate": rate} for rate, params in found.items()]
+
+
+def scaled_groups(
+    model: Any, factors: Mapping[str, float], own: list[dict[str, Any]] | None = None
+) -> list[dict[str, Any]] | None:
+    """Multiply the rates of single parameters by factors.
+
+    Args:
+        model: Model in its mode, wrapped by peft or not.
+        factors: Factors of the rate by the parameters' names on the Hugging Face model itself.
+        own: Groups that there are already, whose own factors count too.
+
+    Returns:
+        The groups; ``own`` if there is nothing to multiply.
+    """
+    if not factors:
+        return own
+    named = unwrap_peft(model).named_parameters()
+    scaled = {id(p): factors.get(plain_name(name), 1.0) for name, p in named}
+    known = {id(p): float(group["rate"]) for group in own or () for p in group["params"]}
+    found: dict[float, list[Any]] = defaultdict(list)
+    for parameter in model.parameters():
+        factor = scaled.get(id(parameter), 1.0) * known.get(id(parameter), 1.0)
+        found[factor].append(parameter)
     return [{"params": params, "rate": rate} for rate, params in found.items()]

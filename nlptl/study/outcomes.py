@@ -24,7 +24,7 @@ from nlptl.train.stem_cache.directory import root
 #: Arguments that change nothing about the numbers, or stand in the key in another form.
 BESIDES = {"model", "cache", "compile", "gradient_checkpointing", "save_every"}
 #: Counts up when nlptl itself trains in another way, so that older runs are not taken for new ones.
-FORM = 7
+FORM = 8
 #: Libraries whose release may change a number.
 LIBRARIES = ("torch", "transformers", "peft")
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from nlptl.data.encoding import numbers_of
 from nlptl.data.progress import waiting
+from nlptl.models.adapters import plain_name, unwrap_peft
 from nlptl.models.heads import SCALES, Read, head_calls, read_head, write_dense, write_output
-from nlptl.modes.base import plain_name
+from nlptl.modes.rates import scaled_groups
 from nlptl.train.convex import LinearFit, fit_linear
 from nlptl.train.losses import Loss, Outputs
 from nlptl.train.machine import from_main
@@ -66,6 +67,7 @@ class HeadStart:
         kind: Name of the fit.
         place: Place of the fit: ``output``, the last layer alone, or ``dense``, the layer before it too, which
             then passes on centred states.
+        rates: Factors of the rate by the names of parameters: those of a dense layer that the fit is in.
         whole: Whether the fit is all that there is to train above the blocks: the head is linear in its
             states, or its dense layer is pretrained and was better kept.
         examples: Number of training examples.
@@ -75,6 +77,7 @@ class HeadStart:
     fit: LinearFit
     kind: str
     place: str
+    rates: dict[str, float]
     whole: bool
     examples: int
     seconds: float
@@ -84,6 +87,7 @@ class HeadStart:
         return {
             "start": self.kind,
             "place": self.place,
+            "rates": self.rates,
             "inverse_penalty": self.fit.strength,
             "cross_validated_loss": round(self.fit.loss, 6),
             "examples": self.examples,
@@ -109,7 +113,9 @@ def start_head(
     The penalized regression is the best linear head on frozen states; training that goes on from there
     distorts the states less than from a random head (LP-FT, Kumar et al., 2022). A dense layer before the last
     one (BERT's pooler) passes on centred states then, in the range where its activation is nearly linear;
-    if it is pretrained and the last layer alone does better on its states, it stays as it is.
+    if it is pretrained and the last layer alone does better on its states, it stays as it is. A dense layer
+    that holds the fit works at a small scale, and the last layer makes up for it: at the run's rate a step
+    of the dense layer would move the outputs ten times too far. So its rate is multiplied by the scale.
 
     Args:
         learner: Learner under its mode.
@@ -152,10 +158,10 @@ def start_head(
 
     folded = fitted("below") if foldable(read) else None
     direct = fitted("states") if folded is None or read.dense not in new else None
-    best, place = direct, "output"
+    best, place, rates = direct, "output", {}
     if folded and (direct is None or folded.loss <= direct.loss):
-        if fold(learner, table, read, folded, np.stack(rows["below"])):
-            best, place = folded, "dense"
+        if scale := fold(learner, table, read, folded, np.stack(rows["below"])):
+            best, place, rates = folded, "dense", rates_of(learner, read.dense, scale)
         elif direct is None:
             best = fitted("states")
     if place == "output":
@@ -166,6 +172,7 @@ def start_head(
         fit=best,
         kind=FITS[kind],
         place=place,
+        rates=rates,
         whole=place == "dense" or read.dense is None or read.dense not in new,
         examples=len(known),
         seconds=time.perf_counter() - began,
@@ -199,7 +206,29 @@ def foldable(read: Read) -> bool:
     return read.dense is not None and read.dense.bias is not None
 
 
-def fold(learner: "Learner", table: Any, read: Read, fit: LinearFit, below: np.ndarray) -> bool:
+def rates_of(learner: "Learner", layer: Any, factor: float) -> dict[str, float]:
+    """Return a factor of the rate for each parameter of a layer, by its name."""
+    own = {id(p) for p in layer.parameters()}
+    named = unwrap_peft(learner.model).named_parameters()
+    return {plain_name(name): factor for name, p in named if id(p) in own}
+
+
+def rate_groups(learner: "Learner") -> list[dict[str, Any]] | None:
+    """Group a learner's parameters by the rates that mode, depth and start of the head give them.
+
+    Returns:
+        The groups (:func:`nlptl.train.optimizer.make_optimizer`); None where all have one rate.
+    """
+    own = None
+    if learner.current is not None:
+        decay = learner.args.layer_decay
+        own = learner.current.parameter_groups(learner.model, layer_decay=decay)
+    return scaled_groups(learner.model, learner.head_rates, own)
+
+
+def fold(
+    learner: "Learner", table: Any, read: Read, fit: LinearFit, below: np.ndarray
+) -> float | None:
     """Write a fit into the dense layer and the last one, and compare the model's outputs with the fit's.
 
     Args:
@@ -210,7 +239,8 @@ def fold(learner: "Learner", table: Any, read: Read, fit: LinearFit, below: np.n
         below: These inputs, ``(examples, width)``.
 
     Returns:
-        Whether they agree under one of :data:`SCALES`; if not, the dense layer is as it was before.
+        The scale of :data:`SCALES` under which they agree; None if there is none, and the dense layer is as it
+        was before.
     """
     dense, output = read.dense, read.output
     assert dense is not None
@@ -224,6 +254,6 @@ def fold(learner: "Learner", table: Any, read: Read, fit: LinearFit, below: np.n
         _, found, _ = learner.predict_rows(few, Outputs(learner.model, learner.task))
         apart = np.stack(found["logits"]) - expected
         if np.sqrt((apart**2).mean()) <= TOLERANCE * max(expected.std(), TOLERANCE):
-            return True
+            return scale
     dense.load_state_dict(before)
-    return False
+    return None

@@ -28,7 +28,7 @@ from nlptl.records import Batches, FitState, Hook
 from nlptl.tasks.base import EncodedSplit, Task
 from nlptl.train.copies import Copies
 from nlptl.train.defaults import fill_learner
-from nlptl.train.head import HeadInputs, HeadStart, start_head
+from nlptl.train.head import HeadInputs, HeadStart, rate_groups, start_head
 from nlptl.train.hooks import ProgressBar, Trackers
 from nlptl.train.keep_close import kept_close, mixed_weights, pretrained
 from nlptl.train.keeping import keep_best, without_steps
@@ -73,6 +73,7 @@ class Learner:
         identity: Identity of its loss (:meth:`nlptl.train.losses.Loss.identity`).
         head: Convex fit that the head started from; None if it started otherwise.
         head_started: Whether the head has its start, so that a further fit goes on from it.
+        head_rates: Factors of the rate that the fit asks for, by parameter.
         known: Labels and hash of the prepared splits; None before they were asked for.
         head_fitted: Whether a convex fit was its start, in this process or before a resumed run was killed.
         memory: Most memory held since the learner was made.
@@ -124,6 +125,7 @@ class Learner:
         self.flops, self.identity = 0.0, ""
         self.head: HeadStart | None = None
         self.head_started = self.head_fitted = False
+        self.head_rates: dict[str, float] = {}
         self.known: dict[str, Any] | None = None
         self._opened = self._left_out = self._one = False
         close = bool(args.l2_sp or args.mixout)
@@ -288,11 +290,8 @@ class Learner:
             self._count(data, state, cached, looks=int(started is not None))
             return state
         args = plan or self.args.plan(len(stream))
-        if self.current is not None and args.groups is None:
-            decay = self.args.layer_decay
-            args = replace(
-                args, groups=self.current.parameter_groups(self.model, layer_decay=decay)
-            )
+        if args.groups is None:
+            args = replace(args, groups=rate_groups(self))
         self.model.to(self.accelerator.device)  # starting a GPU is not part of training
         mixed = mixed_weights(self.model, self.start, self.args.mixout)
         with self._reading(cached, checked=cached), self._feeding(made, cached), mixed:
@@ -367,6 +366,7 @@ class Learner:
         table = self.copies.known(table)
         self.head = start_head(self, table, refit=bool(mode and not mode.trains_blocks))
         if self.head:
+            self.head_rates = self.head.rates
             say(self.head)
         self.head_fitted = self.head is not None
         return self.head

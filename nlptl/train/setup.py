@@ -15,10 +15,10 @@ import torch
 
 from nlptl.data.augment.options import ALPHA, COPIES, Way
 from nlptl.errors import ModelError, RunError
-from nlptl.models.adapters import unwrap_peft
+from nlptl.models.adapters import plain_name, unwrap_peft
 from nlptl.models.layer_map import layer_map
 from nlptl.models.pooling import Pooling
-from nlptl.modes.base import Mode, parse_mode, plain_name
+from nlptl.modes.base import Mode, parse_mode
 from nlptl.records import Batches, Clock, FitState, Hook
 from nlptl.train import checkpoints
 from nlptl.train.dropout import dropout_made_cheap

@@ -92,6 +92,7 @@ def fit_stages(
                 "history": [{"stage": number + 1, **line} for line in learner.history],
                 "best": learner.best,
                 "fitted": learner.head_fitted,
+                "head_rates": learner.head_rates,
                 "flops": learner.flops,
                 "searches": learner.searches,
                 "lr_history": state.lr_history,
@@ -148,4 +149,5 @@ def read_stage(learner: "Learner", folder: Path, about: dict[str, Any]) -> dict[
     check_about(folder, record["about"], about)
     load_trainable_state(learner.model, load_file(folder / WEIGHTS))
     learner.head_started, learner.head_fitted = True, record["fitted"]
+    learner.head_rates = record["head_rates"]
     return record

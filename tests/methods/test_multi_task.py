@@ -322,6 +322,18 @@ def test_flags_about_how_to_train_reach_every_model(checkpoints):
     assert rates == {0.5, 0.25, 0.125}
 
 
+def test_a_dense_layer_that_holds_a_fit_trains_at_its_scale_in_every_task(checkpoints):
+    shares_, learners, loss = pair(checkpoints, heads=("fit", "fit"))
+    for learner, one in zip(learners, shares_, strict=True):
+        learner.prepare({"train": one.splits["train"]}, loss)
+        learner.start_head(one.splits["train"])
+    groups = plan_of(learners, Mixed([stream(12, "a"), stream(12, "b")], [3, 3], seed=0)).groups
+    rates = {id(p): group["rate"] for group in groups for p in group["params"]}
+    for learner in learners:
+        head = learner.model.bert.pooler.dense, learner.model.classifier
+        assert [rates[id(layer.weight)] for layer in head] == [0.1, 1.0]
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_is_unbroken(checkpoints, tmp_path, monkeypatch):
     from nlptl.train import learner as home

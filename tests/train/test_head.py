@@ -11,6 +11,7 @@ from nlptl.models.heads import scale_output
 from nlptl.modes.base import parse_mode
 from nlptl.tasks.classification import TextClassification
 from nlptl.train.finetune import finetune
+from nlptl.train.head import rate_groups
 from nlptl.train.learner import Learner
 from nlptl.train.losses import Plus
 from nlptl.train.setup import FinetuneArgs, start_accelerator
@@ -172,3 +173,57 @@ def test_a_temperature_is_written_into_the_last_layer(checkpoints, family):
     np.testing.assert_allclose(logits(made, MANY), before / found.value, rtol=1e-4, atol=1e-5)
     assert [p["prediction"] for p in made.predict(MANY)] == answers
     assert made.judge(MANY)[1] == pytest.approx(found.after, rel=1e-4)
+
+
+def rates_by_name(made):
+    names = {id(p): name for name, p in made.model.named_parameters()}
+    return {names[id(p)]: group["rate"] for group in rate_groups(made) for p in group["params"]}
+
+
+@pytest.mark.parametrize("mode", ["full", "freeze-lower-1", "lora", "bitfit"])
+def test_a_dense_layer_that_holds_the_fit_trains_at_its_scale(checkpoints, mode):
+    made = learner(checkpoints["bert"], mode)
+    made.prepare({"train": TRAIN})
+    assert rate_groups(made) is None  # nothing is fitted yet
+    made.start_head(TRAIN)
+    slow = {name: rate for name, rate in rates_by_name(made).items() if rate != 1}
+    assert len(slow) == 2 and set(slow.values()) == {0.1}
+    trained = {name for name, p in made.model.named_parameters() if p.requires_grad}
+    assert slow.keys() <= trained and all("pooler" in name for name in slow)
+    names = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
+    assert made.head.record()["rates"] == dict.fromkeys(names, 0.1)
+
+
+def test_the_rate_of_the_dense_layer_and_of_depth_go_together(checkpoints):
+    made = learner(checkpoints["bert"], "full", layer_decay=0.5)
+    made.prepare({"train": TRAIN})
+    made.start_head(TRAIN)
+    found = rates_by_name(made)
+    assert found["bert.pooler.dense.bias"] == 0.1 and found["classifier.bias"] == 1
+    depth = made.model.config.num_hidden_layers
+    assert found[f"bert.encoder.layer.{depth - 1}.output.dense.bias"] == 0.5
+
+
+def test_a_step_at_that_rate_moves_the_outputs_as_a_layer_at_full_scale_does(checkpoints):
+    made = learner(checkpoints["bert"], "full")
+    made.prepare({"train": TRAIN})
+    made.start_head(TRAIN)
+    _, states, read = made.head_states(TRAIN)
+    before, fit, step = logits(made, TRAIN), made.head.fit, 1e-4
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], read.dense.weight.shape)
+    with torch.no_grad():  # Adam's first step: the rate times the signs of the gradient
+        rate = step * made.head.rates["bert.pooler.dense.weight"]
+        read.dense.weight += rate * torch.from_numpy(signs).float()
+    # By hand: of outputs W z + b with z = (x - mean) / deviation, a step S of z's layer moves W S x.
+    plain = step * np.stack(states["below"]) @ signs.T @ fit.weight.T
+    moved = logits(made, TRAIN) - before
+    np.testing.assert_allclose(moved, plain, atol=0.1 * np.abs(plain).max())
+
+
+def test_the_stage_after_a_finished_one_trains_at_the_same_rates(checkpoints, tmp_path):
+    whole = learner(checkpoints["bert"], "lp-ft")
+    whole.fit(TRAIN, validation=OTHER, home=tmp_path)
+    (tmp_path / "stage-1" / "done.json").unlink()
+    again = learner(checkpoints["bert"], "lp-ft")
+    again.fit(TRAIN, validation=OTHER, home=tmp_path, resume=True)
+    assert again.head is None and again.head_rates == whole.head_rates != {}

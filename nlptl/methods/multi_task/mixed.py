@@ -17,6 +17,7 @@ from nlptl.records import Clock, FitState
 from nlptl.tasks.base import Task
 from nlptl.train.checkpoints import load_trainable_state
 from nlptl.train.finetune import finished
+from nlptl.train.head import rate_groups
 from nlptl.train.hooks import KeepBest, Quiet
 from nlptl.train.keeping import keep_best
 from nlptl.train.learner import Learner
@@ -169,11 +170,7 @@ def about(shares: Sequence[Share]) -> dict[str, Any]:
 def plan_of(learners: Sequence[Learner], mix: Mixed) -> TrainArgs | None:
     """Return the plan of several tasks whose parameters have rates of their own; else None, the usual plan."""
     first = learners[0]
-    found = [
-        learner.current.parameter_groups(learner.model, layer_decay=learner.args.layer_decay)
-        for learner in learners
-        if learner.current is not None
-    ]
+    found = [rate_groups(learner) for learner in learners]
     if len(learners) == 1 or not any(found):
         return None
     groups, known = [], set()
