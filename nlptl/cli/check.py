@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nlptl.cli.doctor import own_version
+from nlptl.cli.manner import check_manner, check_warmup, check_without_steps, head_of
 from nlptl.cli.output import check_directory, reserve_output_dir
 from nlptl.cli.precision import check_precision, with_precision
 from nlptl.cli.values import check_numbers, with_sound_numbers
@@ -20,10 +21,10 @@ from nlptl.models.reuse import check_kept, read_kept
 from nlptl.models.sentence_encoder import declared
 from nlptl.models.tokenizer import longest_input
 from nlptl.models.weights_check import check_shapes
-from nlptl.modes.base import SOME, Mode, default_learning_rate, parse_mode
+from nlptl.modes.base import Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.train.copies import check_augment
-from nlptl.train.defaults import usual_head, usual_values
+from nlptl.train.defaults import usual_values
 from nlptl.train.header import defaults_used, run_header
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
@@ -198,46 +199,6 @@ def check_reuse(config: Any, model: Any, mode: Mode, blocks: int) -> int:
     return blocks
 
 
-def check_manner(config: Any, mode: Mode) -> None:
-    """Make sure that each flag about how to train has something to act on in this mode.
-
-    Raises:
-        UserError: With all flags that have not.
-    """
-    problems, about = Problems(), mode.definition
-    if about.untrained:
-        for name in ("epochs", "learning_rate", "patience"):
-            if getattr(config, name, None) is not None:
-                problems.add(
-                    f"--{name.replace('_', '-')}: --mode {mode.name} trains nothing. Leave it out."
-                )
-    if getattr(config, "layer_decay", 1) != 1 and not (mode.trains_blocks and mode.merges):
-        problems.add(
-            f"--layer-decay: --mode {mode.name} trains nothing in the blocks; expected a mode that does, "
-            "such as full."
-        )
-    moving = [
-        each.definition
-        for each in [stage.mode for stage in mode.stages(SOME)] or [mode]
-        if each.trains_blocks and not each.is_adapter and not each.definition.random
-    ]
-    mixed = any(each.matrices for each in moving)  # mixout is for weight matrices alone
-    for name, what, acts in (
-        ("l2_sp", "weight", bool(moving)),
-        ("mixout", "weight matrix of a block", mixed),
-    ):
-        if getattr(config, name, 0) and not acts:
-            problems.add(
-                f"--{name.replace('_', '-')}: under --mode {mode.name} no pretrained {what} trains that "
-                "could be kept close to what it was. Take a mode such as full."
-            )
-    if getattr(config, "head", None) not in (None, "random") and not about.convex_start:
-        problems.add(
-            f"--head {config.head}: the mode {mode.name} does not start from a fit. Leave the flag out."
-        )
-    problems.raise_if_any()
-
-
 def check_training(config: Any, *, grown: int = 0) -> tuple[Mode, Any]:
     """Check everything about training a checkpoint that needs no data; report all mistakes at once.
 
@@ -296,8 +257,7 @@ def resolve_defaults(config: C, mode: Mode, model: Any, examples: int, task: Tas
     known: Any = config
     if mode.definition.untrained:  # no rate and no epochs
         return config
-    by_gradient = known.epochs is not None or known.learning_rate is not None
-    head = known.head or usual_head(task, mode, by_gradient=by_gradient)
+    head = head_of(known, mode, task)
     values = usual_values(known, mode=mode, task=task, head=head, model=model, examples=examples)
     return dataclasses.replace(known, head=head, **values)
 
@@ -429,6 +389,8 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
         problems.run(check_explain, kind)
     if data:
         problems.run(check_head, config, data[0])
+        if training:
+            problems.run(check_without_steps, with_sound_numbers(config), training[0], data[0])
     if is_main_process():  # the others would find its directory
         problems.run(check_directory, config)
     problems.raise_if_any()
@@ -437,6 +399,7 @@ def prepare_run(config: Any, kind: type[Task]) -> Prepared:
     task, splits, origin = data
     notes = list(origin.pop("notes", ()))
     filled = resolve_defaults(config, mode, model, len(splits["train"]), task)
+    check_warmup(filled, mode, task, len(splits["train"]))
     if is_main_process():
         reserve_output_dir(filled)
     record = {

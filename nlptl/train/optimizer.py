@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nlptl.errors import ConfigError, RunError
+from nlptl.errors import ConfigError, RunError, many
 
 #: Optimizers with their usual rate for pretraining a small model.
 OPTIMIZERS = {"adamw": 1e-3, "adafactor": 2e-2}
@@ -108,8 +108,18 @@ def warmup_steps(warmup: float, total: int) -> int:
     Example:
         >>> warmup_steps(0.1, 200), warmup_steps(30, 200)
         (20, 30)
+
+    Raises:
+        ConfigError: If a number of steps takes up the whole training.
     """
-    return round(warmup * total) if warmup < 1 else int(warmup)
+    if warmup < 1:
+        return round(warmup * total)
+    if int(warmup) >= total:
+        raise ConfigError(
+            f"--warmup {warmup:g}: the training has {many(total, 'step')}, so that the rate would never reach "
+            "its peak. Give fewer, or a share of all steps, such as 0.1."
+        )
+    return int(warmup)
 
 
 def make_schedule(

@@ -99,6 +99,33 @@ def test_blocks_that_are_not_there_or_would_stay_random(checkpoints, reviews, tm
         assert part in refused(checkpoints, reviews, tmp_path, *flags)
 
 
+def test_flags_about_steps_are_refused_where_there_are_none(checkpoints, reviews, tmp_path):
+    flags = ("--mode", "head-only", "--schedule", "cosine", "--warmup", 0.2, "--patience", 2)
+    message = refused(checkpoints, reviews, tmp_path, *flags)
+    assert message.startswith("--schedule, --warmup, --patience: --mode head-only fits its head")
+    assert "--head start" in message
+    flags = ("--mode", "head-only", "--head", "fit", "--epochs", 3)
+    assert "--epochs: --mode head-only fits" in refused(checkpoints, reviews, tmp_path, *flags)
+    flags = ("--mode", "as-is", "--schedule", "cosine", "--weight-decay", 0.1)
+    message = refused(checkpoints, reviews, tmp_path, *flags)
+    assert "--schedule: --mode as-is trains nothing" in message and "--weight-decay:" in message
+    out = tmp_path / "out"  # with steps each of them acts
+    run_in_process(
+        *("sentiment", "--model", checkpoints["bert"], "--train-file", reviews),
+        *("--mode", "head-only", "--head", "start", "--epochs", 2, "--schedule", "cosine"),
+        *("--weight-decay", 0.1, "--patience", 1, "--output-dir", out),
+    )
+    assert result(out)["settings"]["schedule"] == "cosine"
+
+
+def test_a_warm_up_longer_than_the_training_is_refused(checkpoints, reviews, tmp_path):
+    flags = ("--mode", "full", "--epochs", 1, "--warmup", 5000)
+    message = refused(checkpoints, reviews, tmp_path, *flags)
+    assert "--warmup 5000: the training has" in message and "never reach its peak" in message
+    head = ("--mode", "head-only", "--head", "start", "--epochs", 1, "--warmup", 5000)
+    assert "--warmup 5000" in refused(checkpoints, reviews, tmp_path, *head)
+
+
 def test_a_shallower_model_is_an_ordinary_one(checkpoints, reviews, tmp_path):
     """Of three blocks the first and the last, the last one drawn again, every flag of its own kind."""
     from transformers import AutoModelForSequenceClassification

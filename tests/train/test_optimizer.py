@@ -7,7 +7,7 @@ from tiny import sentences
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from nlptl.errors import RunError
+from nlptl.errors import ConfigError, RunError
 from nlptl.models.adapters import unwrap_peft
 from nlptl.models.layer_map import layer_map
 from nlptl.modes.base import apply_mode, parse_mode
@@ -51,7 +51,10 @@ def test_nothing_to_train_is_an_error():
 
 
 def test_warmup_is_a_share_or_a_count():
-    assert [warmup_steps(w, 50) for w in (0, 0.1, 1, 7)] == [0, 5, 1, 7]
+    assert [warmup_steps(w, 50) for w in (0, 0.1, 1, 7, 49)] == [0, 5, 1, 7, 49]
+    for whole in (50, 51):
+        with pytest.raises(ConfigError, match="the training has 50 steps"):
+            warmup_steps(whole, 50)
 
 
 @pytest.fixture
