@@ -200,7 +200,9 @@ def features(model: str, data: Path) -> dict[str, Any]:
         arms = {name: arm(bench, name, source, target) for name in ARMS}
         gap = joint_bootstrap(arms[TARGET].statistics, arms[SOURCE].statistics)
         shown = gap.p < 0.05 and gap.mean >= gap.threshold()
-        rows = {name: row(name, one, arms[SOURCE], None, None) for name, one in arms.items()}
+        rows = {
+            name: row(name, one, arms[SOURCE], "accuracy", None, None) for name, one in arms.items()
+        }
         for name in ("coral", "importance-weighting", "easyadapt"):
             if shown:
                 three = [arms[each].statistics for each in (name, SOURCE, TARGET)]

@@ -58,6 +58,7 @@ from nlptl.report.zero_shot import (
     entailment_scores,
     prompt_scores,
 )
+from nlptl.stats.bootstrap import joint_bootstrap
 from nlptl.study.arms import Arm
 from nlptl.study.outcomes import Outcome
 from nlptl.study.study import Study
@@ -562,7 +563,9 @@ def levels_of(tables):
     found = [
         {
             "shots": shots,
-            "rows": {name: row(name, one, None, None, 0.25) for name, one in arms.items()},
+            "rows": {
+                name: row(name, one, "accuracy", None, None, 0.25) for name, one in arms.items()
+            },
         }
         for shots, arms in tables.items()
     ]
@@ -607,8 +610,8 @@ def test_draws_that_differ_more_than_the_methods_name_no_leader():
 def test_the_interval_of_a_score_ends_at_0_and_100():
     """Of two draws that differ widely: 50 points, and more than 50 on both sides by Student's t."""
     made = {"probe": arm([0.1, 0.9], 2, "a"), "full": arm([0.8, 0.0], 2, "b")}
-    (level,) = levels_of({8: made})
-    assert level["rows"]["probe"]["ci95"][0] < 0 and level["rows"]["probe"]["ci95"][1] > 1
+    whole = joint_bootstrap(made["probe"].statistics, None)
+    assert whole.low < 0 and whole.high > 1
     splits = {name: table(400, 3) for name in ("train", "validation", "test")}
     found = study_record(config_of(), TASK, splits, {"dataset": "own"}, {}, {8: made})
     (level,) = found["levels"]

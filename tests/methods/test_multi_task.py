@@ -478,8 +478,8 @@ def judged(**gains):
             places = [np.flatnonzero(base[0] > 0.9)[0], np.flatnonzero(base[0] < 0.3)[0]]
             better[0, places] ^= True
         alone, mixed = arm_of(base < 0.6), arm_of(better)
-        rows_ = {ALONE: row(ALONE, alone, alone, None, None)}
-        rows_[MIXED] = row(MIXED, mixed, alone, None, None)
+        rows_ = {ALONE: row(ALONE, alone, alone, "accuracy", None, None)}
+        rows_[MIXED] = row(MIXED, mixed, alone, "accuracy", None, None)
         found[name] = {"metric": "accuracy", "first": None, "rows": rows_}
     judge_all(found)
     return found
@@ -548,8 +548,8 @@ def test_a_partner_with_shuffled_labels_is_never_called_a_help(checkpoints):
             run = train_mixed(given, accelerator=one)[0]
             found.append([float(p["prediction"] == p["gold"]) for p in run.predictions])
     base = arm_of(np.asarray(alone))
-    rows_ = {ALONE: row(ALONE, base, base, None, None)}
-    rows_[MIXED] = row(MIXED, arm_of(np.asarray(mixed)), base, None, None)
+    rows_ = {ALONE: row(ALONE, base, base, "accuracy", None, None)}
+    rows_[MIXED] = row(MIXED, arm_of(np.asarray(mixed)), base, "accuracy", None, None)
     found = {"mood": {"metric": "accuracy", "first": None, "rows": rows_}}
     judge_all(found)
     assert rows_[MIXED]["word"] in ("hurt", "cannot tell", "alike"), rows_

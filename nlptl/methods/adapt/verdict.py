@@ -8,7 +8,6 @@ import numpy as np
 
 from nlptl.errors import many
 from nlptl.methods.adapt.options import BOUNDS, REFITTED, SOURCE, TARGET, WHAT
-from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import (
     Combine,
@@ -18,13 +17,12 @@ from nlptl.stats.bootstrap import (
     linearized,
     two_way_error,
 )
-from nlptl.stats.spread import spread
 from nlptl.stats.verdict import LEAST_SEEDS
 from nlptl.study.arms import Arm
 from nlptl.study.judging import HELPED, RULE, UNKNOWN, judge_together, told_by_word
 from nlptl.study.outcomes import combine_of
+from nlptl.study.scored import lowest_scores, measured_mean, scored_row
 from nlptl.study.study import Study
-from nlptl.train.floors import floors
 
 #: Shares of the gap that are tested for their interval; one that reaches an end is not shown.
 SHARES = np.round(np.arange(-3.0, 4.005, 0.01), 2)
@@ -53,13 +51,12 @@ def pair_record(study: Study, arms: Mapping[str, Arm]) -> dict[str, Any]:
     shown = len(study.seeds) >= LEAST_SEEDS and gap.p < 0.05 and gap.mean >= gap.threshold()
     rows = {}
     for name, arm in arms.items():
-        rows[name] = row(name, arm, source, combine, groups)
-        rows[name]["ci95"] = within_range(task.selection, rows[name]["ci95"])
+        rows[name] = row(name, arm, source, task.selection, combine, groups)
         if name not in BOUNDS and shown:
             rows[name]["share"] = closed_share(
                 [one.statistics for one in (arm, source, target)], combine, groups
             )
-    found = floors_of(study)
+    found = lowest_scores(task, splits)
     return {
         "n": {name: len(table) for name, table in splits.items()},
         "floors": found,
@@ -70,11 +67,14 @@ def pair_record(study: Study, arms: Mapping[str, Arm]) -> dict[str, Any]:
 
 
 def row(
-    name: str, arm: Arm, source: Arm, combine: Combine | None, groups: Sequence[str] | None
+    name: str,
+    arm: Arm,
+    source: Arm,
+    metric: str,
+    combine: Combine | None,
+    groups: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Sum up an arm as the table shows it."""
-    over = spread(arm.scores.tolist())
-    alone = joint_bootstrap(arm.statistics, None, combine=combine, groups=groups)
     more = joint_bootstrap(arm.statistics, source.statistics, combine=combine, groups=groups)
     kept = [
         (one.measured, other.measured)
@@ -92,36 +92,24 @@ def row(
     return {
         "what": WHAT[name],
         "bound": name in BOUNDS,
-        "mean": over["mean"],
-        "sd": over["sd"],
-        "ci95": [alone.low, alone.high],
-        "scores": arm.scores.tolist(),
-        "seeds": arm.seeds,
-        "seconds": float(np.mean([outcome.seconds for outcome in arm.outcomes])),
+        **scored_row(arm, metric, combine, groups),
         "learning_rate": arm.args.learning_rate,
         "epochs": arm.args.epochs,
         "difference": None if name == SOURCE else asdict(more),
         "share": None,
-        "source": mean_of(arm, "source_score"),
+        "source": measured_mean(arm, "source_score"),
         "forgetting": forgot,
-        "distance": mean_of(arm, "proxy_a_distance"),
-        "reverse": mean_of(arm, "reverse"),
-        "source_validation": mean_of(arm, "source_validation"),
+        "distance": measured_mean(arm, "proxy_a_distance"),
+        "reverse": measured_mean(arm, "reverse"),
+        "source_validation": measured_mean(arm, "source_validation"),
         "domain_accuracy": by_epoch(arm),
         "judged": sum(one.measured.get("judged", 0) for one in arm.outcomes),
         "pseudo_labels": [one.measured.get("pseudo_labels") for one in arm.outcomes],
-        "effective": mean_of(arm, "effective"),
-        "lm_loss": [mean_of(arm, "lm_before"), mean_of(arm, "lm_after")],
+        "effective": measured_mean(arm, "effective"),
+        "lm_loss": [measured_mean(arm, "lm_before"), measured_mean(arm, "lm_after")],
         "diverged": sum(outcome.diverged for outcome in arm.outcomes),
         "before_training": sum(outcome.kept_the_start for outcome in arm.outcomes),
     }
-
-
-def mean_of(arm: Arm, name: str) -> float | None:
-    """Average a measured number over the seeds that have it."""
-    known = [outcome.measured.get(name) for outcome in arm.outcomes]
-    numbers = [value for value in known if value is not None]
-    return float(np.mean(numbers)) if numbers else None
 
 
 def by_epoch(arm: Arm) -> list[float]:
@@ -129,15 +117,6 @@ def by_epoch(arm: Arm) -> list[float]:
     known = [outcome.measured.get("domain_accuracy") or [] for outcome in arm.outcomes]
     least = min(map(len, known))
     return np.mean([each[:least] for each in known], 0).tolist() if least else []
-
-
-def floors_of(study: Study) -> dict[str, float | None]:
-    """Score always one answer, and a bag of words that learned the source, on the target's test set."""
-    task = study.task
-    names = ("train", "validation", "test")
-    found = floors(task, {name: study.splits[name] for name in names})
-    score = {name: found.get(name, {}).get(task.selection) for name in ("majority", "bag_of_words")}
-    return {name: None if one is None else one / task.scale for name, one in score.items()}
 
 
 def closed_share(

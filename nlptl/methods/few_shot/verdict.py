@@ -5,11 +5,8 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-import numpy as np
-
 from nlptl.errors import many
 from nlptl.methods.few_shot.options import WHAT, ZERO
-from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap, scores_of
 from nlptl.stats.multiple import equivalence_p, holm
@@ -18,6 +15,7 @@ from nlptl.stats.verdict import MARGIN
 from nlptl.study.arms import Arm
 from nlptl.study.judging import ALIKE, HELPED, HURT, RULE, judge
 from nlptl.study.outcomes import combine_of, constant_statistics
+from nlptl.study.scored import scored_row
 from nlptl.tasks.base import Task
 
 LEADS, BEST, BEHIND, SAME, UNKNOWN = "leads", "best", "behind", "alike", "cannot tell"
@@ -57,13 +55,13 @@ def study_record(
     levels = [
         {
             "shots": shots,
-            "rows": {name: row(name, arm, combine, groups, floor) for name, arm in arms.items()},
+            "rows": {
+                name: row(name, arm, task.selection, combine, groups, floor)
+                for name, arm in arms.items()
+            },
         }
         for shots, arms in tables.items()
     ]
-    for level in levels:
-        for one in level["rows"].values():
-            one["ci95"] = within_range(task.selection, one["ci95"])
     judge_levels(levels, tables, combine, groups)
     pays = pays_from(levels)
     return {
@@ -92,23 +90,24 @@ def study_record(
 
 
 def row(
-    name: str, arm: Arm, combine: Combine | None, groups: Sequence[str] | None, floor: float
+    name: str,
+    arm: Arm,
+    metric: str,
+    combine: Combine | None,
+    groups: Sequence[str] | None,
+    floor: float,
 ) -> dict[str, Any]:
     """Sum up a method at one number of labels."""
-    over = spread(arm.scores.tolist())
-    alone = joint_bootstrap(arm.statistics, None, combine=combine, groups=groups)
-    mode = arm.args.mode.name
+    over, mode = spread(arm.scores.tolist()), arm.args.mode.name
+    scored = scored_row(arm, metric, combine, groups)
     return {
         "what": WHAT.get(name, f"plain fine-tuning, --mode {mode}"),
         "labels": name not in ZERO,
-        "mean": over["mean"],
-        "sd": over["sd"] if name not in ZERO else None,
+        **scored,
+        "sd": scored["sd"] if name not in ZERO else None,
         "median": over["median"],
         "min": over["min"],
         "failed": sum(has_failed(score, floor) for score in arm.scores.tolist()),
-        "ci95": [alone.low, alone.high],
-        "scores": arm.scores.tolist(),
-        "seconds": float(np.mean([outcome.seconds for outcome in arm.outcomes])),
         "learning_rate": arm.args.learning_rate,
         "epochs": arm.args.epochs,
         "measured": arm.outcomes[0].measured,

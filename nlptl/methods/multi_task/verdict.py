@@ -8,14 +8,12 @@ import numpy as np
 
 from nlptl.errors import many
 from nlptl.methods.multi_task.options import ALONE, CHAIN, MIXED, WHAT
-from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap
-from nlptl.stats.spread import spread
 from nlptl.study.arms import Arm
 from nlptl.study.judging import RULE, judge_together, told_by_word
 from nlptl.study.outcomes import combine_of
-from nlptl.train.floors import floors
+from nlptl.study.scored import lowest_scores, scored_row
 
 #: How the verdicts come about, for the reader.
 TEST = (
@@ -40,15 +38,11 @@ def task_record(entry: Any, arms: Mapping[str, Arm], first: str, steps: int) -> 
     splits = entry.seen(entry.study.seeds[0])
     combine, groups = combine_of(task), task.groups(splits["test"])
     rows = {
-        name: row(name, arms[name], arms[ALONE], combine, groups)
+        name: row(name, arms[name], arms[ALONE], task.selection, combine, groups)
         for name in (ALONE, MIXED, CHAIN)
         if name in arms
     }
-    for one in rows.values():
-        one["ci95"] = within_range(task.selection, one["ci95"])
-    found = floors(task, splits)
-    low = {name: found.get(name, {}).get(task.selection) for name in ("majority", "bag_of_words")}
-    floor = {name: None if one is None else one / task.scale for name, one in low.items()}
+    floor = lowest_scores(task, splits)
     return {
         "kind": task.name,
         "metric": task.selection,
@@ -63,11 +57,14 @@ def task_record(entry: Any, arms: Mapping[str, Arm], first: str, steps: int) -> 
 
 
 def row(
-    name: str, arm: Arm, alone: Arm, combine: Combine | None, groups: Sequence[str] | None
+    name: str,
+    arm: Arm,
+    alone: Arm,
+    metric: str,
+    combine: Combine | None,
+    groups: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Sum up an arm as the table shows it."""
-    over = spread(arm.scores.tolist())
-    own = joint_bootstrap(arm.statistics, None, combine=combine, groups=groups)
     more = joint_bootstrap(arm.statistics, alone.statistics, combine=combine, groups=groups)
     seconds = [
         outcome.seconds + outcome.measured.get("first_seconds", 0.0) for outcome in arm.outcomes
@@ -75,11 +72,7 @@ def row(
     return {
         "what": WHAT[name],
         "bound": name == ALONE,
-        "mean": over["mean"],
-        "sd": over["sd"],
-        "ci95": [own.low, own.high],
-        "scores": arm.scores.tolist(),
-        "seeds": arm.seeds,
+        **scored_row(arm, metric, combine, groups),
         "seconds": float(np.mean(seconds)),
         "learning_rate": arm.args.learning_rate,
         "epochs": arm.args.epochs,

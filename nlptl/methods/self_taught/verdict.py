@@ -4,19 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from nlptl.errors import many
 from nlptl.methods.self_taught.options import NONE, OTHER, SAME, SHUFFLED, arm, what_is
-from nlptl.metrics.statistics import within_range
 from nlptl.runs.record import versions
 from nlptl.stats.bootstrap import Combine, Difference, joint_bootstrap
-from nlptl.stats.spread import spread
 from nlptl.study.arms import Arm
 from nlptl.study.judging import HELPED, RULE, UNKNOWN, judge_together, told_by_word
 from nlptl.study.outcomes import combine_of
+from nlptl.study.scored import lowest_scores, measured_mean, scored_row
 from nlptl.study.study import Study
-from nlptl.train.floors import floors
 
 #: Word of the arms on shuffled words, whatever they score.
 CONTROL = "control"
@@ -30,7 +26,12 @@ TEST = (
 
 
 def row(
-    name: str, own: Arm, base: Arm, combine: Combine | None, groups: Sequence[str] | None
+    name: str,
+    own: Arm,
+    base: Arm,
+    metric: str,
+    combine: Combine | None,
+    groups: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Sum up an arm as the table shows it.
 
@@ -38,32 +39,20 @@ def row(
         name: Name of the arm.
         own: The arm.
         base: The arm ``none``.
+        metric: Name of the score.
         combine: See :func:`nlptl.stats.bootstrap.joint_bootstrap`.
         groups: See there.
     """
-    alone = joint_bootstrap(own.statistics, None, combine=combine, groups=groups)
     more = joint_bootstrap(own.statistics, base.statistics, combine=combine, groups=groups)
-    over = spread(own.scores.tolist())
     return {
         "what": what_is(name),
         "bound": name == NONE or name.endswith(SHUFFLED),
-        "mean": over["mean"],
-        "sd": over["sd"],
-        "ci95": [alone.low, alone.high],
-        "scores": own.scores.tolist(),
-        "seeds": own.seeds,
-        "seconds": float(np.mean([outcome.seconds for outcome in own.outcomes])),
+        **scored_row(own, metric, combine, groups),
         "difference": None if name == NONE else asdict(more),
         "reading": None,
-        "stage_loss": [_mean(own, "stage_before"), _mean(own, "stage_after")],
+        "stage_loss": [measured_mean(own, "stage_before"), measured_mean(own, "stage_after")],
         "diverged": sum(outcome.diverged for outcome in own.outcomes),
     }
-
-
-def _mean(own: Arm, name: str) -> float | None:
-    known = [outcome.measured.get(name) for outcome in own.outcomes]
-    numbers = [value for value in known if value is not None]
-    return float(np.mean(numbers)) if numbers else None
 
 
 def contrasts(stages: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
@@ -204,17 +193,12 @@ def study_record(
     """
     task, splits = study.task, study.splits
     combine, groups = combine_of(task), task.groups(splits["test"])
-    rows = {name: row(name, own, arms[NONE], combine, groups) for name, own in arms.items()}
-    for one in rows.values():
-        one["ci95"] = within_range(task.selection, one["ci95"])
-    seen = study.view(study.arms[NONE].view, study.seeds[0])
-    lowest = floors(task, {name: seen[name] for name in ("train", "validation", "test")})
-    found = {
-        name: lowest[name][task.selection] / task.scale
-        if task.selection in lowest.get(name, {})
-        else None
-        for name in ("majority", "bag_of_words")
+    rows = {
+        name: row(name, own, arms[NONE], task.selection, combine, groups)
+        for name, own in arms.items()
     }
+    seen = study.view(study.arms[NONE].view, study.seeds[0])
+    found = lowest_scores(task, seen)
     pairs = [
         (
             one,
