@@ -25,7 +25,7 @@ from nlptl.modes.base import Mode, default_learning_rate, parse_mode
 from nlptl.tasks.base import Task
 from nlptl.train.copies import check_augment
 from nlptl.train.defaults import usual_values
-from nlptl.train.header import defaults_used, run_header
+from nlptl.train.header import defaults_used, limits_of, run_header
 from nlptl.train.launch import check_launch
 from nlptl.train.machine import launchers_environment
 from nlptl.train.setup import FinetuneArgs
@@ -430,7 +430,7 @@ def announce(ready: Prepared, model: Any) -> None:
         origin=record["data"],
         launch=record["launch"],
         defaults=record["defaults"],
-        most=config.max_train_examples,
+        limits=limits_of(config),
         split_seed=config.split_seed,
     )
     say(Block(rows))

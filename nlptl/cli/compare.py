@@ -32,7 +32,7 @@ from nlptl.study.study import Study
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
 from nlptl.train.copies import check_augment
-from nlptl.train.header import copies_rows, data_rows, machine_row, runs_row
+from nlptl.train.header import copies_rows, data_rows, limits_of, machine_row, runs_row
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stopping import going_on, study_kept
 from nlptl.train.terminal import Block, is_main_process, say
@@ -220,7 +220,7 @@ def prepare_study(config: Any, ways: Sequence[Way]) -> tuple[Study, str]:
             task,
             splits,
             origin,
-            most=config.max_train_examples,
+            limits=limits_of(config),
             seed=config.seed if config.split_seed is None else config.split_seed,
         ),
         *copies_rows(next(iter(arms.values())).args),

@@ -137,7 +137,7 @@ class FittedRun:
         if "id" in frame and frame["id"].equals(frame["row"]):
             without.append("id")
         known = self.record.get("data", {}).get("columns", {})
-        own = {role: column for role, column in known.items() if column not in frame}
+        own = {r: c for r, c in known.items() if isinstance(c, str) and c not in frame}
         return frame.drop(columns=without, errors="ignore").rename(columns=own)
 
     def predict(self, table: Any) -> Any:

@@ -167,7 +167,8 @@ def trained_columns(directory: str) -> dict[str, str]:
     """Return the columns that a run was trained on, by field; none of a model without a record."""
     try:
         record = json.loads((Path(directory) / "result.json").read_text("utf-8"))
-        return {role: name for role, name in record["data"]["columns"].items() if name}
+        columns = record["data"]["columns"].items()
+        return {role: name for role, name in columns if name and isinstance(name, str)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
 

@@ -134,6 +134,9 @@ class MultiLabelClassification(Task):
         made, own, told = with_one_column(raw, request)
         task, splits, record = super().prepare_tables(made, origin, own)
         assert isinstance(task, MultiLabelClassification)
+        named = list(getattr(request, "label_column", None) or ())
+        if len(named) > 1:
+            record = {**record, "columns": {**record["columns"], "label": named}}
         if asked := getattr(request, "kind", None):  # what the file has shows the kind
             record = {**record, "kind": kind_record(cls.name, asked, raw["train"], request)}
         counts = Counter(name for each in task.gold(splits["train"]) for name in each)

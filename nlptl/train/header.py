@@ -20,6 +20,8 @@ from nlptl.train.setup import FinetuneArgs
 CLASSES = 8
 #: Precisions of ``--mixed_precision`` in words.
 PRECISIONS = {"no": "float32", "bf16": "bfloat16 autocast", "fp16": "float16 autocast"}
+#: Flags that leave out rows.
+LIMITS = ("max_train_examples", "max_eval_examples")
 #: Mark of what nobody asked for.
 DEFAULT = "*"
 
@@ -69,7 +71,7 @@ def data_rows(
     splits: Mapping[str, Any],
     origin: Mapping[str, Any],
     *,
-    most: int | None = None,
+    limits: Sequence[str] = (),
     seed: int = 0,
 ) -> list[tuple[str, str]]:
     """Return the rows of the data: where they come from, how they were split, and the classes.
@@ -78,10 +80,10 @@ def data_rows(
         task: Task of the examples.
         splits: ``train``, ``validation`` and ``test``.
         origin: Record of where they came from (:meth:`nlptl.tasks.base.Task.prepare`).
-        most: ``--max-train-examples``, if it was given.
+        limits: Flags that left out rows (:func:`limits_of`).
         seed: Seed that drew the splits.
     """
-    rows = [("data", f"{source_words(origin)}: {sizes_words(splits, most)}")]
+    rows = [("data", f"{source_words(origin)}: {sizes_words(splits, limits)}")]
     if carved := list(origin.get("carved_from_train") or ()):
         rows.append(("", f"{' and '.join(carved)} drawn from the training set (seed {seed})"))
     read = [line.partition(": ") for line in reading_lines(origin)]
@@ -100,21 +102,31 @@ def data_rows(
     return rows
 
 
-def sizes_words(splits: Mapping[str, Any], most: int | None = None) -> str:
+def limits_of(config: Any, names: Sequence[str] = LIMITS) -> list[str]:
+    """List the flags of a configuration that leave out rows, with their values."""
+    known = {name: getattr(config, name, None) for name in names}
+    return [f"--{n.replace('_', '-')} {most}" for n, most in known.items() if most is not None]
+
+
+def sizes_words(splits: Mapping[str, Any], limits: Sequence[str] = ()) -> str:
     """Count the rows of each split.
 
     Args:
         splits: ``train``, ``validation`` and ``test``.
-        most: ``--max-train-examples``, if it was given; it counts every label that the run looks at.
+        limits: Flags that left out rows (:func:`limits_of`).
 
     Example:
-        >>> sizes_words({"train": range(270), "validation": range(30), "test": range(2000)}, 300)
-        '2,300 rows -> 270 train, 30 validation, 2,000 test (--max-train-examples 300)'
+        >>> given = ["--max-train-examples 300"]
+        >>> sizes_words({"train": range(270), "validation": range(30), "test": range(2000)}, given)
+        '270 train, 30 validation, 2,000 test (--max-train-examples 300)'
+        >>> sizes_words({"train": range(700), "validation": range(100), "test": range(200)})
+        '1,000 rows -> 700 train, 100 validation, 200 test'
     """
     sizes = {name: len(table) for name, table in splits.items()}
     each = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
-    limited = "" if most is None else f" (--max-train-examples {most})"
-    return f"{sum(sizes.values()):,} rows -> {each}{limited}"
+    if limits:  # what they leave out is not in the splits
+        return f"{each} ({', '.join(limits)})"
+    return f"{sum(sizes.values()):,} rows -> {each}"
 
 
 def source_words(origin: Mapping[str, Any]) -> str:
@@ -242,7 +254,7 @@ def run_header(
     origin: Mapping[str, Any],
     launch: Mapping[str, Any],
     defaults: Collection[str] = (),
-    most: int | None = None,
+    limits: Sequence[str] = (),
     split_seed: int | None = None,
 ) -> Sequence[tuple[str, str]]:
     """Return the rows of a run's first lines (:class:`nlptl.train.terminal.Block`).
@@ -256,14 +268,14 @@ def run_header(
         origin: Record of where the data came from.
         launch: ``mixed_precision`` and ``processes``.
         defaults: Names of the flags that have their default values.
-        most: ``--max-train-examples``, if it was given.
+        limits: Flags that left out rows (:func:`limits_of`).
         split_seed: Seed that drew the splits; None for the run's own.
     """
     seed = args.seed if split_seed is None else split_seed
     return [
         machine_row(version, launch, args.seed),
         model_row(args.model, config),
-        *data_rows(task, splits, origin, most=most, seed=seed),
+        *data_rows(task, splits, origin, limits=limits, seed=seed),
         training_row(args, defaults),
         *copies_rows(args),
     ]

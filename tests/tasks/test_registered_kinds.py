@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tiny import FAMILIES, WORDS, tiny_tokenizer
 
 from nlptl.cli import report as reporting
 from nlptl.cli.config import ClassifyConfig
+from nlptl.cli.predict import trained_columns
 from nlptl.data.encoding import encode_words
 from nlptl.errors import UserError
 from nlptl.modes.base import parse_mode
@@ -22,6 +24,7 @@ from nlptl.tasks.kinds import chosen_kind
 from nlptl.tasks.multi_label import MultiLabelClassification, best_constant, best_threshold
 from nlptl.tasks.regression import Regression
 from nlptl.tasks.token_classification import TokenClassification
+from nlptl.train.header import data_rows
 from nlptl.train.learner import Learner
 from nlptl.train.setup import FinetuneArgs, start_accelerator
 from nlptl.train.units import in_own_unit
@@ -219,6 +222,21 @@ def test_labels_in_texts_need_a_separator(tmp_path):
     task, splits, record = MultiLabelClassification.prepare(config)
     assert task.labels == ("x", "y") and record["train_counts"] == {"x": 7, "y": 14}
     assert {len(each) for each in task.gold(splits["test"])} == {0, 1, 2}
+
+
+def test_the_record_names_every_column_of_labels(tmp_path):
+    lines = ["text,rude,loud", *["a film,0,1", "a book,1,0", "a phone,0,0"] * 10]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    config = ClassifyConfig(train_file=tmp_path / "t.csv", label_column=("rude", "loud"))
+    _, splits, record = MultiLabelClassification.prepare(config)
+    assert record["columns"] == {"text": "text", "label": ["rude", "loud"]}
+    task = SimpleNamespace(fields=("text",), split_into_words=False)
+    assert not any(
+        "rude" in row[1] for row in data_rows(task, splits, {**record, "texts": "t"})[:2]
+    )
+    record_file = tmp_path / "result.json"
+    record_file.write_text(json.dumps({"data": record}))
+    assert trained_columns(str(tmp_path)) == {"text": "text"}
 
 
 def test_three_columns_are_joined_and_blank_ones_left_out(tmp_path):

@@ -12,6 +12,7 @@ from nlptl.train import header
 from nlptl.train.header import (
     classes_words,
     data_rows,
+    limits_of,
     machine_row,
     model_row,
     runs_row,
@@ -61,6 +62,16 @@ def test_the_data_say_where_they_come_from_and_how_they_were_split():
         ("", "text: column body"),
         ("classes", "2: Sports 400, World 300"),
     ]
+
+
+def test_where_rows_are_left_out_no_number_of_all_rows_is_given():
+    splits = {"train": range(36), "validation": range(4), "test": range(16)}
+    config = SimpleNamespace(max_train_examples=40, max_eval_examples=16)
+    limits = limits_of(config)
+    words = "36 train, 4 validation, 16 test (--max-train-examples 40, --max-eval-examples 16)"
+    task = SimpleNamespace(split_into_words=False)
+    assert data_rows(task, splits, {"dataset": "own"}, limits=limits)[0][1] == f"own: {words}"
+    assert limits_of(SimpleNamespace(max_train_examples=None)) == []
 
 
 def test_tags_are_named_with_the_numbers_of_their_words():

@@ -19,7 +19,14 @@ from nlptl.study.keeping import save_model
 from nlptl.study.study import Study
 from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks.base import Task, get_task
-from nlptl.train.header import data_rows, defaults_used, model_row, runs_row, training_row
+from nlptl.train.header import (
+    data_rows,
+    defaults_used,
+    limits_of,
+    model_row,
+    runs_row,
+    training_row,
+)
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.terminal import Block, say
 
@@ -215,7 +222,7 @@ def rows_of(
     """Return the first lines of a study: data, draws, pairs, methods without labels."""
     seed = config.seed if config.split_seed is None else config.split_seed
     names = labelled_methods(config) if levels else []
-    rows = data_rows(task, splits, origin, seed=seed)
+    rows = data_rows(task, splits, origin, limits=limits_of(config), seed=seed)
     labels = ", ".join(str(number * len(task.labels)) for number in levels)
     if levels:
         more = " and as many to choose the epoch" if config.validation == "same" else ""

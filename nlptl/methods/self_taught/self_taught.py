@@ -27,7 +27,7 @@ from nlptl.study.study import Study
 from nlptl.study.unread import FORGETTING, check_read
 from nlptl.tasks import get_task
 from nlptl.tasks.base import Task
-from nlptl.train.header import data_rows, runs_row, way_rows
+from nlptl.train.header import data_rows, limits_of, runs_row, way_rows
 from nlptl.train.setup import FinetuneArgs
 from nlptl.train.stem_cache.store import free_states
 from nlptl.train.terminal import Block, say
@@ -134,7 +134,8 @@ def self_taught(
     most, seed = config.max_train_examples, config.seed
     draws = [("", f"each seed draws {most} of its labels")] if most is not None else []
     model, *training = way_rows(study.arms[NONE].args, config)
-    rows = [model, *data_rows(task, labelled, origin["data"], seed=seed), *draws]
+    limits = limits_of(config, ["max_eval_examples"])
+    rows = [model, *data_rows(task, labelled, origin["data"], limits=limits, seed=seed), *draws]
     rows += [*text_rows(origin["texts"]), *training, runs_row(list(study.arms), config.seeds)]
     say(Block(rows))
     with quiet_datasets():
