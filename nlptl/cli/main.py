@@ -13,8 +13,8 @@ import tyro
 from nlptl.cli.config import HELP, TaskConfig, parse_args
 from nlptl.cli.ending import exit_codes
 from nlptl.cli.predict import predict
-from nlptl.cli.values import check_written
-from nlptl.errors import ConfigError
+from nlptl.cli.values import check_call, check_written
+from nlptl.errors import ConfigError, listed, shortened, suggest
 from nlptl.train.terminal import NAMES, painted, say, width
 
 
@@ -173,6 +173,25 @@ def help_of(command: Callable[..., None]) -> None:
     print_help({"flags": flags}, " ".join(usage), about)
 
 
+def check_command(name: str, known: Sequence[str]) -> None:
+    """Make sure that there is a command of a name.
+
+    Raises:
+        ConfigError: If there is none; the message says what is meant, as far as that can be seen.
+    """
+    if name in known:
+        return
+    from nlptl.cli.help import spoken
+    from nlptl.cli.run import recipes
+
+    near = suggest(name, known)
+    if spoken(name) in map(spoken, recipes()):
+        near = f" It is a recipe: nlptl run {spoken(name)}."
+    raise ConfigError(
+        f"nlptl {shortened(name)}: there is no such command.{near} There are: {listed(known)}."
+    )
+
+
 def main() -> None:
     """Run ``nlptl``."""
     with exit_codes():
@@ -193,4 +212,6 @@ def main() -> None:
         commands = {one.__name__: one for group in COMMANDS.values() for one in group}
         if command[0] in commands and HELP & {*words}:
             return help_of(commands[command[0]])
+        check_command(command[0], [*commands])
+        check_call(commands[command[0]], words)
         tyro.extras.subcommand_cli_from_dict(commands, prog="nlptl")

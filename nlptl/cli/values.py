@@ -1,8 +1,9 @@
 """Values of flags: their types, from YAML or the command line, and the ranges of numbers."""
 
 import dataclasses
+import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import reduce
@@ -122,7 +123,56 @@ def check_words(cls: type, argv: Sequence[str]) -> None:
         UserError: With all unknown flags, with suggestions, and all values that are missing, too many, or not
             of the flag's type.
     """
-    types, problems = declared_types(cls), Problems()
+    problems = Problems()
+
+    def refuse(word: str, flag: str, most: int) -> None:
+        problems.add(f"'{shortened(word)}' belongs to no flag; {_takes(flag, most)}.")
+
+    _check_flags(declared_types(cls), argv, problems, refuse)
+    problems.raise_if_any()
+
+
+def check_call(command: Callable[..., Any], argv: Sequence[str]) -> None:
+    """Check the command line of a function, as :func:`check_words` does for a configuration.
+
+    Args:
+        command: Function with annotations; what can be given by position alone stands before the flags.
+        argv: Its words.
+
+    Raises:
+        UserError: With every mistake.
+    """
+    hints, problems = get_type_hints(command), Problems()
+    loose: list[tuple[str, str, int]] = []
+    about = inspect.signature(command).parameters.values()
+    first = [one for one in about if one.kind is one.POSITIONAL_ONLY]
+    types = {one.name: hints[one.name] for one in about if one not in first}
+    _check_flags(types, argv, problems, lambda *found: loose.append(found))
+    named = " ".join(["nlptl", command.__name__, *(one.name.upper() for one in first)])
+    needed = [one.name.upper() for one in first if one.default is one.empty]
+    if len(loose) < len(needed):
+        problems.add(f"{listed(needed[len(loose) :])} is missing; expected {named}.")
+    if not any(get_origin(hints[one.name]) is tuple for one in first):
+        for word, flag, most in loose[len(first) :]:
+            meant = _takes(flag, most) if flag else f"expected {named}"
+            problems.add(f"'{shortened(word)}' belongs to no flag; {meant}.")
+    problems.raise_if_any()
+
+
+def _check_flags(
+    types: Mapping[str, Any],
+    argv: Sequence[str],
+    problems: Problems,
+    loose: Callable[[str, str, int], None],
+) -> None:
+    """Note all unknown flags and all values that are missing or of the wrong type.
+
+    Args:
+        types: Flags by name, with their types.
+        argv: Words of the command line.
+        problems: Where the mistakes go.
+        loose: Gets each word that no flag takes, the flag before it, and how many that one takes.
+    """
     for flag, words in flag_groups(argv):
         name = flag.removeprefix("--").replace("-", "_")
         if name.startswith("no_") and types.get(name.removeprefix("no_")) is bool:
@@ -141,8 +191,7 @@ def check_words(cls: type, argv: Sequence[str]) -> None:
             if not (_readable(word, base) or (optional and word == "None")):
                 problems.add(f"{flag} is {shortened(word)}; expected {expected(base)}.")
         for word in words[most:]:
-            problems.add(f"'{shortened(word)}' belongs to no flag; {_takes(flag, most)}.")
-    problems.raise_if_any()
+            loose(word, flag, most)
 
 
 def _takes(flag: str, most: int) -> str:
