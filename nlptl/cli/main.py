@@ -14,7 +14,7 @@ from nlptl.cli.config import HELP, TaskConfig, parse_args
 from nlptl.cli.ending import exit_codes
 from nlptl.cli.predict import predict
 from nlptl.cli.values import check_call, check_written
-from nlptl.errors import ConfigError, listed, shortened, suggest
+from nlptl.errors import ConfigError, listed, many, shortened, suggest
 from nlptl.train.terminal import NAMES, painted, say, width
 
 
@@ -50,14 +50,14 @@ def cache(*, clear: bool = False, keep_gb: float | None = None) -> None:
             raise ConfigError(f"--keep-gb is {keep_gb}; expected 0 or more.")
         removed = directory.shrink(0 if clear else 1e9 * (keep_gb or 0))
         size = sum(entry.bytes for entry in removed)
-        say(f"removed {len(removed)} entries, {size / 1e6:.1f} MB")
+        say(f"removed {many(len(removed), 'entry')}, {size / 1e6:.1f} MB")
     there = directory.entries()
     for entry in there:
         day = datetime.fromtimestamp(entry.used).isoformat(" ", "minutes")
         say(f"{entry.bytes / 1e6:10.1f} MB  used {day}  {entry.path.name[:12]}  {entry.about}")
     total = sum(entry.bytes for entry in there)
     say(
-        f"{directory.folder()}: {len(there)} entries, {total / 1e6:.1f} MB of at most "
+        f"{directory.folder()}: {many(len(there), 'entry')}, {total / 1e6:.1f} MB of at most "
         f"{directory.limit() / 1e6:.0f} MB"
     )
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nlptl.data.batching import LengthBatches
-from nlptl.errors import RunError
+from nlptl.errors import RunError, many
 from nlptl.models.frozen_stem import FrozenStem
 from nlptl.records import Batch, Batches, Collate
 from nlptl.train.machine import gather
@@ -240,7 +240,7 @@ class StemCache:
             widths=self.stem.widths,
             rows=np.ones_like(lengths) if self.pooled else lengths,
             dtype=plan.dtype,
-            about=f"{len(lengths)} texts above block {self.stem.blocks}, {plan.dtype}",
+            about=f"{many(len(lengths), 'text')} above block {self.stem.blocks}, {plan.dtype}",
         )
 
     def _make(self, entry: Entry, batches: LengthBatches, lengths: np.ndarray) -> Arrays:
