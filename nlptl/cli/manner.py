@@ -1,6 +1,7 @@
 """Flags about how to train that would have nothing to act on."""
 
 import dataclasses
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, Literal
 
@@ -11,17 +12,18 @@ from nlptl.train.defaults import usual_head
 from nlptl.train.optimizer import warmup_steps
 from nlptl.train.setup import steps_for
 
-#: Fields that say how the steps of a training are made.
+#: Fields that say how the steps of a training are made, after the two whose defaults depend on the run.
+OWN = ("epochs", "learning_rate")
 STEPPING = (
-    *("epochs", "learning_rate", "schedule", "warmup", "weight_decay", "max_grad_norm"),
-    *("gradient_accumulation_steps", "patience"),
+    *("schedule", "warmup", "weight_decay", "max_grad_norm", "gradient_accumulation_steps"),
+    "patience",
 )
 
 
-def asked_of_steps(config: Any) -> list[str]:
-    """List the flags about the steps of a training that are not at their defaults."""
+def asked_of_steps(config: Any, names: Sequence[str]) -> list[str]:
+    """List the flags of some names that are not at their defaults."""
     fields = {field.name: field.default for field in dataclasses.fields(config)}
-    given = [n for n in STEPPING if n in fields and getattr(config, n) != fields[n]]
+    given = [n for n in names if n in fields and getattr(config, n) != fields[n]]
     return [f"--{name.replace('_', '-')}" for name in given]
 
 
@@ -33,7 +35,7 @@ def check_manner(config: Any, mode: Mode) -> None:
     """
     problems, about = Problems(), mode.definition
     if about.untrained:
-        for flag in asked_of_steps(config):
+        for flag in asked_of_steps(config, OWN + STEPPING):
             problems.add(f"{flag}: --mode {mode.name} trains nothing. Leave it out.")
     if getattr(config, "layer_decay", 1) != 1 and not (mode.trains_blocks and mode.merges):
         problems.add(
@@ -71,6 +73,8 @@ def head_of(config: Any, mode: Mode, task: Task) -> Literal["fit", "start", "ran
 def check_without_steps(config: Any, mode: Mode, task: Task) -> None:
     """Make sure that no flag asks for a manner of steps where the head is fitted without any.
 
+    Epochs and rate may be there: the ``config.yaml`` of such a run has those that training would have taken.
+
     Raises:
         UserError: If one does.
     """
@@ -78,7 +82,7 @@ def check_without_steps(config: Any, mode: Mode, task: Task) -> None:
     if mode.trains_blocks or not convex or head_of(config, mode, task) != "fit":
         return
     problems = Problems()
-    if asked := asked_of_steps(config):
+    if asked := asked_of_steps(config, STEPPING):
         problems.add(
             f"{listed(asked)}: --mode {mode.name} fits its head in one go, without steps. Add --head start to "
             f"train it by steps from the fit, or leave {'the flag' if len(asked) == 1 else 'them'} out."

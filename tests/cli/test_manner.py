@@ -104,8 +104,6 @@ def test_flags_about_steps_are_refused_where_there_are_none(checkpoints, reviews
     message = refused(checkpoints, reviews, tmp_path, *flags)
     assert message.startswith("--schedule, --warmup, --patience: --mode head-only fits its head")
     assert "--head start" in message
-    flags = ("--mode", "head-only", "--head", "fit", "--epochs", 3)
-    assert "--epochs: --mode head-only fits" in refused(checkpoints, reviews, tmp_path, *flags)
     flags = ("--mode", "as-is", "--schedule", "cosine", "--weight-decay", 0.1)
     message = refused(checkpoints, reviews, tmp_path, *flags)
     assert "--schedule: --mode as-is trains nothing" in message and "--weight-decay:" in message
@@ -116,6 +114,15 @@ def test_flags_about_steps_are_refused_where_there_are_none(checkpoints, reviews
         *("--weight-decay", 0.1, "--patience", 1, "--output-dir", out),
     )
     assert result(out)["settings"]["schedule"] == "cosine"
+
+
+def test_the_config_of_a_fitted_head_makes_the_run_again(checkpoints, reviews, tmp_path):
+    flags = ("sentiment", "--model", checkpoints["bert"], "--train-file", reviews)
+    run_in_process(*flags, "--mode", "head-only", "--output-dir", tmp_path / "one")
+    again = ("--config", tmp_path / "one" / "config.yaml", "--output-dir", tmp_path / "two")
+    run_in_process("sentiment", *again)
+    one, two = result(tmp_path / "one"), result(tmp_path / "two")
+    assert one["metrics"] == two["metrics"] and one["settings"]["head"] == "fit"
 
 
 def test_a_warm_up_longer_than_the_training_is_refused(checkpoints, reviews, tmp_path):
