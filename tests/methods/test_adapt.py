@@ -595,11 +595,13 @@ def test_the_first_lines_name_the_model_how_it_trains_and_what_chooses_a_weight(
     args = FinetuneArgs("bundled/bert", parse_mode("full"), 3e-4, 2.0, batch_size=8)
     monkeypatch.setattr(Study, "run_one", None)
     words = ("--methods", "coral", "mmd", "dann", "--weights", 0.5, 1, "--batch-size", 8)
+    words += ("--max-train-examples", 20)
     with pytest.raises(TypeError):  # the first run
         run_pair(config_of(*words, "--seeds", 2), TASK, splits, lambda examples, task: args)
     shown = " ".join(capsys.readouterr().out.split())
     assert "model bundled/bert (bert, 12 blocks, width 128; a demonstration model)" in shown
     assert "train mode full*, 2 epochs*, rate 0.0003*, batch 8 (* default)" in shown
+    assert "for the bounds each seed draws 20 labels, to train on and to choose by" in shown
     assert "weights 2 of mmd, 2 of dann: 4 runs with seed 0 before all others" in shown
     assert "the one that is chosen counts among the 10 below" in shown
     assert "runs 5 arms x 2 seeds = 10: source-only, coral, mmd, dann, target-only;" in shown

@@ -206,13 +206,16 @@ def rows_of(
         specs: The arms.
         splits: From :func:`nlptl.methods.adapt.domains.pair_splits`.
     """
-    n = {key: len(table) for key, table in splits.items()}
+    n = {key: f"{len(table):,}" for key, table in splits.items()}
     data = (
         f"{n['train']} + {n['validation']} labels of the source, {n['target']} texts of the target"
     )
+    drawn = []
+    if most := config.max_train_examples:
+        drawn = [("", f"each seed draws {most:,} labels, to train on and to choose by")]
     bounds = f"at most {n['target_train']} + {n['target_validation']} of its labels, for the bounds"
     model, *training = way_rows(specs[SOURCE].args, config)
-    rows = [model, ("data", f"{data}, {n['test']} test examples"), ("", bounds), *training]
+    rows = [model, ("data", f"{data}, {n['test']} test examples"), ("", bounds), *drawn, *training]
     weights = {name: len(weights_of(config, name)) for name in specs}
     if tried := {name: count for name, count in weights.items() if count > 1}:
         each = ", ".join(f"{count} of {name}" for name, count in tried.items())
