@@ -149,5 +149,6 @@ def read_stage(learner: "Learner", folder: Path, about: dict[str, Any]) -> dict[
     check_about(folder, record["about"], about)
     load_trainable_state(learner.model, load_file(folder / WEIGHTS))
     learner.head_started, learner.head_fitted = True, record["fitted"]
-    learner.head_rates = record["head_rates"]
+    # A stage from before the dense layer had a rate of its own goes on as it began.
+    learner.head_rates = record.get("head_rates", {})
     return record

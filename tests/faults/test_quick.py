@@ -58,11 +58,13 @@ def test_a_stage_that_is_damaged_is_trained_again(tmp_path, how):
     accelerator = SimpleNamespace(is_main_process=True, wait_for_everyone=lambda: None)
     learner = SimpleNamespace(accelerator=accelerator, model=nn.Linear(2, 2))
     record = {"fitted": True, "history": [{"loss": 1.5}], "about": {"labels": ["a", "b"]}}
+    record["head_rates"] = {"pooler.dense.weight": 0.1}
     for name in (WEIGHTS, DONE, "files.json"):
         keep_stage(learner, tmp_path / name, record)
         assert finished(tmp_path / name)
         kept = read_stage(learner, tmp_path / name, record["about"])
         assert kept == record and learner.head_fitted
+        assert learner.head_rates == record["head_rates"]
         harm(tmp_path / name / name, how, random.Random(1))
         assert not finished(tmp_path / name)
 
